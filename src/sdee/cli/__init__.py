@@ -1,0 +1,87 @@
+"""The command line. Sub-commands are imported only when called: each lives in the module named in COMMANDS."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+import sdee
+from sdee.errors import ExitCode, SdeeError
+
+# command → module of sdee.cli that holds it under the same name, and its one-line help (so that --help imports nothing)
+COMMANDS = {
+    "trace": ("trace", "Run a command once and record every file it uses."),
+    "bundle": ("bundle", "Pack what a traced command needs into one executable file."),
+    "exec": ("execute", "Run a bundle."),
+    "info": ("inspect", "Show what a bundle is."),
+    "ls": ("inspect", "List what a bundle holds."),
+    "why": ("inspect", "Say why a path travels, or does not."),
+    "cat": ("inspect", "Print a file of a bundle."),
+    "extract": ("inspect", "Unpack a bundle into a directory."),
+    "doctor": ("doctor", "Say what this machine can do, and how to mend what it cannot."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module when the command is called (click docs, "Lazily Loading Subcommands")."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the one command that is asked for."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"sdee.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name if cmd_name != "exec" else "execute")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(sdee.__version__, prog_name="sdee")
+@click.option("--debug", is_flag=True, help="Show what is done and, on an error, where it arose.")
+@click.pass_context
+def cli(ctx: click.Context, *, debug: bool) -> None:
+    """Run a job on a compute node exactly as it ran here: trace it, bundle it, execute it.
+
+    \b
+      sdee trace -- ./app input.dat      record what the job uses   → sdee.trace
+      sdee bundle                        pack it into one file      → bundle.sdee
+      sdee exec bundle.sdee              run it, anywhere
+    """
+    ctx.obj = {"debug": debug}
+
+
+def fail(error: SdeeError) -> NoReturn:
+    """Print an error as errors.py renders it and exit with its code."""
+    click.echo(error.render(), err=True)
+    sys.exit(error.exit_code)
+
+
+def main() -> None:
+    """Run the command line; no traceback reaches the user without --debug."""
+    debug = "--debug" in sys.argv[1:2] or (len(sys.argv) > 2 and "--debug" in sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None])
+    try:
+        cli(prog_name="sdee")
+    except SdeeError as error:
+        if debug:
+            raise
+        fail(error)
+    except BrokenPipeError:
+        sys.stderr.close()  # as other filters: the reader has gone
+        sys.exit(141)
+    except Exception as error:  # noqa: BLE001
+        if debug:
+            raise
+        click.echo(f"sdee: error: {type(error).__name__}: {error}\n  hint: this is a bug in sdee; run it with --debug and report what it prints", err=True)
+        sys.exit(ExitCode.INTERNAL)
