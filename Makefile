@@ -1,0 +1,50 @@
+# make demo    a real job, traced, bundled and run where nothing of this machine's /usr is visible
+# make test    linters, types and all tests: what CI runs
+# make bench   the measurements of docs/performance.md
+# All of them install what is missing: Debian packages when run as root, Python packages into .venv.
+
+SHELL    := /bin/bash
+PYTHON   ?= python3
+VENV     := .venv
+BIN      := $(VENV)/bin
+# pytest arguments, e.g. make test PYTEST='-k trace -x'
+PYTEST   ?=
+
+.PHONY: demo test check lint bench launcher wheel clean system-packages
+
+demo: system-build-packages
+	@fixtures/demo/run.sh "$(PYTHON)"
+
+test check: system-packages $(VENV)/.ready launcher lint
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: system-packages $(VENV)/.ready launcher
+	$(BIN)/python bench/run.py
+
+launcher:
+	@$(MAKE) -s -C runtime/launcher sdee-launcher
+
+# An editable install: the tests test this checkout. The stamp is renewed when the project's metadata changes.
+$(VENV)/.ready: pyproject.toml setup.py .ci/packages.txt
+	@.ci/venv "$(PYTHON)" $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+wheel: $(VENV)/.ready
+	$(BIN)/python -m build -o dist .
+
+# As root, what the tests need beyond the build; as an ordinary user, what is missing shows as skipped tests.
+system-packages:
+	@.ci/install-packages .ci/packages.txt
+
+system-build-packages:
+	@.ci/install-packages .ci/build-packages.txt
+
+clean:
+	rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	$(MAKE) -s -C runtime/launcher clean
