@@ -1,0 +1,64 @@
+"""The interface between the engines, which stop a job's system calls, and what is done at each stop.
+
+An engine knows processes and registers, a handler knows paths. Neither knows the other's inside, so that both engines
+(unotify_engine.py, ptrace_engine.py) feed the same recorder and tests can put a list in its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# linux/audit.h: the ABI of a system call
+AUDIT_ARCH_X86_64 = 0xC000003E
+AUDIT_ARCH_I386 = 0x40000003
+AUDIT_ARCH_AARCH64 = 0xC00000B7
+X32_SYSCALL_BIT = 0x40000000  # asm/unistd.h: set in `nr` under AUDIT_ARCH_X86_64 for an x32 call
+
+
+class Handler(Protocol):
+    """What an engine tells about a job. No method may raise: an engine that meets an exception all the same lets the
+    call go on and reports `incomplete`.
+    """
+
+    def stop(self, tid: int, arch: int, nr: int, args: tuple[int, int, int, int, int, int]) -> None:
+        """A thread is about to enter a system call that the filter of bpf.py selects; the kernel has not begun it.
+
+        `tid`: the thread, in the tracer's PID namespace. `arch`: AUDIT_ARCH_*. `nr`: the system call's number as the
+        kernel sees it (with X32_SYSCALL_BIT for x32). `args`: its six arguments as unsigned 64-bit values (for i386
+        the upper halves are zero). The thread waits until this returns. The first stop of a job is the execve of
+        its own program. The same call may be seen twice (restarted by a signal): handlers must not mind.
+        """
+
+    def process(self, pid: int, ppid: int) -> None:
+        """A process (not a thread) has been seen for the first time; at the latest before its first stop."""
+
+    def exit(self, pid: int, status: int) -> None:
+        """A process has ended. `status`: its exit status, or 128+n for signal n.
+
+        An engine that cannot know the status of a process that is not its child (unotify: an end by a signal) says nothing.
+        """
+
+    def incomplete(self, why: str, pid: int | None = None, detail: str = "") -> None:
+        """Say that something may be missing from the trace, in a sentence for the user."""
+
+    def pulse(self) -> None:
+        """Called about once a second, and whenever the job is idle: time to write out what is buffered."""
+
+
+class Engine(Protocol):
+    """A way to stop the system calls of a program and of all its descendants at their entry."""
+
+    name: str  # as in `--engine`
+
+    def run(self, program: str, argv: Sequence[str], env: Mapping[str, str], handler: Handler) -> int:
+        """Run `program` (absolute path) to the end of its last descendant; return its own wait status (wait(2)).
+
+        Uses tracee.start() to begin it and tracee.relayed_signals() meanwhile, so that signals, terminal and
+        descriptors are as without a tracer.
+
+        Raises sdee.errors.KernelError when the kernel refuses this engine (nothing has been run then), and
+        sdee.errors.CommandNotFoundError or CommandNotExecutableError when execve refuses the program.
+        """
