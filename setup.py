@@ -20,7 +20,7 @@ class BuildLauncher(Command):
     """`make` in runtime/launcher, then the executable goes where package data is looked for."""
 
     description = "build the static launcher"
-    user_options: list[tuple[str, str | None, str]] = []
+    user_options: list[tuple[str, str | None, str]] = []  # noqa: RUF012 - setuptools wants a class attribute
     editable_mode = False
     build_lib: str | None
 

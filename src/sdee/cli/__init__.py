@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 import sdee
-from sdee.errors import ExitCode, SdeeError
+from sdee.errors import InternalError, SdeeError
 
 # command → module of sdee.cli that holds it under the same name, and its one-line help (so that --help imports nothing)
 COMMANDS = {
@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show what is done and, on an error, where it arose.")
 @click.pass_context
 def cli(ctx: click.Context, *, debug: bool) -> None:
-    """Run a job on a compute node exactly as it ran here: trace it, bundle it, execute it.
+    r"""Run a job on a compute node exactly as it ran here: trace it, bundle it, execute it.
 
     \b
       sdee trace -- ./app input.dat      record what the job uses   → sdee.trace
@@ -68,9 +68,15 @@ def fail(error: SdeeError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+def wants_debug(arguments: list[str]) -> bool:
+    """Tell whether --debug is among sdee's own arguments, those before a `--`."""
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--debug" in own
+
+
 def main() -> None:
     """Run the command line; no traceback reaches the user without --debug."""
-    debug = "--debug" in sys.argv[1:2] or (len(sys.argv) > 2 and "--debug" in sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None])
+    debug = wants_debug(sys.argv[1:])
     try:
         cli(prog_name="sdee")
     except SdeeError as error:
@@ -78,10 +84,10 @@ def main() -> None:
             raise
         fail(error)
     except BrokenPipeError:
-        sys.stderr.close()  # as other filters: the reader has gone
+        sys.stderr.close()  # as other filters do: the reader has gone
         sys.exit(141)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         if debug:
             raise
-        click.echo(f"sdee: error: {type(error).__name__}: {error}\n  hint: this is a bug in sdee; run it with --debug and report what it prints", err=True)
-        sys.exit(ExitCode.INTERNAL)
+        hint = "this is a bug in sdee: run it again as `sdee --debug …` and report what it prints"
+        fail(InternalError(f"{type(error).__name__}: {error}", hint=hint))
