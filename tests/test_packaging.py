@@ -1,4 +1,4 @@
-"""A wheel built through the sdist, installed in an empty virtual environment, gives a working sdee with its launcher."""
+"""A wheel built through the sdist and installed in an empty virtual environment gives a working sdee."""
 
 from __future__ import annotations
 

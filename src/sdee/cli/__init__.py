@@ -26,7 +26,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A click group that imports a command's module when the command is called (click docs, "Lazily Loading Subcommands")."""
+    """Imports a command's module when it is called (click docs: lazily loading sub-commands)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the commands in the order in which a user meets them."""
