@@ -1,0 +1,120 @@
+"""The seccomp filter: which system calls stop. One classic BPF program for all ABIs (seccomp(2), linux/filter.h).
+
+Numbers are found by bisection over the table's ranges, so a call costs about eight instructions; calls that the
+filter always allows do not even run it on Linux 5.11 and later (the kernel's per-ABI bitmap of constant answers),
+because it loads nothing but the number and the ABI.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING
+
+from sdee.tracer.engine import AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
+from sdee.tracer.syscalls import (
+    CALLS,
+    HIGHEST_KNOWN,
+    IO_URING_SETUP,
+    X32_HIGHEST_KNOWN,
+    X32_OWN_FIRST,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# linux/seccomp.h
+SECCOMP_RET_USER_NOTIF = 0x7FC00000
+SECCOMP_RET_TRACE = 0x7FF00000
+SECCOMP_RET_ALLOW = 0x7FFF0000
+SECCOMP_RET_ERRNO = 0x00050000
+
+# linux/bpf_common.h: BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_JMP|BPF_JGE|BPF_K, BPF_JMP|BPF_JA, BPF_RET|BPF_K
+_LOAD, _JUMP_IF_EQUAL, _JUMP_IF_NOT_LESS, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x05, 0x06
+_OFFSET_NR, _OFFSET_ARCH = 0, 4  # struct seccomp_data
+_NO_CALL = 0x80000000  # numbers with the sign bit (a tracer's "skip this call") are no calls
+
+Instruction = tuple[int, int, int, int]  # code, jt, jf, k
+Range = tuple[int, int]  # first number, what the filter answers from there on
+
+
+def _ranges(stops: set[int], action: int, first_unknown: int, offset: int) -> list[Range]:
+    """Return the answers as sorted ranges: stops and unknown calls get `action`, io_uring_setup ENOSYS."""
+    answers = dict.fromkeys(stops, action)
+    # Its opens run in the kernel's own threads, which no filter sees. Programs fall back to read and write.
+    answers[IO_URING_SETUP + offset] = SECCOMP_RET_ERRNO | errno.ENOSYS
+    ranges: list[Range] = [(0, SECCOMP_RET_ALLOW)]
+    for nr in sorted(answers):
+        if ranges[-1][0] == nr:
+            ranges[-1] = (nr, answers[nr])
+        else:
+            ranges.append((nr, answers[nr]))
+        ranges.append((nr + 1, SECCOMP_RET_ALLOW))
+    if offset:  # x32: the numbers between the common calls and its own are not judged yet either
+        ranges += [(HIGHEST_KNOWN + 1 + offset, action), (X32_OWN_FIRST + offset, SECCOMP_RET_ALLOW)]
+    ranges.append((first_unknown, action))
+    ranges.append((_NO_CALL, SECCOMP_RET_ALLOW))
+    merged: list[Range] = []
+    for first, answer in sorted(dict(ranges).items()):
+        if not merged or merged[-1][1] != answer:
+            merged.append((first, answer))
+    return merged
+
+
+def _bisect(ranges: list[Range]) -> list[Instruction]:
+    """Return a decision tree over `ranges`, the number being in the accumulator."""
+    if len(ranges) == 1:
+        return [(_RETURN, 0, 0, ranges[0][1])]
+    middle = len(ranges) // 2
+    below, above = _bisect(ranges[:middle]), _bisect(ranges[middle:])
+    if len(below) <= 255:  # a conditional jump's offset has eight bits
+        return [(_JUMP_IF_NOT_LESS, len(below), 0, ranges[middle][0]), *below, *above]
+    return [(_JUMP_IF_NOT_LESS, 0, 1, ranges[middle][0]), (_JUMP, 0, 0, len(below)), *below, *above]
+
+
+def instructions(action: int, extra: Mapping[int, int] | None = None) -> list[Instruction]:
+    """Return the filter that answers `action` (a SECCOMP_RET_ value) to the calls of syscalls.CALLS.
+
+    `extra`: AUDIT_ARCH_* → one more number that stops on that ABI (and on x32). A call above the highest number that
+    the table's author knew stops as well, and so does every call of an ABI that the table lacks.
+    """
+    program: list[Instruction] = [(_LOAD, 0, 0, _OFFSET_ARCH)]
+    for arch, calls in CALLS.items():
+        stops = set(calls)
+        if extra and arch in extra:
+            stops |= {extra[arch], extra[arch] | X32_SYSCALL_BIT} if arch == AUDIT_ARCH_X86_64 else {extra[arch]}
+        native = {nr for nr in stops if not nr & X32_SYSCALL_BIT}
+        body = [(_LOAD, 0, 0, _OFFSET_NR)]
+        ranges = _ranges(native, action, HIGHEST_KNOWN + 1, 0)
+        if arch == AUDIT_ARCH_X86_64:
+            offset = X32_SYSCALL_BIT
+            x32 = _ranges(stops - native, action, X32_HIGHEST_KNOWN + 1 + offset, offset)
+            ranges = [item for item in ranges if item[0] < offset] + [(offset, SECCOMP_RET_ALLOW), *x32[1:]]
+        body += _bisect(ranges)
+        program += [(_JUMP_IF_EQUAL, 1, 0, arch), (_JUMP, 0, 0, len(body)), *body]
+    program.append((_RETURN, 0, 0, action))
+    return program
+
+
+def assemble(program: list[Instruction]) -> bytes:
+    """Return `program` as an array of struct sock_filter (linux/filter.h)."""
+    return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+
+
+def answer(program: list[Instruction], arch: int, nr: int) -> int:
+    """Run `program` on a call in Python, for tests and for `sdee doctor`: the SECCOMP_RET_ value that it returns."""
+    accumulator, at = 0, 0
+    while True:
+        code, if_true, if_false, k = program[at]
+        at += 1
+        if code == _RETURN:
+            return k
+        if code == _LOAD:
+            accumulator = nr if k == _OFFSET_NR else arch
+        elif code == _JUMP:
+            at += k
+        else:
+            hit = accumulator == k if code == _JUMP_IF_EQUAL else accumulator >= k
+            at += if_true if hit else if_false
+
+
