@@ -26,6 +26,8 @@ SKIPPABLE_TABLE = 0x184D2A50  # zstd skippable frames: RFC 8878, 3.1.2
 SKIPPABLE_FOOTER = 0x184D2A5D
 SKIPPABLE_HEADER = struct.Struct("<II")
 HARD_LINK = 1
+PATH_LIMIT = 4095  # bytes: PATH_MAX less the NUL (limits.h)
+NAME_LIMIT = 255  # bytes of one component: NAME_MAX
 
 _FOOTER = struct.Struct("<II8sIIQQQQQ32s32s")
 _TOC = struct.Struct("<8sII")
@@ -286,6 +288,8 @@ def _check_entries(entries: Sequence[Entry], stream: int) -> None:
         if key <= last:
             raise _hostile(entry.path, "twice, or not in order")
         last = key
+        if len(key) > PATH_LIMIT or any(len(part) > NAME_LIMIT for part in key.split(b"/")):
+            raise _hostile(entry.path, "longer than a path can be")
         # sorted by bytes, a directory always stands before what is in it
         parent = entry.path.rpartition("/")[0]
         if parent and (parent not in known or known[parent].kind != stat.S_IFDIR):
@@ -317,6 +321,8 @@ def _check_entry(entry: Entry) -> None:
         raise _hostile(entry.path, f"mode {entry.mode:o} is not allowed")
     if entry.hard_link and kind != stat.S_IFREG:
         raise _hostile(entry.path, "a hard link must be a regular file")
+    if len(os.fsencode(entry.link)) > PATH_LIMIT:
+        raise _hostile(entry.path, "a link longer than a path can be")
     if bool(entry.link) != (entry.hard_link or kind == stat.S_IFLNK):
         raise _hostile(entry.path, "a link without a target, or a target without a link")
     if (entry.size or entry.offset) and (kind != stat.S_IFREG or entry.hard_link):
