@@ -1,0 +1,213 @@
+"""The rows of the benchmark: each function measures one promise of the project against a peer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import CACHE, SDEE, USER, Bench, Result, Row, milliseconds
+
+if TYPE_CHECKING:
+    from harness import Command
+
+STRACE = ["strace", "--seccomp-bpf", "-f", "-e", "trace=file", "-o", "/dev/null"]
+# `env` in front of both sides where ours needs a variable, so that its own start cancels out
+BWRAP = ["env", "A=B", "bwrap", "--dev-bind", "/", "/", "/bin/true"]
+PIPELINE = ["bash", "-c", "for i in $(seq 100); do echo line $i | sed s/line/row/ | cat >/dev/null; done"]
+PYTHON = """
+import numpy, scipy.linalg, scipy.integrate, pandas
+a = numpy.random.default_rng(1).random((300, 300))
+print(scipy.linalg.det(a), pandas.DataFrame(a).describe())
+"""
+WATER = """#include "oplsaa.ff/forcefield.itp"
+#include "oplsaa.ff/spce.itp"
+[ system ]
+water
+[ molecules ]
+"""
+DYNAMICS = """integrator = md
+nsteps = 4000
+dt = 0.002
+tcoupl = v-rescale
+tc-grps = System
+tau-t = 0.1
+ref-t = 300
+gen-vel = yes
+"""
+
+
+def traced(command: Command) -> Command:
+    """The command under `sdee trace`."""
+    return [SDEE, "trace", "-q", "-o", "bench.trace", "--", *command]
+
+
+def python_job() -> Command:
+    """A numpy/scipy/pandas script in a virtual environment that stays in the cache."""
+    venv = CACHE / "venv"
+    if not (venv / "ready").exists():
+        subprocess.run(["/usr/bin/python3", "-m", "venv", venv], check=True)
+        subprocess.run([venv / "bin/pip", "install", "-q", "numpy", "scipy", "pandas"], check=True)
+        (venv / "ready").touch()
+    return [venv / "bin/python", "-c", PYTHON]
+
+
+def trace_opens(bench: Bench) -> Result:
+    """Overhead on a program that does nothing but open files."""
+    command = [bench.work / "opens", "20000", bench.work / "files"]
+    bare, ours, strace = bench.medians(command, traced(command), [*STRACE, *command])
+    return Result((ours - bare) / (strace - bare), f"bare, sdee, strace: {milliseconds(bare, ours, strace)}")
+
+
+def trace_python(bench: Bench) -> Result:
+    """A usual scientific script."""
+    bare, ours = bench.medians(python_job(), traced(python_job()))
+    return Result(ours / bare, f"bare, sdee: {milliseconds(bare, ours)}")
+
+
+def trace_pipeline(bench: Bench) -> Result:
+    """Many short processes."""
+    bare, ours = bench.medians(PIPELINE, traced(PIPELINE))
+    return Result(ours / bare, f"bare, sdee: {milliseconds(bare, ours)}")
+
+
+def trace_pipeline_strace(bench: Bench) -> Result:
+    """Many short processes, against the peer."""
+    ours, strace = bench.medians(traced(PIPELINE), [*STRACE, *PIPELINE])
+    return Result(ours / strace, f"sdee, strace: {milliseconds(ours, strace)}")
+
+
+def trace_gromacs(bench: Bench) -> Result:
+    """A program that computes."""
+    box = bench.work / "gmx"
+    if not box.exists():
+        box.mkdir()
+        (box / "topol.top").write_text(WATER)
+        (box / "md.mdp").write_text(DYNAMICS)
+        subprocess.run(["chown", "-R", str(USER), box], check=True)
+        size = ["2.5", "2.5", "2.5"]
+        bench.run(["gmx", "solvate", "-cs", "spc216", "-box", *size, "-o", "box.gro", "-p", "topol.top"], cwd=box)
+        bench.run(["gmx", "grompp", "-f", "md.mdp", "-c", "box.gro", "-p", "topol.top", "-o", "run.tpr"], cwd=box)
+    job: Command = ["gmx", "mdrun", "-s", box / "run.tpr", "-nt", "2", "-deffnm", box / "out"]
+    bare, ours = bench.medians(job, traced(job))
+    return Result(ours / bare, f"bare, sdee: {milliseconds(bare, ours)}")
+
+
+def start_merged(bench: Bench) -> Result:
+    """Start and end of a bundle of /bin/true."""
+    ours, bwrap, bare = bench.short_medians(
+        ["env", "SDEE_ROOT=merged", bench.bundle("true", ["/bin/true"])], BWRAP, ["env", "A=B", "/bin/true"]
+    )
+    return Result(ours / bwrap, f"sdee, bwrap, bare: {milliseconds(ours, bwrap, bare)}")
+
+
+def start_closed(bench: Bench) -> Result:
+    """The same in a closed root."""
+    ours, bwrap = bench.short_medians(["env", "SDEE_ROOT=closed", bench.bundle("true", ["/bin/true"])], BWRAP)
+    return Result(ours / bwrap, f"sdee, bwrap: {milliseconds(ours, bwrap)}")
+
+
+def start_podman(bench: Bench) -> Result:
+    """Podman needs an image: the smallest honest one is /bin/true with its libraries. It runs as root, its fastest way."""
+    image = CACHE / "image.tar"
+    files = ["/usr/bin/true", "/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]
+    subprocess.run(["tar", "-chPf", image, "--transform", "s,^/,,", *files], check=True)
+    podman = ["podman", "--root", CACHE / "podman", "--cgroup-manager=cgroupfs", "--events-backend=file"]
+    subprocess.run([*podman, "import", "-q", image, "sdee-bench"], check=True, capture_output=True)
+    bundle = bench.bundle("true", ["/bin/true"])
+    ours, theirs = [], []
+    for _ in range(bench.repeat + 1):
+        ours.append(bench.run([SDEE, "exec", bundle]))
+        begin = time.perf_counter()
+        subprocess.run([*podman, "run", "--rm", "--network=none", "sdee-bench", "/usr/bin/true"], check=True)
+        theirs.append(time.perf_counter() - begin)
+    mine, peer = statistics.median(ours[1:]), statistics.median(theirs[1:])
+    return Result(mine / peer, f"sdee exec, podman run --rm: {milliseconds(mine, peer)}")
+
+
+def big_directory() -> Path:
+    """About 400 MB of programs and libraries, copied once."""
+    big = CACHE / "big"
+    if big.exists():
+        return big
+    building = CACHE / "big.part"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    total = number = 0
+    for top in (CACHE / "venv", Path("/usr/lib/x86_64-linux-gnu"), Path("/usr/bin"), Path("/usr/lib")):
+        for path in sorted(top.rglob("*")):
+            if total < 400e6 and path.is_file() and not path.is_symlink() and path.stat().st_size > 50_000:
+                shutil.copyfile(path, building / f"{number}-{path.name}")
+                total += path.stat().st_size
+                number += 1
+    subprocess.run(["chmod", "-R", "a+rX", building], check=True)
+    return building.rename(big)
+
+
+def unpack(bench: Bench) -> Result:
+    """About 400 MB into a tmpfs of a private namespace, by both; ours with start and end."""
+    bundle = bench.bundle("big", ["/bin/true"], "--include", f"{big_directory()}/**")
+    payload = bench.work / "big.tar.zst"
+    with open(bundle, "rb") as source, open(payload, "wb") as target:
+        source.seek(launcher_size(bundle))
+        shutil.copyfileobj(source, target)
+    script = f"mount -t tmpfs none /mnt && zstd -dcq {payload} | tar -x -C /mnt -f -"
+    ours, theirs = bench.medians(["env", "SDEE_ROOT=closed", bundle], ["unshare", "-Urm", "bash", "-c", script])
+    return Result(ours / theirs, f"sdee, zstd -d \\| tar x: {milliseconds(ours, theirs)}")
+
+
+def launcher_size(bundle: Path) -> int:
+    """Offset of a bundle's payload, from its footer (docs/bundle-format.md)."""
+    with open(bundle, "rb") as file:
+        file.seek(-104, os.SEEK_END)
+        return int.from_bytes(file.read(8), "little")
+
+
+def size(bench: Bench) -> Result:
+    """Bundle size of the numpy/scipy/pandas job: the ratio to the smaller of care's tar.gz and reprozip's .rpz."""
+    job = python_job()
+    ours = bench.bundle("numpy", job).stat().st_size
+    minimal = bench.bundle("numpy-minimal", job, "--minimal").stat().st_size
+    care, rpz = bench.work / "job.tar.gz", bench.work / "job.rpz"
+    # care's default mode crashes on this kernel; it hides $HOME unless told otherwise
+    bench.run(["care", "-o", care, *job], env={"PROOT_NO_SECCOMP": "1", "HOME": "/nonexistent"})
+    reprozip = CACHE / "reprozip"
+    if not (reprozip / "ready").exists():
+        subprocess.run(["/usr/bin/python3", "-m", "venv", reprozip], check=True)
+        subprocess.run([reprozip / "bin/pip", "install", "-q", "reprozip", "setuptools<81"], check=True)
+        (reprozip / "ready").touch()
+    bench.run([reprozip / "bin/reprozip", "trace", "-d", bench.work / "rpz", "--overwrite", *job])
+    bench.run([reprozip / "bin/reprozip", "pack", "-d", bench.work / "rpz", rpz])
+    theirs = {"care": care.stat().st_size, "reprozip": rpz.stat().st_size}
+    words = ", ".join(f"{name} {number / 1e6:.1f} MB" for name, number in theirs.items())
+    return Result(ours / min(theirs.values()), f"sdee {ours / 1e6:.1f} MB (--minimal {minimal / 1e6:.1f} MB), {words}")
+
+
+def stats_inside(bench: Bench) -> Result:
+    """Walk and lstat /usr in a merged root; ten times the promised number, so that start and noise do not show."""
+    stats: Command = [bench.work / "stats"]
+    bundle = bench.bundle("stats", [*stats, "10", "/usr"])
+    inside = ["env", "SDEE_ROOT=merged", bundle]
+    many, one = ["200000", "/usr"], ["1", "/usr"]
+    bare, ours, bare_start, start = bench.medians([*stats, *many], [*inside, *many], [*stats, *one], [*inside, *one])
+    mine, peer = ours - start, bare - bare_start
+    return Result(mine / peer, f"200,000, start taken off: bare, sdee: {milliseconds(peer, mine)}")
+
+
+ROWS = (
+    Row("opens", "trace, 20,000 opens: overhead", "strace --seccomp-bpf -f -e trace=file", 0.15, trace_opens),
+    Row("python", "trace, numpy/scipy/pandas script", "bare", 1.25, trace_python),
+    Row("pipeline", "trace, bash pipeline of 300 processes", "bare", 2.0, trace_pipeline),
+    Row("pipeline-strace", "the same", "strace --seccomp-bpf -f -e trace=file", 0.5, trace_pipeline_strace),
+    Row("gromacs", "trace, gmx mdrun of some seconds", "bare", 1.05, trace_gromacs),
+    Row("start", "./bundle.sdee of /bin/true, merged root", "bwrap --dev-bind / / /bin/true", 1.3, start_merged),
+    Row("start-closed", "./bundle.sdee of /bin/true, closed root", "the same", 1.3, start_closed),
+    Row("exec", "sdee exec of /bin/true", "podman run --rm", 0.3, start_podman),
+    Row("unpack", "unpack of a 400 MB closure into tmpfs", "zstd -d, tar x into tmpfs", 0.7, unpack),
+    Row("size", "bundle size, numpy/scipy/pandas job", "smaller of care's and reprozip's", 1.0, size),
+    Row("stats", "20,000 stats inside, merged root", "bare", 1.1, stats_inside),
+)
