@@ -1,0 +1,136 @@
+"""`sdee bundle`: trace → closure → one executable file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from sdee.cli import output as show
+from sdee.cli.summary import plan_lines, summarize, written_lines
+from sdee.errors import TraceError, UsageError
+
+if TYPE_CHECKING:
+    from sdee.packer.model import Closure
+
+DEFAULT_TRACE = "sdee.trace"
+DEFAULT_OUTPUT = "bundle.sdee"
+DEFAULT_LEVEL = 6
+
+
+@click.command()
+@click.argument("traces", metavar="[TRACE]...", nargs=-1, type=click.Path())
+@click.option(
+    "-o", "--output", default=DEFAULT_OUTPUT, show_default=True, type=click.Path(), help="File to write, executable."
+)
+@click.option("--minimal", is_flag=True, help="Only what the run used: do not widen to whole packages and libraries.")
+@click.option(
+    "--level", type=click.IntRange(1, 19), default=DEFAULT_LEVEL, show_default=True, help="zstd compression level."
+)
+@click.option("--include", multiple=True, metavar="GLOB", help="Let these travel too. May be repeated.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Let these not travel. May be repeated.")
+@click.option("--with-data", is_flag=True, help="Let input data on shared storage travel too.")
+@click.option("--allow", multiple=True, metavar="SECRET", help="Let this file travel though it may hold a secret.")
+@click.option("-n", "--dry-run", is_flag=True, help="List every path with its verdict and reason; write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors and warnings.")
+def bundle(
+    *,
+    traces: tuple[str, ...],
+    output: str,
+    level: int,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    allow: tuple[str, ...],
+    minimal: bool,
+    with_data: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    r"""Pack what a traced command needs into one executable file.
+
+    Reads one or more TRACE files (default sdee.trace) of the same job and works out what must travel: programs,
+    libraries, modules, resources. Input data on shared storage stays there; secrets are refused.
+
+    \b
+      sdee bundle                          sdee.trace → bundle.sdee
+      sdee bundle --dry-run | less         what would travel, and why
+      sdee bundle rank.* -o job.sdee       traces of several ranks, merged
+    """
+    from sdee.packer.closure import ClosureOptions, build_closure  # noqa: PLC0415
+    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
+
+    if os.path.isdir(output):
+        raise UsageError(f"{output!a} is a directory", hint="name a file: -o FILE")
+    options = ClosureOptions(minimal=minimal, include=include, exclude=exclude, with_data=with_data, allow=allow)
+    closure = build_closure(read_traces(list(traces) or [_default_trace()]), options)
+    summary = summarize(closure)
+    if dry_run:
+        _print_plan(closure, summary, as_json=as_json, quiet=quiet)
+    else:
+        _write(closure, summary, output, level, as_json=as_json, quiet=quiet)
+
+
+def _default_trace() -> str:
+    if not os.path.exists(DEFAULT_TRACE):
+        raise TraceError(f"there is no trace {DEFAULT_TRACE!a} here", hint="record one: sdee trace -- COMMAND")
+    return DEFAULT_TRACE
+
+
+def _print_plan(closure: Closure, summary: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        items = [asdict(item) for _, item in sorted(closure.items.items())]
+        show.print_json({**summary, "items": items, "conf": closure.conf})
+        return
+    if not quiet:
+        for path, item in sorted(closure.items.items()):
+            why = "; ".join(f"{r.why} ({r.detail})" if r.detail else r.why for r in item.reasons[:1])
+            click.echo(f"{item.verdict.value:<8} {item.kind:<4} {item.size:>12}  {show.safe(path)}  # {show.safe(why)}")
+        click.echo("\n".join(plan_lines(summary)))
+    _warn(summary)
+
+
+def _write(closure: Closure, summary: dict[str, Any], output: str, level: int, *, as_json: bool, quiet: bool) -> None:
+    from sdee.packer.writer import write_bundle  # noqa: PLC0415
+    from sdee.runtime.execute import launcher_path  # noqa: PLC0415
+
+    # The writer removes its temporary file when an exception passes: let a terminated or hung up command raise one
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    start = time.monotonic()
+    try:
+        with show.progress_bar("bundling", hidden=quiet or as_json) as progress:
+            written = write_bundle(closure, launcher_path(), output, level=level, progress=progress)
+    except KeyboardInterrupt:
+        click.echo("sdee: interrupted, nothing was written", err=True)
+        sys.exit(128 + signal.SIGINT)
+    seconds = time.monotonic() - start
+    summary["warnings"] += written.warnings
+    if as_json:
+        show.print_json({"bundle": asdict(written), "seconds": round(seconds, 3), **summary})
+        return
+    _warn(summary)
+    if not quiet:
+        runs = output if "/" in output else f"./{output}"
+        click.echo("\n".join([*written_lines(written, seconds), *plan_lines(summary)]))
+        click.echo(f"next: sdee exec {show.safe(output)}     (or {show.safe(runs)}, where there is no sdee)")
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _warn(summary: dict[str, Any]) -> None:
+    """Say on standard error what a user must not overlook in a script's log."""
+    if summary["incomplete"]:
+        click.echo(f"sdee: warning: the trace is incomplete: {show.safe(summary['incomplete'][0])}", err=True)
+    if summary["secret"]:
+        paths = ", ".join(show.safe(s["path"]) for s in summary["secret"][:3])
+        more = f" and {len(summary['secret']) - 3} more" if len(summary["secret"]) > 3 else ""
+        click.echo(f"sdee: warning: left out as secret: {paths}{more} (--allow PATH to let one travel)", err=True)

@@ -1,0 +1,18 @@
+"""`sdee exec` as click sees it: for the list of commands. The real one never comes here (see sdee.__main__)."""
+
+from __future__ import annotations
+
+import click
+
+from sdee.runtime.execute import main
+
+
+@click.command(
+    name="exec",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def execute(arguments: tuple[str, ...]) -> None:
+    """Run a bundle: the launcher parses the arguments, --help included."""
+    main(list(arguments))

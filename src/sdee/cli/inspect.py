@@ -1,0 +1,299 @@
+"""`sdee info`, `ls`, `why`, `cat`, `extract`: look into a bundle without running it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sdee.cli import output as show
+from sdee.errors import UsageError
+from sdee.packer.extract import extract as extract_entries
+from sdee.packer.extract import select
+from sdee.packer.reader import open_bundle
+from sdee.packer.table import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sdee.packer.explain import Explanation
+    from sdee.packer.model import Reason
+    from sdee.packer.reader import Bundle
+    from sdee.packer.table import Entry
+
+DEFAULT_BUNDLE = "bundle.sdee"
+NO_MATCH = 1  # as grep: docs/exit-codes.md
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Split `[BUNDLE] [PATH]...`: the first is the bundle if it looks like one, else bundle.sdee is meant."""
+    if arguments and (_is_bundle(arguments[0]) or not os.path.exists(DEFAULT_BUNDLE)):
+        return arguments[0], list(arguments[1:])
+    return DEFAULT_BUNDLE, list(arguments)
+
+
+def _is_bundle(name: str) -> bool:
+    if name.endswith(".sdee"):
+        return True
+    try:
+        with open(name, "rb") as file:
+            file.seek(-120, os.SEEK_END)
+            return file.read(8) == b"SDEEBNDL"
+    except OSError:
+        return False
+
+
+def _not_found(path: str, bundle: Bundle) -> None:
+    click.echo(f"sdee: {show.safe(path)}: not in {show.safe(bundle.path)}", err=True)
+
+
+def _absolute(path: str, bundle: Bundle) -> str:
+    """Take a path as the job would: relative ones from its working directory."""
+    joined = os.path.join(bundle.conf("cwd")[0], path)
+    return "/" + os.path.normpath(joined).lstrip("/")
+
+
+@click.command()
+@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE)
+@click.option("--verify", is_flag=True, help="Check every byte: all digests and checksums.")
+@json_option
+def info(*, bundle_path: str, verify: bool, as_json: bool) -> None:
+    """Show what a bundle is: command, origin, sizes, what the node must provide, what may be missing."""
+    with open_bundle(bundle_path) as bundle:
+        if verify:
+            with show.progress_bar("verifying", hidden=as_json) as progress:
+                bundle.verify(progress)
+        facts = _facts(bundle, verified=verify)
+    if as_json:
+        show.print_json(facts)
+        return
+    click.echo("\n".join(_info_lines(facts)))
+
+
+def _facts(bundle: Bundle, *, verified: bool) -> dict[str, Any]:
+    footer, frames = bundle.footer, bundle.table.frames
+    conf: dict[str, list[str]] = {}
+    for key, value in bundle.table.conf:
+        conf.setdefault(key, []).append(value)
+    return {
+        "bundle": bundle.path,
+        "format": VERSION,
+        "identity": bundle.identity,
+        "size": footer.file_size,
+        "launcher": {"size": footer.launcher_size, "sha256": footer.launcher_digest.hex()},
+        "payload": {
+            "size": footer.payload_size,
+            "frames": len(frames),
+            "decompressed": sum(frame.size for frame in frames),
+        },
+        "table": footer.table_size,
+        "command": bundle.meta.get("command"),
+        "cwd": bundle.meta.get("cwd"),
+        "host": bundle.meta.get("host"),
+        "summary": bundle.meta["summary"],
+        "conf": conf,
+        "incomplete": conf.get("incomplete", []),
+        "verified": verified,
+    }
+
+
+def _info_lines(facts: dict[str, Any]) -> list[str]:
+    summary, payload, name = facts["summary"], facts["payload"], show.safe(facts["bundle"])
+    host = facts["host"] if isinstance(facts["host"], dict) else {}
+    verdicts = summary.get("verdicts") or {}
+    counts = ", ".join(f"{number} {kind}" for kind, number in sorted(verdicts.items()))
+    decompressed = show.size_text(payload["decompressed"])
+    lines = [
+        f"bundle       {name}, {show.size_text(facts['size'])}, format {facts['format']}",
+        f"identity     sha256:{facts['identity']}" + ("  (everything verified)" if facts["verified"] else ""),
+        f"command      {show.safe(' '.join(facts['conf']['arg']))}",
+        f"traced on    {show.safe(', '.join(f'{k} {v}' for k, v in sorted(host.items()) if v))}",
+        f"launcher     {facts['launcher']['size']} bytes",
+        f"payload      {payload['size']} bytes in {payload['frames']} frames, {decompressed} unpacked",
+        f"             tail -c +{facts['launcher']['size'] + 1} {name} | zstd -d | tar t",
+        f"paths        {counts}",
+    ]
+    for key, values in facts["conf"].items():
+        if key == "env":
+            lines.append(f"{'env':<12} {show.count_text(len(values), 'variable')} (--json lists them)")
+        elif key not in ("arg", "incomplete"):
+            lines += [f"{show.safe(key):<12} {show.safe(value)}" for value in values]
+    return lines + [f"incomplete   {show.safe(reason)}" for reason in facts["incomplete"]]
+
+
+@click.command()
+@click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1)
+@click.option("-l", "--long", "long_format", is_flag=True, help="Also type, permissions, size, time and link target.")
+@json_option
+def ls(*, arguments: tuple[str, ...], long_format: bool, as_json: bool) -> None:
+    """List what travels in a bundle: everything, or PATHs and what is below them."""
+    name, paths = split(arguments)
+    with open_bundle(name) as bundle:
+        wanted = [_absolute(path, bundle) for path in paths]
+        entries = [e for e in bundle.table.entries if not paths or any(_is_below(e.path, path) for path in wanted)]
+        missing = [path for path in wanted if path != "/" and path not in bundle.entries]
+    if as_json:
+        show.print_json([_entry_object(entry) for entry in entries])
+    elif entries:
+        click.echo("\n".join(_long(entry, bundle) if long_format else show.safe(entry.path) for entry in entries))
+    for path in missing:
+        _not_found(path, bundle)
+    if missing:
+        sys.exit(NO_MATCH)
+
+
+def _is_below(path: str, top: str) -> bool:
+    return path == top or path.startswith(top.rstrip("/") + "/")
+
+
+def _entry_object(entry: Entry) -> dict[str, Any]:
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
+    return {
+        "path": entry.path,
+        "kind": "hard link" if entry.hard_link else kinds[entry.kind],
+        "mode": f"{stat.S_IMODE(entry.mode):04o}",
+        "size": entry.size,
+        "mtime_ns": entry.mtime_ns,
+        "link": entry.link,
+        "sha256": entry.sha256.hex() if stat.S_ISREG(entry.mode) else None,
+    }
+
+
+def _long(entry: Entry, bundle: Bundle) -> str:
+    size = bundle.entries[entry.link].size if entry.hard_link else entry.size
+    try:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.mtime_ns // 1_000_000_000))
+    except (OverflowError, OSError, ValueError):  # a year that localtime(3) cannot name
+        when = str(entry.mtime_ns // 1_000_000_000)
+    arrow = " => " if entry.hard_link else " -> "
+    target = arrow + show.safe(entry.link) if entry.link else ""
+    return f"{stat.filemode(entry.mode)} {size:>12} {when:>16} {show.safe(entry.path)}{target}"
+
+
+@click.command()
+@click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True)
+@click.option("-b", "--bundle", "bundle_path", help="The bundle, if not bundle.sdee.")
+@json_option
+def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -> None:
+    """Say why PATH travels or does not: the chain from the command to it.
+
+    PATH may be absolute, relative, a glob, or the end of a path such as libz.so.1.
+    """
+    from sdee.packer import explain  # noqa: PLC0415
+
+    if len(arguments) > (1 if bundle_path else 2):
+        raise UsageError("more than one PATH", hint="quote globs, so that the shell does not expand them")
+    name = bundle_path or (arguments[0] if len(arguments) == 2 else DEFAULT_BUNDLE)
+    query = arguments[-1]
+    with open_bundle(name) as bundle:
+        found = [explain.explain(bundle, path) for path in explain.candidates(bundle, query, os.getcwd())]
+        implied = bundle.find(_absolute(query, bundle))
+        near = explain.near(bundle, query) if not found else []
+        command = bundle.conf("arg")
+    if as_json:
+        show.print_json([_explanation_object(e) for e in found])
+    elif found:
+        click.echo("\n\n".join("\n".join(_explanation_lines(e, command)) for e in found))
+    elif implied:
+        click.echo(f"{show.safe(implied.path)}: a directory above something that travels")
+    if not found and not implied:
+        _not_found(query, bundle)
+        for path in near:
+            click.echo(f"  near: {show.safe(path)}", err=True)
+        sys.exit(NO_MATCH)
+
+
+VERDICTS = {
+    "bundle": "travels in the bundle",
+    "host": "the node provides it",
+    "shared": "stays on shared storage, where the node must see it",
+    "produced": "does not travel: the job makes it",
+    "secret": "does not travel: it may hold a secret (sdee bundle --allow lets it)",
+    "absent": "did not exist when the job looked for it; hidden from the job on the node too",
+}
+
+
+def _reason_text(reason: Reason) -> str:
+    return show.safe(f"{reason.why} ({reason.detail})" if reason.detail else reason.why)
+
+
+def _explanation_lines(explanation: Explanation, command: list[str]) -> list[str]:
+    item = explanation.item
+    package = f", part of {show.safe(item.package)}" if item.package else ""
+    lines = [f"{show.safe(item.path)}: {VERDICTS[item.verdict.value]}{package}"]
+    lines.append(f"  {show.safe(' '.join(command))}")
+    lines += [f"  → {show.safe(hop.path)}: {_reason_text(hop.reason)}" for hop in explanation.chain]
+    for reason in explanation.others:
+        source = f", from {show.safe(reason.source)}" if reason.source else ""
+        lines.append(f"  also: {_reason_text(reason)}{source}")
+    return lines
+
+
+def _explanation_object(explanation: Explanation) -> dict[str, Any]:
+    item = explanation.item
+    return {
+        "path": item.path,
+        "verdict": item.verdict.value,
+        "package": item.package,
+        "chain": [{"path": h.path, "why": h.reason.why, "detail": h.reason.detail} for h in explanation.chain],
+        "reasons": [{"why": r.why, "from": r.source, "detail": r.detail} for r in item.reasons],
+    }
+
+
+@click.command()
+@click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True)
+@json_option
+def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
+    """Write a file of a bundle to standard output; links are followed within the bundle."""
+    name, paths = split(arguments)
+    if len(paths) != 1:
+        raise UsageError("sdee cat takes one PATH", hint="sdee cat BUNDLE PATH")
+    with open_bundle(name) as bundle:
+        entry = bundle.find(_absolute(paths[0], bundle))
+        if not entry or not stat.S_ISREG(entry.mode):
+            _not_found(paths[0], bundle)
+            sys.exit(NO_MATCH)
+        if as_json:
+            content = base64.b64encode(b"".join(bundle.read_file(entry.path))).decode()
+            show.print_json({**_entry_object(entry), "base64": content})
+            return
+        out = click.get_binary_stream("stdout")
+        for data in bundle.read_file(entry.path):
+            out.write(data)
+        out.flush()
+
+
+@click.command()
+@click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1)
+@click.option("-C", "--directory", default=".", type=click.Path(), help="Where to. [default: here]")
+@click.option("--force", is_flag=True, help="Replace files that are there already.")
+@json_option
+def extract(*, arguments: tuple[str, ...], directory: str, force: bool, as_json: bool) -> None:
+    """Unpack a bundle, or PATHs of it and what is below them, into a directory.
+
+    Modes, times and links are kept; files become yours. Nothing is written outside the directory.
+    """
+    name, paths = split(arguments)
+    with open_bundle(name) as bundle:
+        wanted = [_absolute(path, bundle) for path in paths]
+        missing = [path for path in wanted if path != "/" and path not in bundle.entries]
+        if missing:
+            for path in missing:
+                _not_found(path, bundle)
+            sys.exit(NO_MATCH)
+        entries = select(bundle, wanted)
+        with show.progress_bar("extracting", hidden=as_json) as progress:
+            extract_entries(bundle, entries, directory, force=force, progress=progress)
+    files = sum(stat.S_ISREG(entry.mode) for entry in entries)
+    size = sum(entry.size for entry in entries)
+    if as_json:
+        show.print_json({"directory": os.path.abspath(directory), "files": files, "size": size})
+    else:
+        click.echo(f"{show.safe(directory)}: {show.count_text(files, 'file')}, {show.size_text(size)}")
