@@ -29,11 +29,15 @@ class Handler(Protocol):
         `tid`: the thread, in the tracer's PID namespace. `arch`: AUDIT_ARCH_*. `nr`: the system call's number as the
         kernel sees it (with X32_SYSCALL_BIT for x32). `args`: its six arguments as unsigned 64-bit values (for i386
         the upper halves are zero). The thread waits until this returns. The first stop of a job is the execve of
-        its own program. The same call may be seen twice (restarted by a signal): handlers must not mind.
+        its own program. unotify also stops exit_group (syscalls.EXIT_GROUP). The same call may be seen twice (restarted by a signal): handlers must not mind.
         """
 
     def process(self, pid: int, ppid: int) -> None:
-        """A process (not a thread) has been seen for the first time; at the latest before its first stop."""
+        """A process (not a thread) has been seen for the first time; before its first stop.
+
+        The first process of the job is always told. An engine that learns nothing of the others (unotify) is silent:
+        handlers look up an unknown thread's process in /proc/TID/status at its stop.
+        """
 
     def exit(self, pid: int, status: int) -> None:
         """A process has ended. `status`: its exit status, or 128+n for signal n.
@@ -43,6 +47,9 @@ class Handler(Protocol):
 
     def incomplete(self, why: str, pid: int | None = None, detail: str = "") -> None:
         """Say that something may be missing from the trace, in a sentence for the user."""
+
+    def waiting(self) -> None:
+        """The command has ended, and background processes that it left have kept the tracer for some seconds."""
 
     def pulse(self) -> None:
         """Called about once a second, and whenever the job is idle: time to write out what is buffered."""
@@ -54,9 +61,9 @@ class Engine(Protocol):
     name: str  # as in `--engine`
 
     def run(self, program: str, argv: Sequence[str], env: Mapping[str, str], handler: Handler) -> int:
-        """Run `program` (absolute path) to the end of its last descendant; return its own wait status (wait(2)).
+        """Run `program` (as for execve(2), see tracee.find_program()) to the end of its last descendant; return its own wait status (wait(2)).
 
-        Uses tracee.start() to begin it and tracee.relayed_signals() meanwhile, so that signals, terminal and
+        Uses tracee.start() to begin it and tracee.Signals meanwhile, so that signals, terminal and
         descriptors are as without a tracer.
 
         Raises sdee.errors.KernelError when the kernel refuses this engine (nothing has been run then), and

@@ -1,0 +1,63 @@
+"""Kernel interfaces that Python does not offer: one thin function for each, named by its man page. All raise OSError."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_PR_SET_NO_NEW_PRIVS = 38
+_SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
+SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 1 << 5  # Linux 5.19: only deadly signals interrupt a call that has been read
+_SFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+
+SIGINFO_SIZE = 128  # struct signalfd_siginfo
+_machine = os.uname().machine
+
+
+class _SockFprog(ctypes.Structure):
+    """struct sock_fprog (linux/filter.h)."""
+
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+    return result
+
+
+def no_new_privileges() -> None:
+    """prctl(2), PR_SET_NO_NEW_PRIVS: what an unprivileged process must give up before it may install a filter."""
+    _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
+
+
+def seccomp_filter(program: bytes, flags: int) -> int:
+    """seccomp(2), SECCOMP_SET_MODE_FILTER: return the listener's descriptor with _NEW_LISTENER, else 0."""
+    filter_program = _SockFprog(len(program) // 8, program)
+    number = ctypes.c_long(_SYS_SECCOMP[_machine])
+    result = _libc.syscall(number, _SECCOMP_SET_MODE_FILTER, ctypes.c_uint(flags), ctypes.byref(filter_program))
+    return _checked(result, "seccomp(SECCOMP_SET_MODE_FILTER)")
+
+
+def signalfd(signals: set[int]) -> int:
+    """signalfd(2): a descriptor that reads `signals`, which must be blocked; non-blocking, close-on-exec."""
+    mask = ctypes.create_string_buffer(128)  # sigset_t of glibc and musl
+    for number in signals:
+        mask[(number - 1) // 8] = bytes([mask.raw[(number - 1) // 8] | 1 << (number - 1) % 8])
+    return _checked(_libc.signalfd(-1, mask, _SFD_FLAGS), "signalfd")
+
+
+def supported() -> str | None:
+    """Return None when the tracer knows this machine's system calls, else why not."""
+    if _machine not in _SYS_SECCOMP:
+        return f"{_machine} processors are not supported, only {' and '.join(_SYS_SECCOMP)}"
+    if sys.maxsize <= 1 << 32:
+        return "this is a 32-bit Python: use a 64-bit one"
+    return None
