@@ -1,4 +1,4 @@
-"""What the rows of the benchmark share: an ordinary user's work directory, and fair timing of commands against each other."""
+"""What the rows of the benchmark share: an ordinary user's work directory, and fair timing of commands."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def python_job() -> Command:
 
 def trace_opens(bench: Bench) -> Result:
     """Overhead on a program that does nothing but open files."""
-    command = [bench.work / "opens", "20000", bench.work / "files"]
+    command: Command = [bench.work / "opens", "20000", bench.work / "files"]
     bare, ours, strace = bench.medians(command, traced(command), [*STRACE, *command])
     return Result((ours - bare) / (strace - bare), f"bare, sdee, strace: {milliseconds(bare, ours, strace)}")
 
@@ -112,11 +112,11 @@ def start_closed(bench: Bench) -> Result:
 
 
 def start_podman(bench: Bench) -> Result:
-    """Podman needs an image: the smallest honest one is /bin/true with its libraries. It runs as root, its fastest way."""
+    """Podman needs an image: the smallest honest one is /bin/true with its libraries. Run as root: its fastest."""
     image = CACHE / "image.tar"
     files = ["/usr/bin/true", "/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]
     subprocess.run(["tar", "-chPf", image, "--transform", "s,^/,,", *files], check=True)
-    podman = ["podman", "--root", CACHE / "podman", "--cgroup-manager=cgroupfs", "--events-backend=file"]
+    podman: list[str | Path] = ["podman", "--root", CACHE / "podman", "--cgroup-manager=cgroupfs", "--events-backend=file"]
     subprocess.run([*podman, "import", "-q", image, "sdee-bench"], check=True, capture_output=True)
     bundle = bench.bundle("true", ["/bin/true"])
     ours, theirs = [], []
@@ -189,9 +189,9 @@ def size(bench: Bench) -> Result:
 
 def stats_inside(bench: Bench) -> Result:
     """Walk and lstat /usr in a merged root; ten times the promised number, so that start and noise do not show."""
-    stats: Command = [bench.work / "stats"]
+    stats: list[str | Path] = [bench.work / "stats"]
     bundle = bench.bundle("stats", [*stats, "10", "/usr"])
-    inside = ["env", "SDEE_ROOT=merged", bundle]
+    inside: list[str | Path] = ["env", "SDEE_ROOT=merged", bundle]
     many, one = ["200000", "/usr"], ["1", "/usr"]
     bare, ours, bare_start, start = bench.medians([*stats, *many], [*inside, *many], [*stats, *one], [*inside, *one])
     mine, peer = ours - start, bare - bare_start
