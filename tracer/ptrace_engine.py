@@ -1,0 +1,258 @@
+"""The engine on ptrace(2): the same filter, answering SECCOMP_RET_TRACE. For where a notify listener cannot be had.
+
+python-ptrace's `ptrace.binding` is used, not its PtraceDebugger, which polls with sleeps of up to 0.5 s once there are
+two processes. All tracees are seized (Linux 3.4), not attached, so that stop signals, SIGCONT and job control stay as
+they are without a tracer. Only the entry of the selected calls stops, nothing at their exit.
+
+If the tracer is killed, PTRACE_O_EXITKILL ends the job. The alternative is worse: without a tracer the kernel fails
+each of the job's path calls with ENOSYS, and a job that goes on under that may write wrong results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import re
+import select
+import signal
+import struct
+import time
+from typing import TYPE_CHECKING
+
+from ptrace.binding import func as binding
+
+from sdee.errors import KernelError
+from sdee.tracer import bpf, linux, ptrace_calls, tracee
+from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sdee.tracer.engine import Handler
+
+_OPTIONS = (
+    ptrace_calls.PTRACE_O_TRACESECCOMP
+    | ptrace_calls.PTRACE_O_EXITKILL
+    | binding.PTRACE_O_TRACEFORK
+    | binding.PTRACE_O_TRACEVFORK
+    | binding.PTRACE_O_TRACECLONE
+    | binding.PTRACE_O_TRACEEXEC  # only to learn that an exec has changed a thread's id
+)
+_BIRTHS = (binding.PTRACE_EVENT_FORK, binding.PTRACE_EVENT_VFORK, binding.PTRACE_EVENT_CLONE)
+_STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+_WALL = 0x40000000  # __WALL, wait(2): also children that end without SIGCHLD
+
+# The job's own use of ptrace: the call's number, and the requests that a tracee cannot be the object of twice
+_PTRACE_NUMBERS = {AUDIT_ARCH_X86_64: 101, AUDIT_ARCH_I386: 26, AUDIT_ARCH_AARCH64: 117}
+_PTRACE_BEGINNINGS = {binding.PTRACE_TRACEME, binding.PTRACE_ATTACH, 0x4206}  # 0x4206: PTRACE_SEIZE
+
+_PULSE = 1.0  # seconds
+_PROC_STATUS = re.compile(rb"\nTgid:\t(\d+)\n.*?\nPPid:\t(\d+)\nTracerPid:\t(\d+)\n", re.DOTALL)
+
+
+class PtraceEngine:
+    """See the module."""
+
+    name = "ptrace"
+
+    def run(self, program: str, argv: Sequence[str], env: Mapping[str, str], handler: Handler) -> int:
+        """Run `program` under ptrace (engine.Engine.run)."""
+        with tracee.Signals() as signals:
+            job, complaints = _start(program, argv, env, signals)
+            status = _Tracer(job.pid, signals, handler).run()
+        with open(complaints, "rb") as file:
+            refused = file.read()
+        if refused:
+            os.close(job.errors)
+            number = struct.unpack("i", refused)[0]
+            hint = "is the kernel built without CONFIG_SECCOMP_FILTER? `sdee doctor` says what this machine can do"
+            raise KernelError(f"the kernel refuses a seccomp filter: {os.strerror(number)}", hint=hint)
+        tracee.raise_exec_error(job, program)
+        return status
+
+
+def _start(
+    program: str, argv: Sequence[str], env: Mapping[str, str], signals: tracee.Signals
+) -> tuple[tracee.Tracee, int]:
+    """Start the job, seized before it installs the filter; also return the pipe that says why a filter was refused."""
+    code = bpf.assemble(bpf.instructions(bpf.SECCOMP_RET_TRACE, _PTRACE_NUMBERS))
+    wait_here, go = os.pipe()
+    complaints, complain = os.pipe()
+
+    def prepare() -> None:
+        os.close(go)  # else our own end would keep the read from ending when the tracer dies
+        if not os.read(wait_here, 1):
+            raise ProcessLookupError(errno.ESRCH, "the tracer has gone")
+        try:
+            _install(code)
+        except OSError as error:
+            os.write(complain, struct.pack("i", error.errno))
+            raise
+
+    job = tracee.start(program, argv, env, signals, prepare)
+    os.close(wait_here)
+    os.close(complain)
+    try:
+        ptrace_calls.seize(job.pid, _OPTIONS)
+    except OSError as error:
+        os.close(go)  # the child ends
+        os.waitpid(job.pid, 0)
+        os.close(job.errors)
+        os.close(complaints)
+        hint = "kernel.yama.ptrace_scope above 1, or a container without SYS_PTRACE, forbids it: use --engine unotify"
+        raise KernelError(f"the kernel refuses ptrace: {error.strerror}", hint=hint) from error
+    os.write(go, b"!")
+    os.close(go)
+    return job, complaints
+
+
+def _install(code: bytes) -> None:
+    """Install the filter in this process. With CAP_SYS_ADMIN no_new_privs stays off, as in the other engine."""
+    try:
+        linux.seccomp_filter(code, 0)
+    except OSError as error:
+        if error.errno != errno.EACCES:
+            raise
+        linux.no_new_privileges()
+        linux.seccomp_filter(code, 0)
+
+
+class _Tracer:
+    """One job's loop. `_tasks`: every live thread of the job → its process."""
+
+    def __init__(self, child: int, signals: tracee.Signals, handler: Handler) -> None:
+        self._child = child
+        self._signals = signals
+        self._handler = handler
+        self._tasks: dict[int, int] = {child: child}
+        self._reader = ptrace_calls.CallReader()
+        self._own_pid = os.getpid()
+        self._status: int | None = None
+        self._leave = False
+
+    def run(self) -> int:
+        """Serve until the last tracee has ended; return the wait status of the first one."""
+        self._handler.process(self._child, self._own_pid)
+        poll = select.poll()
+        poll.register(self._signals.fd, select.POLLIN)
+        next_pulse = time.monotonic() + _PULSE
+        gc.freeze()
+        gc.disable()  # nothing here makes cycles in quantity, and a collection would hold every tracee up
+        try:
+            while not self._leave and self._serve():
+                idle = not poll.poll(_PULSE * 1000)
+                if not idle:
+                    self._signals.relay(self._is_ours)
+                    if self._signals.last is not None and self._status is not None:
+                        self._abandon()
+                now = time.monotonic()
+                if idle or now >= next_pulse:
+                    next_pulse = now + _PULSE
+                    self._guarded(self._handler.pulse)
+        finally:
+            gc.enable()
+            gc.unfreeze()
+        assert self._status is not None
+        return self._status
+
+    def _is_ours(self, pid: int) -> bool:
+        return self._tasks.get(pid) == pid
+
+    def _abandon(self) -> None:
+        """The command has ended, what it left behind has not, and the user wants to end: EXITKILL takes it along."""
+        left = sorted(set(self._tasks.values()))
+        self._handler.incomplete(
+            "processes that outlived the command were ended with the tracer", left[0] if left else None, f"{left}"
+        )
+        self._leave = True
+
+    def _serve(self) -> bool:
+        """Take every stop that waits, then answer them in turn (so none starves); return whether tracees are left."""
+        batch = []
+        left = True
+        while True:
+            try:
+                tid, status = os.waitpid(-1, os.WNOHANG | _WALL)
+            except ChildProcessError:
+                left = False
+                break
+            if tid == 0:
+                break
+            batch.append((tid, status))
+        for tid, status in batch:
+            if os.WIFSTOPPED(status):
+                with contextlib.suppress(ProcessLookupError):  # killed meanwhile: its end is reported next
+                    self._stopped(tid, status >> 16, os.WSTOPSIG(status), status)
+            else:
+                self._ended(tid, status)
+        return left
+
+    def _stopped(self, tid: int, event: int, number: int, status: int) -> None:
+        """Answer one stop (ptrace(2), "Stopped states"). Raises ProcessLookupError when the tracee has gone."""
+        if tid not in self._tasks:
+            self._born(tid)
+        if event == ptrace_calls.PTRACE_EVENT_SECCOMP:
+            self._guarded(self._call, tid)
+            ptrace_calls.resume(tid)
+        elif event in _BIRTHS:
+            child = ptrace_calls.event_message(tid)
+            if child not in self._tasks:  # else its own first stop was seen before this
+                self._born(child)
+            ptrace_calls.resume(tid)
+        elif event == binding.PTRACE_EVENT_EXEC:
+            former = ptrace_calls.event_message(tid)
+            if former != tid:
+                self._tasks.pop(former, None)  # it is `tid` now, and its old id ends without a word
+            ptrace_calls.resume(tid)
+        elif event == ptrace_calls.PTRACE_EVENT_STOP and number in _STOP_SIGNALS:
+            ptrace_calls.listen(tid)  # a group-stop: it lasts until SIGCONT, as without us
+            if tid == self._child:
+                self._signals.stop_with_job(status)
+        elif event:
+            ptrace_calls.resume(tid)  # a new task's first stop, or the end of a group-stop
+        else:
+            ptrace_calls.resume(tid, number)  # a signal on its way to the job
+
+    def _guarded(self, action: Callable[..., None], *arguments: int) -> None:
+        """Whatever fails in us, the job goes on."""
+        try:
+            action(*arguments)
+        except ProcessLookupError:
+            pass
+        except Exception as error:  # noqa: BLE001
+            tid = arguments[0] if arguments else None
+            self._handler.incomplete("a stop could not be handled", tid, f"{type(error).__name__}: {error}")
+
+    def _call(self, tid: int) -> None:
+        arch, nr, args = self._reader.read(tid)
+        if nr == _PTRACE_NUMBERS.get(arch):
+            if args[0] in _PTRACE_BEGINNINGS:
+                why = "the job uses ptrace itself, which fails under the ptrace engine: use --engine unotify"
+                self._handler.incomplete(why, self._tasks.get(tid), f"request {args[0]:#x}")
+            return
+        self._handler.stop(tid, arch, nr, args)
+
+    def _born(self, tid: int) -> None:
+        """Note a task not seen before. One that has already ended, or whose id is no longer ours, is passed over."""
+        try:
+            with open(f"/proc/{tid}/status", "rb") as file:
+                match = _PROC_STATUS.search(file.read())
+        except OSError:
+            return
+        if match is None or int(match[3]) != self._own_pid:
+            return
+        pid = int(match[1])
+        if pid == tid:
+            self._handler.process(pid, int(match[2]))
+        self._tasks[tid] = pid
+
+    def _ended(self, tid: int, status: int) -> None:
+        pid = self._tasks.pop(tid, None)
+        if tid == self._child:
+            self._status = status
+            self._signals.child = 0
+        if pid == tid:
+            code = os.waitstatus_to_exitcode(status)
+            self._handler.exit(pid, 128 - code if code < 0 else code)
