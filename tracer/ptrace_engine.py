@@ -5,7 +5,8 @@ two processes. All tracees are seized (Linux 3.4), not attached, so that stop si
 they are without a tracer. Only the entry of the selected calls stops, nothing at their exit.
 
 If the tracer is killed, PTRACE_O_EXITKILL ends the job. The alternative is worse: without a tracer the kernel fails
-each of the job's path calls with ENOSYS, and a job that goes on under that may write wrong results.
+each of the job's path calls with ENOSYS, and a job that goes on under that may write wrong results. The same holds
+for background processes when the tracer is asked to end after the command has.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ _PTRACE_NUMBERS = {AUDIT_ARCH_X86_64: 101, AUDIT_ARCH_I386: 26, AUDIT_ARCH_AARCH
 _PTRACE_BEGINNINGS = {binding.PTRACE_TRACEME, binding.PTRACE_ATTACH, 0x4206}  # 0x4206: PTRACE_SEIZE
 
 _PULSE = 1.0  # seconds
+_GRACE = 3.0  # seconds after the command's end until the user is told what is waited for
 _PROC_STATUS = re.compile(rb"\nTgid:\t(\d+)\n.*?\nPPid:\t(\d+)\nTracerPid:\t(\d+)\n", re.DOTALL)
 
 
@@ -130,6 +132,8 @@ class _Tracer:
         self._reader = ptrace_calls.CallReader()
         self._own_pid = os.getpid()
         self._status: int | None = None
+        self._ended_at = 0.0  # when the command itself did
+        self._told = False
         self._leave = False
 
     def run(self) -> int:
@@ -142,15 +146,13 @@ class _Tracer:
         gc.disable()  # nothing here makes cycles in quantity, and a collection would hold every tracee up
         try:
             while not self._leave and self._serve():
-                idle = not poll.poll(_PULSE * 1000)
-                if not idle:
+                if poll.poll(_PULSE * 1000):
                     self._signals.relay(self._is_ours)
-                    if self._signals.last is not None and self._status is not None:
-                        self._abandon()
-                now = time.monotonic()
-                if idle or now >= next_pulse:
-                    next_pulse = now + _PULSE
+                if time.monotonic() >= next_pulse:
+                    next_pulse = time.monotonic() + _PULSE
                     self._guarded(self._handler.pulse)
+                if self._status is not None:
+                    self._outlived()
         finally:
             gc.enable()
             gc.unfreeze()
@@ -160,13 +162,15 @@ class _Tracer:
     def _is_ours(self, pid: int) -> bool:
         return self._tasks.get(pid) == pid
 
-    def _abandon(self) -> None:
-        """The command has ended, what it left behind has not, and the user wants to end: EXITKILL takes it along."""
-        left = sorted(set(self._tasks.values()))
-        self._handler.incomplete(
-            "processes that outlived the command were ended with the tracer", left[0] if left else None, f"{left}"
-        )
-        self._leave = True
+    def _outlived(self) -> None:
+        """The command has ended and processes of it go on: say so, and end with them (EXITKILL) when asked to."""
+        if self._signals.last is not None and self._tasks:
+            left = ", ".join(str(pid) for pid in sorted(set(self._tasks.values())))
+            self._handler.incomplete("background processes of the job were ended with the tracer", None, left)
+            self._leave = True
+        elif not self._told and time.monotonic() - self._ended_at > _GRACE:
+            self._told = True
+            self._handler.waiting()
 
     def _serve(self) -> bool:
         """Take every stop that waits, then answer them in turn (so none starves); return whether tracees are left."""
@@ -251,8 +255,9 @@ class _Tracer:
     def _ended(self, tid: int, status: int) -> None:
         pid = self._tasks.pop(tid, None)
         if tid == self._child:
-            self._status = status
+            self._status, self._ended_at = status, time.monotonic()
             self._signals.child = 0
+            self._signals.last = None  # that one was for the command
         if pid == tid:
             code = os.waitstatus_to_exitcode(status)
             self._handler.exit(pid, 128 - code if code < 0 else code)
