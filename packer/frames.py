@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-# Bytes of tar stream in each frame. The launcher unpacks frames in parallel and `sdee cat` decodes whole ones.
-FRAME_SIZE = 2 << 20
+# Bytes of tar stream in each frame. The launcher unpacks frames in parallel and `sdee cat` decodes whole ones, so small is
+# good; large compresses better. Measured, MB at level 9: files seen of a numpy/scipy/pandas job (167 MB) 48.5, 47.2, 46.3
+# for 2, 4, 8 MiB; 500 MB of /usr/lib 145.9, 141.0, 138.8, at the same speed. 4 MiB still gives 40 frames to that job.
+FRAME_SIZE = 4 << 20
 
 
 def usable_cores() -> int:

@@ -264,7 +264,7 @@ def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
             content = base64.b64encode(b"".join(bundle.read_file(entry.path))).decode()
             show.print_json({**_entry_object(entry), "base64": content})
             return
-        out = click.get_binary_stream("stdout")
+        out = sys.stdout.buffer
         for data in bundle.read_file(entry.path):
             out.write(data)
         out.flush()
