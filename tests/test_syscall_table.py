@@ -27,8 +27,26 @@ LIKE_PATH = re.compile(
 # Names that look like path calls and take descriptors (or nothing) only
 NO_PATH = {
     *("fstat", "fstat64", "oldfstat", "fstatfs", "fstatfs64", "ustat", "statmount", "listmount", "fsmount", "fsopen"),
-    *("ftruncate", "ftruncate64", "fchmod", "fchown", "fchown32", "fsetxattr", "fgetxattr", "flistxattr", "fremovexattr"),
-    *("mq_open", "mq_unlink", "pidfd_open", "perf_event_open", "kexec_load", "kexec_file_load", "utimensat_time64"),  # the last: on 32-bit ABIs only
+    *(
+        "ftruncate",
+        "ftruncate64",
+        "fchmod",
+        "fchown",
+        "fchown32",
+        "fsetxattr",
+        "fgetxattr",
+        "flistxattr",
+        "fremovexattr",
+    ),
+    *(
+        "mq_open",
+        "mq_unlink",
+        "pidfd_open",
+        "perf_event_open",
+        "kexec_load",
+        "kexec_file_load",
+        "utimensat_time64",
+    ),  # the last: on 32-bit ABIs only
 }
 
 

@@ -116,5 +116,3 @@ def answer(program: list[Instruction], arch: int, nr: int) -> int:
         else:
             hit = accumulator == k if code == _JUMP_IF_EQUAL else accumulator >= k
             at += if_true if hit else if_false
-
-

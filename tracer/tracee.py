@@ -101,7 +101,9 @@ class Signals:
         self.fd = linux.signalfd(relayed | {int(signal.SIGCHLD)})
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self.fd)
         # What arrived too late for the job has no one to go to: dropping it lets the trace be written
         for number in signal.sigpending():

@@ -58,7 +58,9 @@ class UnotifyEngine:
         return status
 
 
-def _start(program: str, argv: Sequence[str], env: Mapping[str, str], signals: tracee.Signals) -> tuple[tracee.Tracee, int]:
+def _start(
+    program: str, argv: Sequence[str], env: Mapping[str, str], signals: tracee.Signals
+) -> tuple[tracee.Tracee, int]:
     """Start the job and receive its listener over a socket (SCM_RIGHTS, unix(7))."""
     code = bpf.assemble(bpf.instructions(bpf.SECCOMP_RET_USER_NOTIF, EXIT_GROUP))
     ours, theirs = _socket.socketpair()
@@ -226,7 +228,9 @@ class _Supervisor:
         self._status, self._ended = status, time.monotonic()
         self._signals.child = 0
         self._signals.last = None
-        self._handler.exit(self._child, os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+        self._handler.exit(
+            self._child, os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+        )
 
     def _leave(self) -> None:
         """Asked to end while background processes go on: leave a process that answers their calls, and stop recording."""

@@ -1,0 +1,74 @@
+"""`sdee trace`: run a command once and record every file it uses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from sdee.errors import OutputError
+from sdee.tracer import engines, session
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "-o",
+    "--output",
+    default="sdee.trace",
+    metavar="FILE",
+    show_default=True,
+    help="The trace. %r: rank, %h: host, %p: process id.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", *engines.ENGINES]),
+    default="auto",
+    show_default=True,
+    help="How system calls are stopped.",
+)
+@click.option("--append", is_flag=True, help="Add this run to the trace instead of replacing it.")
+@click.option("-q", "--quiet", is_flag=True, help="No summary.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_context
+def trace(
+    ctx: click.Context, *, output: str, engine: str, append: bool, quiet: bool, command: tuple[str, ...]
+) -> NoReturn:
+    """Run COMMAND once and record every file it uses, in it and in all processes that it starts.
+
+    The command runs as ever, and its exit status is that of `sdee trace`. What was recorded is for `sdee bundle`.
+    """
+    plan = session.plan(command, output, append=append)
+    chosen = engines.choose(engine)
+    if ctx.obj and ctx.obj.get("debug"):
+        _say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
+    result = session.run(plan, chosen, _say)
+    if not quiet:
+        _summary(plan, result)
+    if result.write_error:
+        error = OutputError(
+            f"cannot write the trace {plan.output!r}: {result.write_error.strerror}",
+            hint="choose another place with -o FILE",
+        )
+        click.echo(error.render(), err=True)
+        sys.exit(result.status or error.exit_code)
+    sys.exit(result.status)
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"sdee: {sentence}", err=True)
+
+
+def _summary(plan: session.Plan, result: session.Result) -> None:
+    """Say what was recorded, on one line, and on further ones what the user should know."""
+    name = os.path.relpath(plan.output)
+    name = plan.output if name.startswith("..") else name
+    some = f"{result.paths} paths, {result.processes} process{'es' if result.processes != 1 else ''}, {result.seconds:.1f} s"
+    _say(f"traced {os.path.basename(plan.command[0])}: {some} → {name}")
+    if result.dropped:
+        _say(f"{len(result.dropped)} variables that look like secrets were not recorded: {', '.join(result.dropped)}")
+    for why, count in result.incomplete.items():
+        _say(f"the trace may be incomplete: {why}" + (f" ({count} times)" if count > 1 else ""))
+    if result.incomplete:
+        _say("what may be missing can be added when bundling: sdee bundle --include GLOB")

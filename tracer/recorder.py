@@ -1,0 +1,405 @@
+"""Turns system-call stops into trace records: the Handler of `sdee trace` (engine.Handler).
+
+The common stop, an access that was seen before, costs one read of the tracee's memory and one look into `_seen`.
+Everything else happens once for each path and operation, before the kernel carries the call out.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from sdee.tracer import memory
+from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
+from sdee.tracer.execs import Execs
+from sdee.tracer.records import Records
+from sdee.tracer.resolve import Resolved, Resolver
+from sdee.tracer.syscalls import AT_FDCWD, CALLS, EXIT_GROUP, PathArgument, SystemCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sdee.tracer.saved import Saver
+    from sdee.tracer.tracefile import Writer
+
+_SEEN_LIMIT = 200_000  # raw paths remembered; then all are forgotten and resolved anew
+
+# linux/fcntl.h and friends
+_AT_SYMLINK_NOFOLLOW, _AT_SYMLINK_FOLLOW, _AT_EMPTY_PATH = 0x100, 0x400, 0x1000
+_IN_DONT_FOLLOW, _FAN_MARK_DONT_FOLLOW = 0x02000000, 0x4
+_O_ACCMODE, _O_CREAT, _O_EXCL, _O_TRUNC = 0o3, 0o100, 0o200, 0o1000
+_O_PATH, _O_TMPFILE = 0o10000000, 0o20000000
+_O_NOFOLLOW = {AUDIT_ARCH_X86_64: 0o400000, AUDIT_ARCH_I386: 0o400000, AUDIT_ARCH_AARCH64: 0o100000}
+_RESOLVE_IN_ROOT, _RESOLVE_NO_SYMLINKS = 0x10, 0x04  # linux/openat2.h
+_RENAME_EXCHANGE = 2
+_CLONE_NEWNS = 0x20000
+_AF_UNIX = 1
+_SOCKETCALL_BIND, _SOCKETCALL_CONNECT = 2, 3  # linux/net.h
+# kinds whose outcome for one path is the same again, so that stop() may skip what it has seen
+_REPEATABLE = ("open", "probe", "chdir")
+
+
+class Call(NamedTuple):
+    """One stop on its way through the recorder."""
+
+    tid: int
+    arch: int
+    nr: int
+    args: tuple[int, ...]
+    what: SystemCall
+
+
+class Recorder:
+    """Writes one trace segment through `records`."""
+
+    def __init__(self, writer: Writer, saver: Saver, notice: Callable[[str], None]) -> None:
+        """`notice`: shows the user a sentence while the job runs."""
+        self.calls = 0
+        self.records = Records(writer, saver)
+        self._notice = notice
+        self._execs = Execs(self.records)
+        self._resolver = Resolver()
+        self._roots_vary = False
+        self._seen: dict[tuple[object, ...], bool] = {}
+        methods = {
+            kind: getattr(self, f"_on_{kind}") for calls in CALLS.values() for kind in {c.kind for c in calls.values()}
+        }
+        self._plans = {
+            arch: {nr: _plan(call, methods[call.kind]) for nr, call in calls.items()} for arch, calls in CALLS.items()
+        }
+
+    # what engines call (engine.Handler)
+
+    def stop(self, tid: int, arch: int, nr: int, args: tuple[int, ...]) -> None:
+        """Record one stop."""
+        self.calls += 1
+        try:
+            path_at, dirfd_at, flags_at, token, what, method = self._plans[arch][nr]
+        except KeyError:
+            self._unlisted(tid, arch, nr, args)
+            return
+        try:
+            if path_at < 0:
+                method(Call(tid, arch, nr, args, what))
+                return
+            raw = memory.read_cstring(tid, args[path_at])
+            if not raw:  # ENOENT, or fstat as glibc does it: the descriptor was seen when it was opened
+                return
+            key: tuple[object, ...] = (token, args[flags_at] if flags_at >= 0 else 0, raw)
+            base = ""
+            if raw[0] != 0x2F:
+                base = _base(tid, args[dirfd_at] if dirfd_at >= 0 else AT_FDCWD)
+                key = (*key, base)
+            existed = self._seen.get(key)
+            if existed is not None and (existed or not os.access(os.path.join(os.fsencode(base), raw), os.F_OK)):
+                return
+            path = os.fsdecode(raw) if not base else f"{base}/{os.fsdecode(raw)}"
+            found = method(Call(tid, arch, nr, args, what), path, self._root(tid, path, base))
+            if not self._roots_vary:
+                self._remember(key, found)
+        except OSError as error:
+            self._unreadable(tid, what, error)
+
+    def process(self, pid: int, ppid: int) -> None:
+        """See engine.Handler."""
+        self.records.process(pid, ppid)
+
+    def exit(self, pid: int, status: int) -> None:
+        """See engine.Handler."""
+        self.records.exit(pid, status)
+
+    def incomplete(self, why: str, pid: int | None = None, detail: str = "") -> None:
+        """See engine.Handler."""
+        self.records.incomplete(why, pid, detail)
+
+    def pulse(self) -> None:
+        """See engine.Handler."""
+        self.records.forget_ended()
+        self.records.writer.flush()
+
+    def waiting(self) -> None:
+        """See engine.Handler."""
+        self._notice("the command has ended; tracing goes on until its background processes end (Ctrl-C leaves them)")
+
+    # which file is meant
+
+    def _remember(self, key: tuple[object, ...], found: Resolved) -> None:
+        if len(self._seen) >= _SEEN_LIMIT:
+            self._seen.clear()
+        self._seen[key] = found.status is not None
+
+    def _changed(self, *found: Resolved) -> None:
+        """Forget what was resolved when a link or a directory comes, goes or moves."""
+        if any(item.kind in ("link", "dir") for item in found):
+            self._seen.clear()
+            self._resolver.forget()
+
+    def _root(self, tid: int, path: str, base: str) -> Resolver:
+        """Return the resolver for an absolute path of `tid`; relative ones are seen from our root already."""
+        if not self._roots_vary or base or not path:
+            return self._resolver
+        link = f"/proc/{tid}/root"
+        shown, ours = os.readlink(link), os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{tid}/ns/mnt")
+        if ours and shown == "/":
+            return self._resolver
+        self.incomplete(
+            "a process changed its root or its mounts: its files may not be where they seem", self.records.pid(tid)
+        )
+        return Resolver(link, shown.rstrip("/") if ours else "")
+
+    def _find(self, call: Call, argument: PathArgument, *, follow: bool) -> tuple[Resolved, Resolver]:
+        """Resolve one path argument of a call."""
+        raw = memory.read_cstring(call.tid, call.args[argument.path])
+        dirfd = AT_FDCWD if argument.dirfd is None else call.args[argument.dirfd]
+        if not raw and not self._flags(call) & _AT_EMPTY_PATH:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        base = "" if raw.startswith(b"/") else _base(call.tid, dirfd)
+        path = f"{base}/{os.fsdecode(raw)}" if base else os.fsdecode(raw)
+        if not raw:
+            path = base
+        resolver = self._root(call.tid, path, base)
+        return resolver.resolve(path, self.records.pid(call.tid), follow=follow), resolver
+
+    def _flags(self, call: Call) -> int:
+        return call.args[call.what.flags] if call.what.flags is not None else 0
+
+    def _follows(self, call: Call) -> bool:
+        links, flags = call.what.links, self._flags(call)
+        if links == "at":
+            return not flags & _AT_SYMLINK_NOFOLLOW
+        if links == "at-follow":
+            return bool(flags & _AT_SYMLINK_FOLLOW)
+        if links == "inotify":
+            return not flags & _IN_DONT_FOLLOW
+        if links == "fanotify":
+            return not flags & _FAN_MARK_DONT_FOLLOW
+        return links == "follow"
+
+    def _record(self, call: Call, op: str, found: Resolved) -> Resolved:
+        self.records.access(op, found, self.records.pid(call.tid))
+        return found
+
+    # one method for each kind of syscalls.py
+
+    def _on_open(self, call: Call, path: str, resolver: Resolver) -> Resolved:
+        return self._opened(call, path, resolver, self._flags(call))
+
+    def _on_creat(self, call: Call) -> None:
+        found, resolver = self._find(call, call.what.paths[0], follow=True)
+        self._written(call, found, resolver, os.O_WRONLY | _O_CREAT | _O_TRUNC)
+
+    def _on_openat2(self, call: Call) -> None:
+        flags, _, how = struct.unpack("=QQQ", memory.read(call.tid, call.args[2], 24))  # struct open_how
+        raw = memory.read_cstring(call.tid, call.args[1])
+        rooted = how & _RESOLVE_IN_ROOT
+        base = _base(call.tid, call.args[0]) if rooted or not raw.startswith(b"/") else ""
+        path = f"{base}/{os.fsdecode(raw)}" if base else os.fsdecode(raw)
+        self._opened(call, path, self._root(call.tid, path, base), flags)
+
+    def _opened(self, call: Call, path: str, resolver: Resolver, flags: int) -> Resolved:
+        follow = not flags & _O_NOFOLLOW[call.arch] and flags & (_O_CREAT | _O_EXCL) != (_O_CREAT | _O_EXCL)
+        found = resolver.resolve(path, self.records.pid(call.tid), follow=follow)
+        if flags & _O_PATH or flags & _O_TMPFILE:
+            return self._record(call, "probe", found)
+        if flags & (_O_ACCMODE | _O_CREAT | _O_TRUNC):
+            return self._written(call, found, resolver, flags)
+        return self._read(call, found, resolver)
+
+    def _read(self, call: Call, found: Resolved, resolver: Resolver) -> Resolved:
+        if found.status is None:
+            return self._record(call, "read", found)
+        if not os.access(resolver.place(found), os.R_OK):  # the kernel will refuse, as it refuses us
+            return self._record(call, "probe", found)
+        return self._record(call, "list" if stat.S_ISDIR(found.status.st_mode) else "read", found)
+
+    def _written(self, call: Call, found: Resolved, resolver: Resolver, flags: int) -> Resolved:
+        """Record an open that may write or create, and save what is there."""
+        access = flags & _O_ACCMODE
+        if found.status is None:
+            if not flags & _O_CREAT:
+                return self._record(call, "read" if access != os.O_WRONLY else "probe", found)
+            return self._made(call, found, resolver)
+        if flags & (_O_CREAT | _O_EXCL) == (_O_CREAT | _O_EXCL) or stat.S_ISDIR(found.status.st_mode):
+            return self._record(call, "probe" if access or flags & _O_CREAT else "list", found)  # EEXIST, EISDIR
+        if not access and not flags & _O_TRUNC:
+            return self._read(call, found, resolver)
+        if not os.access(resolver.place(found), os.W_OK):
+            return self._record(call, "probe", found)
+        self.records.save(found, resolver)
+        if access == os.O_RDWR and not flags & _O_TRUNC:
+            self._record(call, "read", found)
+        return self._record(call, "write", found)
+
+    def _made(self, call: Call, found: Resolved, resolver: Resolver) -> Resolved:
+        """Record that the job makes what `found` names, if its directory lets it."""
+        if found.status is not None or not _may_change(resolver, found):
+            return self._record(call, "probe", found)
+        self.records.saver.made_by_the_job(found.real)
+        return self._record(call, "create", found)
+
+    def _on_probe(self, call: Call, path: str, resolver: Resolver) -> Resolved:
+        return self._record(
+            call, "probe", resolver.resolve(path, self.records.pid(call.tid), follow=self._follows(call))
+        )
+
+    def _on_chdir(self, call: Call, path: str, resolver: Resolver) -> Resolved:
+        return self._record(call, "chdir", resolver.resolve(path, self.records.pid(call.tid), follow=True))
+
+    def _on_fchdir(self, call: Call) -> None:
+        self._record(call, "chdir", self._resolver.resolve(_base(call.tid, call.args[0]), self.records.pid(call.tid)))
+
+    def _on_read(self, call: Call) -> None:
+        self._read(call, *self._find(call, call.what.paths[0], follow=True))
+
+    def _on_write(self, call: Call) -> None:
+        self._written(call, *self._find(call, call.what.paths[0], follow=True), os.O_WRONLY)
+
+    def _on_create(self, call: Call) -> None:
+        found, resolver = self._find(call, call.what.paths[0], follow=False)
+        self._made(call, found, resolver)
+        if call.what.name.startswith("symlink"):
+            self._seen.clear()
+            self._resolver.forget()
+
+    def _on_remove(self, call: Call) -> None:
+        found, resolver = self._find(call, call.what.paths[0], follow=False)
+        if found.status is None or not _may_change(resolver, found):
+            self._record(call, "probe", found)
+            return
+        self.records.save(found, resolver)
+        self._record(call, "remove", found)
+        self._changed(found)
+
+    def _on_rename(self, call: Call) -> None:
+        (old, resolver), (new, _) = (self._find(call, argument, follow=False) for argument in call.what.paths)
+        if old.status is None or not (_may_change(resolver, old) and _may_change(resolver, new)):
+            self._record(call, "probe", old)
+            self._record(call, "probe", new)
+            return
+        self.records.save(old, resolver)
+        self.records.save(new, resolver)
+        exchanged = call.what.name == "renameat2" and self._flags(call) & _RENAME_EXCHANGE
+        self._record(call, "rename" if exchanged else "remove", old)
+        self._record(call, "rename", new)
+        self.records.saver.made_by_the_job(new.real)
+        self._changed(old, new)
+
+    def _on_link(self, call: Call) -> None:
+        old, resolver = self._find(call, call.what.paths[0], follow=self._follows(call))
+        self._read(call, old, resolver)
+        self._made(call, *self._find(call, call.what.paths[1], follow=False))
+
+    def _on_exec(self, call: Call) -> None:
+        found, resolver = self._find(call, call.what.paths[0], follow=self._follows(call))
+        if found.path.startswith("/memfd:"):
+            self.incomplete("a program was executed from memory (memfd)", self.records.pid(call.tid), found.path)
+        at = call.what.paths[0].path + 1
+        width = 4 if call.arch == AUDIT_ARCH_I386 or call.nr & X32_SYSCALL_BIT else 8
+        vectors = (call.args[at], call.args[at + 1], width)
+        self._execs.record(call.tid, found, vectors, resolver, os.readlink(f"/proc/{call.tid}/cwd"))
+
+    def _on_bind(self, call: Call) -> None:
+        self._socket(call, call.args[1], call.args[2], connects=False)
+
+    def _on_connect(self, call: Call) -> None:
+        self._socket(call, call.args[1], call.args[2], connects=True)
+
+    def _on_socketcall(self, call: Call) -> None:
+        if call.args[0] in (_SOCKETCALL_BIND, _SOCKETCALL_CONNECT):
+            _, address, length = struct.unpack("=III", memory.read(call.tid, call.args[1], 12))
+            self._socket(call, address, length, connects=call.args[0] == _SOCKETCALL_CONNECT)
+
+    def _socket(self, call: Call, address: int, length: int, *, connects: bool) -> None:
+        data = memory.read(call.tid, address, min(length & 0xFFFFFFFF, 110))  # struct sockaddr_un, unix(7)
+        if len(data) < 3 or struct.unpack_from("=H", data)[0] != _AF_UNIX:
+            return
+        pid = self.records.pid(call.tid)
+        if data[2] == 0:
+            if connects:
+                self.records.socket("@" + os.fsdecode(data[3:]), pid)
+            return
+        name = os.fsdecode(data[2:].split(b"\0")[0])
+        base = "" if name.startswith("/") else _base(call.tid, AT_FDCWD)
+        path = f"{base}/{name}" if base else name
+        resolver = self._root(call.tid, path, base)
+        found = resolver.resolve(path, self.records.pid(call.tid), follow=connects)
+        if not connects:
+            self._made(call, found, resolver)
+            return
+        self._record(call, "probe", found)
+        if found.status is not None:
+            self.records.socket(found.path, pid)
+
+    def _on_handle(self, call: Call) -> None:
+        self.incomplete(
+            "a file was opened by its handle, which tells no path (open_by_handle_at)", self.records.pid(call.tid)
+        )
+
+    def _on_mount(self, call: Call) -> None:
+        self._roots_vary = True
+        self._seen.clear()
+        self._resolver.forget()
+        self.incomplete(
+            "the job mounts file systems: files may not be where they seem", self.records.pid(call.tid), call.what.name
+        )
+
+    _on_fsconfig = _on_mount
+
+    def _on_root(self, call: Call) -> None:
+        self._roots_vary = True
+        self._record(call, "chdir", self._find(call, call.what.paths[0], follow=True)[0])
+
+    def _on_setns(self, call: Call) -> None:
+        if call.args[1] == 0 or call.args[1] & _CLONE_NEWNS:
+            self._roots_vary = True
+
+    # what went wrong
+
+    def _unlisted(self, tid: int, arch: int, nr: int, args: tuple[int, ...]) -> None:
+        if EXIT_GROUP.get(arch) == nr & ~X32_SYSCALL_BIT:
+            self.records.exit(self.records.pid(tid), args[0] & 0xFF)
+        else:
+            self.incomplete(
+                "unknown system call, newer than this sdee", self.records.pid(tid), f"number {nr}, ABI {arch:#x}"
+            )
+
+    def _unreadable(self, tid: int, what: SystemCall, error: OSError) -> None:
+        """Judge why a stop could not be recorded: what the kernel will refuse as well is nothing missed."""
+        if error.errno in (errno.EFAULT, errno.ESRCH, errno.ENOENT, errno.EBADF, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return
+        self.incomplete(
+            "a system call's path could not be read", self.records.pid(tid), f"{what.name}: {error.strerror}"
+        )
+
+
+def _plan(
+    call: SystemCall, method: Callable[..., Resolved]
+) -> tuple[int, int, int, str, SystemCall, Callable[..., Resolved]]:
+    """Return what stop() needs of a call, flat: indices of path, dirfd and flags or -1; what repeats share; call; method."""
+    if call.kind not in _REPEATABLE:
+        return -1, -1, -1, "", call, method
+    argument = call.paths[0]
+    flags = -1 if call.flags is None else call.flags
+    token = call.kind if call.links in ("at", "follow") else f"{call.kind} {call.links}"
+    return argument.path, -1 if argument.dirfd is None else argument.dirfd, flags, token, call, method
+
+
+def _base(tid: int, dirfd: int) -> str:
+    """Return where a relative path starts (proc_pid_fd(5), proc_pid_cwd(5)). Raises OSError: EBADF, ENOTDIR, ESRCH."""
+    number = (dirfd & 0xFFFFFFFF ^ 0x80000000) - 0x80000000  # an int, whatever the register's upper half
+    if number == AT_FDCWD:
+        return os.readlink(f"/proc/{tid}/cwd")
+    if number < 0:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    base = os.readlink(f"/proc/{tid}/fd/{number}")
+    if not base.startswith("/"):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return base
+
+
+def _may_change(resolver: Resolver, found: Resolved) -> bool:
+    """Tell whether the kernel will let names come and go in its directory (access(2), as the tracer's own user)."""
+    return os.access(os.path.dirname(resolver.place(found)), os.W_OK | os.X_OK)

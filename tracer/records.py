@@ -1,0 +1,143 @@
+"""What has been recorded already, and the lines for what has not (docs/trace-format.md)."""
+
+from __future__ import annotations
+
+import os
+from _json import encode_basestring_ascii as quote  # json's own C function without its layers: half of a line's cost
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sdee.tracer.resolve import Resolved, Resolver
+    from sdee.tracer.saved import Saver
+    from sdee.tracer.tracefile import Writer
+
+_PATHS_LIMIT = 1_000_000  # paths remembered; then all are forgotten and lines may repeat, which readers merge
+_DETAILS_LIMIT = 20  # records for one reason of incompleteness
+
+_OPS = ("read", "probe", "list", "exec", "write", "create", "rename", "remove", "chdir")
+_BITS = {(op, exists): 1 << (2 * at + exists) for at, op in enumerate(_OPS) for exists in (False, True)}
+
+
+class Records:
+    """Writes each access, process, program and reason once."""
+
+    def __init__(self, writer: Writer, saver: Saver) -> None:
+        self.writer = writer
+        self.saver = saver
+        self.paths = 0
+        self.processes = 0
+        self.reasons: dict[str, int] = {}  # why the trace is incomplete → how often
+        self._recorded: dict[str, int] = {}  # path → bits of what was recorded
+        self._sockets: set[str] = set()
+        self._pids: dict[int, int] = {}  # thread → process, while they live
+        self._threads: dict[int, list[int]] = {}  # process → its known threads
+
+    def access(self, op: str, found: Resolved, pid: int) -> None:
+        """Record that `op` is done to what `found` means, unless it was recorded before."""
+        exists = found.status is not None
+        bit = _BITS[op, exists]
+        before = self._recorded.get(found.path)
+        if before is None:
+            self.paths += 1
+            if len(self._recorded) >= _PATHS_LIMIT:
+                self._recorded.clear()
+        elif before & bit:
+            return
+        self._recorded[found.path] = (before or 0) | bit
+        hops = ",".join([f"[{quote(link)},{quote(target)}]" for link, target in found.hops])
+        kind = found.kind
+        self.writer.line(
+            f'{{"t":"path","path":{quote(found.path)},"ops":["{op}"],"pid":{pid},"exists":{"true" if exists else "false"},'
+            f'"kind":{quote(kind) if kind else "null"},"hops":[{hops}],"real":{quote(found.real)}}}\n'
+        )
+
+    def save(self, found: Resolved, resolver: Resolver) -> None:
+        """Save what `found` means as it is now: the job is about to change it."""
+        if found.status is None:
+            return
+        copy = self.saver.save(found.real, found.status, resolver.place(found))
+        if copy:
+            fields = copy._asdict()
+            if not copy.why:
+                del fields["why"]
+            self.writer.record("saved", **fields)
+
+    def socket(self, path: str, pid: int) -> None:
+        """Record a connection to a Unix socket."""
+        if path not in self._sockets:
+            self._sockets.add(path)
+            self.writer.record("socket", path=path, pid=pid)
+
+    def program(
+        self, pid: int, path: str, argv: list[str], interpreters: list[str], libpath: str | None, *, setid: bool
+    ) -> None:
+        """Record an execve."""
+        fields = {
+            "pid": pid,
+            "path": path,
+            "argv": argv,
+            "interpreters": interpreters,
+            "libpath": libpath,
+            "setid": setid,
+        }
+        self.writer.record("exec", **fields)
+
+    def incomplete(self, why: str, pid: int | None = None, detail: str = "") -> None:
+        """Record that something may be missing."""
+        count = self.reasons[why] = self.reasons.get(why, 0) + 1
+        if count <= _DETAILS_LIMIT:
+            fields: dict[str, object] = {"why": why}
+            fields |= {"pid": pid} if pid is not None else {}
+            fields |= {"detail": detail} if detail else {}
+            self.writer.record("incomplete", **fields)
+
+    def process(self, pid: int, ppid: int) -> None:
+        """Record a process that has not been seen."""
+        if pid not in self._threads:
+            self._threads[pid] = [pid]
+            self._pids[pid] = pid
+            self.processes += 1
+            self.writer.line(f'{{"t":"process","pid":{pid},"ppid":{ppid}}}\n')
+
+    def pid(self, tid: int) -> int:
+        """Return the process of a thread; look an unknown one up (proc_pid_status(5)) and record its process."""
+        known = self._pids.get(tid)
+        if known is not None:
+            return known
+        pid, ppid = tid, 0
+        try:
+            with open(f"/proc/{tid}/status", "rb") as file:
+                fields = file.read()
+            at = fields.index(b"\nTgid:")
+            pid = int(fields[at + 6 : fields.index(b"\n", at + 1)])
+            at = fields.index(b"\nPPid:", at)
+            ppid = int(fields[at + 6 : fields.index(b"\n", at + 1)])
+        except (OSError, ValueError):
+            pass  # killed meanwhile
+        self.process(pid, ppid)
+        if tid != pid:
+            self._pids[tid] = pid
+            self._threads[pid].append(tid)
+        return pid
+
+    def knows(self, pid: int) -> bool:
+        """Tell whether `pid` is a process of the job, as far as it has been seen."""
+        return pid in self._threads
+
+    def exit(self, pid: int, status: int) -> None:
+        """Record a process's end, once."""
+        if pid in self._threads:
+            self.forget(pid)
+            self.writer.line(f'{{"t":"exit","pid":{pid},"status":{status}}}\n')
+
+    def forget(self, pid: int) -> None:
+        """Forget a process that has ended: its number may be used again."""
+        for tid in self._threads.pop(pid, ()):
+            self._pids.pop(tid, None)
+
+    def forget_ended(self, alive: Callable[[str], bool] = os.path.exists) -> None:
+        """Forget processes whose end was not seen (killed by a signal, under unotify)."""
+        for pid in [pid for pid in self._threads if not alive(f"/proc/{pid}")]:
+            self.forget(pid)

@@ -1,0 +1,84 @@
+"""Copies of files as they were before the job changed them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+from typing import NamedTuple
+
+COPY_LIMIT = 64 << 20  # bytes copied where the file system has no reflinks: the job waits meanwhile
+_FICLONE = 0x40049409  # ioctl_ficlone(2)
+_NEVER = ("/dev/", "/proc/", "/sys/")
+
+
+class Copy(NamedTuple):
+    """A file's state. `copy`: its name in the directory of copies, or None with the reason in `why`."""
+
+    path: str
+    copy: str | None
+    size: int
+    mtime_ns: int
+    mode: int
+    why: str
+
+
+class Saver:
+    """Fills `directory` (made 0700 when first needed) with one copy for each path, numbered."""
+
+    def __init__(self, directory: str, *, keep: bool) -> None:
+        """`keep`: add to what is there (--append); else remove it."""
+        self._directory = directory
+        self._done: set[str] = set()
+        self._next = 0
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+        elif os.path.isdir(directory):
+            self._next = 1 + max((int(name) for name in os.listdir(directory) if name.isdigit()), default=-1)
+
+    def made_by_the_job(self, path: str) -> None:
+        """Note that the job itself made `path` (free of links): nothing of it is worth saving."""
+        self._done.add(path)
+
+    def save(self, path: str, status: os.stat_result, place: str) -> Copy | None:
+        """Copy the regular file at `path` (free of links), which we reach at `place`; None when there is nothing to save."""
+        if path in self._done or not stat.S_ISREG(status.st_mode) or path.startswith(_NEVER):
+            return None
+        self._done.add(path)
+        name, why = str(self._next), ""
+        try:
+            os.makedirs(self._directory, 0o700, exist_ok=True)
+            self._copy(place, os.path.join(self._directory, name), status.st_size)
+        except OSError as error:
+            why = error.strerror or str(error)
+        except _TooLargeError:
+            why = f"larger than {COPY_LIMIT >> 20} MiB"
+        else:
+            self._next += 1
+        return Copy(path, None if why else name, status.st_size, status.st_mtime_ns, status.st_mode, why)
+
+    def _copy(self, source: str, target: str, size: int) -> None:
+        reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                try:
+                    fcntl.ioctl(writer, _FICLONE, reader)
+                except OSError as error:
+                    if size > COPY_LIMIT:
+                        raise _TooLargeError from error
+                    left = size
+                    while left and (done := os.sendfile(writer, reader, size - left, left)):
+                        left -= done
+            except BaseException:
+                os.unlink(target)
+                raise
+            finally:
+                os.close(writer)
+        finally:
+            os.close(reader)
+
+
+class _TooLargeError(Exception):
+    pass

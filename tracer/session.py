@@ -1,0 +1,102 @@
+"""One traced run: what `sdee trace` will do as a value (Plan), and run() which does it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import sdee
+from sdee.tracer import host, tracee
+from sdee.tracer.model import FORMAT
+from sdee.tracer.recorder import Recorder
+from sdee.tracer.saved import Saver
+from sdee.tracer.tracefile import Writer, expand_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sdee.tracer.engine import Engine
+
+
+class Plan(NamedTuple):
+    """A command to trace. `program` is for execve as a shell would give it; `output` the trace's absolute path."""
+
+    command: tuple[str, ...]
+    program: str
+    environment: dict[str, str]
+    output: str
+    append: bool
+
+
+class Result(NamedTuple):
+    """What came of it. `status`: the job's, as a shell shows it (128+n by signal n)."""
+
+    status: int
+    calls: int
+    paths: int
+    processes: int
+    seconds: float
+    incomplete: dict[str, int]  # reason → how often
+    dropped: tuple[str, ...]  # environment variables that looked like secrets
+    write_error: OSError | None
+
+
+def plan(command: Sequence[str], output: str, *, append: bool) -> Plan:
+    """Find the program and expand the trace's name.
+
+    Raises CommandNotFoundError, CommandNotExecutableError, UsageError.
+    """
+    environment = tracee.original_environment()
+    program = tracee.find_program(command[0], environment.get("PATH"))
+    name = os.path.abspath(expand_name(output, environment))
+    return Plan(tuple(command), program, environment, name, append)
+
+
+def _header(plan: Plan, engine: str) -> dict[str, object]:
+    environment, dropped = host.split_environment(plan.environment)
+    umask = os.umask(0o077)
+    os.umask(umask)
+    cwd = os.readlink("/proc/self/cwd")  # getcwd(3) fails in a directory that was removed
+    return {
+        "sdee": FORMAT,
+        "version": sdee.__version__,
+        "engine": engine,
+        "command": plan.command,
+        "program": os.path.normpath(os.path.join(cwd, plan.program)),
+        "cwd": cwd,
+        "env": environment,
+        "env_dropped": dropped,
+        "umask": umask,
+        "rlimits": host.rlimits(),
+        "uid": os.getuid(),
+        "gid": os.getgid(),
+        "home": os.path.expanduser("~"),
+        "host": host.facts(),
+    }
+
+
+def run(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
+    """Trace the command to its end. `notice` shows the user a sentence meanwhile.
+
+    Raises OutputError when the trace cannot be begun, KernelError and the errors of execve (engine.Engine.run).
+    """
+    writer = Writer(plan.output, append=plan.append)
+    saver = Saver(plan.output + ".saved", keep=plan.append)
+    header = _header(plan, engine.name)
+    writer.record("header", **header)
+    writer.flush()
+    recorder = Recorder(writer, saver, notice)
+    begun = time.monotonic()
+    try:
+        status = os.waitstatus_to_exitcode(engine.run(plan.program, plan.command, plan.environment, recorder))
+        status = status if status >= 0 else 128 - status
+        seconds = time.monotonic() - begun
+        writer.record("end", status=status, calls=recorder.calls, seconds=round(seconds, 6))
+    finally:
+        writer.close()
+    records = recorder.records
+    dropped = tuple(host.split_environment(plan.environment)[1])
+    return Result(
+        status, recorder.calls, records.paths, records.processes, seconds, records.reasons, dropped, writer.error
+    )
