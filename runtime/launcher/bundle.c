@@ -1,0 +1,232 @@
+#include "bundle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sha256.h"
+
+#define MAGIC_TABLE 0x184D2A50u  /* zstd skippable frames, RFC 8878 section 3.1.2 */
+#define MAGIC_FOOTER 0x184D2A5Du
+#define FORMAT 1
+
+static const char COPY_AGAIN[] = "copy or make the bundle again; `sdee info` checks it";
+
+uint32_t read_u32(const uint8_t *bytes)
+{
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+
+uint64_t read_u64(const uint8_t *bytes)
+{
+    return read_u32(bytes) | (uint64_t)read_u32(bytes + 4) << 32;
+}
+
+static bool looks_like_footer(const uint8_t footer[FOOTER_SIZE])
+{
+    return memcmp(footer + 8, "SDEEBNDL", 8) == 0;
+}
+
+bool bundle_has_footer(int fd)
+{
+    uint8_t footer[FOOTER_SIZE];
+    struct stat status;
+    return fstat(fd, &status) == 0 && status.st_size >= FOOTER_SIZE &&
+           pread(fd, footer, sizeof footer, status.st_size - FOOTER_SIZE) == FOOTER_SIZE && looks_like_footer(footer);
+}
+
+bool bundle_open(struct bundle *bundle, const char *name, int fd, bool check_launcher, struct error *error)
+{
+    struct stat status;
+    memset(bundle, 0, sizeof *bundle);
+    if (fstat(fd, &status) != 0)
+        return fail(error, EXIT_BUNDLE, NULL, "cannot read %s: %s", name, strerror(errno));
+    if (!S_ISREG(status.st_mode))
+        return fail(error, EXIT_BUNDLE, NULL, "%s is not a bundle: it is not a regular file", name);
+    if (status.st_size == 0)
+        return fail(error, EXIT_BUNDLE, NULL, "%s is not a bundle: it is empty", name);
+    void *map = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED)
+        return fail(error, EXIT_RESOURCES, "raise `ulimit -v`", "cannot map %s: %s", name, strerror(errno));
+    if (!bundle_parse(bundle, name, map, (size_t)status.st_size, check_launcher, error)) {
+        munmap(map, (size_t)status.st_size);
+        return false;
+    }
+    bundle->mapped = true;
+    return true;
+}
+
+/* Has the file been a bundle whose end is lost? The table's or the launcher's marks tell. */
+static bool was_bundle(const uint8_t *data, size_t size)
+{
+    static const uint8_t elf[] = {0x7f, 'E', 'L', 'F'};
+    static const char mark[] = "SDEE launcher of a bundle";
+    return size > sizeof elf && memcmp(data, elf, sizeof elf) == 0 &&
+           memmem(data, size < (1u << 20) ? size : 1u << 20, mark, sizeof mark - 1) != NULL;
+}
+
+static bool read_footer(struct bundle *bundle, bool check_launcher, struct error *error)
+{
+    const uint8_t *data = bundle->map;
+    const size_t size = bundle->map_size;
+    const char *name = bundle->name;
+    const uint8_t *footer = data + size - FOOTER_SIZE;
+    if (size < FOOTER_SIZE || !looks_like_footer(footer)) {
+        if (was_bundle(data, size))
+            return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: it begins as a bundle and has no footer at its end", name);
+        return fail(error, EXIT_BUNDLE, "make one with `sdee bundle`", "%s is not a bundle: it has no footer", name);
+    }
+    if (read_u32(footer + 16) > FORMAT)
+        return fail(error, EXIT_BUNDLE, "use a newer sdee", "%s was made by a newer sdee: format %u, this one reads up to %d", name,
+                    read_u32(footer + 16), FORMAT);
+    const uint64_t launcher = read_u64(footer + 24), payload = read_u64(footer + 32), table_at = read_u64(footer + 40);
+    const uint64_t table = read_u64(footer + 48), whole = read_u64(footer + 56);
+    if (whole > size)
+        return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: %zu bytes of %llu", name, size, (unsigned long long)whole);
+    /* Each part is at most the whole, so no sum below can overflow. */
+    if (read_u32(footer) != MAGIC_FOOTER || read_u32(footer + 4) != FOOTER_SIZE - 8 || read_u32(footer + 16) != FORMAT ||
+        read_u32(footer + 20) != 0 || whole != size || launcher > whole || payload > whole || table > whole ||
+        launcher + payload + 8 != table_at || table_at + table + FOOTER_SIZE != whole)
+        return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is damaged: its footer contradicts itself", name);
+    if (read_u32(data + table_at - 8) != MAGIC_TABLE || read_u32(data + table_at - 4) != table)
+        return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is damaged: no table of contents where the footer says", name);
+    uint8_t digest[32];
+    sha256(data + table_at, table, digest);
+    if (memcmp(digest, footer + 64, sizeof digest) != 0)
+        return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is damaged: SHA-256 of the table differs", name);
+    memcpy(bundle->identity, digest, sizeof digest);
+    if (check_launcher) {
+        sha256(data, launcher, digest);
+        if (memcmp(digest, footer + 96, sizeof digest) != 0)
+            return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is damaged: SHA-256 of its launcher differs", name);
+    }
+    bundle->launcher_size = launcher;
+    bundle->payload_size = payload;
+    bundle->table_at = table_at;
+    bundle->table_size = table;
+    return true;
+}
+
+static bool read_sections(const struct bundle *bundle, struct span sections[6], struct error *error)
+{
+    static const char tags[6][5] = {"STRS", "ENTR", "SHAS", "FRAM", "CONF", "META"};
+    const uint8_t *table = bundle->map + bundle->table_at;
+    const uint64_t size = bundle->table_size;
+    uint64_t end = 16 + 6 * 24;
+    if (size < end || memcmp(table, "SDEETOC1", 8) != 0 || read_u32(table + 8) != 6 || read_u32(table + 12) != 0)
+        return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: its table of contents has no valid head", bundle->name);
+    for (int i = 0; i < 6; i++) {
+        const uint8_t *head = table + 16 + 24 * i;
+        const uint64_t at = read_u64(head + 8), length = read_u64(head + 16);
+        if (memcmp(head, tags[i], 4) != 0 || read_u32(head + 4) != 0 || at % 8 != 0 || at != (end + 7) / 8 * 8 || at > size ||
+            length > size - at)
+            return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: section %s of its table is out of place", bundle->name, tags[i]);
+        sections[i] = (struct span){table + at, length};
+        end = at + length;
+    }
+    if ((end + 7) / 8 * 8 != (size + 7) / 8 * 8)
+        return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: its table is longer than its sections", bundle->name);
+    return true;
+}
+
+static bool check_conf(const struct bundle *bundle, struct error *error)
+{
+    static const char *const once[] = {"machine", "program", "arg", "cwd", "umask"};
+    static const char *const places[] = {"live", "tree", "host"};
+    size_t strings = 0;
+    for (size_t i = 0; i < bundle->conf_size; i++)
+        strings += bundle->conf[i] == '\0';
+    if (bundle->conf_size == 0 || bundle->conf[bundle->conf_size - 1] != '\0' || strings % 2 != 0)
+        return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF is not pairs of strings", bundle->name);
+    for (size_t i = 0; i < sizeof once / sizeof *once; i++)
+        if (conf_get(bundle, once[i]) == NULL)
+            return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF has no %s", bundle->name, once[i]);
+    const char *text = conf_get(bundle, "umask");
+    char *rest;
+    const unsigned long mask = strtoul(text, &rest, 8);
+    if (*text == '\0' || *rest != '\0' || mask > 0777)
+        return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF has no octal umask", bundle->name);
+    if (conf_get(bundle, "program")[0] != '/' || conf_get(bundle, "cwd")[0] != '/')
+        return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: program or working directory in CONF is not absolute", bundle->name);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        for (const char *cursor = NULL, *path; (path = conf_next(bundle, places[i], &cursor)) != NULL;)
+            if (strcmp(path, "/") != 0 && !path_is_normal(path))
+                return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF has %s = %s, which is not a normalised path", bundle->name,
+                            places[i], path);
+    for (const char *cursor = NULL, *pair; (pair = conf_next(bundle, "env", &cursor)) != NULL;)
+        if (strchr(pair, '=') == NULL)
+            return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF has env without '='", bundle->name);
+    return true;
+}
+
+bool bundle_parse(struct bundle *bundle, const char *name, const uint8_t *data, size_t size, bool check_launcher, struct error *error)
+{
+    struct span sections[6];
+    memset(bundle, 0, sizeof *bundle);
+    bundle->name = name;
+    bundle->map = data;
+    bundle->map_size = size;
+    if (!read_footer(bundle, check_launcher, error) || !read_sections(bundle, sections, error))
+        return false;
+    bundle->conf = (const char *)sections[4].data;
+    bundle->conf_size = sections[4].size;
+    if (check_conf(bundle, error) && table_read(bundle, sections, error))
+        return true;
+    bundle_close(bundle);
+    return false;
+}
+
+void bundle_close(struct bundle *bundle)
+{
+    free(bundle->entries);
+    free(bundle->frames);
+    free(bundle->contents);
+    bundle->entries = NULL;
+    bundle->frames = NULL;
+    bundle->contents = NULL;
+    if (bundle->mapped)
+        munmap((void *)(uintptr_t)bundle->map, bundle->map_size);
+    bundle->mapped = false;
+}
+
+const char *conf_next(const struct bundle *bundle, const char *key, const char **cursor)
+{
+    const char *end = bundle->conf + bundle->conf_size;
+    const char *at = *cursor != NULL ? *cursor : bundle->conf;
+    while (at < end) {
+        const char *value = at + strlen(at) + 1;
+        const bool found = strcmp(at, key) == 0;
+        at = value + strlen(value) + 1;
+        if (found) {
+            *cursor = at;
+            return value;
+        }
+    }
+    *cursor = end;
+    return NULL;
+}
+
+const char *conf_get(const struct bundle *bundle, const char *key)
+{
+    const char *cursor = NULL;
+    return conf_next(bundle, key, &cursor);
+}
+
+bool path_is_normal(const char *path)
+{
+    if (path[0] != '/' || strlen(path) >= PATH_MAX - 64) /* room for a prefix such as /oldroot */
+        return false;
+    while (*path == '/') {
+        const char *name = path + 1;
+        const size_t length = strcspn(name, "/");
+        if (length == 0 || length > NAME_MAX || (length == 1 && name[0] == '.') || (length == 2 && memcmp(name, "..", 2) == 0))
+            return false;
+        path = name + length;
+    }
+    return true;
+}

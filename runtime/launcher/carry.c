@@ -1,0 +1,227 @@
+#include "carry.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sys.h"
+#include "unpack.h"
+
+/* Open the parent directory of `path` below `root` without following any link: a hostile bundle's links, or a race on the node,
+ * must not lead a mount or a mkdir elsewhere. openat2(RESOLVE_BENEATH) would do it in one call but needs Linux 5.6. */
+static int open_parent(const char *root, const char *path, const char **name)
+{
+    int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    for (const char *rest = path + 1; fd >= 0; rest += strcspn(rest, "/") + 1) {
+        char component[NAME_MAX + 1];
+        const size_t length = strcspn(rest, "/");
+        if (rest[length] == '\0') {
+            *name = rest;
+            return fd;
+        }
+        snprintf(component, sizeof component, "%.*s", (int)length, rest);
+        const int next = openat(fd, component, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        const int number = errno;
+        close(fd);
+        errno = number;
+        fd = next;
+    }
+    return fd;
+}
+
+static bool make_base(const struct op *op, struct error *error)
+{
+    char candidates[256], *rest = candidates;
+    snprintf(candidates, sizeof candidates, "%s", op->data);
+    for (char *directory; (directory = strsep(&rest, ":")) != NULL;) {
+        /* size: the check against the memory that is available has been made; the default, half of it, could be too little. */
+        if (sys_mount_tmpfs(directory, "mode=0755,size=100%,nr_inodes=0") != 0 && (errno != EINVAL || sys_mount_tmpfs(directory, "mode=0755") != 0)) {
+            tried(error, "a tmpfs on %s: %s", directory, strerror(errno));
+            continue;
+        }
+        if (chdir(directory) != 0 || mkdir("oldroot", 0755) != 0 || mkdir("closure", 0755) != 0 || mkdir("newroot", 0755) != 0 ||
+            mkdir("upper", 0755) != 0)
+            return fail(error, EXIT_RESOURCES, "ask for a job with more memory", "cannot fill a tmpfs: %s", strerror(errno));
+        if (sys_pivot_root(".", "oldroot") != 0)
+            return fail(error, EXIT_KERNEL, errno == EINVAL ? "the node's root may be an initramfs, which cannot be left" : NULL,
+                        "pivot_root: %s", strerror(errno));
+        return chdir("/") == 0;
+    }
+    return fail(error, EXIT_KERNEL, "a security module may forbid mounts; `sdee doctor` tests each step",
+                "no private memory file system can be mounted on this node");
+}
+
+static bool make_closure(const struct bundle *bundle, unsigned threads, struct error *error)
+{
+    const int fd = open("/closure", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const bool good = fd >= 0 && unpack(bundle, fd, threads, error);
+    if (fd >= 0)
+        close(fd);
+    if (good && sys_bind("/closure", "/newroot") != 0)
+        return fail(error, EXIT_KERNEL, NULL, "cannot bind the closure: %s", strerror(errno));
+    return good;
+}
+
+static bool make_place(const struct op *op)
+{
+    const char *name = NULL;
+    const int parent = open_parent("/closure", op->target, &name);
+    if (parent < 0)
+        return false;
+    bool good = false;
+    struct stat status;
+    if (op->kind == OP_DIRECTORY) {
+        good = mkdirat(parent, name, op->mode) == 0;
+        if (!good && errno == EEXIST && fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode))
+            good = (status.st_mode & 07777) == op->mode || fchmodat(parent, name, op->mode, 0) == 0;
+    } else if (op->kind == OP_SYMLINK) {
+        good = symlinkat(op->data, parent, name) == 0 || errno == EEXIST;
+    } else {
+        const int flags = O_CREAT | O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | (op->kind == OP_WRITE ? O_TRUNC : 0);
+        const int fd = openat(parent, name, flags, 0644);
+        good = fd >= 0;
+        for (size_t size = op->kind == OP_WRITE ? strlen(op->data) : 0, done = 0; good && done < size;) {
+            const ssize_t count = write(fd, op->data + done, size - done);
+            good = count > 0;
+            done += good ? (size_t)count : 0;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    const int number = errno;
+    close(parent);
+    errno = number;
+    return good;
+}
+
+/* Change into the parent of a mount point, so that mount(2) needs no path that could be redirected. */
+static bool go_to_parent(const char *target, const char **name)
+{
+    struct stat status;
+    const int parent = open_parent("/newroot", target, name);
+    if (parent < 0)
+        return false;
+    bool good = fchdir(parent) == 0 && fstatat(parent, *name, &status, AT_SYMLINK_NOFOLLOW) == 0;
+    if (good && S_ISLNK(status.st_mode)) {
+        errno = ELOOP;
+        good = false;
+    }
+    const int number = errno;
+    close(parent);
+    errno = number;
+    return good;
+}
+
+static bool bind_over(const char *source, const char *target)
+{
+    const char *name = NULL;
+    return go_to_parent(target, &name) && sys_bind(source, name) == 0;
+}
+
+/* The upper directory's own attributes are those of the merged directory. */
+static bool make_upper(const struct op *op, char *upper, char *work)
+{
+    struct stat status;
+    char closure[PATH_MAX];
+    snprintf(closure, sizeof closure, "/closure%s", op->target);
+    snprintf(upper, PATH_MAX, "%s/u", op->data);
+    snprintf(work, PATH_MAX, "%s/w", op->data);
+    if (stat(closure, &status) != 0 || (mkdir(op->data, 0755) != 0 && errno != EEXIST) || (mkdir(upper, 0755) != 0 && errno != EEXIST) ||
+        (mkdir(work, 0755) != 0 && errno != EEXIST))
+        return false;
+    const struct timespec times[2] = {status.st_mtim, status.st_mtim};
+    return chmod(upper, status.st_mode & 07777) == 0 && utimensat(AT_FDCWD, upper, times, 0) == 0;
+}
+
+static bool mount_overlay(const struct op *op, bool *refused, struct error *error)
+{
+    const char *name = NULL;
+    char upper[PATH_MAX], work[PATH_MAX], options[3 * PATH_MAX + 200];
+    if (!go_to_parent(op->target, &name) || !make_upper(op, upper, work))
+        return false;
+    /* Best first. userxattr: needed in a user namespace (Linux 5.11); upper on tmpfs with it: Linux 6.6; without it: real root only. */
+    static const char *const attempts[] = {"upper,userxattr", "upper", "userxattr", ""};
+    for (size_t i = 0; i < sizeof attempts / sizeof *attempts; i++) {
+        int size = snprintf(options, sizeof options, "lowerdir=%s", op->source);
+        if (strncmp(attempts[i], "upper", 5) == 0)
+            size += snprintf(options + size, sizeof options - (size_t)size, ",upperdir=%s,workdir=%s", upper, work);
+        if (strstr(attempts[i], "userxattr") != NULL)
+            size += snprintf(options + size, sizeof options - (size_t)size, ",userxattr");
+        if (size >= 4095) { /* mount(2) passes one page of options */
+            errno = E2BIG;
+            break;
+        }
+        if (sys_mount_overlay(name, options) == 0)
+            return true;
+        tried(error, "overlay on %s (%s): %s", op->target, attempts[i][0] != '\0' ? attempts[i] : "lower layers only", strerror(errno));
+    }
+    *refused = true;
+    if (op->fallback == NULL)
+        return false;
+    error->tried[0] = '\0';
+    return sys_bind(op->fallback, name) == 0;
+}
+
+static bool carry_one(const struct op *op, const struct bundle *bundle, const struct options *options, bool *overlay_refused, struct error *error)
+{
+    bool good = false, refused = false;
+    switch (op->kind) {
+    case OP_BASE:
+        return make_base(op, error);
+    case OP_UNPACK:
+        return make_closure(bundle, options->threads, error);
+    case OP_DIRECTORY:
+    case OP_FILE:
+    case OP_SYMLINK:
+    case OP_WRITE:
+        good = make_place(op);
+        break;
+    case OP_BIND:
+        good = bind_over(op->source, op->target);
+        break;
+    case OP_OVERLAY:
+        good = mount_overlay(op, &refused, error);
+        *overlay_refused = *overlay_refused || (refused && !good);
+        break;
+    case OP_ENTER:
+        return true; /* by job.c, in the job's process */
+    }
+    if (good)
+        return true;
+    const int number = errno;
+    if (op->optional) {
+        if (options->debug)
+            note("passed over: %s on %s: %s", op->source != NULL ? op->source : "mount point", op->target, strerror(number));
+        return true;
+    }
+    if (refused)
+        return fail(error, EXIT_KERNEL, "use --root closed (SDEE_ROOT=closed), which needs no overlayfs",
+                    "the kernel refuses an overlay on %s: %s", op->target, strerror(number));
+    return fail(error, number == ENOSPC || number == ENOMEM ? EXIT_RESOURCES : EXIT_KERNEL,
+                number == EACCES ? "a directory on the way cannot be searched" : NULL, "cannot put %s on %s (%s): %s",
+                op->source != NULL ? op->source : "a mount point", op->target, op->why, strerror(number));
+}
+
+bool carry_out(const struct plan *plan, size_t from, size_t to, const struct bundle *bundle, const struct options *options,
+               bool *overlay_refused, struct error *error)
+{
+    *overlay_refused = false;
+    bool good = true;
+    for (size_t i = from; good && i < to; i++)
+        good = carry_one(&plan->ops[i], bundle, options, overlay_refused, error);
+    return good && chdir("/") == 0;
+}
+
+bool carry_reset(struct error *error)
+{
+    error->tried[0] = '\0';
+    if (chdir("/") != 0 || umount2("/newroot", MNT_DETACH) != 0 || sys_bind("/closure", "/newroot") != 0)
+        return fail(error, EXIT_KERNEL, NULL, "cannot begin again with the closed root: %s", strerror(errno));
+    return true;
+}

@@ -1,0 +1,114 @@
+#include "error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+bool fail(struct error *error, enum exit_code code, const char *hint, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error->message, sizeof error->message, format, arguments);
+    va_end(arguments);
+    error->code = code;
+    snprintf(error->hint, sizeof error->hint, "%s", hint != NULL ? hint : "");
+    return false;
+}
+
+void tried(struct error *error, const char *format, ...)
+{
+    size_t used = strlen(error->tried);
+    size_t left = sizeof error->tried - used;
+    if (left < 64)
+        return; /* the first dozens of attempts say enough */
+    int head = snprintf(error->tried + used, left, "  tried: ");
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error->tried + used + head, left - (size_t)head - 1, format, arguments);
+    va_end(arguments);
+    strcat(error->tried, "\n");
+}
+
+static void write_all(const char *text, size_t size)
+{
+    while (size > 0) {
+        ssize_t done = write(STDERR_FILENO, text, size);
+        if (done <= 0)
+            return; /* standard error is gone: nobody is left to tell */
+        text += done;
+        size -= (size_t)done;
+    }
+}
+
+void error_print(const struct error *error)
+{
+    char text[sizeof(struct error) + 64];
+    int size = snprintf(text, sizeof text, "sdee: error: %s\n%s%s%s%s", error->message, error->tried,
+                        error->hint[0] != '\0' ? "  hint: " : "", error->hint, error->hint[0] != '\0' ? "\n" : "");
+    write_all(text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
+}
+
+void note(const char *format, ...)
+{
+    char text[8192] = "sdee: ";
+    va_list arguments;
+    va_start(arguments, format);
+    int size = vsnprintf(text + 6, sizeof text - 7, format, arguments);
+    va_end(arguments);
+    size_t end = 6 + ((size_t)size < sizeof text - 8 ? (size_t)size : sizeof text - 8);
+    text[end] = '\n';
+    write_all(text, end + 1);
+}
+
+static void *or_end(void *memory)
+{
+    if (memory == NULL) {
+        static const char text[] = "sdee: error: out of memory\n  hint: ask for a job with more memory\n";
+        write_all(text, sizeof text - 1);
+        _exit(EXIT_RESOURCES);
+    }
+    return memory;
+}
+
+void *allocate(unsigned long count, unsigned long size)
+{
+    return or_end(calloc(count > 0 ? count : 1, size));
+}
+
+void *reallocate(void *old, unsigned long count, unsigned long size)
+{
+    if (size != 0 && count > (unsigned long)-1 / size)
+        or_end(NULL);
+    return or_end(realloc(old, count * size));
+}
+
+struct arena_block {
+    struct arena_block *next;
+    char text[];
+};
+
+char *arena_format(struct arena *arena, const char *format, ...)
+{
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    int size = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    struct arena_block *block = allocate(1, sizeof *block + (size_t)size + 1);
+    vsnprintf(block->text, (size_t)size + 1, format, again);
+    va_end(again);
+    block->next = arena->blocks;
+    arena->blocks = block;
+    return block->text;
+}
+
+void arena_free(struct arena *arena)
+{
+    while (arena->blocks != NULL) {
+        struct arena_block *block = arena->blocks;
+        arena->blocks = block->next;
+        free(block);
+    }
+}

@@ -1,0 +1,205 @@
+/* The launcher: what runs a bundle on a compute node. See docs/bundle-format.md and, for the order of things, run(). */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bundle.h"
+#include "carry.h"
+#include "doctor.h"
+#include "environment.h"
+#include "help.h"
+#include "job.h"
+#include "keep.h"
+#include "namespaces.h"
+#include "node.h"
+#include "options.h"
+#include "plan.h"
+#include "supervise.h"
+
+static void on_bus_error(int number)
+{
+    static const char text[] = "sdee: error: the bundle changed, or its storage failed, while it was read\n  hint: run it again\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(EXIT_BUNDLE);
+}
+
+static void warn(const struct bundle *bundle, const struct options *options)
+{
+    char names[1500] = "";
+    size_t missing = 0;
+    const char *reason = conf_get(bundle, "incomplete");
+    if (reason != NULL)
+        note("warning: the trace was incomplete, something may be missing: %s", reason);
+    if (options->argument_count > 0 || options->shell || options->command != NULL)
+        return; /* another command line may need other inputs */
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "shared", &cursor)) != NULL;) {
+        struct stat status;
+        if (lstat(path, &status) == 0 || missing++ >= 5)
+            continue;
+        const size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? ", " : "", path);
+    }
+    if (missing > 0)
+        note("warning: %zu input%s of the recorded command %s not on this node: %s%s; `sdee bundle --with-data` makes them travel", missing,
+             missing > 1 ? "s" : "", missing > 1 ? "are" : "is", names, missing > 5 ? ", ..." : "");
+}
+
+static bool choose_root(struct plan *plan, const struct options *options, const struct bundle *bundle, const struct node *node, struct error *error)
+{
+    enum root_kind root = options->root;
+    snprintf(plan->root_why, sizeof plan->root_why, "as asked for");
+    if (root == ROOT_AUTO)
+        root = node_same_system(node, bundle, plan->root_why, sizeof plan->root_why) ? ROOT_MERGED : ROOT_CLOSED;
+    return plan_make(plan, root, bundle, node, error);
+}
+
+/* Carry out the plan, the closed one when auto chose merged and the kernel refuses overlayfs. */
+static bool build(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, struct error *error)
+{
+    bool refused;
+    if (!carry_out(plan, 0, FIRST_ROOT_OP, bundle, options, &refused, error))
+        return false;
+    if (carry_out(plan, FIRST_ROOT_OP, plan->count, bundle, options, &refused, error))
+        return true;
+    if (!refused || options->root != ROOT_AUTO)
+        return false;
+    if (!carry_reset(error))
+        return false;
+    snprintf(closed->root_why, sizeof closed->root_why, "the kernel refuses overlayfs here: %.2000s", error->message);
+    *plan = *closed;
+    if (options->debug)
+        plan_print(plan);
+    return carry_out(plan, FIRST_ROOT_OP, plan->count, bundle, options, &refused, error);
+}
+
+static bool make_absolute(struct options *options, struct arena *arena, struct error *error)
+{
+    char directory[PATH_MAX];
+    if (options->chdir == NULL || options->chdir[0] == '/')
+        return true;
+    if (getcwd(directory, sizeof directory) == NULL)
+        return fail(error, EXIT_NODE, "give an absolute path", "--chdir %s: the current directory is unknown: %s", options->chdir, strerror(errno));
+    options->chdir = strcmp(options->chdir, ".") == 0 ? arena_format(arena, "%s", directory) : arena_format(arena, "%s/%s", directory, options->chdir);
+    return true;
+}
+
+static bool run(const struct bundle *bundle, struct options *options, struct inherited *inherited, int *status, struct error *error)
+{
+    struct arena arena = {NULL};
+    struct node node;
+    struct plan plan = {.arena = &arena}, closed = {.arena = &arena};
+    struct job job = {.bundle = bundle, .options = options, .inherited = *inherited};
+    int save = -1;
+    if (!node_check_machine(conf_get(bundle, "machine"), error) || !node_read(&node, &arena, error) || !make_absolute(options, &arena, error) ||
+        !choose_root(&plan, options, bundle, &node, error))
+        return false;
+    if (plan.root == ROOT_MERGED && options->root == ROOT_AUTO && !plan_make(&closed, ROOT_CLOSED, bundle, &node, error))
+        return false;
+    if (options->debug || options->dry_run)
+        plan_print(&plan);
+    if (options->dry_run)
+        return true;
+    if (!node_check_memory(bundle->memory_size, bundle->name, error) || (options->save != NULL && !keep_open(options->save, &save, error)))
+        return false;
+    if (!options->quiet)
+        warn(bundle, options);
+    job.environment = environment_make(bundle, options, &arena);
+    if (!namespaces_enter(&job.in_user_namespace, error) || !build(&plan, &closed, bundle, options, error))
+        return false;
+    const pid_t launcher = getpid();
+    supervise_prepare();
+    const pid_t pid = fork();
+    if (pid < 0)
+        return fail(error, EXIT_RESOURCES, "raise `ulimit -u`", "cannot make a process for the job: %s", strerror(errno));
+    if (pid == 0)
+        job_become(&job, launcher);
+    *status = supervise(pid);
+    if (!keep(&plan, bundle, options, save, error)) {
+        error_print(error);
+        if (*status == 0)
+            *status = EXIT_OUTPUT << 8;
+    }
+    arena_free(&arena);
+    return true;
+}
+
+/* Is this the launcher as installed, and not what is left of a bundle that lost its end? */
+static bool is_installed_launcher(const char *name, const char *path)
+{
+    const char *base = strrchr(path, '/');
+    return strcmp(name, "sdee exec") == 0 || strncmp(base != NULL ? base + 1 : path, "sdee-launcher", 13) == 0;
+}
+
+static bool open_bundle(struct bundle *bundle, struct options *options, char **argv, int *done, struct error *error)
+{
+    static char self[PATH_MAX];
+    const char *name = argv[0] != NULL ? argv[0] : "";
+    const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (length <= 0 || fd < 0)
+        return fail(error, EXIT_NODE, "mount it: mount -t proc proc /proc", "/proc is not mounted on this node (/proc/self/exe: %s)", strerror(errno));
+    self[length] = '\0';
+    if (bundle_has_footer(fd)) {
+        if (argv[0] != NULL && argv[1] != NULL && argv[2] == NULL && strcmp(argv[1], "--sdee-help") == 0) {
+            help_print(name);
+            *done = 0;
+            return true;
+        }
+        return options_read(options, argv, false, error) && bundle_open(bundle, self, fd, false, error);
+    }
+    close(fd);
+    if (!is_installed_launcher(name, self))
+        return fail(error, EXIT_BUNDLE, "copy or make the bundle again; `sdee info` checks it",
+                    "%s is truncated: it begins as a bundle and has no footer at its end", self);
+    if (argv[1] != NULL && strcmp(argv[1], "--sdee-doctor") == 0) {
+        *done = doctor();
+        return true;
+    }
+    if (!options_read(options, argv, true, error))
+        return false;
+    if (options->help) {
+        help_print(NULL);
+        *done = 0;
+        return true;
+    }
+    fd = open(options->bundle, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(error, EXIT_BUNDLE, errno == ENOENT ? "`sdee bundle` makes bundle.sdee" : NULL, "cannot open %s: %s", options->bundle,
+                    strerror(errno));
+    return bundle_open(bundle, options->bundle, fd, true, error);
+}
+
+int main(int argc, char **argv)
+{
+    struct inherited inherited;
+    struct options options = {0};
+    struct bundle bundle = {0};
+    struct error error = {.code = EXIT_INTERNAL};
+    int done = -1, status = 0;
+    (void)argc;
+    inherited_save(&inherited);
+    const struct sigaction bus = {.sa_handler = on_bus_error}, normal = {.sa_handler = SIG_DFL};
+    sigaction(SIGBUS, &bus, NULL);
+    if (!open_bundle(&bundle, &options, argv, &done, &error)) {
+        error_print(&error);
+        return error.code;
+    }
+    if (done >= 0)
+        return done;
+    if (!run(&bundle, &options, &inherited, &status, &error)) {
+        error_print(&error);
+        return error.code;
+    }
+    sigaction(SIGBUS, &normal, NULL);
+    bundle_close(&bundle);
+    free(options.env);
+    supervise_end(status);
+}

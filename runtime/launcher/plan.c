@@ -1,0 +1,308 @@
+#include "plan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "passwd.h"
+
+/* Top-level directories that are the system itself: from the closure, over the node's own in the merged root. All others are live. */
+static const char *const SYSTEM[] = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc", "/opt", "/var", "/boot"};
+
+const char *join(struct planner *planner, const char *directory, const char *name)
+{
+    return arena_format(planner->plan->arena, "%s/%s", strcmp(directory, "/") == 0 ? "" : directory, name);
+}
+
+bool conf_lists(const struct bundle *bundle, const char *key, const char *path)
+{
+    for (const char *cursor = NULL, *value; (value = conf_next(bundle, key, &cursor)) != NULL;)
+        if (strcmp(value, path) == 0)
+            return true;
+    return false;
+}
+
+struct op *plan_add(struct planner *planner, enum op_kind kind, const char *target, const char *why)
+{
+    struct plan *plan = planner->plan;
+    if (plan->count % 64 == 0)
+        plan->ops = reallocate(plan->ops, plan->count + 64, sizeof *plan->ops);
+    plan->ops[plan->count] = (struct op){.kind = kind, .target = target, .mode = 0755, .why = why};
+    return &plan->ops[plan->count++];
+}
+
+void plan_bind(struct planner *planner, const char *node_path, const char *target, bool optional, const char *why)
+{
+    struct op *op = plan_add(planner, OP_BIND, target, why);
+    op->source = arena_format(planner->plan->arena, "/oldroot%s", node_path);
+    op->optional = optional;
+}
+
+static bool is_below(const char *path, const char *directory)
+{
+    const size_t length = strlen(directory);
+    return strncmp(path, directory, length) == 0 && path[length] == '/';
+}
+
+/* Mounts below an overlaid directory are not part of its lower layer: they are put on top again, overlaid too where the
+ * closure has entries below them. */
+static void restore_submounts(struct planner *planner, const char *node_path, const char *target)
+{
+    const struct node *node = planner->node;
+    const char *last = NULL; /* a recursive bind of it shows what is below it as well */
+    for (size_t i = 0; i < node->mount_count; i++) {
+        const char *mount = node->mounts[i];
+        struct stat status;
+        if (!is_below(mount, node_path) || (last != NULL && (is_below(mount, last) || strcmp(mount, last) == 0)))
+            continue;
+        bool outermost = true;
+        for (size_t k = 0; k < node->mount_count && outermost; k++)
+            outermost = !(is_below(node->mounts[k], node_path) && is_below(mount, node->mounts[k]));
+        const char *place = arena_format(planner->plan->arena, "%s%s", target, mount + strlen(node_path));
+        const uint32_t entry = bundle_find(planner->bundle, place);
+        if (!outermost || stat(mount, &status) != 0 || (entry != NO_ENTRY && !S_ISDIR(planner->bundle->entries[entry].mode)))
+            continue;
+        if (entry != NO_ENTRY && S_ISDIR(status.st_mode) && bundle_children(planner->bundle, entry) != NO_ENTRY)
+            plan_overlay(planner, mount, place, false, "a mount below an overlaid directory, with closure entries");
+        else
+            plan_bind(planner, mount, place, true, "a mount below an overlaid directory");
+        last = mount;
+    }
+}
+
+/* overlayfs separates layers by ':' and options by ',': both and '\' are escaped (Documentation/filesystems/overlayfs.rst). */
+static const char *escaped(struct planner *planner, const char *path)
+{
+    char text[2 * PATH_MAX], *to = text;
+    for (const char *from = path; *from != '\0' && to < text + sizeof text - 3; from++) {
+        if (*from == ':' || *from == ',' || *from == '\\')
+            *to++ = '\\';
+        *to++ = *from;
+    }
+    *to = '\0';
+    return arena_format(planner->plan->arena, "%s", text);
+}
+
+void plan_overlay(struct planner *planner, const char *node_path, const char *target, bool fallback, const char *why)
+{
+    struct arena *arena = planner->plan->arena;
+    struct op *op = plan_add(planner, OP_OVERLAY, target, why);
+    op->source = arena_format(arena, "/closure%s:/oldroot%s", escaped(planner, target), escaped(planner, node_path));
+    op->data = arena_format(arena, "/upper/%zu", planner->plan->count);
+    op->fallback = fallback ? arena_format(arena, "/closure%s", target) : NULL;
+    restore_submounts(planner, node_path, target);
+}
+
+static bool is_system(const char *top)
+{
+    for (size_t i = 0; i < sizeof SYSTEM / sizeof *SYSTEM; i++)
+        if (strcmp(top, SYSTEM[i]) == 0)
+            return true;
+    return false;
+}
+
+/* "/usr/lib" → "/usr" */
+static const char *top_of(struct planner *planner, const char *path)
+{
+    return arena_format(planner->plan->arena, "/%.*s", (int)strcspn(path + 1, "/"), path + 1);
+}
+
+/* A top-level entry that the node has. */
+static void place_top(struct planner *planner, const char *top)
+{
+    const struct bundle *bundle = planner->bundle;
+    const uint32_t entry = bundle_find(bundle, top);
+    const bool merged = planner->plan->root == ROOT_MERGED;
+    struct stat link, status;
+    if (lstat(top, &link) != 0 || stat(top, &status) != 0)
+        memset(&status, 0, sizeof status);
+    if (entry != NO_ENTRY && (!S_ISDIR(bundle->entries[entry].mode) || !S_ISDIR(status.st_mode)))
+        return; /* the closure's link, file or directory is there already and wins */
+    if (entry != NO_ENTRY) {
+        char *real = realpath(top, NULL);
+        const char *node_path = arena_format(planner->plan->arena, "%s", real != NULL ? real : top);
+        free(real);
+        if (!is_system(top))
+            plan_live(planner, top, node_path, entry, GROUND_OURS);
+        else if (merged)
+            plan_overlay(planner, node_path, top, false, "closure over the node's system");
+        return;
+    }
+    if (is_system(top) && !merged)
+        return;
+    if (S_ISLNK(link.st_mode)) {
+        char text[PATH_MAX];
+        const ssize_t size = readlink(top, text, sizeof text - 1);
+        if (size > 0)
+            plan_add(planner, OP_SYMLINK, top, "the node's own link")->data = arena_format(planner->plan->arena, "%.*s", (int)size, text);
+        return;
+    }
+    plan_add(planner, S_ISDIR(link.st_mode) ? OP_DIRECTORY : OP_FILE, top, "mount point")->mode = link.st_mode & 0777;
+    plan_bind(planner, top, top, true, "the node's own, live");
+}
+
+/* Where a path leads when the closure's symbolic links are followed; NULL when they form a cycle. */
+static const char *resolve_in_closure(struct planner *planner, const char *path)
+{
+    const struct bundle *bundle = planner->bundle;
+    struct arena *arena = planner->plan->arena;
+    const char *done = "/", *rest = path;
+    for (int hops = 0; *rest != '\0';) {
+        while (*rest == '/')
+            rest++;
+        const size_t length = strcspn(rest, "/");
+        if (length == 0)
+            break;
+        const char *name = arena_format(arena, "%.*s", (int)length, rest);
+        rest += length;
+        if (strcmp(name, ".") == 0)
+            continue;
+        if (strcmp(name, "..") == 0) {
+            const size_t parent = (size_t)(strrchr(done, '/') - done);
+            done = arena_format(arena, "%.*s", parent > 0 ? (int)parent : 1, done);
+            continue;
+        }
+        const char *next = join(planner, done, name);
+        const uint32_t index = bundle_find(bundle, next);
+        if (index == NO_ENTRY || !S_ISLNK(bundle->entries[index].mode)) {
+            done = next;
+            continue;
+        }
+        const char *link = bundle->entries[index].link;
+        if (++hops > 40 || strlen(link) + strlen(rest) >= PATH_MAX) /* as the kernel: ELOOP, ENAMETOOLONG */
+            return NULL;
+        if (link[0] == '/')
+            done = "/";
+        rest = arena_format(arena, "%s%s", link, rest);
+    }
+    return path_is_normal(done) ? done : NULL;
+}
+
+/* Missing parent directories of a mount point on our tmpfs. */
+static void add_parents(struct planner *planner, const char *path)
+{
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        const char *parent = arena_format(planner->plan->arena, "%.*s", (int)(slash - path), path);
+        if (bundle_find(planner->bundle, parent) == NO_ENTRY)
+            plan_add(planner, OP_DIRECTORY, parent, "parent of a mount point");
+    }
+}
+
+/* Below a system directory: one path that must be the node's own, from CONF live or host. */
+static void keep_nodes(struct planner *planner, const char *path, const char *why)
+{
+    const struct bundle *bundle = planner->bundle;
+    const bool merged = planner->plan->root == ROOT_MERGED;
+    char *real = realpath(path, NULL);
+    const char *target = resolve_in_closure(planner, path);
+    struct stat status;
+    if (real == NULL || target == NULL || strcmp(real, "/") == 0 || stat(real, &status) != 0 || !is_system(top_of(planner, target)) ||
+        (merged && strcmp(real, path) != 0)) { /* merged: the links that the node follows are there as well */
+        free(real);
+        return;
+    }
+    const char *node_path = arena_format(planner->plan->arena, "%s", real);
+    free(real);
+    const uint32_t entry = bundle_find(bundle, target);
+    const char *top = top_of(planner, target);
+    const bool ours = !merged || bundle_find(bundle, top) == NO_ENTRY; /* not on an overlay */
+    if (merged && ours)
+        return; /* the node's whole top-level directory is there */
+    if (entry != NO_ENTRY && S_ISDIR(bundle->entries[entry].mode) && S_ISDIR(status.st_mode)) {
+        if (merged) /* on an overlay, which is neither ours nor the node's: cover it with the node's first */
+            plan_bind(planner, node_path, target, false, why);
+        plan_live(planner, target, node_path, entry, merged ? GROUND_NODES : GROUND_OURS);
+        return;
+    }
+    if (entry != NO_ENTRY && S_ISDIR(bundle->entries[entry].mode) != S_ISDIR(status.st_mode))
+        return; /* a file cannot be mounted on a directory, nor the reverse: the closure's stays */
+    if (ours && entry == NO_ENTRY) {
+        add_parents(planner, target);
+        plan_add(planner, S_ISDIR(status.st_mode) ? OP_DIRECTORY : OP_FILE, target, "mount point")->mode = status.st_mode & 0777;
+    }
+    plan_bind(planner, node_path, target, true, why);
+}
+
+/* A path is kept once: below another one that was kept it is there already. */
+static bool kept_already(const struct bundle *bundle, const char *path)
+{
+    for (const char *cursor = NULL, *live; (live = conf_next(bundle, "live", &cursor)) != NULL;)
+        if (strcmp(live, "/") != 0 && is_below(path, live))
+            return true;
+    return is_below(path, "/var/tmp");
+}
+
+static void keep_listed(struct planner *planner)
+{
+    const struct bundle *bundle = planner->bundle;
+    keep_nodes(planner, "/var/tmp", "temporary files are live");
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "live", &cursor)) != NULL;)
+        if (strcmp(path, "/") != 0 && strcmp(path, "/var/tmp") != 0 && !kept_already(bundle, path))
+            keep_nodes(planner, path, "live directory of the job");
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "host", &cursor)) != NULL;)
+        if (strcmp(path, "/") != 0 && strcmp(path, "/etc/passwd") != 0 && strcmp(path, "/etc/group") != 0 && !kept_already(bundle, path))
+            keep_nodes(planner, path, "the node provides it");
+}
+
+/* The closed root's user database: the node's, with a line for this user when there is none (users of LDAP, sssd). The node's
+ * NSS modules cannot serve the closure's libc, so `files` must know the user. */
+static void add_accounts(struct planner *planner)
+{
+    static const struct {
+        const char *path, *what;
+    } files[] = {{"/etc/passwd", "user"}, {"/etc/group", "group"}};
+    for (size_t i = 0; i < 2; i++) {
+        const char *text = i == 0 ? passwd_with_user(planner->plan->arena) : group_with_user(planner->plan->arena);
+        if (text == NULL) {
+            keep_nodes(planner, files[i].path, "the node's accounts");
+            continue;
+        }
+        add_parents(planner, files[i].path);
+        plan_add(planner, OP_WRITE, files[i].path, arena_format(planner->plan->arena, "the node's %s lacks this %s", files[i].path, files[i].what))
+            ->data = text;
+    }
+    if (bundle_find(planner->bundle, "/etc/nsswitch.conf") == NO_ENTRY) {
+        add_parents(planner, "/etc/nsswitch.conf");
+        plan_add(planner, OP_WRITE, "/etc/nsswitch.conf", "the closure has none")->data =
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+    }
+}
+
+bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bundle, const struct node *node, struct error *error)
+{
+    struct planner planner = {plan, bundle, node};
+    plan->root = root;
+    plan->count = plan->synthetic_count = 0;
+    plan_add(&planner, OP_BASE, "/", "private memory file system: nothing is written on the node")->data =
+        "/tmp:/dev/shm:/run:/var/tmp:/mnt:/home:/opt:/srv:/media:/var:/usr:/etc:/dev";
+    plan_add(&planner, OP_UNPACK, "/", "closure")->source = bundle->name;
+    DIR *stream = opendir("/");
+    if (stream == NULL)
+        return fail(error, EXIT_NODE, NULL, "cannot list /: %s", strerror(errno));
+    for (const struct dirent *item; (item = readdir(stream)) != NULL;)
+        if (strcmp(item->d_name, ".") != 0 && strcmp(item->d_name, "..") != 0)
+            place_top(&planner, join(&planner, "/", item->d_name));
+    closedir(stream);
+    keep_listed(&planner);
+    if (root == ROOT_CLOSED)
+        add_accounts(&planner);
+    plan_add(&planner, OP_ENTER, "/", "in the job's process");
+    return true;
+}
+
+void plan_print(const struct plan *plan)
+{
+    static const char *const names[] = {"base", "unpack", "directory", "file", "symlink", "write", "bind", "overlay", "enter"};
+    note("root: %s: %s", root_name(plan->root), plan->root_why);
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct op *op = &plan->ops[i];
+        const bool shows_data = op->kind != OP_WRITE && op->data != NULL;
+        note("plan: %-9s %s%s%s%s%s  # %s%s", names[op->kind], op->source != NULL ? op->source : "", op->source != NULL ? " -> " : "",
+             op->target, shows_data ? " " : "", shows_data ? op->data : "", op->why, op->fallback != NULL ? " (bind where overlayfs is refused)" : "");
+    }
+}

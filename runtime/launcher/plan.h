@@ -1,0 +1,76 @@
+/* The mount plan as data: planned from the bundle's table and the node's state, printed by --debug, then carried out by carry.c.
+ *
+ * Paths of sources and of what is made (`made`) are in the base namespace:
+ *   /oldroot  the node's own root        /closure  the unpacked closure: also the new root's lowest layer
+ *   /newroot  the new root: a bind mount of /closure, onto which all else is mounted     /upper  overlays' upper and work directories
+ */
+#ifndef SDEE_PLAN_H
+#define SDEE_PLAN_H
+
+#include <sys/types.h>
+
+#include "bundle.h"
+#include "node.h"
+#include "options.h"
+
+enum op_kind {
+    OP_BASE,      /* tmpfs on one of the candidate directories in `data`, pivot_root into it */
+    OP_UNPACK,    /* the closure into /closure, bound on /newroot */
+    OP_DIRECTORY, /* mkdir, or chmod when it is there: `made` */
+    OP_FILE,      /* empty file as a mount point: `made` */
+    OP_SYMLINK,   /* `made` with the text `data` */
+    OP_WRITE,     /* file `made` with the content `data` */
+    OP_BIND,      /* recursive bind of `source` on the new root's path `target` */
+    OP_OVERLAY,   /* lower layers `source`, upper /upper/`number`, on the new root's path `target` */
+    OP_ENTER,     /* in the job's process: own mount namespace, pivot_root into /newroot */
+};
+
+struct op {
+    enum op_kind kind;
+    const char *source, *target, *data;
+    const char *fallback; /* OP_OVERLAY: bound instead when the kernel refuses the overlay; NULL: an error */
+    mode_t mode;
+    bool optional; /* the node's own things that nobody may have asked for: a refusal is noted and passed over */
+    const char *why;
+};
+
+/* A directory in which the job's new files are on the tmpfs although it exists on the node: they are copied back. */
+struct back {
+    const char *path; /* in the new root, and below /closure */
+    const char *node; /* on the node */
+};
+
+struct plan {
+    struct arena *arena;
+    enum root_kind root;
+    char root_why[4500];
+    struct op *ops;
+    size_t count;
+    struct back *synthetic;
+    size_t synthetic_count;
+};
+
+#define FIRST_ROOT_OP 2 /* ops before it make the base and hold for any root */
+
+/* Compute the plan. Looks at the node, changes nothing. Errors: EXIT_NODE. */
+bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bundle, const struct node *node, struct error *error);
+
+/* One line for each op, tab-separated where it matters, on standard error. */
+void plan_print(const struct plan *plan);
+
+/* plan_live.c: used by plan.c. */
+struct planner {
+    struct plan *plan;
+    const struct bundle *bundle;
+    const struct node *node;
+};
+enum ground { GROUND_OURS, GROUND_NODES }; /* is the parent, in the new root, a tmpfs directory of ours or the node's own? */
+
+struct op *plan_add(struct planner *planner, enum op_kind kind, const char *target, const char *why);
+void plan_bind(struct planner *planner, const char *node_path, const char *target, bool optional, const char *why);
+void plan_overlay(struct planner *planner, const char *node_path, const char *target, bool fallback, const char *why);
+void plan_live(struct planner *planner, const char *path, const char *node_path, uint32_t entry, enum ground ground);
+const char *join(struct planner *planner, const char *directory, const char *name);
+bool conf_lists(const struct bundle *bundle, const char *key, const char *path);
+
+#endif

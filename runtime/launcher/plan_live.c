@@ -1,0 +1,160 @@
+/* Closure entries below directories that stay the node's own. Cost grows with the closure, except where a directory becomes
+ * synthetic: there it grows with that one directory's entries. */
+#include <dirent.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "plan.h"
+
+static bool same_file(const struct bundle *bundle, const struct entry *entry, const struct stat *status)
+{
+    return S_ISREG(status->st_mode) && (uint64_t)status->st_size == entry_size(bundle, entry) && status->st_mtim.tv_sec == entry->mtime &&
+           status->st_mtim.tv_nsec == (long)entry->nsec;
+}
+
+static bool same_link(const char *node_path, const struct entry *entry)
+{
+    char text[PATH_MAX];
+    const ssize_t size = readlink(node_path, text, sizeof text);
+    return size > 0 && (size_t)size == strlen(entry->link) && memcmp(text, entry->link, (size_t)size) == 0;
+}
+
+/* What becomes of one closure entry whose parent directory the node has. */
+enum fate {
+    FATE_NODES,   /* the node has the same */
+    FATE_COVER,   /* the node has another file: the closure's is bound over it */
+    FATE_TREE,    /* both have the directory and it is a tree: overlay */
+    FATE_RECURSE, /* both have the directory */
+    FATE_CLOSURE, /* only the closure's can stand there: the parent must become synthetic */
+};
+
+static enum fate fate_of(struct planner *planner, uint32_t index, const char *node_path)
+{
+    const struct entry *entry = &planner->bundle->entries[index];
+    struct stat status;
+    if (lstat(node_path, &status) != 0)
+        return FATE_CLOSURE;
+    if (S_ISLNK(entry->mode))
+        return same_link(node_path, entry) ? FATE_NODES : FATE_CLOSURE;
+    if (S_ISREG(entry->mode)) {
+        if (same_file(planner->bundle, entry, &status))
+            return FATE_NODES;
+        return S_ISREG(status.st_mode) ? FATE_COVER : FATE_CLOSURE;
+    }
+    if (S_ISLNK(status.st_mode) && (stat(node_path, &status) != 0 || S_ISDIR(status.st_mode)))
+        return FATE_CLOSURE; /* a link where the closure has a directory: see place_child() */
+    if (!S_ISDIR(status.st_mode))
+        return FATE_CLOSURE;
+    return conf_lists(planner->bundle, "tree", entry->path) ? FATE_TREE : FATE_RECURSE;
+}
+
+static void add_synthetic(struct planner *planner, const char *path, const char *node_path)
+{
+    struct plan *plan = planner->plan;
+    plan->synthetic = reallocate(plan->synthetic, plan->synthetic_count + 1, sizeof *plan->synthetic);
+    plan->synthetic[plan->synthetic_count++] = (struct back){path, node_path};
+}
+
+/* In a synthetic directory: an entry that the closure has too. */
+static void place_child(struct planner *planner, uint32_t index, const char *node_path)
+{
+    const struct entry *entry = &planner->bundle->entries[index];
+    struct stat status;
+    char *real = NULL;
+    switch (fate_of(planner, index, node_path)) {
+    case FATE_NODES:
+        if (S_ISREG(entry->mode))
+            plan_bind(planner, node_path, entry->path, false, "the node has the same file");
+        break;
+    case FATE_TREE:
+        plan_overlay(planner, node_path, entry->path, true, "tree of the closure over the node's");
+        break;
+    case FATE_RECURSE:
+        plan_live(planner, entry->path, node_path, index, GROUND_OURS);
+        break;
+    case FATE_COVER:
+        break; /* the closure's file is already there */
+    case FATE_CLOSURE:
+        if (S_ISDIR(entry->mode) && stat(node_path, &status) == 0 && S_ISDIR(status.st_mode) && (real = realpath(node_path, NULL)) != NULL)
+            plan_live(planner, entry->path, arena_format(planner->plan->arena, "%s", real), index, GROUND_OURS);
+        free(real);
+        break;
+    }
+}
+
+/* In a synthetic directory: an entry that only the node has. */
+static void show_nodes_own(struct planner *planner, const char *path, const char *node_path)
+{
+    static const char why[] = "the node's own entry of a directory that also holds closure";
+    struct stat status;
+    if (lstat(node_path, &status) != 0)
+        return;
+    if (S_ISLNK(status.st_mode)) {
+        char text[PATH_MAX];
+        const ssize_t size = readlink(node_path, text, sizeof text - 1);
+        if (size > 0)
+            plan_add(planner, OP_SYMLINK, path, why)->data = arena_format(planner->plan->arena, "%.*s", (int)size, text);
+        return;
+    }
+    plan_add(planner, S_ISDIR(status.st_mode) ? OP_DIRECTORY : OP_FILE, path, "mount point")->mode = status.st_mode & 0777;
+    plan_bind(planner, node_path, path, true, why);
+}
+
+static void make_synthetic(struct planner *planner, const char *path, const char *node_path, uint32_t directory, enum ground ground)
+{
+    const struct bundle *bundle = planner->bundle;
+    struct stat status;
+    struct op *op = plan_add(planner, OP_DIRECTORY, path, "the node's directory lacks entries that the closure has here");
+    op->mode = stat(node_path, &status) == 0 ? status.st_mode & 01777 : 0755;
+    add_synthetic(planner, path, node_path);
+    if (ground == GROUND_NODES) {
+        op = plan_add(planner, OP_BIND, path, "closure's directory over the node's, whose entries follow");
+        op->source = arena_format(planner->plan->arena, "/closure%s", path);
+    }
+    DIR *stream = opendir(node_path);
+    if (stream == NULL) { /* may be searched but not listed: what the closure knows of is looked up */
+        for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY; i = bundle->entries[i].next_sibling)
+            place_child(planner, i, join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1));
+        return;
+    }
+    for (const struct dirent *item; (item = readdir(stream)) != NULL;) {
+        if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0)
+            continue;
+        const char *child = join(planner, path, item->d_name), *node_child = join(planner, node_path, item->d_name);
+        const uint32_t index = bundle_find(bundle, child);
+        if (index != NO_ENTRY)
+            place_child(planner, index, node_child);
+        else
+            show_nodes_own(planner, child, node_child);
+    }
+    closedir(stream);
+}
+
+void plan_live(struct planner *planner, const char *path, const char *node_path, uint32_t directory, enum ground ground)
+{
+    const struct bundle *bundle = planner->bundle;
+    bool synthetic = false;
+    for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY && !synthetic; i = bundle->entries[i].next_sibling)
+        synthetic = fate_of(planner, i, join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1)) == FATE_CLOSURE;
+    if (synthetic) {
+        make_synthetic(planner, path, node_path, directory, ground);
+        return;
+    }
+    if (ground == GROUND_OURS)
+        plan_bind(planner, node_path, path, false, "the node's directory, live");
+    for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY; i = bundle->entries[i].next_sibling) {
+        const struct entry *entry = &bundle->entries[i];
+        const char *node_child = join(planner, node_path, strrchr(entry->path, '/') + 1);
+        const enum fate fate = fate_of(planner, i, node_child);
+        if (fate == FATE_COVER)
+            plan_add(planner, OP_BIND, entry->path, "the node's file differs from the closure's")->source =
+                arena_format(planner->plan->arena, "/closure%s", entry->path);
+        else if (fate == FATE_TREE)
+            plan_overlay(planner, node_child, entry->path, true, "tree of the closure over the node's");
+        else if (fate == FATE_RECURSE)
+            plan_live(planner, entry->path, node_child, i, GROUND_NODES);
+    }
+}
