@@ -116,7 +116,13 @@ def start_podman(bench: Bench) -> Result:
     image = CACHE / "image.tar"
     files = ["/usr/bin/true", "/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]
     subprocess.run(["tar", "-chPf", image, "--transform", "s,^/,,", *files], check=True)
-    podman: list[str | Path] = ["podman", "--root", CACHE / "podman", "--cgroup-manager=cgroupfs", "--events-backend=file"]
+    podman: list[str | Path] = [
+        "podman",
+        "--root",
+        CACHE / "podman",
+        "--cgroup-manager=cgroupfs",
+        "--events-backend=file",
+    ]
     subprocess.run([*podman, "import", "-q", image, "sdee-bench"], check=True, capture_output=True)
     bundle = bench.bundle("true", ["/bin/true"])
     ours, theirs = [], []
