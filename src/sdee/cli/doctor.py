@@ -1,0 +1,116 @@
+"""`sdee doctor`: what this machine can do for tracing and executing, proved by doing it, with remedies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+
+import click
+
+from sdee.cli.output import print_json
+from sdee.errors import ExitCode, InternalError, SdeeError
+
+_SYSCTLS = (
+    # path, value that hinders, what it hinders
+    ("/proc/sys/kernel/yama/ptrace_scope", ("2", "3"), "ptrace is for administrators only"),
+    ("/proc/sys/user/max_user_namespaces", ("0",), "user namespaces are off"),
+    ("/proc/sys/kernel/unprivileged_userns_clone", ("0",), "user namespaces are for root only"),
+    ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", ("1",), "AppArmor restricts user namespaces"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: `part` is "trace" or "execute", `remedy` is empty when nothing needs one."""
+
+    part: str
+    check: str
+    ok: bool
+    detail: str
+    remedy: str
+
+
+def tracing() -> list[Finding]:
+    """Prove each engine on a small child, as `sdee trace --engine auto` does."""
+    from sdee.tracer.engines import ENGINES, load, prove  # noqa: PLC0415 - not needed for --help
+
+    remedies = {
+        "unotify": "needs Linux 5.5, and no other seccomp listener on this process; --engine ptrace does without",
+        "ptrace": "sysctl kernel.yama.ptrace_scope=1, or in a container CAP_SYS_PTRACE; --engine unotify does without",
+    }
+    findings = []
+    for name in ENGINES:
+        why = prove(load(name))
+        detail = "a child's system calls were seen" if why is None else why
+        findings.append(Finding("trace", f"engine {name}", why is None, detail, "" if why is None else remedies[name]))
+    return findings
+
+
+def executing() -> list[Finding]:
+    """Ask the launcher: it proves each step of a launch in a child of its own."""
+    from sdee.runtime.execute import launcher_path  # noqa: PLC0415 - not needed for --help
+
+    try:
+        launcher = launcher_path()
+    except SdeeError as error:
+        return [Finding("execute", "launcher", ok=False, detail=error.message, remedy=error.hint)]
+    done = subprocess.run([launcher, "--sdee-doctor"], capture_output=True, text=True, check=False)
+    findings = []
+    for line in done.stdout.splitlines():
+        check, verdict, detail, remedy = line.split("\t")
+        findings.append(Finding("execute", check, verdict == "ok", detail, remedy))
+    if done.returncode != 0 or not findings:
+        raise InternalError(f"the launcher's own check failed with status {done.returncode}", hint=done.stderr.strip())
+    return findings
+
+
+def settings() -> list[Finding]:
+    """Name the sysctls that hinder. Those that do not, or that this kernel lacks, are not worth a line."""
+    findings = []
+    for path, bad, meaning in _SYSCTLS:
+        try:
+            with open(path, encoding="ascii") as file:
+                value = file.read().strip()
+        except OSError:
+            continue
+        if value in bad:
+            name = os.path.relpath(path, "/proc/sys").replace("/", ".")
+            remedy = f"ask the administrator to change the sysctl {name}"
+            part = "trace" if "ptrace" in name else "execute"
+            findings.append(Finding(part, name, ok=False, detail=f"is {value}: {meaning}", remedy=remedy))
+    return findings
+
+
+def usable(findings: list[Finding]) -> bool:
+    """Tell whether one engine works and the launcher can make a closed root; overlayfs is not needed for that."""
+    engine = any(f.ok for f in findings if f.check.startswith("engine"))
+    needed = [f for f in findings if f.part == "execute" and not f.check.startswith(("overlayfs", "kernel.", "user."))]
+    return engine and all(f.ok for f in needed)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(*, as_json: bool) -> None:
+    """Say what this machine can do, and how to mend what it cannot.
+
+    Everything is proved by doing it on a small child, nothing is judged by a kernel's version. Returns 0 when jobs can
+    be traced and bundles can be executed here, else 242.
+    """
+    findings = [*tracing(), *executing(), *settings()]
+    good = usable(findings)
+    if as_json:
+        print_json({"ok": good, "findings": [asdict(f) for f in findings]})
+    else:
+        width = max(len(f.check) for f in findings)
+        for part, title in (("trace", "Tracing"), ("execute", "Executing")):
+            click.echo(f"{title}:")
+            for f in (f for f in findings if f.part == part):
+                click.echo(f"  {'ok' if f.ok else 'NO':<3} {f.check:<{width}}  {f.detail}")
+                if f.remedy:
+                    click.echo(f"      {'':<{width}}  remedy: {f.remedy}")
+        click.echo(
+            "This machine can trace jobs and execute bundles." if good else "Something needed is missing: see NO."
+        )
+    sys.exit(0 if good else ExitCode.KERNEL)

@@ -1,0 +1,31 @@
+"""`sdee doctor` says what holds on this machine, and what does not where something is taken away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SDEE = Path(sys.executable).parent / "sdee"
+
+
+def test_a_machine_that_can_do_all_is_told_so() -> None:
+    done = subprocess.run([SDEE, "doctor", "--json"], capture_output=True, text=True, check=False)
+    report = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert report["ok"]
+    assert {"engine unotify", "engine ptrace"} <= {f["check"] for f in report["findings"]}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to switch user namespaces off in a nested one")
+def test_without_user_namespaces_the_sysctl_is_named() -> None:
+    off = "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set -all --inh-caps -all"
+    nested = ["unshare", "-U", "--map-root-user", "bash", "-c", f'{off} "$0" doctor', SDEE]
+    done = subprocess.run(nested, capture_output=True, text=True, check=False)
+    assert done.returncode == 242
+    assert "user.max_user_namespaces" in done.stdout
+    assert "remedy" in done.stdout
