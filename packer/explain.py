@@ -74,7 +74,7 @@ def candidates(bundle: Bundle, query: str, cwd: str) -> list[str]:
             return list(dict.fromkeys(found))
     if any(char in query for char in "*?["):
         return sorted(p for p in bundle.items if fnmatchcase(p, query) or fnmatchcase(os.path.basename(p), query))
-    return sorted(p for p in bundle.items if p.endswith("/" + query.lstrip("./")))
+    return sorted(p for p in bundle.items if p.endswith("/" + query.removeprefix("./").lstrip("/")))
 
 
 def near(bundle: Bundle, query: str) -> list[str]:

@@ -262,7 +262,7 @@ class Bundle:
 
     def _looks_like_launcher(self) -> bool:
         start = os.pread(self._fd, 8 << 20, 0)
-        return start.startswith(b"\x7fELF") and b"sdee: error:" in start
+        return start.startswith(b"\x7fELF") and any(text in start for text in (b"SDEEBNDL", b"sdee: error:"))
 
     def _read(self, offset: int, size: int) -> bytes:
         data = os.pread(self._fd, size, offset)

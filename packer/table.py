@@ -145,7 +145,9 @@ def parse_footer(data: bytes, file_size: int) -> Footer:
         _FOOTER.unpack(data)
     )
     if name != b"SDEEBNDL":
-        raise BundleError("not a bundle: no footer at its end")
+        raise BundleError(
+            "not a bundle: no footer at its end", hint="if it was one, its end is missing: copy or make it again"
+        )
     if version > VERSION:
         raise BundleError(
             f"bundle format {version} is newer than this sdee, which knows {VERSION}", hint="install a newer sdee"

@@ -8,7 +8,7 @@ import shutil
 import stat
 import struct
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
@@ -20,6 +20,9 @@ from sdee.packer.extract import extract, select
 from sdee.packer.reader import Bundle, open_bundle
 from sdee.packer.table import Entry
 from sdee.packer.writer import write_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def opened(data: bytes, tmp_path: Path) -> Bundle:

@@ -60,6 +60,19 @@ def _absolute(path: str, bundle: Bundle) -> str:
     return "/" + os.path.normpath(joined).lstrip("/")
 
 
+def _select(paths: list[str], bundle: Bundle) -> tuple[list[str], list[str]]:
+    """Return the entries that paths name, where their directories' links lead, and the paths that name none."""
+    found, missing = [], []
+    for path in paths:
+        name = _absolute(path, bundle)
+        entry = bundle.entries.get(name) or bundle.find(name)
+        if entry or name == "/":
+            found.append(entry.path if entry else name)
+        else:
+            missing.append(path)
+    return found, missing
+
+
 @click.command()
 @click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE)
 @click.option("--verify", is_flag=True, help="Check every byte: all digests and checksums.")
@@ -136,9 +149,8 @@ def ls(*, arguments: tuple[str, ...], long_format: bool, as_json: bool) -> None:
     """List what travels in a bundle: everything, or PATHs and what is below them."""
     name, paths = split(arguments)
     with open_bundle(name) as bundle:
-        wanted = [_absolute(path, bundle) for path in paths]
+        wanted, missing = _select(paths, bundle)
         entries = [e for e in bundle.table.entries if not paths or any(_is_below(e.path, path) for path in wanted)]
-        missing = [path for path in wanted if path != "/" and path not in bundle.entries]
     if as_json:
         show.print_json([_entry_object(entry) for entry in entries])
     elif entries:
@@ -282,8 +294,7 @@ def extract(*, arguments: tuple[str, ...], directory: str, force: bool, as_json:
     """
     name, paths = split(arguments)
     with open_bundle(name) as bundle:
-        wanted = [_absolute(path, bundle) for path in paths]
-        missing = [path for path in wanted if path != "/" and path not in bundle.entries]
+        wanted, missing = _select(paths, bundle)
         if missing:
             for path in missing:
                 _not_found(path, bundle)
