@@ -24,7 +24,7 @@ def test_a_machine_that_can_do_all_is_told_so() -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to switch user namespaces off in a nested one")
 def test_without_user_namespaces_the_sysctl_is_named() -> None:
     off = "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set -all --inh-caps -all"
-    nested = ["unshare", "-U", "--map-root-user", "bash", "-c", f'{off} "$0" doctor', SDEE]
+    nested = ["unshare", "-U", "--map-root-user", "bash", "-c", f'{off} "$0" doctor', str(SDEE)]
     done = subprocess.run(nested, capture_output=True, text=True, check=False)
     assert done.returncode == 242
     assert "user.max_user_namespaces" in done.stdout
