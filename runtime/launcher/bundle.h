@@ -52,7 +52,6 @@ struct bundle {
     struct content *contents; /* regular files that have content, sorted by offset */
     uint32_t content_count;
     uint64_t stream_size;  /* of the decompressed tar stream */
-    uint64_t memory_size;  /* what the closure occupies in a tmpfs, bytes */
     const char *conf;
     size_t conf_size;
     uint8_t identity[32];

@@ -57,10 +57,10 @@ static bool make_base(const struct op *op, struct error *error)
                 "no private memory file system can be mounted on this node");
 }
 
-static bool make_closure(const struct bundle *bundle, unsigned threads, struct error *error)
+static bool make_closure(const struct bundle *bundle, const bool *wanted, unsigned threads, struct error *error)
 {
     const int fd = open("/closure", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    const bool good = fd >= 0 && unpack(bundle, fd, threads, error);
+    const bool good = fd >= 0 && unpack(bundle, fd, wanted, threads, error);
     if (fd >= 0)
         close(fd);
     if (good && sys_bind("/closure", "/newroot") != 0)
@@ -168,14 +168,14 @@ static bool mount_overlay(const struct op *op, bool *refused, struct error *erro
     return sys_bind(op->fallback, name) == 0;
 }
 
-static bool carry_one(const struct op *op, const struct bundle *bundle, const struct options *options, bool *overlay_refused, struct error *error)
+static bool carry_one(const struct op *op, const bool *wanted, const struct bundle *bundle, const struct options *options, bool *overlay_refused, struct error *error)
 {
     bool good = false, refused = false;
     switch (op->kind) {
     case OP_BASE:
         return make_base(op, error);
     case OP_UNPACK:
-        return make_closure(bundle, options->threads, error);
+        return make_closure(bundle, wanted, options->threads, error);
     case OP_DIRECTORY:
     case OP_FILE:
     case OP_SYMLINK:
@@ -214,14 +214,17 @@ bool carry_out(const struct plan *plan, size_t from, size_t to, const struct bun
     *overlay_refused = false;
     bool good = true;
     for (size_t i = from; good && i < to; i++)
-        good = carry_one(&plan->ops[i], bundle, options, overlay_refused, error);
+        good = carry_one(&plan->ops[i], plan->wanted, bundle, options, overlay_refused, error);
     return good && chdir("/") == 0;
 }
 
-bool carry_reset(struct error *error)
+bool carry_reset(const struct plan *failed, const struct plan *next, const struct bundle *bundle, const struct options *options, struct error *error)
 {
     error->tried[0] = '\0';
-    if (chdir("/") != 0 || umount2("/newroot", MNT_DETACH) != 0 || sys_bind("/closure", "/newroot") != 0)
+    if (chdir("/") != 0 || umount2("/newroot", MNT_DETACH) != 0)
         return fail(error, EXIT_KERNEL, NULL, "cannot begin again with the closed root: %s", strerror(errno));
-    return true;
+    for (uint32_t i = 0; i < bundle->entry_count; i++)
+        next->wanted[i] = next->wanted[i] && (!failed->wanted[i] || S_ISDIR(bundle->entries[i].mode));
+    return node_check_memory(unpack_memory(bundle, next->wanted), bundle->name, error) &&
+           make_closure(bundle, next->wanted, options->threads, error);
 }

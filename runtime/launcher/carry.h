@@ -8,7 +8,8 @@
 bool carry_out(const struct plan *plan, size_t from, size_t to, const struct bundle *bundle, const struct options *options,
                bool *overlay_refused, struct error *error);
 
-/* Undo all that ops after FIRST_ROOT_OP mounted, so that another plan can be carried out. */
-bool carry_reset(struct error *error);
+/* Undo all that `failed`'s ops after FIRST_ROOT_OP mounted and unpack what `next` wants beyond it, so that `next` can be carried
+ * out from FIRST_ROOT_OP on. */
+bool carry_reset(const struct plan *failed, const struct plan *next, const struct bundle *bundle, const struct options *options, struct error *error);
 
 #endif

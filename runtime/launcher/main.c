@@ -22,6 +22,7 @@
 #include "options.h"
 #include "plan.h"
 #include "supervise.h"
+#include "unpack.h"
 
 static void on_bus_error(int number)
 {
@@ -71,7 +72,7 @@ static bool build(struct plan *plan, struct plan *closed, const struct bundle *b
         return true;
     if (!refused || options->root != ROOT_AUTO)
         return false;
-    if (!carry_reset(error))
+    if (!carry_reset(plan, closed, bundle, options, error))
         return false;
     snprintf(closed->root_why, sizeof closed->root_why, "the kernel refuses overlayfs here: %.2000s", error->message);
     *plan = *closed;
@@ -107,7 +108,7 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
         plan_print(&plan);
     if (options->dry_run)
         return true;
-    if (!node_check_memory(bundle->memory_size, bundle->name, error) || (options->save != NULL && !keep_open(options->save, &save, error)))
+    if (!node_check_memory(unpack_memory(bundle, plan.wanted), bundle->name, error) || (options->save != NULL && !keep_open(options->save, &save, error)))
         return false;
     if (!options->quiet)
         warn(bundle, options);

@@ -95,6 +95,8 @@ void plan_overlay(struct planner *planner, const char *node_path, const char *ta
     op->source = arena_format(arena, "/closure%s:/oldroot%s", escaped(planner, target), escaped(planner, node_path));
     op->data = arena_format(arena, "/upper/%zu", planner->plan->count);
     op->fallback = fallback ? arena_format(arena, "/closure%s", target) : NULL;
+    if (!fallback) /* what is bound instead must be whole */
+        plan_skip_same(planner, node_path, bundle_find(planner->bundle, target));
     restore_submounts(planner, node_path, target);
 }
 
@@ -278,6 +280,8 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
     struct planner planner = {plan, bundle, node};
     plan->root = root;
     plan->count = plan->synthetic_count = 0;
+    plan->wanted = allocate(bundle->entry_count, sizeof *plan->wanted);
+    memset(plan->wanted, true, bundle->entry_count);
     plan_add(&planner, OP_BASE, "/", "private memory file system: nothing is written on the node")->data =
         "/tmp:/dev/shm:/run:/var/tmp:/mnt:/home:/opt:/srv:/media:/var:/usr:/etc:/dev";
     plan_add(&planner, OP_UNPACK, "/", "closure")->source = bundle->name;

@@ -48,6 +48,7 @@ struct plan {
     size_t count;
     struct back *synthetic;
     size_t synthetic_count;
+    bool *wanted; /* for each entry: must it be unpacked? Not where the node has the same file at the same place */
 };
 
 #define FIRST_ROOT_OP 2 /* ops before it make the base and hold for any root */
@@ -71,6 +72,7 @@ void plan_bind(struct planner *planner, const char *node_path, const char *targe
 void plan_overlay(struct planner *planner, const char *node_path, const char *target, bool fallback, const char *why);
 void plan_live(struct planner *planner, const char *path, const char *node_path, uint32_t entry, enum ground ground);
 const char *join(struct planner *planner, const char *directory, const char *name);
+void plan_skip_same(struct planner *planner, const char *node_path, uint32_t directory);
 bool conf_lists(const struct bundle *bundle, const char *key, const char *path);
 
 #endif

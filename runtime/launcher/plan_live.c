@@ -22,6 +22,46 @@ static bool same_link(const char *node_path, const struct entry *entry)
     return size > 0 && (size_t)size == strlen(entry->link) && memcmp(text, entry->link, (size_t)size) == 0;
 }
 
+/* Has the node, at `node_path`, the same file, link or directory with the same below it? Readable, too: it may be another user's. */
+static bool same_tree(struct planner *planner, const char *node_path, uint32_t index)
+{
+    const struct bundle *bundle = planner->bundle;
+    const struct entry *entry = &bundle->entries[index];
+    struct stat status;
+    if (S_ISLNK(entry->mode))
+        return same_link(node_path, entry);
+    if (lstat(node_path, &status) != 0)
+        return false;
+    if (S_ISREG(entry->mode))
+        return same_file(bundle, entry, &status) && (status.st_mode & 0777) == (entry->mode & 0777) &&
+               ((status.st_mode & 0004) != 0 || access(node_path, R_OK) == 0);
+    bool same = S_ISDIR(status.st_mode);
+    for (uint32_t i = entry->first_child; same && i != NO_ENTRY; i = bundle->entries[i].next_sibling)
+        same = same_tree(planner, join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1), i);
+    return same;
+}
+
+/* Below an overlaid directory, what the node has as well need not be unpacked: overlayfs shows the node's. On a node with the
+ * same software as where the bundle was made that is nearly everything. */
+void plan_skip_same(struct planner *planner, const char *node_path, uint32_t directory)
+{
+    const struct bundle *bundle = planner->bundle;
+    for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY; i = bundle->entries[i].next_sibling) {
+        const struct entry *entry = &bundle->entries[i];
+        const char *node_child = join(planner, node_path, strrchr(entry->path, '/') + 1);
+        struct stat status;
+        if (!S_ISDIR(entry->mode)) {
+            planner->plan->wanted[i] = !same_tree(planner, node_child, i);
+        } else if (lstat(node_child, &status) == 0 && S_ISDIR(status.st_mode)) {
+            plan_skip_same(planner, node_child, i);
+            bool wanted = false;
+            for (uint32_t k = entry->first_child; k != NO_ENTRY && !wanted; k = bundle->entries[k].next_sibling)
+                wanted = planner->plan->wanted[k];
+            planner->plan->wanted[i] = wanted;
+        }
+    }
+}
+
 /* What becomes of one closure entry whose parent directory the node has. */
 enum fate {
     FATE_NODES,   /* the node has the same */
@@ -48,7 +88,9 @@ static enum fate fate_of(struct planner *planner, uint32_t index, const char *no
         return FATE_CLOSURE; /* a link where the closure has a directory: see place_child() */
     if (!S_ISDIR(status.st_mode))
         return FATE_CLOSURE;
-    return conf_lists(planner->bundle, "tree", entry->path) ? FATE_TREE : FATE_RECURSE;
+    if (!conf_lists(planner->bundle, "tree", entry->path))
+        return FATE_RECURSE;
+    return same_tree(planner, node_path, index) ? FATE_NODES : FATE_TREE;
 }
 
 static void add_synthetic(struct planner *planner, const char *path, const char *node_path)
@@ -66,8 +108,8 @@ static void place_child(struct planner *planner, uint32_t index, const char *nod
     char *real = NULL;
     switch (fate_of(planner, index, node_path)) {
     case FATE_NODES:
-        if (S_ISREG(entry->mode))
-            plan_bind(planner, node_path, entry->path, false, "the node has the same file");
+        if (!S_ISLNK(entry->mode))
+            plan_bind(planner, node_path, entry->path, false, "the node has the same");
         break;
     case FATE_TREE:
         plan_overlay(planner, node_path, entry->path, true, "tree of the closure over the node's");

@@ -153,10 +153,8 @@ static int by_offset(const void *left, const void *right)
 static bool order_contents(struct bundle *bundle, struct error *error)
 {
     bundle->contents = allocate(bundle->entry_count, sizeof *bundle->contents);
-    bundle->memory_size = 0;
     for (uint32_t i = 0; i < bundle->entry_count; i++) {
         const struct entry *entry = &bundle->entries[i];
-        bundle->memory_size += 1024; /* inode and directory entry of a tmpfs, rounded up */
         if (entry->size > 0)
             bundle->contents[bundle->content_count++] = (struct content){entry->offset, i};
     }
@@ -168,7 +166,6 @@ static bool order_contents(struct bundle *bundle, struct error *error)
             if (before->offset + before->size > entry->offset)
                 return damaged(bundle, error, entry->path, "overlaps another one's content");
         }
-        bundle->memory_size += (entry->size + 4095) / 4096 * 4096; /* contents do not overlap: less than 2^57 in all */
     }
     return true;
 }

@@ -16,6 +16,7 @@
 struct work {
     const struct bundle *bundle;
     int root;
+    const bool *wanted;
     _Atomic uint32_t next_frame;
     _Atomic uint64_t *missing; /* for each content: bytes not yet written */
     atomic_bool failed;
@@ -36,16 +37,32 @@ static void times_of(const struct entry *entry, struct timespec times[2])
     times[0] = times[1] = (struct timespec){.tv_sec = entry->mtime, .tv_nsec = entry->nsec};
 }
 
+static bool is_wanted(const bool *wanted, uint32_t index)
+{
+    return wanted == NULL || wanted[index];
+}
+
+uint64_t unpack_memory(const struct bundle *bundle, const bool *wanted)
+{
+    uint64_t sum = 0; /* contents do not overlap: less than 2^57 in all */
+    for (uint32_t i = 0; i < bundle->entry_count; i++)
+        if (is_wanted(wanted, i))
+            sum += 1024 + (bundle->entries[i].size + 4095) / 4096 * 4096; /* inode and directory entry, rounded up; pages */
+    return sum;
+}
+
 /* Directories (still writable), symbolic links and empty files: the frame everything else hangs in. */
-static bool make_tree(const struct bundle *bundle, int root, struct error *error)
+static bool make_tree(const struct bundle *bundle, int root, const bool *wanted, struct error *error)
 {
     for (uint32_t i = 0; i < bundle->entry_count; i++) {
         const struct entry *entry = &bundle->entries[i];
         const char *path = entry->path + 1;
         struct timespec times[2];
+        if (!is_wanted(wanted, i))
+            continue;
         times_of(entry, times);
         if (S_ISDIR(entry->mode)) {
-            if (mkdirat(root, path, (entry->mode & 07777) | 0700) != 0)
+            if (mkdirat(root, path, (entry->mode & 07777) | 0700) != 0 && errno != EEXIST)
                 return unpack_failed(bundle, entry->path, error);
         } else if (S_ISLNK(entry->mode)) {
             if (symlinkat(entry->link, root, path) != 0 || utimensat(root, path, times, AT_SYMLINK_NOFOLLOW) != 0)
@@ -64,18 +81,18 @@ static bool make_tree(const struct bundle *bundle, int root, struct error *error
 }
 
 /* What can only be done when all contents are there. */
-static bool finish_tree(const struct bundle *bundle, int root, struct error *error)
+static bool finish_tree(const struct bundle *bundle, int root, const bool *wanted, struct error *error)
 {
     for (uint32_t i = 0; i < bundle->entry_count; i++) {
         const struct entry *entry = &bundle->entries[i];
-        if (entry->target != NO_ENTRY && linkat(root, bundle->entries[entry->target].path + 1, root, entry->path + 1, 0) != 0)
+        if (entry->target != NO_ENTRY && is_wanted(wanted, i) && linkat(root, bundle->entries[entry->target].path + 1, root, entry->path + 1, 0) != 0)
             return unpack_failed(bundle, entry->path, error);
     }
     for (uint32_t i = bundle->entry_count; i-- > 0;) {
         const struct entry *entry = &bundle->entries[i];
         struct timespec times[2];
         times_of(entry, times);
-        if (!S_ISDIR(entry->mode))
+        if (!S_ISDIR(entry->mode) || !is_wanted(wanted, i))
             continue;
         if (((entry->mode & 0700) != 0700 && fchmodat(root, entry->path + 1, entry->mode & 07777, 0) != 0) ||
             utimensat(root, entry->path + 1, times, 0) != 0)
@@ -123,11 +140,24 @@ static uint32_t first_content(const struct bundle *bundle, uint64_t offset)
     return low;
 }
 
+/* First content of this frame, from `content` on, that is wanted; content_count when there is none. */
+static uint32_t next_wanted(const struct work *work, uint32_t content, uint64_t end)
+{
+    const struct bundle *bundle = work->bundle;
+    while (content < bundle->content_count && bundle->contents[content].offset < end && !is_wanted(work->wanted, bundle->contents[content].entry))
+        content++;
+    return content < bundle->content_count && bundle->contents[content].offset < end ? content : bundle->content_count;
+}
+
 static bool unpack_frame(struct work *work, uint32_t index, ZSTD_DCtx *context, uint8_t *buffer, struct error *error)
 {
     const struct bundle *bundle = work->bundle;
     const struct frame *frame = &bundle->frames[index];
     const uint8_t *source = bundle->map + frame->at;
+    const uint64_t end = frame->offset + frame->size;
+    const uint32_t first = next_wanted(work, first_content(bundle, frame->offset), end);
+    if (work->wanted != NULL && first == bundle->content_count)
+        return true; /* nothing of it is used: not read, and so not checked */
     ZSTD_frameHeader header;
     if (ZSTD_getFrameHeader(&header, source, frame->compressed) != 0 || header.frameType != ZSTD_frame || !header.checksumFlag)
         return fail(error, EXIT_BUNDLE, "copy or make the bundle again", "%s is damaged: frame %u has no valid head", bundle->name, index);
@@ -135,12 +165,9 @@ static bool unpack_frame(struct work *work, uint32_t index, ZSTD_DCtx *context, 
     if (ZSTD_isError(size) || size != frame->size)
         return fail(error, EXIT_BUNDLE, "copy or make the bundle again", "%s is damaged: frame %u: %s", bundle->name, index,
                     ZSTD_isError(size) ? ZSTD_getErrorName(size) : "shorter than the table says");
-    const uint64_t end = frame->offset + frame->size;
-    for (uint32_t i = first_content(bundle, frame->offset); i < bundle->content_count; i++) {
+    for (uint32_t i = first; i < bundle->content_count; i = next_wanted(work, i + 1, end)) {
         const struct content *content = &bundle->contents[i];
         const uint64_t length = bundle->entries[content->entry].size;
-        if (content->offset >= end)
-            break;
         const uint64_t from = content->offset > frame->offset ? content->offset : frame->offset;
         const uint64_t to = content->offset + length < end ? content->offset + length : end;
         if (!write_part(work, i, buffer + (from - frame->offset), from - content->offset, to - from, error))
@@ -180,10 +207,13 @@ static void *unpack_frames(void *argument)
     return NULL;
 }
 
-static unsigned thread_count(const struct bundle *bundle, unsigned wanted)
+static unsigned thread_count(const struct work *work, unsigned asked)
 {
     cpu_set_t allowed;
-    unsigned count = wanted;
+    const struct bundle *bundle = work->bundle;
+    unsigned count = asked;
+    if (work->wanted != NULL && next_wanted(work, 0, UINT64_MAX) == bundle->content_count)
+        return 1; /* nothing to do: a thread costs more than finding that out */
     if (count == 0)
         count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? (unsigned)CPU_COUNT(&allowed) : 1;
     if (count > bundle->frame_count)
@@ -191,17 +221,17 @@ static unsigned thread_count(const struct bundle *bundle, unsigned wanted)
     return count > 64 ? 64 : count; /* memory bandwidth is used up long before */
 }
 
-bool unpack(const struct bundle *bundle, int root, unsigned threads, struct error *error)
+bool unpack(const struct bundle *bundle, int root, const bool *wanted, unsigned threads, struct error *error)
 {
-    struct work work = {.bundle = bundle, .root = root, .error = error, .lock = PTHREAD_MUTEX_INITIALIZER};
-    if (!make_tree(bundle, root, error))
+    struct work work = {.bundle = bundle, .root = root, .wanted = wanted, .error = error, .lock = PTHREAD_MUTEX_INITIALIZER};
+    if (!make_tree(bundle, root, wanted, error))
         return false;
     work.missing = allocate(bundle->content_count, sizeof *work.missing);
     for (uint32_t i = 0; i < bundle->content_count; i++)
-        work.missing[i] = bundle->entries[bundle->contents[i].entry].size;
+        work.missing[i] = is_wanted(wanted, bundle->contents[i].entry) ? bundle->entries[bundle->contents[i].entry].size : 0;
     pthread_t others[64];
     unsigned started = 0;
-    for (const unsigned count = thread_count(bundle, threads); started + 1 < count; started++)
+    for (const unsigned count = thread_count(&work, threads); started + 1 < count; started++)
         if (pthread_create(&others[started], NULL, unpack_frames, &work) != 0)
             break; /* fewer threads are slower, not wrong */
     unpack_frames(&work);
@@ -213,5 +243,5 @@ bool unpack(const struct bundle *bundle, int root, unsigned threads, struct erro
             good = fail(error, EXIT_BUNDLE, NULL, "%s is damaged: %s is incomplete", bundle->name,
                         bundle->entries[bundle->contents[i].entry].path);
     free((void *)work.missing);
-    return good && finish_tree(bundle, root, error);
+    return good && finish_tree(bundle, root, wanted, error);
 }

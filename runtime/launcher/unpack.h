@@ -3,8 +3,12 @@
 
 #include "bundle.h"
 
-/* Unpack the closure below the directory `root`, frames in parallel by up to `threads` threads (0: one for each CPU
- * that this process may use). The umask must be 0 and the directory empty. Errors: EXIT_BUNDLE, EXIT_RESOURCES. */
-bool unpack(const struct bundle *bundle, int root, unsigned threads, struct error *error);
+/* Unpack the entries that are `wanted` (one for each entry; NULL: all) below the directory `root`, frames in parallel by up to
+ * `threads` threads (0: one for each CPU that this process may use). The umask must be 0; only directories may be there
+ * already. Errors: EXIT_BUNDLE, EXIT_RESOURCES. */
+bool unpack(const struct bundle *bundle, int root, const bool *wanted, unsigned threads, struct error *error);
+
+/* Bytes that these entries will occupy in a tmpfs. */
+uint64_t unpack_memory(const struct bundle *bundle, const bool *wanted);
 
 #endif
