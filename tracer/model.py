@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-FORMAT = 1
+from sdee.tracer.tracefile import FORMAT as FORMAT
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import stat
 from typing import NamedTuple
 
@@ -32,9 +31,11 @@ class Saver:
         self._directory = directory
         self._done: set[str] = set()
         self._next = 0
-        if not keep:
+        if not keep and os.path.lexists(directory):
+            import shutil  # noqa: PLC0415 - 4 ms, seldom needed
+
             shutil.rmtree(directory, ignore_errors=True)
-        elif os.path.isdir(directory):
+        elif keep and os.path.isdir(directory):
             self._next = 1 + max((int(name) for name in os.listdir(directory) if name.isdigit()), default=-1)
 
     def made_by_the_job(self, path: str) -> None:
