@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 # good; large compresses better. Measured, MB at level 9: files seen of a numpy/scipy/pandas job (167 MB) 48.5, 47.2, 46.3
 # for 2, 4, 8 MiB; 500 MB of /usr/lib 145.9, 141.0, 138.8, at the same speed. 4 MiB still gives 40 frames to that job.
 FRAME_SIZE = 4 << 20
+# More threads than this only cost memory (some 20 MB each at level 9): reading and hashing feed no more of them.
+MOST_THREADS = 32
 
 
 def usable_cores() -> int:
-    """Return the number of processors that this process may run on (sched_getaffinity(2))."""
-    return len(os.sched_getaffinity(0))
+    """Return the number of processors that this process may run on (sched_getaffinity(2)), at most MOST_THREADS."""
+    return min(MOST_THREADS, len(os.sched_getaffinity(0)))
 
 
 @final
@@ -41,7 +43,7 @@ class FrameWriter:
         self._out = out
         self._level = level
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="zstd")
-        self._limit = 2 * threads
+        self._limit = threads + 4
         self._pending: deque[tuple[int, Future[bytes]]] = deque()
         self._local = threading.local()
         self._buffer = bytearray(FRAME_SIZE)

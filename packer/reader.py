@@ -222,7 +222,7 @@ class Bundle:
         try:
             for number in numbers:
                 waiting.append((self._starts[number], pool.submit(self._frame, number)))
-                if len(waiting) >= 2 * threads:
+                if len(waiting) >= threads + 4:
                     start, future = waiting.popleft()
                     yield start, future.result()
             for start, future in waiting:
