@@ -104,7 +104,7 @@ def _start(
         os.close(job.errors)
         os.close(complaints)
         hint = "kernel.yama.ptrace_scope above 1, or a container without SYS_PTRACE, forbids it: use --engine unotify"
-        raise KernelError(f"the kernel refuses ptrace: {error.strerror}", hint=hint) from error
+        raise KernelError(f"the kernel refuses ptrace: {os.strerror(error.errno or 0)}", hint=hint) from error
     os.write(go, b"!")
     os.close(go)
     return job, complaints
@@ -131,6 +131,7 @@ class _Tracer:
         self._tasks: dict[int, int] = {child: child}
         self._reader = ptrace_calls.CallReader()
         self._own_pid = os.getpid()
+        self._filter_works = False
         self._status: int | None = None
         self._ended_at = 0.0  # when the command itself did
         self._told = False
@@ -209,6 +210,7 @@ class _Tracer:
             former = ptrace_calls.event_message(tid)
             if former != tid:
                 self._tasks.pop(former, None)  # it is `tid` now, and its old id ends without a word
+            self._check_filter(tid)
             ptrace_calls.resume(tid)
         elif event == ptrace_calls.PTRACE_EVENT_STOP and number in _STOP_SIGNALS:
             ptrace_calls.listen(tid)  # a group-stop: it lasts until SIGCONT, as without us
@@ -218,6 +220,13 @@ class _Tracer:
             ptrace_calls.resume(tid)  # a new task's first stop, or the end of a group-stop
         else:
             ptrace_calls.resume(tid, number)  # a signal on its way to the job
+
+    def _check_filter(self, tid: int) -> None:
+        """At the first exec: it must have stopped at its entry. If not, an outer filter's answer came before ours."""
+        if not self._filter_works:
+            self._filter_works = True
+            why = "a filter around sdee answers system calls first (another tracer, a container): nothing is seen"
+            self._handler.incomplete(why, tid)
 
     def _guarded(self, action: Callable[..., None], *arguments: int) -> None:
         """Whatever fails in us, the job goes on."""
@@ -230,6 +239,7 @@ class _Tracer:
             self._handler.incomplete("a stop could not be handled", tid, f"{type(error).__name__}: {error}")
 
     def _call(self, tid: int) -> None:
+        self._filter_works = True
         arch, nr, args = self._reader.read(tid)
         if nr == _PTRACE_NUMBERS.get(arch):
             if args[0] in _PTRACE_BEGINNINGS:
