@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import stat
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sdee.packer.model import Closure, Item, Reason, Verdict
+from sdee.packer import tables
+from sdee.packer.accesses import Accesses
+from sdee.packer.builder import Builder
+from sdee.packer.conf import conf_pairs, live_directories
+from sdee.packer.elf.needs import needs_of
+from sdee.packer.elf.objects import MAGIC
+from sdee.packer.filesystem import FileSystem, is_below_any
+from sdee.packer.model import Closure, Reason, Verdict
+from sdee.packer.places import site_of
+from sdee.packer.units import UNITS, View
 
 if TYPE_CHECKING:
+    from sdee.packer.elf.needs import Needs
+    from sdee.packer.elf.search import Search
     from sdee.tracer.model import Trace
 
 
 @dataclass(frozen=True)
 class ClosureOptions:
-    """What the user asked for: `include`, `exclude` and `allow` are globs on absolute paths (fnmatch, `**` too)."""
+    """What the user asked for: `include`, `exclude` and `allow` are globs on absolute paths.
+
+    A glob is fnmatch's (`*` goes past slashes, `**` means the same), and naming a directory means all of it.
+    """
 
     minimal: bool = False
     include: tuple[str, ...] = ()
@@ -28,11 +43,152 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
 
     Raises InputError naming every file that the job read and that cannot be read now.
     """
+    fs = FileSystem()
+    builder = Builder(fs, site_of(trace, fs), options)
+    Accesses(trace, builder).judge()
+    needs = needs_of(trace, fs)
+    _add_programs(trace, builder, needs)
+    _add_included(builder)
+    if not options.minimal:
+        _widen(trace, builder)
+    _add_elf_needs(builder, needs)
+    builder.add_parents()
+    _warn(builder, needs)
     run = trace.runs[0]
-    items = {}
-    for access in trace.accesses.values():
-        there = os.path.isfile(access.path) and not access.path.startswith(("/proc", "/sys", "/dev", "/run"))
-        verdict = Verdict.BUNDLE if there else Verdict.HOST
-        items[access.path] = Item(access.path, verdict, (Reason("was used in the run"),), order=access.order)
-    conf = (("program", run.program), ("cwd", run.cwd))
-    return Closure(items, conf, run.command, run.cwd, {}, trace.incomplete)
+    host = {name: str(value) for name, value in asdict(run.host).items() if name != "mounts"}
+    return Closure(
+        {path: draft.item() for path, draft in builder.drafts.items()},
+        conf_pairs(trace, builder, needs.interpreters),
+        run.command,
+        run.cwd,
+        host,
+        tuple(dict.fromkeys((*trace.incomplete, *builder.incomplete))),
+        tuple(dict.fromkeys(builder.warnings)),
+    )
+
+
+def _add_programs(trace: Trace, builder: Builder, needs: Needs) -> None:
+    """Add what each executed program needs, with LD_LIBRARY_PATH as that process had it."""
+    for execution in trace.execs:
+        script = execution.path
+        for path in (execution.path, *execution.interpreters):
+            draft = builder.drafts.get(builder.fs.resolve(path).real)
+            if path != execution.path and builder.fs.is_file(path):
+                draft = builder.need(path, Reason("is the interpreter of", script))
+                script = path
+            if draft is not None and draft.verdict is Verdict.BUNDLE:
+                for search in needs.of_program(path, execution.libpath):
+                    _add_found(builder, search)
+        if execution.setid:
+            builder.warnings.append(
+                f"{execution.path!a} is set-user-ID or set-group-ID: it has no privileges in a bundle"
+            )
+
+
+def _add_found(builder: Builder, search: Search) -> None:
+    if search.path is None:
+        return
+    draft = builder.need(search.path, Reason("is needed by", search.by, f"{search.name}: {search.how}"), unit=True)
+    if draft.verdict is Verdict.BUNDLE:
+        for sibling in search.siblings:
+            why = Reason("is the same library for another CPU", search.path)
+            builder.need(sibling, why, unit=True)
+
+
+def _add_included(builder: Builder) -> None:
+    """Add what --include names, whether or not the run used it: files by glob, directories with all in them."""
+    fs = builder.fs
+    for glob in builder.options.include:
+        for path in _expand(fs, glob.rstrip("/") or "/"):
+            draft = builder.need(path, Reason("is asked for by --include", detail=glob), unit=True)
+            if draft.status is not None and stat.S_ISDIR(draft.status.st_mode):
+                for below in fs.walk(draft.path):
+                    builder.need(below, Reason("is asked for by --include", detail=glob), unit=True)
+
+
+def _expand(fs: FileSystem, glob: str) -> list[str]:
+    """Return the existing paths that a glob matches, from its first directory without wildcards on."""
+    from fnmatch import fnmatchcase  # noqa: PLC0415 - rarely needed
+
+    if not any(c in glob for c in "*?["):
+        return [glob] if fs.resolve(glob).status is not None else []
+    plain = os.path.dirname(glob[: min(glob.index(c) for c in "*?[" if c in glob)] + "x")
+    return [path for path in fs.walk(plain) if fnmatchcase(path, glob)]
+
+
+def _widen(trace: Trace, builder: Builder) -> None:
+    """Widen what the run used to the units that it is part of."""
+    used = [
+        d for d in builder.travelling() if d.order is not None and not (d.status and stat.S_ISDIR(d.status.st_mode))
+    ]
+    used.sort(key=lambda d: d.order or 0)
+    accesses = sorted(trace.accesses.values(), key=lambda a: a.order)
+    named = tuple(a.path for a in accesses if a.existed and "read" in a.ops)
+    view = View(builder.fs, tuple(d.path for d in used), named, builder.site.executed)
+    for unit in UNITS:
+        for widening in unit.widen(view):
+            size = view.size(widening.paths)
+            if size > widening.limit:
+                builder.warnings.append(
+                    f"{widening.name} ({size >> 20} MB) is larger than {widening.limit >> 20} MB: only what the job used "
+                    f"of it travels; --include {os.path.dirname(widening.source)!a} carries more"
+                )
+                continue
+            for path in widening.paths:
+                if builder.fs.resolve(path).status is None:
+                    continue  # a dangling link: nothing that the job could have used
+                builder.need(path, Reason("belongs to", widening.source, widening.name), unit=widening.owned)
+
+
+def _add_elf_needs(builder: Builder, needs: Needs) -> None:
+    """Add what travelling ELF files need until nothing new is needed; glibc's family is whole or not there."""
+    done: set[str] = set()
+    families: set[str] = set()
+    while fresh := [d for d in builder.travelling() if d.path not in done]:
+        for draft in fresh:
+            done.add(draft.path)
+            if draft.status is None or not stat.S_ISREG(draft.status.st_mode):
+                continue
+            if builder.fs.head(draft.path)[:4] != MAGIC:
+                continue
+            for search in needs.of_file(draft.path):
+                _add_found(builder, search)
+            for sibling in needs.siblings(draft.path):
+                builder.need(sibling, Reason("is the same library for another CPU", draft.path), unit=True)
+            directory, name = os.path.split(draft.path)
+            if directory not in families and tables.GLIBC_FAMILY.match(name):
+                families.add(directory)
+                _add_family(builder, draft.path)
+    for path in needs.interpreters:
+        if builder.fs.is_file(path):
+            builder.need(path, Reason("loads the job's programs"), unit=True)
+
+
+def _add_family(builder: Builder, member: str) -> None:
+    directory = os.path.dirname(member)
+    for name in builder.fs.names(directory):
+        path = f"{directory}/{name}"
+        if tables.GLIBC_FAMILY.match(name) and builder.fs.is_file(path) and builder.fs.head(path)[:4] == MAGIC:
+            builder.need(path, Reason("belongs to", member, "glibc's family, which is whole or not there"), unit=True)
+
+
+def _warn(builder: Builder, needs: Needs) -> None:
+    """Say what may be missing: needs that were not found, inputs in a temporary directory."""
+    travelling = builder.travelling()
+    names = {os.path.basename(d.path) for d in builder.drafts.values() if d.verdict in (Verdict.BUNDLE, Verdict.HOST)}
+    names |= {found.soname for d in travelling if (found := needs.known(d.path))}
+    for search in needs.misses:
+        if search.name not in names and builder.decide("/" + search.name, None)[0] is not Verdict.HOST:
+            looked = ", ".join(search.considered) or "nowhere: it has no search path"
+            builder.warnings.append(f"{search.by!a} needs {search.name}, which was not found; looked for at {looked}")
+    live = live_directories(builder)
+    for draft in builder.drafts.values():
+        is_file = draft.status is not None and stat.S_ISREG(draft.status.st_mode)
+        if draft.verdict is Verdict.SHARED and is_file and is_below_any(draft.path, tables.TEMPORARY_ROOTS):
+            own = next((d for d in live if is_below_any(draft.path, (d,)) and d not in tables.TEMPORARY_ROOTS), "")
+            if not own:
+                builder.warnings.append(
+                    f"{draft.path!a} is input below a temporary directory, which each node has its own of"
+                )
+        if draft.verdict is Verdict.SECRET:
+            builder.warnings.append(f"{draft.path!a} was refused: it {draft.reasons[-1].why} (--allow lets it travel)")

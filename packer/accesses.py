@@ -1,0 +1,186 @@
+"""From what a run did to each path to verdicts: what was there, what was not, what the job made or changed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from sdee.errors import InputError
+from sdee.packer import tables
+from sdee.packer.model import Reason, Verdict
+from sdee.packer.places import host_reason
+from sdee.packer.provenance import Provenance
+
+if TYPE_CHECKING:
+    from sdee.packer.builder import Builder, Draft
+    from sdee.tracer.model import Access, Saved, Trace
+
+_MADE = frozenset(("write", "create", "rename"))
+_CHANGED = _MADE | {"remove"}
+_USED = frozenset(("read", "exec"))
+
+
+class Accesses:
+    """Goes through a trace's accesses in their order."""
+
+    def __init__(self, trace: Trace, builder: Builder) -> None:
+        self._trace = trace
+        self._builder = builder
+        self._provenance = Provenance(trace)
+        self._gone: list[str] = []
+
+    def judge(self) -> None:
+        """Give every path of the trace a verdict.
+
+        Raises InputError naming the files that the job read, that should travel and that cannot be read.
+        """
+        for access in sorted(self._trace.accesses.values(), key=lambda a: a.order):
+            self._judge(access)
+        self._check()
+
+    def _check(self) -> None:
+        read = {p for a in self._trace.accesses.values() if "read" in a.ops for p in (a.path, a.real)}
+        builder = self._builder
+        lost = [p for p in builder.unreadable if p in read] + self._gone
+        if lost:
+            shown = ", ".join(map(ascii, lost[:5])) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+            raise InputError(
+                f"files that the job read cannot be read now: {shown}",
+                hint="bundle as the user who ran the job, before files change; or leave them out with --exclude",
+            )
+        builder.incomplete += [f"{path!a} cannot be read and does not travel" for path in builder.unreadable]
+
+    def _judge(self, access: Access) -> None:
+        builder, path = self._builder, access.path
+        reason = self._provenance.reason(access)
+        if not access.existed:
+            self._not_there(access, reason)
+            return
+        if (why := host_reason(path)) and not builder.included(path):
+            builder.note(path, Verdict.HOST, reason, Reason(why), order=access.order)
+            # /proc/self/exe and the like lead to files of this machine
+            if access.real and access.ops & _USED and not host_reason(access.real) and builder.fs.is_file(access.real):
+                builder.need(access.real, Reason("was used by way of", path), order=access.order)
+            return
+        if access.ops & _CHANGED or path in self._trace.saved:
+            self._changed(access, reason)
+            return
+        resolution = builder.fs.resolve(path)
+        if resolution.status is None and not resolution.hops[-1:] == ((path, ""),):
+            self._vanished(access, reason)
+            return
+        self._there(access, reason)
+
+    def _not_there(self, access: Access, reason: Reason) -> None:
+        builder = self._builder
+        if access.ops & _MADE:
+            builder.note(
+                access.path, Verdict.PRODUCED, Reason("was made by the job", reason.source), order=access.order
+            )
+            return
+        why = "the node provides what lies there" if host_reason(access.path) else "was not there"
+        absent = builder.note(access.path, Verdict.ABSENT, Reason("was looked for", reason.source), Reason(why))
+        absent.order = access.order
+        for link, target in builder.fs.resolve(access.path).hops:
+            builder.link(link, target, absent, access.path)
+
+    def _there(self, access: Access, reason: Reason) -> None:
+        builder, path = self._builder, access.path
+        status = builder.fs.resolve(path).status
+        if self._only_asked(access, status):
+            draft = builder.note(path, Verdict.HOST, reason, Reason("was only asked about and is larger than 1 MB"))
+            draft.order, draft.status = access.order, status
+            builder.warnings.append(f"{path!a} was only asked about: it does not travel, the node may lack it")
+            return
+        draft = builder.need(path, reason, order=access.order)
+        if access.real and access.real != draft.path and builder.fs.status(access.real) is not None:
+            # `link/..` in the job's own path: the kernel ended up elsewhere than the name without links says
+            builder.need(access.real, Reason("is where the kernel followed", path), order=access.order)
+        if path not in builder.drafts:
+            builder.alias(path, draft, reason, access.order)
+        if "list" in access.ops and draft.verdict is Verdict.BUNDLE:
+            self._listed(draft)
+
+    def _only_asked(self, access: Access, status: os.stat_result | None) -> bool:
+        """Return whether a file was never opened and is too large to travel for the sake of its being there."""
+        return (
+            status is not None
+            and stat.S_ISREG(status.st_mode)
+            and access.ops == {"probe"}
+            and access.kind != "link"
+            and status.st_size > tables.PROBE_LIMIT
+            and self._builder.fs.resolve(access.path).real not in self._builder.drafts
+            and not self._used_elsewhere(access)
+            and not self._builder.site.live_root(access.path)
+        )
+
+    def _used_elsewhere(self, access: Access) -> bool:
+        real = self._builder.fs.resolve(access.path).real
+        if not hasattr(self, "_used"):
+            self._used = {a.real or a.path for a in self._trace.accesses.values() if a.ops & _USED}
+        return real in self._used
+
+    def _listed(self, directory: Draft) -> None:
+        """Let the files of a listed directory travel if they are small together: the job saw their names."""
+        builder, fs = self._builder, self._builder.fs
+        if os.path.basename(directory.path) in tables.MODULE_DIRECTORIES or builder.site.live_root(directory.path):
+            return  # Python lists its path to find modules; what it imported travels as units
+        paths = [f"{directory.path.rstrip('/')}/{name}" for name in fs.names(directory.path)]
+        files = [p for p in paths if fs.is_file(p) and (p not in builder.drafts)]
+        if sum(status.st_size for p in files if (status := fs.resolve(p).status)) > tables.PROBE_LIMIT:
+            builder.warnings.append(
+                f"{directory.path!a} was listed: of its {len(paths)} entries only those that the job used travel"
+            )
+            return
+        for path in files:
+            if fs.readable(path):
+                builder.need(path, Reason("lies in a directory that was listed", directory.path))
+
+    def _changed(self, access: Access, reason: Reason) -> None:
+        """Judge what was there before and was changed: by its earlier content where that was saved."""
+        builder, path = self._builder, access.path
+        resolution = builder.fs.resolve(path)
+        real = access.real or resolution.real
+        saved = self._trace.saved.get(path) or self._trace.saved.get(real)
+        status = resolution.status
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            self._there(access, reason)
+            return
+        verdict, why = self._verdict_before(real, saved, status)
+        used = bool(access.ops & _USED)
+        if verdict is Verdict.BUNDLE and saved is not None and saved.copy and os.path.exists(saved.copy):
+            draft = builder.note(real, Verdict.BUNDLE, reason, *why, order=access.order)
+            draft.explain(Reason("was changed by the job later: what was there before travels", reason.source))
+            draft.verdict, draft.origin, draft.size = Verdict.BUNDLE, saved.copy, saved.size
+            draft.mode, draft.mtime_ns = stat.S_IFREG | stat.S_IMODE(saved.mode), saved.mtime_ns
+            for link, target in resolution.hops:
+                builder.link(link, target, draft, path)
+        elif verdict is Verdict.BUNDLE and used and status is not None:
+            if saved is not None:
+                builder.incomplete.append(f"{path!a} was changed by the job and not saved before: {saved.why}")
+            builder.need(path, reason, order=access.order)
+        elif verdict in (Verdict.BUNDLE, Verdict.SHARED, Verdict.ABSENT) and not (used and verdict is Verdict.SHARED):
+            builder.note(real, Verdict.PRODUCED, Reason("was there and written by the job", reason.source))
+        else:
+            builder.note(real, verdict, reason, *why, order=access.order)
+        if path not in builder.drafts and real in builder.drafts:
+            builder.alias(path, builder.drafts[real], reason, access.order)
+
+    def _verdict_before(
+        self, real: str, saved: Saved | None, status: os.stat_result | None
+    ) -> tuple[Verdict, list[Reason]]:
+        builder = self._builder
+        if status is None and saved is not None and saved.copy:
+            status = builder.fs.status(saved.copy)
+        return builder.decide(real, status, named=real)
+
+    def _vanished(self, access: Access, reason: Reason) -> None:
+        """Judge what was there in the run, was not changed by it, and is there no longer."""
+        builder, path = self._builder, access.path
+        if builder.site.live_root(path):
+            builder.note(path, Verdict.SHARED, reason, Reason("was there in the run and is gone"), order=access.order)
+            return
+        if access.ops & _USED and access.kind in ("file", None):
+            self._gone.append(path)
+        builder.note(path, Verdict.ABSENT, reason, Reason("was there in the run and is gone"), order=access.order)

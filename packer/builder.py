@@ -1,0 +1,208 @@
+"""Gives each path its verdict. The rules' order is the design: user's options, node, secret, data or code, size."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sdee.packer import tables
+from sdee.packer.filesystem import is_below_any
+from sdee.packer.model import Item, Reason, Verdict
+from sdee.packer.places import host_reason
+from sdee.packer.secrets import matches, secret_by_content, secret_by_name
+
+if TYPE_CHECKING:
+    from sdee.packer.closure import ClosureOptions
+    from sdee.packer.filesystem import FileSystem
+    from sdee.packer.places import Site
+
+MAX_REASONS = 4  # a library that a thousand modules need is explained by the first few
+
+
+@dataclass
+class Draft:
+    """An item in the making."""
+
+    path: str
+    verdict: Verdict
+    reasons: list[Reason]
+    status: os.stat_result | None = None
+    target: str = ""
+    origin: str = ""
+    size: int | None = None
+    mtime_ns: int | None = None
+    mode: int | None = None
+    order: int | None = None
+    alias: bool = False  # leads through a link to another item
+
+    def explain(self, reason: Reason) -> None:
+        """Add a reason, unless there are enough or it is known."""
+        if len(self.reasons) < MAX_REASONS and reason not in self.reasons:
+            self.reasons.append(reason)
+
+    def item(self) -> Item:
+        """Return the finished item."""
+        status = self.status
+        mode = self.mode if self.mode is not None else status.st_mode if status else 0
+        kind = {stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}.get(stat.S_IFMT(mode), "file")
+        size = self.size if self.size is not None else status.st_size if status and kind == "file" else 0
+        return Item(
+            self.path,
+            self.verdict,
+            tuple(self.reasons),
+            kind,
+            self.target,
+            self.origin,
+            0 if self.alias else size,
+            self.mtime_ns if self.mtime_ns is not None else status.st_mtime_ns if status else 0,
+            mode,
+            self.order,
+        )
+
+
+@dataclass
+class Builder:
+    """The closure in the making: `drafts` by path; what went wrong, in words."""
+
+    fs: FileSystem
+    site: Site
+    options: ClosureOptions
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+    incomplete: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def need(self, path: str, reason: Reason, *, order: int | None = None, unit: bool = False) -> Draft:
+        """Give a path that exists its verdict, and every symbolic link on its way; return what it leads to.
+
+        `unit`: the path belongs to software as a whole, so that it is not data wherever it lies. A path that has a
+        verdict keeps it and gains the reason.
+        """
+        resolution = self.fs.resolve(path)
+        draft = self.drafts.get(resolution.real)
+        if draft is None:
+            verdict, why = self.decide(resolution.real, resolution.status, unit=unit, named=path)
+            draft = Draft(resolution.real, verdict, [reason, *why], resolution.status, order=order)
+            self.drafts[draft.path] = draft
+        else:
+            draft.explain(reason)
+            if order is not None and (draft.order is None or order < draft.order):
+                draft.order = order
+        for link, target in resolution.hops:
+            self.link(link, target, draft, path)
+        return draft
+
+    def link(self, path: str, target: str, leads_to: Draft, asked: str) -> None:
+        """Give a symbolic link its verdict: it travels if what it leads to does, or if it lies in the system."""
+        if path in self.drafts:
+            known = self.drafts[path]
+            if known.verdict is Verdict.SHARED and leads_to.verdict is Verdict.BUNDLE and not known.alias:
+                known.verdict = Verdict.BUNDLE
+            return
+        status = self.fs.status(path)
+        verdict = Verdict.BUNDLE
+        if host_reason(path):
+            verdict = Verdict.HOST
+        elif self.site.live_root(path) and leads_to.verdict is not Verdict.BUNDLE:
+            verdict = Verdict.SHARED
+        reason = Reason("is a symbolic link on the way of", leads_to.path if asked == path else asked, f"→ {target}")
+        self.drafts[path] = Draft(path, verdict, [reason], status, target=target, mode=stat.S_IFLNK | 0o777)
+
+    def alias(self, path: str, draft: Draft, reason: Reason, order: int) -> None:
+        """Note a path that leads through a link to another item: it has that one's verdict and adds nothing."""
+        if path not in self.drafts:
+            way = Reason("leads through a symbolic link to", draft.path)
+            self.drafts[path] = Draft(
+                path, draft.verdict, [reason, way], draft.status, draft.target, draft.origin, order=order, alias=True
+            )
+
+    def note(self, path: str, verdict: Verdict, *reasons: Reason, order: int | None = None) -> Draft:
+        """Give a path a verdict that needs no rules (absent, produced)."""
+        if path not in self.drafts:
+            self.drafts[path] = Draft(path, verdict, list(reasons), order=order)
+        return self.drafts[path]
+
+    def decide(
+        self, path: str, status: os.stat_result | None, *, unit: bool = False, named: str = ""
+    ) -> tuple[Verdict, list[Reason]]:
+        """Return the verdict of a path without links, and why."""
+        if matches(path, self.options.exclude) or (named and matches(named, self.options.exclude)):
+            live = self.site.live_root(path)
+            return (Verdict.SHARED if live else Verdict.HOST), [Reason("is left out by --exclude")]
+        included = self.included(path) or (named != path and self.included(named))
+        if not included and (why := host_reason(path)):
+            return Verdict.HOST, [Reason(why)]
+        if status is None:
+            return Verdict.ABSENT, [Reason("is not there")]
+        if stat.S_ISDIR(status.st_mode):
+            return self._decide_directory(path, unit=unit, included=included)
+        if not stat.S_ISREG(status.st_mode):
+            return Verdict.HOST, [Reason("is no file but a socket, pipe or device of the node")]
+        return self._decide_file(path, status, unit=unit, included=included)
+
+    def included(self, path: str) -> bool:
+        """Return whether --include names a path."""
+        return bool(path) and matches(path, self.options.include)
+
+    def _decide_directory(self, path: str, *, unit: bool, included: bool) -> tuple[Verdict, list[Reason]]:
+        live = self.site.live_root(path)
+        if not live or unit or included or self.site.software_prefix(path + "/."):
+            return Verdict.BUNDLE, []
+        return Verdict.SHARED, [Reason("stays the node's own", live)]
+
+    def _decide_file(
+        self, path: str, status: os.stat_result, *, unit: bool, included: bool
+    ) -> tuple[Verdict, list[Reason]]:
+        allowed = matches(path, self.options.allow)
+        if not allowed and (why := secret_by_name(path)):
+            return Verdict.SECRET, [Reason(why, detail="--allow lets it travel")]
+        reasons = [Reason("is allowed by --allow")] if allowed else []
+        if included:
+            return self._travels(path, [*reasons, Reason("is asked for by --include")], allowed=allowed)
+        if status.st_size > tables.SHARED_LIMIT and not self.options.with_data:
+            return Verdict.SHARED, [Reason("is larger than 1 GB", detail=f"{status.st_size} bytes")]
+        live = self.site.live_root(path)
+        if live and not unit:
+            if code := self.site.code_reason(path):
+                reasons.append(Reason(code))
+            elif self.options.with_data:
+                reasons.append(Reason("is data, asked for by --with-data"))
+            else:
+                return Verdict.SHARED, [*reasons, Reason("is input data below", live)]
+        return self._travels(path, reasons, allowed=allowed)
+
+    def _travels(self, path: str, reasons: list[Reason], *, allowed: bool) -> tuple[Verdict, list[Reason]]:
+        """Last look at what would travel: it must be readable and hold no key."""
+        if not self.fs.readable(path):
+            self.unreadable.append(path)
+            return Verdict.HOST, [*reasons, Reason("cannot be read by this user, so the node must have it")]
+        if not allowed and (why := secret_by_content(path, self.fs)):
+            return Verdict.SECRET, [*reasons, Reason(why, detail="--allow lets it travel")]
+        return Verdict.BUNDLE, reasons
+
+    def add_parents(self) -> None:
+        """Make every directory above a travelling path travel too: a bundle's entries need their parents."""
+        for draft in list(self.drafts.values()):
+            if draft.verdict is not Verdict.BUNDLE or draft.alias:
+                continue
+            path = draft.path
+            while (parent := os.path.dirname(path)) != "/":
+                known = self.drafts.get(parent)
+                if known is None:
+                    known = self.drafts[parent] = Draft(parent, Verdict.BUNDLE, [], self.fs.status(parent))
+                elif known.verdict is Verdict.BUNDLE:
+                    break
+                known.verdict = Verdict.BUNDLE
+                known.status = known.status or self.fs.status(parent)
+                known.explain(Reason("holds", draft.path))
+                path = parent
+
+    def travelling(self) -> list[Draft]:
+        """Return what travels and is no alias, in the order in which it was found."""
+        return [d for d in self.drafts.values() if d.verdict is Verdict.BUNDLE and not d.alias]
+
+    def is_system(self, path: str) -> bool:
+        """Return whether a path lies where systems and software lie."""
+        return is_below_any(path, tables.SYSTEM_ROOTS)

@@ -1,0 +1,111 @@
+"""What the launcher is told: CONF pairs (docs/bundle-format.md) from a trace and its verdicts."""
+
+from __future__ import annotations
+
+import os
+import stat
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from sdee.packer import tables
+from sdee.packer.filesystem import is_below
+from sdee.packer.model import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sdee.packer.builder import Builder, Draft
+    from sdee.tracer.model import Run, Trace
+
+SHARED_SHOWN = 1000  # paths of inputs that are named to the launcher
+
+
+def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs in the specification's order; the first run's command, environment and limits count."""
+    run = trace.runs[0]
+    pairs = [("machine", run.host.machine), ("program", run.program)]
+    pairs += [("arg", argument) for argument in run.command]
+    pairs += [("cwd", run.cwd), ("umask", f"{run.umask:o}")]
+    pairs += _environment(run)
+    pairs += [("rlimit", " ".join((n, _limit(s), _limit(h)))) for n, (s, h) in sorted(run.rlimits.items())]
+    pairs.append(("os", f"{run.host.os_id} {run.host.os_version}".strip()))
+    if run.host.libc_path:
+        pairs.append(("libc", f"{run.host.libc_path} {run.host.libc_build_id}".strip()))
+    pairs += [("interpreter", path) for path in sorted(set(interpreters))]
+    live = live_directories(builder)
+    pairs += [("live", path) for path in live]
+    pairs += [("tree", path) for path in trees(builder)]
+    pairs += [("host", path) for path in _host(trace, builder)]
+    shared = sorted(d.path for d in builder.drafts.values() if _is_input(d, live))
+    pairs += [("shared", path) for path in shared[:SHARED_SHOWN]]
+    pairs += [("incomplete", why) for why in (*trace.incomplete, *builder.incomplete)]
+    return tuple(pairs)
+
+
+def _environment(run: Run) -> Iterator[tuple[str, str]]:
+    for name, value in sorted(run.env.items()):
+        if not any(fnmatchcase(name, glob) for glob in tables.LIVE_ENVIRONMENT):
+            yield "env", f"{name}={value}"
+    for glob in dict.fromkeys((*tables.LIVE_ENVIRONMENT, *sorted(run.env_dropped))):
+        yield "live-env", glob
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value < 0 else str(value)
+
+
+def _is_input(draft: Draft, live: tuple[str, ...]) -> bool:
+    """Return whether a path is input that should be there where the job runs: no directory that is live as such."""
+    return draft.verdict is Verdict.SHARED and not draft.alias and draft.path not in live
+
+
+def live_directories(builder: Builder) -> tuple[str, ...]:
+    """Return the directories that stay the node's own: the site's, and mount points that hold inputs or outputs."""
+    site = builder.site
+    stays = (Verdict.SHARED, Verdict.PRODUCED)
+    mounts = {site.mount_point(d.path) for d in builder.drafts.values() if d.verdict in stays}
+    others = sorted(m for m in mounts if m and not site.live_root(m))
+    return tuple(dict.fromkeys((*site.live, *others)))
+
+
+def trees(builder: Builder) -> tuple[str, ...]:
+    """Return the outermost directories of software below live ones that can come from the bundle as a whole.
+
+    All that the run used in such a directory travels, it made nothing there, and it holds no working directory,
+    home or other live directory. A directory that only holds others is none: what else is in it is not known.
+    """
+    site = builder.site
+    candidates: set[str] = set()
+    spoilt: set[str] = set()
+    for draft in builder.drafts.values():
+        root = site.live_root(draft.path)
+        if not root or draft.alias or draft.path == root:
+            continue
+        is_directory = draft.status is not None and stat.S_ISDIR(draft.status.st_mode)
+        directory = draft.path if is_directory else os.path.dirname(draft.path)
+        if draft.verdict is Verdict.BUNDLE and not is_directory and directory != root:
+            prefix = site.software_prefix(draft.path)
+            candidates |= {directory, prefix} - {""}
+        stays = draft.verdict in (Verdict.SHARED, Verdict.PRODUCED, Verdict.SECRET, Verdict.HOST)
+        if stays and not (is_directory and draft.verdict is Verdict.SHARED):
+            while directory != root and directory not in spoilt:
+                spoilt.add(directory)
+                directory = os.path.dirname(directory)
+    whole = {c for c in candidates if c not in spoilt and not any(is_below(top, c) for top in site.live)}
+    return tuple(sorted(c for c in whole if not any(c != other and is_below(c, other) for other in whole)))
+
+
+def _host(trace: Trace, builder: Builder) -> list[str]:
+    """Return what the node provides, less what lies in another such directory."""
+    named = {d.path for d in builder.drafts.values() if d.verdict is Verdict.HOST}
+    sockets = {path for path in trace.sockets if path.startswith("/") and not builder.site.live_root(path)}
+    # a process's own files are the kernel's, not worth naming one by one
+    paths = {_shorten(path) for path in named | sockets} | set(tables.HOST_ALWAYS)
+    return sorted(p for p in paths if not any(is_below(p, q) and p != q for q in paths))
+
+
+def _shorten(path: str) -> str:
+    for root in ("/proc", "/sys", "/dev"):
+        if is_below(path, root):
+            return root
+    return path

@@ -1,0 +1,158 @@
+"""The machine's files as the closure reads them: each asked about once, symbolic links followed hop by hop.
+
+Paths are str with surrogateescape. What cannot be looked at counts as not being there; `unreadable` tells.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+
+MAX_LINKS = 40  # path_resolution(7)
+# Links in these are the kernel's or the node's own affair: they are never followed here
+KERNEL_ROOTS = ("/proc", "/sys", "/dev")
+
+
+def is_below(path: str, top: str) -> bool:
+    """Return whether `path` is `top` or lies below it; both absolute and normalised."""
+    return path == top or path.startswith(top if top.endswith("/") else top + "/")
+
+
+def ancestors(path: str) -> list[str]:
+    """Return the directories above `path`, nearest first, without "/"."""
+    found = []
+    while (path := os.path.dirname(path)) != "/" and path:
+        found.append(path)
+    return found
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Where a path leads (path_resolution(7)): the links met, in order, with their targets; the path without links."""
+
+    hops: tuple[tuple[str, str], ...]
+    real: str
+    status: os.stat_result | None  # lstat(2) of `real`; None when it is not there
+
+
+class FileSystem:
+    """lstat(2), readlink(2), getdents(2) and the first bytes of files, each remembered."""
+
+    def __init__(self) -> None:
+        self._status: dict[str, os.stat_result | None] = {}
+        self._resolved: dict[str, Resolution] = {}
+        self._listed: dict[str, tuple[str, ...]] = {}
+        self._heads: dict[str, bytes] = {}
+        self._readable: dict[str, bool] = {}
+
+    def status(self, path: str) -> os.stat_result | None:
+        """Return lstat(2) of `path`, None when it is not there or may not be looked at."""
+        if path not in self._status:
+            try:
+                self._status[path] = os.lstat(path)
+            except (OSError, ValueError):
+                self._status[path] = None
+        return self._status[path]
+
+    def resolve(self, path: str, depth: int = 0) -> Resolution:
+        """Follow every link of an absolute path; `..` after a link means the target's parent, as for the kernel."""
+        if (known := self._resolved.get(path)) is None:
+            known = self._resolved[path] = self._resolve(path, depth)
+        return known
+
+    def _resolve(self, path: str, depth: int) -> Resolution:
+        head, tail = os.path.split(path.rstrip("/"))
+        if not tail:
+            return Resolution((), "/", self.status("/"))
+        above = self.resolve(head, depth)
+        if tail in (".", ".."):
+            real = above.real if tail == "." else os.path.dirname(above.real)
+            return Resolution(above.hops, real, self.status(real))
+        here = above.real.rstrip("/") + "/" + tail
+        status = self.status(here) if above.status else None
+        if status is None or not stat.S_ISLNK(status.st_mode) or is_below_any(here, KERNEL_ROOTS):
+            return Resolution(above.hops, here, status)
+        try:
+            target = os.readlink(here)
+        except OSError:
+            return Resolution(above.hops, here, None)
+        if depth >= MAX_LINKS:
+            return Resolution(above.hops, here, None)
+        there = self.resolve(os.path.join(above.real, target), depth + 1)
+        hops = tuple(dict.fromkeys((*above.hops, (here, target), *there.hops)))
+        return Resolution(hops, there.real, there.status)
+
+    def is_file(self, path: str) -> bool:
+        """Return whether `path` leads to a regular file."""
+        status = self.resolve(path).status
+        return status is not None and stat.S_ISREG(status.st_mode)
+
+    def is_dir(self, path: str) -> bool:
+        """Return whether `path` leads to a directory."""
+        status = self.resolve(path).status
+        return status is not None and stat.S_ISDIR(status.st_mode)
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        """Return the sorted names in a directory, () when it is none or may not be listed."""
+        if directory not in self._listed:
+            try:
+                self._listed[directory] = tuple(sorted(os.listdir(directory)))
+            except OSError:
+                self._listed[directory] = ()
+        return self._listed[directory]
+
+    def walk(self, top: str, skip: frozenset[str] = frozenset()) -> list[str]:
+        """Return every path below `top`, sorted, links not followed; directories named in `skip` are left out."""
+        found: list[str] = []
+        todo = [top]
+        while todo:
+            directory = todo.pop()
+            for name in self.names(directory):
+                path = directory.rstrip("/") + "/" + name
+                status = self.status(path)
+                if status is None:
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    if name in skip:
+                        continue
+                    todo.append(path)
+                found.append(path)
+        return sorted(found)
+
+    def head(self, path: str) -> bytes:
+        """Return the first bytes of a regular file (128 at most), b"" when it cannot be read."""
+        if path not in self._heads:
+            self._heads[path] = self._read(path, 128)
+        return self._heads[path]
+
+    def read(self, path: str, limit: int = 16 << 20) -> bytes:
+        """Return a regular file's content up to `limit` bytes, b"" when it cannot be read."""
+        return self._read(path, limit)
+
+    def readable(self, path: str) -> bool:
+        """Return whether this user can open `path` for reading."""
+        if path not in self._readable:
+            self._readable[path] = os.access(path, os.R_OK)
+        return self._readable[path]
+
+    def _read(self, path: str, limit: int) -> bytes:
+        if not self.is_file(path):  # never block on a fifo, never wake a device
+            return b""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM):
+                self._readable[path] = False
+            return b""
+        try:
+            with os.fdopen(fd, "rb") as file:
+                return file.read(limit)
+        except OSError:
+            return b""
+
+
+def is_below_any(path: str, tops: tuple[str, ...]) -> bool:
+    """Return whether `path` is one of `tops` or lies below one."""
+    return any(is_below(path, top) for top in tops)

@@ -1,0 +1,121 @@
+"""Where a path lies, and what that means for it: the site as one trace shows it, and the rules that give verdicts."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from sdee.packer import tables
+from sdee.packer.filesystem import is_below, is_below_any
+
+if TYPE_CHECKING:
+    from sdee.packer.filesystem import FileSystem
+    from sdee.tracer.model import Trace
+
+
+def host_reason(path: str) -> str:
+    """Return why the node provides `path`, "" when it does not."""
+    if is_below_any(path, tables.HOST_ROOTS) and not is_below_any(path, tables.SOFTWARE_IN_RUN):
+        top = next(root for root in tables.HOST_ROOTS if is_below(path, root))
+        return f"{top} is the node's own" if not path.startswith("/dev/shm/") else ""
+    if is_below_any(path, tables.HOST_FILES):
+        return "says who and where the node is"
+    name = os.path.basename(path)
+    if "/stubs/" not in path and any(fnmatchcase(name, glob) for glob in tables.HOST_LIBRARIES):
+        return "belongs to a kernel module or fabric of the node"
+    return ""
+
+
+@dataclass
+class Site:
+    """The places that one trace names. `live`: directories that stay the node's own, real and writable.
+
+    `network` holds the mount points of network file systems, longest first.
+    """
+
+    fs: FileSystem
+    cwd: str
+    home: str
+    executed: frozenset[str]
+    live: tuple[str, ...]
+    network: tuple[str, ...]
+    mounts: dict[str, str] = field(default_factory=dict)
+    _prefixes: dict[str, str] = field(default_factory=dict)
+
+    def live_root(self, path: str) -> str:
+        """Return the innermost live directory that `path` is in or is, "" when it is in none."""
+        return max((root for root in self.live if is_below(path, root)), key=len, default="")
+
+    def mount_point(self, path: str) -> str:
+        """Return the mount point of the network file system that `path` is on, "" when it is on none."""
+        # The longest mount point decides: a local disk may be mounted below a network one
+        inner = max((m for m in self.mounts if is_below(path, m)), key=len, default="")
+        return inner if inner in self.network else ""
+
+    def software_prefix(self, path: str) -> str:
+        """Return the nearest directory above `path` that holds installed software, "" when there is none.
+
+        Only directories below a live one are asked: a home with bin/ and lib/ is still a home.
+        """
+        root = self.live_root(path)
+        directory = os.path.dirname(path)
+        if not root or not is_below(directory, root) or directory == root:
+            return ""
+        if directory not in self._prefixes:
+            here = directory if self._is_prefix(directory) else self.software_prefix(directory)
+            self._prefixes[directory] = here
+        return self._prefixes[directory]
+
+    def _is_prefix(self, directory: str) -> bool:
+        if os.path.basename(directory) in tables.MODULE_DIRECTORIES:
+            return True
+        names = set(self.fs.names(directory))
+        return bool(names & set(tables.PREFIX_MARKS)) or ("bin" in names and bool(names & {"lib", "lib64"}))
+
+    def code_reason(self, path: str) -> str:
+        """Return why a file below a live directory is code and no data, "" when it is data."""
+        if path in self.executed:
+            return "was executed"
+        name = os.path.basename(path)
+        if os.path.splitext(name)[1].lower() in tables.CODE_SUFFIXES or tables.SHARED_OBJECT.search(name):
+            return "is code by its name"
+        if "/.git/" in path:
+            return ""
+        if prefix := self.software_prefix(path):
+            return f"belongs to the software in {prefix}"
+        head = self.fs.head(path)
+        if head.startswith(b"\x7fELF"):
+            return "is an ELF file"
+        return "is a script" if re.match(rb"#![ \t]*/", head) else ""
+
+
+def site_of(trace: Trace, fs: FileSystem) -> Site:
+    """Return the site of a trace: all runs' working directories, homes and mounts."""
+    mounts = {point.rstrip("/") or "/": kind for run in trace.runs for point, kind in run.host.mounts}
+    network = sorted((m for m, kind in mounts.items() if kind in tables.NETWORK_FILE_SYSTEMS), key=len, reverse=True)
+    wanted = [directory for run in trace.runs for directory in (run.cwd, run.home)] + list(tables.TEMPORARY_ROOTS)
+    # named by a link (/home → /mnt/home) and by its real path, either may be used
+    places = [p for d in wanted if d for p in (d, fs.resolve(d).real)]
+    live = [p for p in dict.fromkeys(places) if _may_be_live(p)]
+    executed = {exe.path for exe in trace.execs} | {i for exe in trace.execs for i in exe.interpreters}
+    return Site(
+        fs,
+        trace.runs[0].cwd,
+        trace.runs[0].home,
+        frozenset(executed | {fs.resolve(path).real for path in executed}),
+        tuple(live),
+        tuple(network),
+        mounts,
+    )
+
+
+def _may_be_live(path: str) -> bool:
+    """Return whether a working directory or home may stay the node's own: not the root, nor the system's."""
+    if path in ("/", "/home", "/var", "/mnt", "/nonexistent"):
+        return False
+    if is_below(path, "/dev/shm"):
+        return True
+    return not is_below_any(path, (*tables.SYSTEM_ROOTS, *tables.HOST_ROOTS))

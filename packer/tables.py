@@ -1,0 +1,130 @@
+"""What the closure knows of this world by name: paths, file systems, variables, suffixes. Tables only.
+
+Each is a text with one pattern a word and comments after `#`, so that a site can be added without touching code.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for line in text.splitlines() for word in line.partition("#")[0].split())
+
+
+# Larger files stay on shared storage: copying them into every node's memory would cost more than reading them there.
+SHARED_LIMIT = 1_000_000_000  # bytes
+# A file that the job only asked about, and a directory's files that it only listed, travel up to this size.
+PROBE_LIMIT = 1 << 20  # bytes
+
+# The node's kernel and init: never travel, whatever was read there
+HOST_ROOTS = _words("""
+    /proc /sys /dev /run /var/run
+""")
+# … except what some distributions keep there: NixOS's and Guix's systems, reached through links
+SOFTWARE_IN_RUN = _words("""
+    /run/current-system /run/booted-system
+""")
+# Who and where the node is. /etc/localtime and /etc/nsswitch.conf are not here: output and lookups depend on them
+HOST_FILES = _words("""
+    /etc/passwd /etc/group /etc/shadow /etc/gshadow /etc/passwd- /etc/group- /etc/shadow- /etc/subuid /etc/subgid
+    /etc/hosts /etc/hostname /etc/resolv.conf /etc/machine-id /etc/mtab /etc/fstab /etc/networks
+    /var/lib/dbus/machine-id /etc/slurm /etc/slurm-llnl /etc/munge   # a job manager's settings are the site's
+    /var/lib/sss /var/cache/nscd /var/db/nscd                        # caches of sssd and nscd, mapped by libc
+    /var/spool/slurmd /var/spool/slurm /var/lib/munge
+""")
+# Named in every bundle: looking up the user or a host must work also in code that the traced run did not reach
+HOST_ALWAYS = _words("""
+    /etc/passwd /etc/group /etc/hosts /etc/hostname /etc/resolv.conf /etc/machine-id
+    /run/munge /run/nscd /run/systemd/resolve /var/lib/sss
+""")
+# Libraries tied to the node's kernel modules or fabric, by file name: another version of them does not work at all
+HOST_LIBRARIES = _words("""
+    libcuda.so* libcudadebugger.so* libnvidia-*.so* libnvcuvid.so* libnvoptix.so* libGLX_nvidia.so* libEGL_nvidia.so*
+    libGLESv*_nvidia.so* libvdpau_nvidia.so*   # NVIDIA's driver: must match nvidia.ko exactly
+    libcxi.so*                                 # HPE Slingshot
+    libxpmem.so*                               # cross-process memory, its ioctls change with the module
+""")
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    _words("""
+    nfs nfs4 lustre gpfs beegfs beegfs_nodev ceph fuse.ceph panfs cifs smb3 smbfs orangefs pvfs2 afs wekafs glusterfs
+    fuse.glusterfs fuse.sshfs fuse.beegfs 9p dvs daos fuse.daos fuse.dfuse vastnfs quobyte fuse.quobyte ocfs2 gfs2
+    """)
+)
+
+# Where systems and installed software lie. Below them everything that a job reads travels; a working directory or
+# home there is not a place for data
+SYSTEM_ROOTS = _words("""
+    /usr /bin /sbin /lib /lib32 /lib64 /libx32 /opt /etc /nix /gnu /snap
+""")
+TEMPORARY_ROOTS = _words("""
+    /tmp /var/tmp /dev/shm
+""")
+
+# File names that mean a program, a library or a module of some language: code travels wherever it lies
+CODE_SUFFIXES = frozenset(
+    _words("""
+    .so .py .pyc .pyi .pth .egg .whl .egg-link   # Python
+    .pm .pl .al .ix .ph .xs                      # Perl
+    .r .rdb .rdx                                 # R, and its packages' databases
+    .jar .war .class .jmod .jsa .groovy .scala   # Java
+    .js .mjs .cjs .node .lua .tcl .tk .tm .rb .php .jl .m .scm .el .elc .go .rs .wasm .dll .exe
+    .sh .bash .csh .tcsh .zsh .fish .ksh .awk .sed .gawk
+    .c .cc .cpp .cxx .h .hh .hpp .f .f90 .f95 .inc .mk .cmake .o .a .la .mod .s
+    .ptx .cubin .fatbin .hsaco .spv .cl          # kernels for accelerators
+    """)
+)
+SHARED_OBJECT = re.compile(r"\.so(\.[0-9][^/]*)?$")
+
+# Directories that mark what is above or around them as installed software
+PREFIX_MARKS = _words("""
+    conda-meta pyvenv.cfg .spack
+""")
+MODULE_DIRECTORIES = frozenset(
+    _words("""
+    site-packages dist-packages node_modules conda-meta
+    """)
+)
+
+SECRET_NAMES = _words("""
+    id_rsa id_dsa id_ecdsa id_ed25519 id_ecdsa_sk id_ed25519_sk identity ssh_host_*_key   # OpenSSH
+    .netrc _netrc .authinfo .authinfo.gpg .pgpass .my.cnf .mylogin.cnf .htpasswd .git-credentials
+    .npmrc .pypirc .s3cfg .boto .vault-token .kaggle.json kubeconfig .dockercfg
+    *.kdbx *.kdb *.p12 *.pfx *.jks *.keytab krb5.keytab krb5cc_* munge.key .slurm_jwt* jwt_hs256.key
+    cookies.sqlite Cookies logins.json key3.db key4.db Login*Data
+    token *.token .*token access_token* *_token *-token token.json *_token.json
+""")
+# Folders of secrets: directory, then the names in it that are (a ":" between)
+SECRET_PATHS = _words("""
+    */.ssh/* */.gnupg/* */.aws/credentials */.aws/sso/* */.azure/* */.kube/config */.docker/config.json
+    */.config/gcloud/* */.config/gh/hosts.yml */.config/rclone/rclone.conf */.globus/*.pem */.subversion/auth/*
+    */.local/share/keyrings/* */.password-store/* */.cache/huggingface/token */.huggingface/token
+    /etc/ssl/private/* /etc/ssh/ssh_host_*_key /etc/munge/munge.key /etc/krb5.keytab /root/.ssh/*
+""")
+# Public files in those folders
+NOT_SECRET = _words("""
+    */.ssh/known_hosts */.ssh/config */.ssh/*.pub */.ssh/authorized_keys
+""")
+
+# Variables whose value is the node's and the run's own: taken from where the job runs, when set there
+LIVE_ENVIRONMENT = _words("""
+    HOME USER LOGNAME USERNAME MAIL SHLVL OLDPWD HOSTNAME HOST
+    TMPDIR TEMP TMP TEMPDIR SCRATCH WORK LOCAL_SCRATCH XDG_RUNTIME_DIR XDG_SESSION_* DBUS_SESSION_BUS_ADDRESS
+    TERM COLORTERM COLUMNS LINES DISPLAY WAYLAND_DISPLAY XAUTHORITY SSH_* KRB5CCNAME X509_USER_PROXY
+    SLURM_* SLURMD_* SRUN_* SBATCH_* SALLOC_* PBS_* LSB_* LSF_* SGE_* JOB_ID TASK_ID NSLOTS FLUX_* COBALT_* OAR_*
+    PMI_* PMI2_* PMIX_* PALS_* ALPS_* HYDRA_* HYDI_* MPI_LOCALRANKID MPI_LOCALNRANKS MPIRUN_*
+    OMPI_COMM_WORLD_* OMPI_UNIVERSE_SIZE OMPI_MCA_orte_* OMPI_MCA_ess_* OMPI_MCA_pmix OMPI_FILE_LOCATION
+    PRTE_* PRRTE_*                      # launchers; OMPI_MCA_btl and the like are settings and stay recorded
+    CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES GPU_DEVICE_ORDINAL ROCR_VISIBLE_DEVICES HIP_VISIBLE_DEVICES
+    ZE_AFFINITY_MASK ONEAPI_DEVICE_SELECTOR
+    OMP_* GOMP_* KMP_* MKL_NUM_THREADS OPENBLAS_NUM_THREADS NUMEXPR_NUM_THREADS BLIS_NUM_THREADS
+    SDEE_*
+""")
+
+# glibc's own family: one version of one of them with another of the next does not start
+GLIBC_FAMILY = re.compile(
+    r"(ld-linux[^/]*|ld-[0-9.]+|ld64|"
+    r"lib(c|m|pthread|rt|dl|resolv|util|anl|mvec|BrokenLocale|thread_db|c_malloc_debug|nss_(files|dns|compat|hesiod|db))"
+    r"(-[0-9.]+)?)\.so(\.[0-9]+)*$"
+)

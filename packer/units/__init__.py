@@ -1,0 +1,29 @@
+"""Units: files that make sense only together. One module for each type; UNITS is the registry."""
+
+from __future__ import annotations
+
+from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.java import Jdk
+from sdee.packer.units.perl import PerlCore, PerlModules
+from sdee.packer.units.python import Distributions, ProjectPackages, StandardLibrary, VirtualEnvironments
+from sdee.packer.units.resources import ProgramResources
+from sdee.packer.units.system import Certificates, CompilerSupport, Gconv, Locales, Terminfo, Timezones
+
+UNITS: tuple[Unit, ...] = (
+    StandardLibrary(),
+    Distributions(),
+    ProjectPackages(),
+    VirtualEnvironments(),
+    PerlCore(),
+    PerlModules(),
+    Gconv(),
+    Locales(),
+    Timezones(),
+    Terminfo(),
+    Certificates(),
+    CompilerSupport(),
+    Jdk(),
+    ProgramResources(),
+)
+
+__all__ = ["UNITS", "Unit", "View", "Widening"]

@@ -1,0 +1,215 @@
+"""Python: the standard library, distributions (PEP 376, PEP 427), a project's own packages, virtual environments."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sdee.packer.units.base import Unit, View, Widening
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdee.packer.filesystem import FileSystem
+
+_STDLIB = re.compile(r"(?P<top>.*/lib(?:64)?/(?:python|pypy)\d\.\d+t?)/(?P<rest>.+)")
+_SITE = re.compile(r"(?P<site>.*/(?:site|dist)-packages)/(?P<rest>.+)")
+# Parts of the standard library that a job does not import by chance; they travel when it did
+_NOT_RUN = frozenset(
+    ("test", "tests", "idlelib", "idle_test", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config")
+)
+_TESTS = frozenset(("tests",))
+_MARKS = ("site-packages", "dist-packages")
+
+
+class StandardLibrary(Unit):
+    """lib/pythonX.Y without its tests and its GUI, lib-dynload whole."""
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield the standard library of each interpreter that imported something from it."""
+        done: set[str] = set()
+        for path in view.seen:
+            match = _STDLIB.match(path)
+            if not match or match["top"] in done or match["rest"].split("/")[0] in _MARKS:
+                continue
+            top = match["top"]
+            if not view.fs.is_file(f"{top}/os.py"):
+                continue
+            done.add(top)
+            config = {n for n in view.fs.names(top) if n.startswith("config-")}  # static library and its Makefile
+            skip = _NOT_RUN | config | set(_MARKS)
+            yield Widening("Python's standard library", path, view.tree(top, frozenset(skip)))
+
+
+@dataclass
+class SiteIndex:
+    """One site-packages: which distribution owns which file, by RECORD; read once."""
+
+    fs: FileSystem
+    site: str
+    owners: dict[str, list[str]] = field(default_factory=dict)  # path → *.dist-info or *.egg-info directories
+    files: dict[str, list[str]] = field(default_factory=dict)  # the other way round
+    tops: dict[str, list[str]] = field(default_factory=dict)  # top-level name → info without a RECORD
+
+    def __post_init__(self) -> None:
+        for name in self.fs.names(self.site):
+            info = f"{self.site}/{name}"
+            if name.endswith(".dist-info"):
+                self._record(info, f"{info}/RECORD", self.site, as_csv=True)
+            elif name.endswith(".egg-info"):
+                self._record(info, f"{info}/installed-files.txt", info, as_csv=False)
+
+    def _record(self, info: str, record: str, base: str, *, as_csv: bool) -> None:
+        lines = os.fsdecode(self.fs.read(record)).splitlines()
+        names = [row[0] for row in csv.reader(lines) if row] if as_csv else lines
+        paths = [os.path.normpath(os.path.join(base, name)) for name in names]
+        if not paths:
+            project = re.split(r"[-.](?=\d|egg-info|dist-info)", os.path.basename(info))[0]
+            stated = os.fsdecode(self.fs.read(f"{info}/top_level.txt")).split()
+            for top in {project, project.lower(), *stated}:
+                self.tops.setdefault(top, []).append(info)
+        self.files[info] = paths
+        for path in paths:
+            self.owners.setdefault(path, []).append(info)
+
+
+class Distributions(Unit):
+    """The whole distribution of each module that was used: by RECORD, else the top-level package."""
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield each distribution once, in order of first access."""
+        indexes: dict[str, SiteIndex] = {}
+        done: set[str] = set()
+        for path in view.seen:
+            match = _SITE.match(path)
+            if not match:
+                continue
+            site = match["site"]
+            index = indexes.setdefault(site, SiteIndex(view.fs, site)) if site not in indexes else indexes[site]
+            source = _source_of(path)
+            infos = index.owners.get(path) or index.owners.get(source) or []
+            for info in infos:
+                if info not in done:
+                    done.add(info)
+                    yield self._distribution(view, index, info, path)
+            if not infos:
+                top = self._top(view, site, match["rest"])
+                if top not in done:
+                    done.add(top)
+                    yield self._package(view, index, top, path)
+
+    @staticmethod
+    def _distribution(view: View, index: SiteIndex, info: str, source: str) -> Widening:
+        prefix = index.site.split("/lib/")[0].rstrip("/") + "/"
+        # a wheel's RECORD also names scripts and data below the prefix; nothing outside is believed
+        paths = [p for p in index.files[info] if p.startswith(prefix) and view.fs.status(p) is not None]
+        used = set(view.seen)
+        kept = [p for p in paths if p in used or not _TESTS & set(p[len(index.site) :].split("/")[:-1])]
+        packages = {os.path.dirname(p) for p in kept if p.endswith(".py")}
+        wanted = {p for p in kept if p.endswith(".py")}
+        # only pip lists the compiled modules; they are stale without their mtimes, slow to miss
+        cached = [
+            f"{d}/__pycache__/{name}"
+            for d in sorted(packages)
+            for name in view.fs.names(f"{d}/__pycache__")
+            if f"{d}/{name.split('.')[0]}.py" in wanted
+        ]
+        found = (*kept, *cached, *view.tree(info))
+        return Widening(f"the Python distribution {_name(info)}", source, tuple(dict.fromkeys(found)))
+
+    @staticmethod
+    def _top(view: View, site: str, rest: str) -> str:
+        """Return the package that stands for itself: below directories without __init__.py (PEP 420) if need be."""
+        parts = rest.split("/")
+        if parts[0] == "__pycache__" and len(parts) > 1:
+            return _source_of(f"{site}/{rest}")
+        top = f"{site}/{parts[0]}"
+        for part in parts[1:-1]:
+            if view.fs.is_file(f"{top}/__init__.py") or top.endswith((".dist-info", ".egg-info", ".libs")):
+                break
+            top = f"{top}/{part}"
+        return top
+
+    @staticmethod
+    def _package(view: View, index: SiteIndex, top: str, source: str) -> Widening:
+        name = os.path.basename(top)
+        paths = list(view.tree(top, _TESTS)) if view.fs.is_dir(top) else [top, *_compiled(view, top)]
+        for info in index.tops.get(name.removesuffix(".py"), ()):
+            paths += view.tree(info) if view.fs.is_dir(info) else [info]
+        libs = f"{index.site}/{name}.libs"
+        paths += view.tree(libs) if view.fs.is_dir(libs) else []
+        return Widening(f"the Python package {name}", source, tuple(paths))
+
+
+class ProjectPackages(Unit):
+    """A package outside any site-packages (a project's own, an editable install): the code of all of it."""
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield each top-level package once; data among it stays data."""
+        done: set[str] = set()
+        for path in view.seen:
+            if not path.endswith((".py", ".pyc", ".so")) or _SITE.match(path) or _STDLIB.match(path):
+                continue
+            top = ""
+            directory = os.path.dirname(_source_of(path))
+            while view.fs.is_file(f"{directory}/__init__.py"):
+                top, directory = directory, os.path.dirname(directory)
+            if top and top not in done:
+                done.add(top)
+                name = f"the Python package {os.path.basename(top)}"
+                yield Widening(name, path, view.tree(top, _TESTS), limit=200 << 20, owned=False)
+
+
+class VirtualEnvironments(Unit):
+    """What makes a directory a virtual environment (PEP 405): pyvenv.cfg, the interpreter's links, .pth files."""
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield each environment's own files; its distributions come by their use."""
+        done: set[str] = set()
+        for path in (*view.named, *view.seen):
+            top = _environment(view.fs, path)
+            if not top or top in done:
+                continue
+            done.add(top)
+            binaries = [f"{top}/bin/{n}" for n in view.fs.names(f"{top}/bin") if re.fullmatch(r"python[\d.]*", n)]
+            inside = (m["site"] for p in view.seen if p.startswith(f"{top}/") and (m := _SITE.match(p)))
+            hooks = [f"{s}/{n}" for s in dict.fromkeys(inside) for n in view.fs.names(s) if n.endswith(".pth")]
+            links = [f"{top}/lib64"] if view.fs.status(f"{top}/lib64") else []
+            home = _home(os.fsdecode(view.fs.read(f"{top}/pyvenv.cfg")))
+            base = [f"{home}/{os.path.basename(b)}" for b in binaries if home]
+            base = [b for b in base if view.fs.is_file(b)]
+            paths = (f"{top}/pyvenv.cfg", *binaries, *links, *hooks, *base)
+            yield Widening(f"the virtual environment {top}", path, paths)
+
+
+def _environment(fs: FileSystem, path: str) -> str:
+    """Return the virtual environment that a path is part of, by PREFIX/bin/x, PREFIX/lib/pythonX.Y/… or PREFIX/x."""
+    prefix = path.partition("/lib/python")[0] if "/lib/python" in path else os.path.dirname(path)
+    prefix = os.path.dirname(prefix) if os.path.basename(prefix) == "bin" else prefix
+    return prefix if fs.is_file(f"{prefix}/pyvenv.cfg") else ""
+
+
+def _home(configuration: str) -> str:
+    pairs = (line.partition("=") for line in configuration.splitlines())
+    return next((value.strip() for key, _, value in pairs if key.strip().lower() == "home"), "")
+
+
+def _source_of(path: str) -> str:
+    """Return the .py of a compiled module, any other path as it is."""
+    directory, name = os.path.split(path)
+    if os.path.basename(directory) == "__pycache__" and name.endswith(".pyc"):
+        return f"{os.path.dirname(directory)}/{name.split('.')[0]}.py"
+    return path
+
+
+def _compiled(view: View, source: str) -> list[str]:
+    directory, name = os.path.split(source)
+    stem = name.removesuffix(".py") + "."
+    return [f"{directory}/__pycache__/{n}" for n in view.fs.names(f"{directory}/__pycache__") if n.startswith(stem)]
+
+
+def _name(info: str) -> str:
+    return os.path.basename(info).rpartition(".")[0]
