@@ -209,7 +209,9 @@ def test_background_processes_are_waited_for(here: str) -> None:  # noqa: ARG001
 def test_background_processes_can_be_left_and_go_on_unharmed(here: str) -> None:  # noqa: ARG001
     script = "(sleep 2; cat /etc/hostname >copied) >/dev/null 2>&1 & exit 5"
     with subprocess.Popen([*TRACE, "-q", "sh", "-c", script], stderr=subprocess.PIPE) as process:
-        until(lambda: os.path.exists("sdee.trace") and any(r.get("pid") and r["t"] == "exit" for r in complete_records()))
+        until(
+            lambda: os.path.exists("sdee.trace") and any(r.get("pid") and r["t"] == "exit" for r in complete_records())
+        )
         process.send_signal(signal.SIGINT)
     assert process.returncode == 5
     assert "background" in read_traces(["sdee.trace"]).incomplete[0]
@@ -224,7 +226,9 @@ def complete_records() -> Iterator[dict[str, Any]]:
 def test_a_killed_tracer_leaves_a_trace_that_is_read_and_called_incomplete(here: str) -> None:  # noqa: ARG001
     script = "cat /etc/hostname; while :; do sleep 0.1; done"
     with subprocess.Popen([*TRACE, "bash", "-c", script], stdout=subprocess.DEVNULL, start_new_session=True) as process:
-        until(lambda: os.path.exists("sdee.trace") and any(r.get("path") == "/etc/hostname" for r in complete_records()))
+        until(
+            lambda: os.path.exists("sdee.trace") and any(r.get("path") == "/etc/hostname" for r in complete_records())
+        )
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         os.killpg(process.pid, signal.SIGKILL)
@@ -320,7 +324,9 @@ def test_a_program_from_memory_makes_the_trace_incomplete_and_fexecve_does_not(h
 
 def test_an_i386_program_is_traced(here: str) -> None:
     source = f"{FIXTURES}/calls/calls.c"
-    if subprocess.run(["gcc", "-m32", "-pthread", "-o", "calls32", source], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["gcc", "-m32", "-pthread", "-o", "calls32", source], capture_output=True, check=False
+    ).returncode:
         pytest.skip("gcc-multilib is not installed")
     os.mkdir("dir")
     for name in ("dir/data", "data2", "dir/data2"):

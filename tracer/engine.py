@@ -28,8 +28,9 @@ class Handler(Protocol):
 
         `tid`: the thread, in the tracer's PID namespace. `arch`: AUDIT_ARCH_*. `nr`: the system call's number as the
         kernel sees it (with X32_SYSCALL_BIT for x32). `args`: its six arguments as unsigned 64-bit values (for i386
-        the upper halves are zero). The thread waits until this returns. The first stop of a job is the execve of
-        its own program. unotify also stops exit_group (syscalls.EXIT_GROUP). The same call may be seen twice (restarted by a signal): handlers must not mind.
+        the upper halves are zero). The thread waits until this returns. The first stop of a job is the execve of its
+        own program. unotify also stops exit_group (syscalls.EXIT_GROUP). The same call may be seen twice (restarted
+        by a signal): handlers must not mind.
         """
 
     def process(self, pid: int, ppid: int) -> None:
@@ -42,7 +43,7 @@ class Handler(Protocol):
     def exit(self, pid: int, status: int) -> None:
         """A process has ended. `status`: its exit status, or 128+n for signal n.
 
-        An engine that cannot know the status of a process that is not its child (unotify: an end by a signal) says nothing.
+        An engine that cannot know it (unotify: a process that is not its child, ended by a signal) says nothing.
         """
 
     def incomplete(self, why: str, pid: int | None = None, detail: str = "") -> None:
@@ -61,10 +62,10 @@ class Engine(Protocol):
     name: str  # as in `--engine`
 
     def run(self, program: str, argv: Sequence[str], env: Mapping[str, str], handler: Handler) -> int:
-        """Run `program` (as for execve(2), see tracee.find_program()) to the end of its last descendant; return its own wait status (wait(2)).
+        """Run `program` to the end of its last descendant; return its own wait status (wait(2)).
 
-        Uses tracee.start() to begin it and tracee.Signals meanwhile, so that signals, terminal and
-        descriptors are as without a tracer.
+        `program` is as for execve(2), see tracee.find_program(). Uses tracee.start() to begin it and tracee.Signals
+        meanwhile, so that signals, terminal and descriptors are as without a tracer.
 
         Raises sdee.errors.KernelError when the kernel refuses this engine (nothing has been run then), and
         sdee.errors.CommandNotFoundError or CommandNotExecutableError when execve refuses the program.

@@ -1,4 +1,4 @@
-"""Kernel interfaces that Python does not offer: one thin function for each, named by its man page. All raise OSError."""
+"""Kernel interfaces that Python does not offer: a thin function for each, named by its man page. All raise OSError."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _libc.syscall.restype = ctypes.c_long
 
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _PR_SET_NO_NEW_PRIVS = 38
-_SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
 SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 1 << 5  # Linux 5.19: only deadly signals interrupt a call that has been read
 _SFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
@@ -42,12 +42,12 @@ def seccomp_filter(program: bytes, flags: int) -> int:
     """seccomp(2), SECCOMP_SET_MODE_FILTER: return the listener's descriptor with _NEW_LISTENER, else 0."""
     filter_program = _SockFprog(len(program) // 8, program)
     number = ctypes.c_long(_SYS_SECCOMP[_machine])
-    result = _libc.syscall(number, _SECCOMP_SET_MODE_FILTER, ctypes.c_uint(flags), ctypes.byref(filter_program))
+    result = _libc.syscall(number, SECCOMP_SET_MODE_FILTER, ctypes.c_uint(flags), ctypes.byref(filter_program))
     return _checked(result, "seccomp(SECCOMP_SET_MODE_FILTER)")
 
 
 def signalfd(signals: set[int]) -> int:
-    """signalfd(2): a descriptor that reads `signals`, which must be blocked; non-blocking, close-on-exec."""
+    """Call signalfd(2) for `signals`, which must be blocked: non-blocking, close-on-exec."""
     mask = ctypes.create_string_buffer(128)  # sigset_t of glibc and musl
     for number in signals:
         mask[(number - 1) // 8] = bytes([mask.raw[(number - 1) // 8] | 1 << (number - 1) % 8])

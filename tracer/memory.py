@@ -54,7 +54,7 @@ def read(tid: int, address: int, size: int) -> bytes:
     """
     buffer = ctypes.create_string_buffer(size)
     local = _Iovec(ctypes.addressof(buffer), size)
-    pieces = []
+    pieces: list[int] = []
     at, left = address, size
     while left > 0 and len(pieces) < _IOV_MAX:  # one iovec a page: a missing page then cuts the rest off cleanly
         piece = min(left, PAGE - at % PAGE)

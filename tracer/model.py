@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sdee.tracer.tracefile import FORMAT as FORMAT
+from sdee.tracer.tracefile import FORMAT
+
+__all__ = ["FORMAT", "Access", "Exec", "Host", "Process", "Run", "Saved", "Trace"]
 
 
 @dataclass(frozen=True)

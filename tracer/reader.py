@@ -51,6 +51,7 @@ class Reader:
         self._made: set[str] = set()
 
     def read(self, path: str) -> None:
+        """Add the segments of one file. Raises TraceError."""
         self._path = path
         try:
             with open(path, "rb") as file:
@@ -70,7 +71,7 @@ class Reader:
                 begun = True
                 if kind in _RECORDS:  # a later version of the same format may add kinds
                     getattr(self, f"_on_{kind}")(record)
-            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:  # noqa: PERF203 - lines are judged one by one
                 if begun and b"\0" in line:  # a node that crashed leaves zeros
                     self._note(f"line {number} of the trace {path} is damaged")
                     continue
@@ -145,6 +146,7 @@ class Reader:
         self.statuses[-1] = record["status"]
 
     def trace(self) -> Trace:
+        """Return what has been read."""
         runs = (_run(header, status) for header, status in zip(self.runs, self.statuses, strict=True))
         return Trace(
             runs=tuple(runs),

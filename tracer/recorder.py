@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sdee.tracer import memory
 from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
 from sdee.tracer.execs import Execs
+from sdee.tracer.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_SET_MODE_FILTER
 from sdee.tracer.records import Records
 from sdee.tracer.resolve import Resolved, Resolver
 from sdee.tracer.syscalls import AT_FDCWD, CALLS, EXIT_GROUP, PathArgument, SystemCall
@@ -356,6 +357,13 @@ class Recorder:
         if call.args[1] == 0 or call.args[1] & _CLONE_NEWNS:
             self._roots_vary = True
 
+    def _on_seccomp(self, call: Call) -> None:
+        """A listener of the job's own comes before ours, and is refused (EBUSY) under unotify: seccomp_unotify(2)."""
+        operation, flags = call.args[:2]
+        if operation == SECCOMP_SET_MODE_FILTER and flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+            why = "the job installs a seccomp listener of its own: calls that it handles are not seen, or it gets EBUSY"
+            self.incomplete(why, self.records.pid(call.tid))
+
     # what went wrong
 
     def _unlisted(self, tid: int, arch: int, nr: int, args: tuple[int, ...]) -> None:
@@ -378,7 +386,7 @@ class Recorder:
 def _plan(
     call: SystemCall, method: Callable[..., Resolved]
 ) -> tuple[int, int, int, str, SystemCall, Callable[..., Resolved]]:
-    """Return what stop() needs of a call, flat: indices of path, dirfd and flags or -1; what repeats share; call; method."""
+    """Return what stop() needs, flat: indices of path, dirfd and flags or -1; what repeats share; call; method."""
     if call.kind not in _REPEATABLE:
         return -1, -1, -1, "", call, method
     argument = call.paths[0]

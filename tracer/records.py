@@ -48,9 +48,11 @@ class Records:
         self._recorded[found.path] = (before or 0) | bit
         hops = ",".join([f"[{quote(link)},{quote(target)}]" for link, target in found.hops])
         kind = found.kind
+        flag = "true" if exists else "false"
+        shown = quote(kind) if kind else "null"
         self.writer.line(
-            f'{{"t":"path","path":{quote(found.path)},"ops":["{op}"],"pid":{pid},"exists":{"true" if exists else "false"},'
-            f'"kind":{quote(kind) if kind else "null"},"hops":[{hops}],"real":{quote(found.real)}}}\n'
+            f'{{"t":"path","path":{quote(found.path)},"ops":["{op}"],"pid":{pid},"exists":{flag},"kind":{shown},'
+            f'"hops":[{hops}],"real":{quote(found.real)}}}\n'
         )
 
     def save(self, found: Resolved, resolver: Resolver) -> None:

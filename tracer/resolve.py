@@ -100,27 +100,30 @@ class Resolver:
         return Resolved(f"{used}/{name}", real or "/", hops + more, end)
 
     def _directory(self, path: str, pid: int, depth: int) -> _Directory:
-        known = self._cache.get(path)
-        if known:
-            return known
-        head, slash, name = path.rpartition("/")
-        if not slash and not name:
-            return _ROOT
-        used, real, hops = self._directory(head, pid, depth)
-        if name in ("", "."):
-            return _Directory(used, real, hops)
-        if name == "..":
-            real = real.rpartition("/")[0]
-            return _Directory(real, real, hops)
-        location = f"{real}/{name}"
-        target = self._link(location, pid)
-        if target is None or depth >= _MAX_HOPS:
-            found = _Directory(f"{used}/{name}", location, hops)
-        else:
-            _, real, more = self._directory(_join(real, target), pid, depth + 1)
-            found = _Directory(f"{used}/{name}", real, (*hops, (location, target), *more))
-        if self._cacheable(location, found.real):
-            self._cache[path] = found
+        """Resolve `path` with all its links, from the longest part that is known. Not recursive but for links."""
+        rest: list[tuple[str, str]] = []  # (path up to here, last component), innermost first
+        while path and path not in self._cache:
+            head, _, name = path.rpartition("/")
+            rest.append((path, name))
+            path = head
+        found = self._cache[path] if path else _ROOT
+        for upto, name in reversed(rest):
+            used, real, hops = found
+            if name in ("", "."):
+                continue
+            if name == "..":
+                real = real.rpartition("/")[0]
+                found = _Directory(real, real, hops)
+                continue
+            location = f"{real}/{name}"
+            target = self._link(location, pid) if depth < _MAX_HOPS else None
+            if target is None:
+                found = _Directory(f"{used}/{name}", location, hops)
+            else:
+                _, real, more = self._directory(_join(real, target), pid, depth + 1)
+                found = _Directory(f"{used}/{name}", real, (*hops, (location, target), *more))
+            if self._cacheable(location, found.real):
+                self._cache[upto] = found
         return found
 
     def _cacheable(self, location: str, real: str) -> bool:

@@ -43,7 +43,7 @@ class Saver:
         self._done.add(path)
 
     def save(self, path: str, status: os.stat_result, place: str) -> Copy | None:
-        """Copy the regular file at `path` (free of links), which we reach at `place`; None when there is nothing to save."""
+        """Copy the regular file at `path` (free of links), reached at `place`; None when there is nothing to save."""
         if path in self._done or not stat.S_ISREG(status.st_mode) or path.startswith(_NEVER):
             return None
         self._done.add(path)

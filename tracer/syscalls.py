@@ -117,6 +117,7 @@ fsconfig             431   431     431  fsconfig   -        -     -
 chroot               161    61      51  root       0        -     follow
 pivot_root           155   217      41  root       0        -     follow
 setns                308   346     268  setns      -        -     -
+seccomp              317   354     277  seccomp    -        -     -
 """
 
 # asm/unistd_x32.h: calls whose structures or pointers differ have numbers of their own

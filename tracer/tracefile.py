@@ -45,7 +45,7 @@ def expand_name(name: str, env: Mapping[str, str]) -> str:
 
 
 class Writer:
-    """A trace file being written. Failures never reach the job: `error` keeps the first, and nothing is written after it."""
+    """A trace file being written. Failures never reach the job: `error` keeps the first and ends the writing."""
 
     def __init__(self, path: str, *, append: bool) -> None:
         """Open `path`, mode 0600. Raises OutputError when that cannot be done: before the job has begun."""
@@ -81,7 +81,7 @@ class Writer:
         while data and self.error is None:
             try:
                 data = data[os.write(self._descriptor, data) :]
-            except OSError as error:
+            except OSError as error:  # noqa: PERF203 - a short write is followed by the error that caused it
                 self.error = error
 
     def close(self) -> None:

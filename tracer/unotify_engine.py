@@ -8,6 +8,7 @@ from here, so everything else that may happen to it is survived.
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
 import fcntl
 import gc
@@ -42,7 +43,7 @@ _GRACE = 3.0  # seconds after the command's end until the user is told what is w
 
 
 class UnotifyEngine:
-    """See the module. Also stops exit_group (syscalls.EXIT_GROUP), the only sign of an end of a process that is not a child."""
+    """See the module. Also stops exit_group (syscalls.EXIT_GROUP), the only sign of most processes' ends."""
 
     name = "unotify"
 
@@ -99,7 +100,7 @@ def install(code: bytes) -> int:
     while True:
         try:
             return linux.seccomp_filter(code, flags)
-        except OSError as error:
+        except OSError as error:  # noqa: PERF203 - three rounds at most
             if error.errno == errno.EACCES:
                 linux.no_new_privileges()
             elif error.errno == errno.EINVAL and flags & linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV:
@@ -118,7 +119,7 @@ def _answer_for_ever(listener: int) -> NoReturn:
             notification[:] = bytes(_NOTIF.size)
             fcntl.ioctl(listener, _RECV, notification)
             fcntl.ioctl(listener, _SEND, _RESPONSE.pack(_NOTIF.unpack(notification)[0], 0, 0, _CONTINUE))
-        except OSError:
+        except OSError:  # noqa: PERF203 - that thread was killed meanwhile
             continue
     os._exit(0)
 
@@ -135,10 +136,8 @@ class _Supervisor:
         self._ended = 0.0
         self._told = False
         self._left = False
-        try:
+        with contextlib.suppress(OSError):  # before Linux 6.6: slower, nothing else
             fcntl.ioctl(listener, _SET_FLAGS, _SYNC_WAKE_UP)
-        except OSError:
-            pass  # before Linux 6.6: slower, nothing else
 
     def run(self) -> int:
         """Serve until no process holds the filter any more; return the wait status of the first one."""
@@ -208,7 +207,7 @@ class _Supervisor:
             self._handler.waiting()
 
     def _is_ours(self, pid: int) -> bool:
-        """Tell whether `pid` is of the job's process group: it signalled its group, so the job has the signal already."""
+        """Tell whether `pid` is of the job's process group: it signalled that, so the job has the signal already."""
         try:
             return pid not in (0, os.getpid(), os.getppid()) and os.getpgid(pid) == os.getpgrp()
         except OSError:
@@ -233,7 +232,7 @@ class _Supervisor:
         )
 
     def _leave(self) -> None:
-        """Asked to end while background processes go on: leave a process that answers their calls, and stop recording."""
+        """Asked to end while background processes go on: leave a process that answers their calls."""
         if os.fork() == 0:
             null = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):
