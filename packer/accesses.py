@@ -29,6 +29,7 @@ class Accesses:
         self._builder = builder
         self._provenance = Provenance(trace)
         self._gone: list[str] = []
+        self._directories: list[Draft] = []
 
     def judge(self) -> None:
         """Give every path of the trace a verdict.
@@ -67,7 +68,7 @@ class Accesses:
             self._changed(access, reason)
             return
         resolution = builder.fs.resolve(path)
-        if resolution.status is None and not resolution.hops[-1:] == ((path, ""),):
+        if resolution.status is None and access.kind != "link":
             self._vanished(access, reason)
             return
         self._there(access, reason)
@@ -100,7 +101,7 @@ class Accesses:
         if path not in builder.drafts:
             builder.alias(path, draft, reason, access.order)
         if "list" in access.ops and draft.verdict is Verdict.BUNDLE:
-            self._listed(draft)
+            self._directories.append(draft)
 
     def _only_asked(self, access: Access, status: os.stat_result | None) -> bool:
         """Return whether a file was never opened and is too large to travel for the sake of its being there."""
@@ -121,13 +122,22 @@ class Accesses:
             self._used = {a.real or a.path for a in self._trace.accesses.values() if a.ops & _USED}
         return real in self._used
 
+    def add_listed(self) -> None:
+        """Let the files of listed directories travel if they are small together: the job saw their names.
+
+        To be called when the units are in: what they brought needs no more.
+        """
+        for directory in self._directories:
+            self._listed(directory)
+
     def _listed(self, directory: Draft) -> None:
-        """Let the files of a listed directory travel if they are small together: the job saw their names."""
         builder, fs = self._builder, self._builder.fs
         if os.path.basename(directory.path) in tables.MODULE_DIRECTORIES or builder.site.live_root(directory.path):
             return  # Python lists its path to find modules; what it imported travels as units
         paths = [f"{directory.path.rstrip('/')}/{name}" for name in fs.names(directory.path)]
-        files = [p for p in paths if fs.is_file(p) and (p not in builder.drafts)]
+        files = [p for p in paths if fs.is_file(p) and p not in builder.drafts]
+        if any(reason.why == "belongs to" for reason in directory.reasons):
+            return  # a unit's directory: what the unit left out was left out on purpose
         if sum(status.st_size for p in files if (status := fs.resolve(p).status)) > tables.PROBE_LIMIT:
             builder.warnings.append(
                 f"{directory.path!a} was listed: of its {len(paths)} entries only those that the job used travel"

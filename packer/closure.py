@@ -45,12 +45,14 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     """
     fs = FileSystem()
     builder = Builder(fs, site_of(trace, fs), options)
-    Accesses(trace, builder).judge()
+    accesses = Accesses(trace, builder)
+    accesses.judge()
     needs = needs_of(trace, fs)
     _add_programs(trace, builder, needs)
     _add_included(builder)
     if not options.minimal:
         _widen(trace, builder)
+        accesses.add_listed()
     _add_elf_needs(builder, needs)
     builder.add_parents()
     _warn(builder, needs)
@@ -130,8 +132,8 @@ def _widen(trace: Trace, builder: Builder) -> None:
             size = view.size(widening.paths)
             if size > widening.limit:
                 builder.warnings.append(
-                    f"{widening.name} ({size >> 20} MB) is larger than {widening.limit >> 20} MB: only what the job used "
-                    f"of it travels; --include {os.path.dirname(widening.source)!a} carries more"
+                    f"{widening.name} ({size >> 20} MB) is larger than {widening.limit >> 20} MB: only what the job "
+                    f"used of it travels; --include {os.path.dirname(widening.source)!a} carries more"
                 )
                 continue
             for path in widening.paths:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elftools.common.exceptions import ELFError
-from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
+from elftools.elf.notes import iter_notes
 
 if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
 
 MAGIC = b"\x7fELF"
-DF_1_NODEFLIB = 0x800  # elf.h
+# elf.h
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
+DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
+DT_FLAGS_1, DT_AUXILIARY, DT_FILTER = 0x6FFFFFFB, 0x7FFFFFFD, 0x7FFFFFFF
+DF_1_NODEFLIB = 0x800
+_STRING_TAGS = (DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH, DT_AUXILIARY, DT_FILTER)
+_PART_LIMIT = 64 << 20  # bytes: a damaged header may claim anything
 _DLOPEN_NOTE = 0x407C0C0A  # systemd's "ELF dlopen() metadata" specification, owner FDO
 
 
@@ -74,64 +82,91 @@ def _parse(path: str) -> ElfObject | None:
     try:
         with open(path, "rb") as file:
             return _from_elf(path, ELFFile(file))
-    except (OSError, ELFError, ValueError, UnicodeError, KeyError, IndexError, AttributeError, AssertionError):
+    except (OSError, ELFError, ValueError, struct.error, KeyError, IndexError, AttributeError, AssertionError):
         return None  # a damaged object: its bytes may travel, nothing can be learnt from it
 
 
 def _from_elf(path: str, elf: Any) -> ElfObject:
-    texts: dict[str, list[str]] = {}
-    flags = 0
-    interpreter = ""
-    dynamic = False
-    notes: list[DlopenNote] = []
-    for segment in elf.iter_segments():
-        kind = segment.header.p_type
-        if kind == "PT_INTERP":
-            interpreter = segment.get_interp_name()
-        elif kind == "PT_NOTE":
-            notes += _dlopen_notes(segment)
-        elif isinstance(segment, DynamicSegment):
-            dynamic = True
-            for tag in segment.iter_tags():
-                name = tag.entry.d_tag
-                if name == "DT_FLAGS_1":
-                    flags = tag.entry.d_val
-                elif name in _TEXTS:
-                    texts.setdefault(name, []).append(_text(segment, tag))
-    first = {name: values[0] for name, values in texts.items()}
+    """Read what ld.so reads, and as it does: by program headers alone, which strip and sstrip leave in place.
+
+    pyelftools' own DynamicSegment goes through all sections to find the string table: five times slower over the
+    thousand objects of a closure, and led astray by section headers that no loader believes.
+    """
+    segments = _program_headers(elf)
+    interpreter = next((_bytes(elf, s.offset, s.size) for s in segments if s.kind == PT_INTERP), b"")
+    dynamic = next((_bytes(elf, s.offset, s.size) for s in segments if s.kind == PT_DYNAMIC), b"")
+    values = _dynamic_values(elf, dynamic)
+    strings = _string_table(elf, segments, values)
+    texts = {tag: [_string(strings, n) for n in values.get(tag, ())] for tag in _STRING_TAGS}
+    notes = [note for s in segments if s.kind == PT_NOTE for note in _dlopen_notes(elf, s)]
     return ElfObject(
         path=path,
         bits=elf.elfclass,
-        machine=elf.header.e_machine,
+        machine=str(elf.header.e_machine),
         little_endian=elf.little_endian,
-        interpreter=interpreter,
-        soname=first.get("DT_SONAME", ""),
-        needed=tuple(texts.get("DT_NEEDED", ())),
-        auxiliary=tuple(texts.get("DT_AUXILIARY", ())),
-        filters=tuple(texts.get("DT_FILTER", ())),
-        rpath=first.get("DT_RPATH"),
-        runpath=first.get("DT_RUNPATH"),
-        no_default_lib=bool(flags & DF_1_NODEFLIB),
-        dynamic=dynamic,
+        interpreter=_string(interpreter, 0) if interpreter else "",
+        soname=(texts[DT_SONAME] or [""])[0],
+        needed=tuple(texts[DT_NEEDED]),
+        auxiliary=tuple(texts[DT_AUXILIARY]),
+        filters=tuple(texts[DT_FILTER]),
+        rpath=texts[DT_RPATH][0] if texts[DT_RPATH] else None,
+        runpath=texts[DT_RUNPATH][0] if texts[DT_RUNPATH] else None,
+        no_default_lib=any(flags & DF_1_NODEFLIB for flags in values.get(DT_FLAGS_1, ())),
+        dynamic=bool(dynamic),
         dlopen=tuple(notes),
     )
 
 
-_TEXTS = frozenset(("DT_NEEDED", "DT_SONAME", "DT_RPATH", "DT_RUNPATH", "DT_AUXILIARY", "DT_FILTER"))
+class _Segment(NamedTuple):
+    kind: int
+    offset: int
+    address: int
+    size: int  # in the file
 
 
-def _text(segment: Any, tag: Any) -> str:
-    # pyelftools knows the first four by name; the two filters only as numbers
-    attribute = {"DT_NEEDED": "needed", "DT_SONAME": "soname", "DT_RPATH": "rpath", "DT_RUNPATH": "runpath"}
-    name = attribute.get(tag.entry.d_tag)
-    if name:
-        return str(getattr(tag, name))
-    return str(segment._get_stringtable().get_string(tag.entry.d_val))  # noqa: SLF001 - no public way to the table
+def _program_headers(elf: Any) -> list[_Segment]:
+    order = "<" if elf.little_endian else ">"
+    if elf.elfclass == 64:  # p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
+        shape, fields = struct.Struct(order + "II6Q"), (0, 2, 3, 5)
+    else:  # p_type, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_flags, p_align
+        shape, fields = struct.Struct(order + "8I"), (0, 1, 2, 4)
+    raw = _bytes(elf, elf.header.e_phoff, elf.header.e_phnum * shape.size)
+    return [_Segment(*(header[i] for i in fields)) for header in shape.iter_unpack(raw)]
 
 
-def _dlopen_notes(segment: Any) -> list[DlopenNote]:
+def _dynamic_values(elf: Any, dynamic: bytes) -> dict[int, list[int]]:
+    """Return the values of each tag, in order, up to DT_NULL."""
+    shape = struct.Struct(("<" if elf.little_endian else ">") + ("QQ" if elf.elfclass == 64 else "II"))
+    values: dict[int, list[int]] = {}
+    for tag, value in shape.iter_unpack(dynamic[: len(dynamic) // shape.size * shape.size]):
+        if tag == DT_NULL:
+            break
+        values.setdefault(tag, []).append(value)
+    return values
+
+
+def _string_table(elf: Any, segments: list[_Segment], values: dict[int, list[int]]) -> bytes:
+    for address, size in zip(values.get(DT_STRTAB, ()), values.get(DT_STRSZ, ()), strict=False):
+        for s in segments:
+            if s.kind == PT_LOAD and s.address <= address < s.address + s.size:
+                return _bytes(elf, address - s.address + s.offset, size)
+    return b""
+
+
+def _bytes(elf: Any, offset: int, size: int) -> bytes:
+    elf.stream.seek(offset)
+    return bytes(elf.stream.read(min(size, _PART_LIMIT)))
+
+
+def _string(table: bytes, offset: int) -> str:
+    return os.fsdecode(table[offset : table.index(0, offset)])
+
+
+def _dlopen_notes(elf: Any, segment: _Segment) -> list[DlopenNote]:
+    if b"FDO\0" not in _bytes(elf, segment.offset, segment.size):
+        return []
     found = []
-    for note in segment.iter_notes():
+    for note in iter_notes(elf, segment.offset, segment.size):
         if note["n_type"] != _DLOPEN_NOTE or note["n_name"] != "FDO":
             continue
         try:
