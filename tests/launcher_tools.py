@@ -1,0 +1,104 @@
+"""What the launcher's tests share: the built launchers, an open working directory, bundles of shell scripts, users, nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import bundle_maker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SOURCES = os.path.join(REPO, "runtime", "launcher")
+NODE = os.path.join(REPO, "fixtures", "launcher", "node.py")
+TESTER = 1001  # any uid that is not root will do
+ROOT = os.getuid() == 0
+ROOTS = ("merged", "closed")
+USERS = (0, TESTER) if ROOT else (os.getuid(),)
+# what the outer environment may hold without changing what is tested
+PLAIN = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "USER": "someone"}
+
+
+@lru_cache
+def built(target: str) -> str:
+    """Return the path of a launcher, built once by make."""
+    subprocess.run(["make", "-s", "-C", SOURCES, target], check=True)
+    return os.path.join(SOURCES, target)
+
+
+def open_directory() -> Iterator[str]:
+    """Make a directory in which every user may write, unlike pytest's, and remove it at the end."""
+    path = tempfile.mkdtemp(prefix="sdee-launcher-")
+    os.chmod(path, 0o777)
+    yield path
+    shutil.rmtree(path)
+
+
+def script(
+    text: str, *arguments: str, programs: tuple[str, ...] = (), launcher: str = "", **conf: str | list[str]
+) -> bundle_maker.Maker:
+    """Return a bundle of `sh -c text`, with more programs of /usr/bin in it."""
+    maker = bundle_maker.job(
+        launcher or built("sdee-launcher"), ["/bin/sh", "-c", text, "sh", *arguments], **conf
+    )
+    for name in programs:
+        program = shutil.which(name)
+        assert program is not None, f"this machine has no {name}"
+        for path in [program, *bundle_maker.needed(program)]:
+            maker.host_file(path)
+    return maker
+
+
+def as_user(uid: int) -> list[str]:
+    """Return the command in front that makes another user of root."""
+    if uid == os.getuid():
+        return []
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+
+
+def run(
+    command: list[str], *, uid: int | None = None, text: str | None = None, env: dict[str, str] | None = None, cwd: str = "/", **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with a plain environment; keywords in capitals are SDEE_* variables without the prefix."""
+    variables = PLAIN | (env or {}) | {f"SDEE_{key}": value for key, value in more.items()}
+    prefix = [] if uid is None else as_user(uid)
+    return subprocess.run(
+        [*prefix, *command],
+        input=text,
+        stdin=subprocess.DEVNULL if text is None else None,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        env=variables,
+        cwd=cwd,
+        timeout=120,
+        check=False,
+    )
+
+
+def on_node(
+    command: list[str],
+    *,
+    uid: int = TESTER,
+    binds: tuple[str, ...] = (),
+    dirs: tuple[tuple[str, int], ...] = (),
+    files: tuple[tuple[str, str], ...] = (),
+    **more: str,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on a node that has only these directories (and /proc, /dev, /tmp as here). Needs root."""
+    spec = {"binds": ["/proc", "/dev", "/tmp", *binds], "dirs": dirs, "files": files}
+    return run([sys.executable, NODE, json.dumps(spec), str(uid), *command], **more)  # type: ignore[arg-type]
+
+
+def mounts() -> str:
+    """Return this namespace's mounts: nothing may be left there."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return file.read()
