@@ -47,7 +47,7 @@ def seccomp_filter(program: bytes, flags: int) -> int:
 
 
 def signalfd(signals: set[int]) -> int:
-    """Call signalfd(2) for `signals`, which must be blocked: non-blocking, close-on-exec."""
+    """Make `signals` readable by signalfd(2), which must be blocked: non-blocking, close-on-exec."""
     mask = ctypes.create_string_buffer(128)  # sigset_t of glibc and musl
     for number in signals:
         mask[(number - 1) // 8] = bytes([mask.raw[(number - 1) // 8] | 1 << (number - 1) % 8])

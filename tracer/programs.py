@@ -68,7 +68,7 @@ def read_program(path: str, status: os.stat_result) -> Program:
             return Program(os.fsdecode(words[0]) if words else None, script=True, setid=False)
         if head.startswith(b"\x7fELF") and len(head) >= 64:
             return Program(_elf_interpreter(descriptor, head), script=False, setid=privileged)
-    except (OSError, struct.error):
+    except (OSError, struct.error, OverflowError):  # a damaged header may say anything
         pass
     finally:
         os.close(descriptor)

@@ -17,7 +17,7 @@ from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X
 from sdee.tracer.execs import Execs
 from sdee.tracer.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_SET_MODE_FILTER
 from sdee.tracer.records import Records
-from sdee.tracer.resolve import Resolved, Resolver
+from sdee.tracer.resolve import Resolved, Resolver, start_of
 from sdee.tracer.syscalls import AT_FDCWD, CALLS, EXIT_GROUP, PathArgument, SystemCall
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Recorder:
             key: tuple[object, ...] = (token, args[flags_at] if flags_at >= 0 else 0, raw)
             base = ""
             if raw[0] != 0x2F:
-                base = _base(tid, args[dirfd_at] if dirfd_at >= 0 else AT_FDCWD)
+                base = start_of(tid, args[dirfd_at] if dirfd_at >= 0 else AT_FDCWD)
                 key = (*key, base)
             existed = self._seen.get(key)
             if existed is not None and (existed or not os.access(os.path.join(os.fsencode(base), raw), os.F_OK)):
@@ -157,7 +157,7 @@ class Recorder:
         dirfd = AT_FDCWD if argument.dirfd is None else call.args[argument.dirfd]
         if not raw and not self._flags(call) & _AT_EMPTY_PATH:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        base = "" if raw.startswith(b"/") else _base(call.tid, dirfd)
+        base = "" if raw.startswith(b"/") else start_of(call.tid, dirfd)
         path = f"{base}/{os.fsdecode(raw)}" if base else os.fsdecode(raw)
         if not raw:
             path = base
@@ -196,7 +196,7 @@ class Recorder:
         flags, _, how = struct.unpack("=QQQ", memory.read(call.tid, call.args[2], 24))  # struct open_how
         raw = memory.read_cstring(call.tid, call.args[1])
         rooted = how & _RESOLVE_IN_ROOT
-        base = _base(call.tid, call.args[0]) if rooted or not raw.startswith(b"/") else ""
+        base = start_of(call.tid, call.args[0]) if rooted or not raw.startswith(b"/") else ""
         path = f"{base}/{os.fsdecode(raw)}" if base else os.fsdecode(raw)
         self._opened(call, path, self._root(call.tid, path, base), flags)
 
@@ -236,7 +236,7 @@ class Recorder:
 
     def _made(self, call: Call, found: Resolved, resolver: Resolver) -> Resolved:
         """Record that the job makes what `found` names, if its directory lets it."""
-        if found.status is not None or not _may_change(resolver, found):
+        if found.status is not None or not resolver.may_change(found):
             return self._record(call, "probe", found)
         self.records.saver.made_by_the_job(found.real)
         return self._record(call, "create", found)
@@ -250,7 +250,9 @@ class Recorder:
         return self._record(call, "chdir", resolver.resolve(path, self.records.pid(call.tid), follow=True))
 
     def _on_fchdir(self, call: Call) -> None:
-        self._record(call, "chdir", self._resolver.resolve(_base(call.tid, call.args[0]), self.records.pid(call.tid)))
+        self._record(
+            call, "chdir", self._resolver.resolve(start_of(call.tid, call.args[0]), self.records.pid(call.tid))
+        )
 
     def _on_read(self, call: Call) -> None:
         self._read(call, *self._find(call, call.what.paths[0], follow=True))
@@ -267,7 +269,7 @@ class Recorder:
 
     def _on_remove(self, call: Call) -> None:
         found, resolver = self._find(call, call.what.paths[0], follow=False)
-        if found.status is None or not _may_change(resolver, found):
+        if found.status is None or not resolver.may_change(found):
             self._record(call, "probe", found)
             return
         self.records.save(found, resolver)
@@ -276,7 +278,7 @@ class Recorder:
 
     def _on_rename(self, call: Call) -> None:
         (old, resolver), (new, _) = (self._find(call, argument, follow=False) for argument in call.what.paths)
-        if old.status is None or not (_may_change(resolver, old) and _may_change(resolver, new)):
+        if old.status is None or not (resolver.may_change(old) and resolver.may_change(new)):
             self._record(call, "probe", old)
             self._record(call, "probe", new)
             return
@@ -323,7 +325,7 @@ class Recorder:
                 self.records.socket("@" + os.fsdecode(data[3:]), pid)
             return
         name = os.fsdecode(data[2:].split(b"\0")[0])
-        base = "" if name.startswith("/") else _base(call.tid, AT_FDCWD)
+        base = "" if name.startswith("/") else start_of(call.tid, AT_FDCWD)
         path = f"{base}/{name}" if base else name
         resolver = self._root(call.tid, path, base)
         found = resolver.resolve(path, self.records.pid(call.tid), follow=connects)
@@ -393,21 +395,3 @@ def _plan(
     flags = -1 if call.flags is None else call.flags
     token = call.kind if call.links in ("at", "follow") else f"{call.kind} {call.links}"
     return argument.path, -1 if argument.dirfd is None else argument.dirfd, flags, token, call, method
-
-
-def _base(tid: int, dirfd: int) -> str:
-    """Return where a relative path starts (proc_pid_fd(5), proc_pid_cwd(5)). Raises OSError: EBADF, ENOTDIR, ESRCH."""
-    number = (dirfd & 0xFFFFFFFF ^ 0x80000000) - 0x80000000  # an int, whatever the register's upper half
-    if number == AT_FDCWD:
-        return os.readlink(f"/proc/{tid}/cwd")
-    if number < 0:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-    base = os.readlink(f"/proc/{tid}/fd/{number}")
-    if not base.startswith("/"):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    return base
-
-
-def _may_change(resolver: Resolver, found: Resolved) -> bool:
-    """Tell whether the kernel will let names come and go in its directory (access(2), as the tracer's own user)."""
-    return os.access(os.path.dirname(resolver.place(found)), os.W_OK | os.X_OK)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import NamedTuple
+
+from sdee.tracer.syscalls import AT_FDCWD
 
 _MAX_HOPS = 40  # MAXSYMLINKS: the kernel answers ELOOP beyond
 _CACHE_LIMIT = 50_000  # directories
@@ -71,6 +74,10 @@ class Resolver:
     def place(self, found: Resolved) -> str:
         """Return the path by which this process reaches what was found."""
         return found.real if self._shown else self.root + found.real
+
+    def may_change(self, found: Resolved) -> bool:
+        """Tell whether the kernel lets names come and go in its directory (access(2), as the tracer's own user)."""
+        return os.access(os.path.dirname(self.place(found)), os.W_OK | os.X_OK)
 
     def resolve(self, path: str, pid: int, *, follow: bool = True) -> Resolved:
         """Resolve the absolute `path` as process `pid` (for /proc/self); `follow` a link in the last component."""
@@ -163,3 +170,19 @@ class Resolver:
 
 def _join(directory: str, target: str) -> str:
     return target if target.startswith("/") else f"{directory}/{target}"
+
+
+def start_of(tid: int, dirfd: int) -> str:
+    """Return where a relative path of a thread starts (proc_pid_fd(5), proc_pid_cwd(5)).
+
+    `dirfd` is as in the register: an int, whatever the upper half holds. Raises OSError: EBADF, ENOTDIR, ESRCH.
+    """
+    number = (dirfd & 0xFFFFFFFF ^ 0x80000000) - 0x80000000
+    if number == AT_FDCWD:
+        return os.readlink(f"/proc/{tid}/cwd")
+    if number < 0:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    base = os.readlink(f"/proc/{tid}/fd/{number}")
+    if not base.startswith("/"):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return base
