@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-# Bytes of tar stream in each frame. The launcher unpacks frames in parallel and `sdee cat` decodes whole ones, so small is
-# good; large compresses better. Measured, MB at level 9: files seen of a numpy/scipy/pandas job (167 MB) 48.5, 47.2, 46.3
-# for 2, 4, 8 MiB; 500 MB of /usr/lib 145.9, 141.0, 138.8, at the same speed. 4 MiB still gives 40 frames to that job.
+# Bytes of tar stream in each frame. The launcher unpacks frames in parallel and `sdee cat` decodes whole ones, so small
+# is good; large compresses better. Measured at level 9 for 2, 4, 8 MiB: files seen of a numpy/scipy/pandas job (167 MB)
+# 48.5, 47.2, 46.3 MB; 500 MB of /usr/lib 145.9, 141.0, 138.8 MB, at the same speed. 4 MiB gives that job 40 frames.
 FRAME_SIZE = 4 << 20
 # More threads than this only cost memory (some 20 MB each at level 9): reading and hashing feed no more of them.
 MOST_THREADS = 32

@@ -66,6 +66,7 @@ def lay_out(closure: Closure) -> Layout:
     while placed.keys() != nodes.keys():  # a link that was moved may be on another's way
         nodes, placed = placed, _place(placed)
     _add_parents(placed)
+    _forget_times(placed, [value for key, value in closure.conf if key == "live"])
     fixed = [n for n in placed.values() if not stat.S_ISREG(n.mode)]
     files = [n for n in placed.values() if stat.S_ISREG(n.mode)]
     return Layout(
@@ -131,6 +132,17 @@ def _add_parents(nodes: dict[str, Node]) -> None:
             there = nodes.setdefault(parent, Node(parent, stat.S_IFDIR | 0o755))
             if not stat.S_ISDIR(there.mode):
                 raise InternalError(f"the closure holds {path!a} below {parent!a}, which is not a directory")
+
+
+def _forget_times(nodes: dict[str, Node], live: Iterable[str]) -> None:
+    """Set the time of live directories, and of those above, to 0.
+
+    The node's own are seen in their place, and theirs change with every file that is made there, the bundle itself too:
+    the same files would not give the same bytes.
+    """
+    for path in {parent for directory in live for parent in (directory, *_ancestors(directory))}:
+        if path in nodes and stat.S_ISDIR(nodes[path].mode):
+            nodes[path] = replace(nodes[path], mtime_ns=0)
 
 
 def _ancestors(path: str) -> Iterable[str]:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 DEFAULT_TRACE = "sdee.trace"
 DEFAULT_OUTPUT = "bundle.sdee"
-# Measured on two cores shared with others, 4 MiB frames. 500 MB of /usr/lib: level 3 155 MB in 2.0 s, 6 145 MB in 4.9 s,
-# 9 141 MB in 6.8 s, 12 140 MB in 10.5 s. Files seen of a numpy/scipy/pandas job, 167 MB: 52.0, 48.4, 47.2, 46.9 MB
-# (tar | gzip -6: 56.3 MB).
-DEFAULT_LEVEL = 9
+# Measured with 4 MiB frames on two cores. Files seen of a numpy/scipy/pandas job, 167 MB: level 3 52.0 MB, 6 48.4,
+# 7 47.8, 8 47.5, 9 47.2, 12 46.9 (tar | gzip -6: 56.3); seconds of processor: 6 2.8, 7 2.9, 8 3.8, 9 4.0. 500 MB of
+# /usr/lib: 3 155 MB in 2.0 s, 6 145 MB in 4.9 s, 9 141 MB in 6.8 s, 12 140 MB in 10.5 s. 7 costs what 6 does.
+DEFAULT_LEVEL = 7
 
 
 @click.command()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from sdee.cli.output import count_text, safe, size_text
+from sdee.packer.layout import lay_out
 from sdee.packer.model import Item, Verdict
 
 if TYPE_CHECKING:
@@ -24,13 +26,15 @@ def summarize(closure: Closure) -> dict[str, Any]:
     by_verdict: dict[Verdict, list[Item]] = {verdict: [] for verdict in Verdict}
     for item in closure.items.values():
         by_verdict[item.verdict].append(item)
-    travelling = by_verdict[Verdict.BUNDLE]
-    files = [item for item in travelling if item.kind == "file"]
+    # The closure names some files twice, as the job called them and where links lead: count what will be written
+    layout = lay_out(closure)
+    files = [closure.items[node.path] for node in layout.files if node.path in closure.items]
+    links = sum(stat.S_ISLNK(node.mode) for node in layout.fixed)
     return {
         "travels": {
-            "files": len(files),
-            "directories": sum(item.kind == "dir" for item in travelling),
-            "links": sum(item.kind == "link" for item in travelling),
+            "files": len(layout.files),
+            "directories": len(layout.fixed) - links,
+            "links": links,
             "size": sum(item.size for item in files),
             "groups": _groups(files, _unit),
         },
