@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MADE = frozenset(("write", "create", "rename"))
 _CHANGED = _MADE | {"remove"}
 _USED = frozenset(("read", "exec"))
+ONLY_ASKED = "was only asked about and is large"
 
 
 class Accesses:
@@ -30,6 +31,7 @@ class Accesses:
         self._provenance = Provenance(trace)
         self._gone: list[str] = []
         self._directories: list[Draft] = []
+        self._probed: list[tuple[Access, Reason]] = []
 
     def judge(self) -> None:
         """Give every path of the trace a verdict.
@@ -42,15 +44,13 @@ class Accesses:
 
     def _check(self) -> None:
         read = {p for a in self._trace.accesses.values() if "read" in a.ops for p in (a.path, a.real)}
-        builder = self._builder
-        lost = [p for p in builder.unreadable if p in read] + self._gone
+        lost = [p for p in self._builder.unreadable if p in read] + self._gone
         if lost:
             shown = ", ".join(map(ascii, lost[:5])) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
             raise InputError(
                 f"files that the job read cannot be read now: {shown}",
                 hint="bundle as the user who ran the job, before files change; or leave them out with --exclude",
             )
-        builder.incomplete += [f"{path!a} cannot be read and does not travel" for path in builder.unreadable]
 
     def _judge(self, access: Access) -> None:
         builder, path = self._builder, access.path
@@ -88,14 +88,14 @@ class Accesses:
 
     def _there(self, access: Access, reason: Reason) -> None:
         builder, path = self._builder, access.path
-        status = builder.fs.resolve(path).status
-        if self._only_asked(access, status):
-            draft = builder.note(path, Verdict.HOST, reason, Reason("was only asked about and is larger than 1 MB"))
-            draft.order, draft.status = access.order, status
-            builder.warnings.append(f"{path!a} was only asked about: it does not travel, the node may lack it")
+        resolution = builder.fs.resolve(path)
+        is_file = resolution.status is not None and stat.S_ISREG(resolution.status.st_mode)
+        if is_file and access.ops == {"probe"} and resolution.real not in builder.drafts:
+            self._probed.append((access, reason))
             return
         draft = builder.need(path, reason, order=access.order)
-        if access.real and access.real != draft.path and builder.fs.status(access.real) is not None:
+        real = builder.fs.resolve(access.real) if access.real else resolution
+        if real.real != draft.path and real.status is not None:
             # `link/..` in the job's own path: the kernel ended up elsewhere than the name without links says
             builder.need(access.real, Reason("is where the kernel followed", path), order=access.order)
         if path not in builder.drafts:
@@ -103,24 +103,32 @@ class Accesses:
         if "list" in access.ops and draft.verdict is Verdict.BUNDLE:
             self._directories.append(draft)
 
-    def _only_asked(self, access: Access, status: os.stat_result | None) -> bool:
-        """Return whether a file was never opened and is too large to travel for the sake of its being there."""
-        return (
-            status is not None
-            and stat.S_ISREG(status.st_mode)
-            and access.ops == {"probe"}
-            and access.kind != "link"
-            and status.st_size > tables.PROBE_LIMIT
-            and self._builder.fs.resolve(access.path).real not in self._builder.drafts
-            and not self._used_elsewhere(access)
-            and not self._builder.site.live_root(access.path)
-        )
+    def add_probed(self) -> None:
+        """Let files that were only asked about travel while they are small together.
 
-    def _used_elsewhere(self, access: Access) -> bool:
-        real = self._builder.fs.resolve(access.path).real
-        if not hasattr(self, "_used"):
-            self._used = {a.real or a.path for a in self._trace.accesses.values() if a.ops & _USED}
-        return real in self._used
+        To be called last: what else is in the closure needs no leave.
+        """
+        builder, left, refused = self._builder, tables.PROBES_LIMIT, 0
+        for access, reason in self._probed:
+            resolution = builder.fs.resolve(access.path)
+            size = resolution.status.st_size if resolution.status else 0
+            known = builder.drafts.get(resolution.real)
+            if known is None and size > min(left, tables.PROBE_LIMIT):
+                verdict, _ = builder.decide(resolution.real, resolution.status, named=access.path)
+                if verdict is Verdict.BUNDLE:
+                    refused += 1
+                    draft = builder.note(resolution.real, Verdict.HOST, reason, Reason(ONLY_ASKED), order=access.order)
+                    draft.status = resolution.status
+                    continue
+            draft = builder.need(access.path, reason, order=access.order)
+            if known is None and draft.verdict is Verdict.BUNDLE:
+                left -= size
+            if access.path not in builder.drafts:
+                builder.alias(access.path, draft, reason, access.order)
+        if refused:
+            builder.warnings.append(
+                f"{refused} large files were only asked about: they do not travel, and the node may lack them"
+            )
 
     def add_listed(self) -> None:
         """Let the files of listed directories travel if they are small together: the job saw their names.
@@ -135,10 +143,10 @@ class Accesses:
         if os.path.basename(directory.path) in tables.MODULE_DIRECTORIES or builder.site.live_root(directory.path):
             return  # Python lists its path to find modules; what it imported travels as units
         paths = [f"{directory.path.rstrip('/')}/{name}" for name in fs.names(directory.path)]
-        files = [p for p in paths if fs.is_file(p) and p not in builder.drafts]
         if any(reason.why == "belongs to" for reason in directory.reasons):
             return  # a unit's directory: what the unit left out was left out on purpose
-        if sum(status.st_size for p in files if (status := fs.resolve(p).status)) > tables.PROBE_LIMIT:
+        files = [p for p in paths if fs.is_file(p) and p not in builder.drafts]
+        if sum(status.st_size for p in files if (status := fs.resolve(p).status)) > tables.LIST_LIMIT:
             builder.warnings.append(
                 f"{directory.path!a} was listed: of its {len(paths)} entries only those that the job used travel"
             )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
 from sdee.packer.model import Item, Reason, Verdict
 from sdee.packer.places import host_reason
 from sdee.packer.secrets import matches, secret_by_content, secret_by_name
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from sdee.packer.places import Site
 
 MAX_REASONS = 4  # a library that a thousand modules need is explained by the first few
+INPUT_DATA = "is input data below"
 
 
 @dataclass
@@ -35,7 +35,12 @@ class Draft:
     mtime_ns: int | None = None
     mode: int | None = None
     order: int | None = None
-    alias: bool = False  # leads through a link to another item
+    alias_of: Draft | None = None  # what this path leads to through a link
+
+    @property
+    def alias(self) -> bool:
+        """Return whether this path is only another way to an item."""
+        return self.alias_of is not None
 
     def explain(self, reason: Reason) -> None:
         """Add a reason, unless there are enough or it is known."""
@@ -44,6 +49,9 @@ class Draft:
 
     def item(self) -> Item:
         """Return the finished item."""
+        if self.alias_of is not None:
+            item = self.alias_of.item()
+            return replace(item, path=self.path, reasons=tuple(self.reasons), size=0, order=self.order)
         status = self.status
         mode = self.mode if self.mode is not None else status.st_mode if status else 0
         kind = {stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}.get(stat.S_IFMT(mode), "file")
@@ -55,7 +63,7 @@ class Draft:
             kind,
             self.target,
             self.origin,
-            0 if self.alias else size,
+            size,
             self.mtime_ns if self.mtime_ns is not None else status.st_mtime_ns if status else 0,
             mode,
             self.order,
@@ -87,6 +95,9 @@ class Builder:
             draft = Draft(resolution.real, verdict, [reason, *why], resolution.status, order=order)
             self.drafts[draft.path] = draft
         else:
+            if unit and draft.verdict is Verdict.SHARED:  # taken for data when it was met first
+                draft.verdict, why = self.decide(resolution.real, resolution.status, unit=True, named=path)
+                draft.reasons = [r for r in draft.reasons if r.why != INPUT_DATA] + why
             draft.explain(reason)
             if order is not None and (draft.order is None or order < draft.order):
                 draft.order = order
@@ -103,7 +114,7 @@ class Builder:
             return
         status = self.fs.status(path)
         verdict = Verdict.BUNDLE
-        if host_reason(path):
+        if host_reason(path) and path not in tables.HOST_ROOTS:  # /var/run → /run itself is only a link
             verdict = Verdict.HOST
         elif self.site.live_root(path) and leads_to.verdict is not Verdict.BUNDLE:
             verdict = Verdict.SHARED
@@ -114,9 +125,7 @@ class Builder:
         """Note a path that leads through a link to another item: it has that one's verdict and adds nothing."""
         if path not in self.drafts:
             way = Reason("leads through a symbolic link to", draft.path)
-            self.drafts[path] = Draft(
-                path, draft.verdict, [reason, way], draft.status, draft.target, draft.origin, order=order, alias=True
-            )
+            self.drafts[path] = Draft(path, draft.verdict, [reason, way], draft.status, order=order, alias_of=draft)
 
     def note(self, path: str, verdict: Verdict, *reasons: Reason, order: int | None = None) -> Draft:
         """Give a path a verdict that needs no rules (absent, produced)."""
@@ -155,25 +164,24 @@ class Builder:
     def _decide_file(
         self, path: str, status: os.stat_result, *, unit: bool, included: bool
     ) -> tuple[Verdict, list[Reason]]:
-        allowed = matches(path, self.options.allow)
-        if not allowed and (why := secret_by_name(path)):
+        if matches(path, self.options.allow):
+            return self._travels(path, [Reason("is allowed by --allow")], allowed=True)
+        if why := secret_by_name(path, self.fs):
             return Verdict.SECRET, [Reason(why, detail="--allow lets it travel")]
-        reasons = [Reason("is allowed by --allow")] if allowed else []
         if included:
-            return self._travels(path, [*reasons, Reason("is asked for by --include")], allowed=allowed)
+            return self._travels(path, [Reason("is asked for by --include")])
         if status.st_size > tables.SHARED_LIMIT and not self.options.with_data:
             return Verdict.SHARED, [Reason("is larger than 1 GB", detail=f"{status.st_size} bytes")]
         live = self.site.live_root(path)
-        if live and not unit:
-            if code := self.site.code_reason(path):
-                reasons.append(Reason(code))
-            elif self.options.with_data:
-                reasons.append(Reason("is data, asked for by --with-data"))
-            else:
-                return Verdict.SHARED, [*reasons, Reason("is input data below", live)]
-        return self._travels(path, reasons, allowed=allowed)
+        if not live or unit:
+            return self._travels(path, [])
+        if code := self.site.code_reason(path):
+            return self._travels(path, [Reason(code)])
+        if self.options.with_data:
+            return self._travels(path, [Reason("is data, asked for by --with-data")])
+        return Verdict.SHARED, [Reason(INPUT_DATA, live)]
 
-    def _travels(self, path: str, reasons: list[Reason], *, allowed: bool) -> tuple[Verdict, list[Reason]]:
+    def _travels(self, path: str, reasons: list[Reason], *, allowed: bool = False) -> tuple[Verdict, list[Reason]]:
         """Last look at what would travel: it must be readable and hold no key."""
         if not self.fs.readable(path):
             self.unreadable.append(path)
@@ -202,7 +210,3 @@ class Builder:
     def travelling(self) -> list[Draft]:
         """Return what travels and is no alias, in the order in which it was found."""
         return [d for d in self.drafts.values() if d.verdict is Verdict.BUNDLE and not d.alias]
-
-    def is_system(self, path: str) -> bool:
-        """Return whether a path lies where systems and software lie."""
-        return is_below_any(path, tables.SYSTEM_ROOTS)

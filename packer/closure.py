@@ -54,6 +54,8 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
         _widen(trace, builder)
         accesses.add_listed()
     _add_elf_needs(builder, needs)
+    accesses.add_probed()
+    builder.incomplete += [f"{path!a} cannot be read and does not travel" for path in builder.unreadable]
     builder.add_parents()
     _warn(builder, needs)
     run = trace.runs[0]

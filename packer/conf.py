@@ -8,8 +8,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below
+from sdee.packer.accesses import ONLY_ASKED
+from sdee.packer.filesystem import is_below, is_below_any
 from sdee.packer.model import Verdict
+from sdee.packer.places import may_be_live
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,8 +57,16 @@ def _limit(value: int) -> str:
 
 
 def _is_input(draft: Draft, live: tuple[str, ...]) -> bool:
-    """Return whether a path is input that should be there where the job runs: no directory that is live as such."""
-    return draft.verdict is Verdict.SHARED and not draft.alias and draft.path not in live
+    """Return whether a path is input that should be there where the job runs.
+
+    Directories count when they were listed; those that are live as such, or temporary, are not missed.
+    """
+    if draft.verdict is not Verdict.SHARED or draft.alias or draft.path in live:
+        return False
+    if draft.status is None or not stat.S_ISDIR(draft.status.st_mode):
+        return True
+    listed = any(reason.why == "was listed" for reason in draft.reasons)
+    return listed and not is_below_any(draft.path, tables.TEMPORARY_ROOTS)
 
 
 def live_directories(builder: Builder) -> tuple[str, ...]:
@@ -64,7 +74,7 @@ def live_directories(builder: Builder) -> tuple[str, ...]:
     site = builder.site
     stays = (Verdict.SHARED, Verdict.PRODUCED)
     mounts = {site.mount_point(d.path) for d in builder.drafts.values() if d.verdict in stays}
-    others = sorted(m for m in mounts if m and not site.live_root(m))
+    others = sorted(m for m in mounts if m and may_be_live(m) and not site.live_root(m))
     return tuple(dict.fromkeys((*site.live, *others)))
 
 
@@ -97,7 +107,8 @@ def trees(builder: Builder) -> tuple[str, ...]:
 
 def _host(trace: Trace, builder: Builder) -> list[str]:
     """Return what the node provides, less what lies in another such directory."""
-    named = {d.path for d in builder.drafts.values() if d.verdict is Verdict.HOST}
+    provided = [d for d in builder.drafts.values() if d.verdict is Verdict.HOST]
+    named = {d.path for d in provided if all(reason.why != ONLY_ASKED for reason in d.reasons)}
     sockets = {path for path in trace.sockets if path.startswith("/") and not builder.site.live_root(path)}
     # a process's own files are the kernel's, not worth naming one by one
     paths = {_shorten(path) for path in named | sockets} | set(tables.HOST_ALWAYS)

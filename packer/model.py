@@ -1,7 +1,7 @@
 """The closure as a value: every path with one verdict and its reasons. What `sdee bundle --dry-run` prints.
 
-Paths are str with surrogateescape (os.fsdecode), absolute, lexically normalised, links not followed: a symbolic link and
-what it points to are two items.
+Paths are str with surrogateescape (os.fsdecode), absolute, lexically normalised, links not followed: a symbolic link
+and what it points to are two items.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Closure:
-    """All that a bundle is made of. `items` is keyed by path; `conf` holds docs/bundle-format.md's CONF pairs in order."""
+    """All that a bundle is made of: `items` by path, and `conf`, the CONF pairs of docs/bundle-format.md in order."""
 
     items: dict[str, Item]
     conf: tuple[tuple[str, str], ...]

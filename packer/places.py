@@ -99,7 +99,7 @@ def site_of(trace: Trace, fs: FileSystem) -> Site:
     wanted = [directory for run in trace.runs for directory in (run.cwd, run.home)] + list(tables.TEMPORARY_ROOTS)
     # named by a link (/home → /mnt/home) and by its real path, either may be used
     places = [p for d in wanted if d for p in (d, fs.resolve(d).real)]
-    live = [p for p in dict.fromkeys(places) if _may_be_live(p)]
+    live = [p for p in dict.fromkeys(places) if may_be_live(p)]
     executed = {exe.path for exe in trace.execs} | {i for exe in trace.execs for i in exe.interpreters}
     return Site(
         fs,
@@ -112,8 +112,8 @@ def site_of(trace: Trace, fs: FileSystem) -> Site:
     )
 
 
-def _may_be_live(path: str) -> bool:
-    """Return whether a working directory or home may stay the node's own: not the root, nor the system's."""
+def may_be_live(path: str) -> bool:
+    """Return whether a directory may stay the node's own: not the root, nor the system's."""
     if path in ("/", "/home", "/var", "/mnt", "/nonexistent"):
         return False
     if is_below(path, "/dev/shm"):

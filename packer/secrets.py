@@ -13,8 +13,6 @@ from sdee.packer import tables
 from sdee.packer.filesystem import is_below_any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sdee.packer.filesystem import FileSystem
 
 CONTENT_LIMIT = 1 << 20  # bytes; a key is some kilobytes
@@ -28,40 +26,45 @@ def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(translate(g) for g in globs) or r"(?!)")
 
 
-def matches(path: str, globs: Iterable[str]) -> bool:
+def matches(path: str, globs: tuple[str, ...]) -> bool:
     """Return whether a glob matches `path`, or a directory above it: naming a directory means all of it.
 
     fnmatch's `*` goes past slashes, so `**` means no more than `*`.
     """
-    while path not in ("/", ""):
+    while globs and path not in ("/", ""):
         if any(fnmatchcase(path, glob.rstrip("/") or "/") for glob in globs):
             return True
         path = os.path.dirname(path)
     return False
 
 
-def secret_by_name(path: str) -> str:
+def _is_public(path: str, status: os.stat_result) -> bool:
+    """Return whether a file is the system's and anybody may read it: nobody's secret, whatever it looks like."""
+    return status.st_uid == 0 and bool(status.st_mode & stat.S_IROTH) and is_below_any(path, tables.SYSTEM_ROOTS)
+
+
+def secret_by_name(path: str, fs: FileSystem) -> str:
     """Return why a file's name means a secret, "" when it does not. Code is never one by its name."""
     if _pattern(tables.NOT_SECRET).match(path):
         return ""
     if _pattern(tables.SECRET_PATHS).match(path):
         return "lies where secrets are kept"
     name = os.path.basename(path)
-    if not name.endswith(_SOURCE) and _pattern(tables.SECRET_NAMES).match(name):
-        return f"is named like a secret: {name}"
-    return ""
+    if name.endswith(_SOURCE) or not _pattern(tables.SECRET_NAMES).match(name):
+        return ""
+    status = fs.status(path)
+    return "" if status is not None and _is_public(path, status) else f"is named like a secret: {name}"
 
 
 def secret_by_content(path: str, fs: FileSystem) -> str:
     """Return why a file's content is a secret, "" when it is not.
 
-    Not looked into: source code, files over 1 MB, and root's world-readable files of the system, which are no
-    secrets of anybody (sample keys in packages' documentation).
+    Not looked into: source code, files over 1 MB, and the system's files that anybody may read (sample keys in
+    packages' documentation).
     """
     status = fs.status(path)
     if status is None or not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= CONTENT_LIMIT:
         return ""
-    public = status.st_uid == 0 and status.st_mode & stat.S_IROTH and is_below_any(path, tables.SYSTEM_ROOTS)
-    if public or path.endswith(_SOURCE) or fs.head(path)[:4] == b"\x7fELF":
+    if _is_public(path, status) or path.endswith(_SOURCE) or fs.head(path)[:4] == b"\x7fELF":
         return ""
     return "holds a private key" if _KEY.search(fs.read(path, CONTENT_LIMIT)) else ""

@@ -14,8 +14,11 @@ def _words(text: str) -> tuple[str, ...]:
 
 # Larger files stay on shared storage: copying them into every node's memory would cost more than reading them there.
 SHARED_LIMIT = 1_000_000_000  # bytes
-# A file that the job only asked about, and a directory's files that it only listed, travel up to this size.
-PROBE_LIMIT = 1 << 20  # bytes
+# Files that the job only asked about (stat, access) travel up to these sizes: that they are there may matter, but a
+# job that looks at all of /usr must not carry it.
+PROBE_LIMIT = 16 << 20  # bytes, each
+PROBES_LIMIT = 64 << 20  # bytes, together
+LIST_LIMIT = 1 << 20  # bytes of all files of a directory that the job listed
 
 # The node's kernel and init: never travel, whatever was read there
 HOST_ROOTS = _words("""
@@ -69,9 +72,8 @@ CODE_SUFFIXES = frozenset(
     .pm .pl .al .ix .ph .xs                      # Perl
     .r .rdb .rdx                                 # R, and its packages' databases
     .jar .war .class .jmod .jsa .groovy .scala   # Java
-    .js .mjs .cjs .node .lua .tcl .tk .tm .rb .php .jl .m .scm .el .elc .go .rs .wasm .dll .exe
+    .js .mjs .cjs .node .lua .tcl .tk .tm .rb .php .jl .m .scm .el .elc .wasm .dll .exe
     .sh .bash .csh .tcsh .zsh .fish .ksh .awk .sed .gawk
-    .c .cc .cpp .cxx .h .hh .hpp .f .f90 .f95 .inc .mk .cmake .o .a .la .mod .s
     .ptx .cubin .fatbin .hsaco .spv .cl          # kernels for accelerators
     """)
 )

@@ -37,7 +37,7 @@ _BILLION = 1_000_000_000
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """What was written: sizes in bytes, numbers of entries. `content` has each duplicate once, `duplicates` the rest."""
+    """What was written: sizes in bytes, numbers of entries. `content` has duplicates once, `duplicates` the rest."""
 
     path: str
     identity: str
@@ -183,7 +183,7 @@ class _TarStream:
         length = (*attributes, source.size)
         entry = self._first.get(inode)
         digest = loaded.digest
-        # A file too large to hold is hashed before it is written only if there is one of its length: else it is read once
+        # A file too large to hold is hashed before it is written only if another has its length: else it is read once
         if not entry and (digest or length in self._lengths):
             digest = digest or self._hash(source)
             entry = self._first.get((*length, digest))

@@ -1,4 +1,4 @@
-"""A writer of bundles from docs/bundle-format.md alone, for tests: independent of sdee.packer, and able to write hostile ones.
+"""A writer of bundles from docs/bundle-format.md alone, independent of sdee.packer and able to write hostile ones.
 
 `Maker` collects entries; every part of the file can be replaced before `write()`. It checks nothing, on purpose.
 """
@@ -109,7 +109,7 @@ class Maker:
             for entry in self.entries:
                 info = tarfile.TarInfo(entry.path.lstrip("/") or ".")
                 info.mode = stat.S_IMODE(entry.mode)
-                info.mtime = entry.mtime_ns / 1e9  # type: ignore[assignment]
+                info.mtime = entry.mtime_ns / 1e9
                 if stat.S_ISDIR(entry.mode):
                     info.type = tarfile.DIRTYPE
                 elif stat.S_ISLNK(entry.mode):
@@ -141,12 +141,21 @@ class Maker:
             offset = offsets.get(id(entry), 0) if entry.offset is None else entry.offset
             flags = int(entry.hard) if entry.flags is None else entry.flags
             nsec = entry.mtime_ns % 10**9 if entry.nsec is None else entry.nsec
-            lines += struct.pack("<IIQQqIIII", at, link, size, offset, entry.mtime_ns // 10**9, nsec, entry.mode, flags, 0)
+            lines += struct.pack(
+                "<IIQQqIIII", at, link, size, offset, entry.mtime_ns // 10**9, nsec, entry.mode, flags, 0
+            )
             digests += hashlib.sha256(entry.content).digest() if stat.S_ISREG(entry.mode) else bytes(32)
         conf = b"".join(os.fsencode(text) + b"\0" for pair in self.conf for text in pair)
         fram = b"".join(struct.pack("<QQ", *pair) for pair in (self.frames or frames))
         meta = zstandard.compress(b"{}")
-        sections = [bytes(pool) if self.strings is None else self.strings, bytes(lines), bytes(digests), fram, conf, meta]
+        sections = [
+            bytes(pool) if self.strings is None else self.strings,
+            bytes(lines),
+            bytes(digests),
+            fram,
+            conf,
+            meta,
+        ]
         head = bytearray(b"SDEETOC1" + struct.pack("<II", len(sections), 0))
         body = bytearray()
         begin = len(head) + 24 * len(sections)
@@ -163,10 +172,17 @@ class Maker:
         table = self.table(frames, offsets)
         start, at = len(self.launcher), len(self.launcher) + len(payload) + 8
         whole = at + len(table) + 128
-        footer = struct.pack("<II8sIIQQQQQ", 0x184D2A5D, 120, b"SDEEBNDL", self.version, 0, start, len(payload), at, len(table), whole)
+        footer = struct.pack(
+            "<II8sIIQQQQQ", 0x184D2A5D, 120, b"SDEEBNDL", self.version, 0, start, len(payload), at, len(table), whole
+        )
         footer += hashlib.sha256(table).digest() + hashlib.sha256(self.launcher).digest()
         self.parts = {name: (at + a, at + b) for name, (a, b) in self.parts.items()}
-        self.parts |= {"launcher": (0, start), "payload": (start, at - 8), "table": (at, whole - 128), "footer": (whole - 128, whole)}
+        self.parts |= {
+            "launcher": (0, start),
+            "payload": (start, at - 8),
+            "table": (at, whole - 128),
+            "footer": (whole - 128, whole),
+        }
         return self.launcher + payload + struct.pack("<II", 0x184D2A50, len(table)) + table + footer
 
     def write(self, path: str) -> str:
@@ -178,7 +194,7 @@ class Maker:
 
 
 def os_release() -> str:
-    """This machine as CONF's `os` says it."""
+    """Return what CONF's `os` says of this machine."""
     values = {}
     with open("/etc/os-release", encoding="utf-8") as file:
         for line in file:
@@ -189,14 +205,14 @@ def os_release() -> str:
 
 def needed(program: str) -> list[str]:
     """Return the shared libraries and the interpreter of a program, by ldd(1): enough for tests."""
-    import subprocess  # noqa: PLC0415
+    import subprocess
 
     output = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     words = [word for line in output.splitlines() for word in line.split() if word.startswith("/")]
     return sorted(set(words))
 
 
-def job(launcher: str, command: list[str], cwd: str = "/tmp", **conf: str | list[str]) -> Maker:
+def job(launcher: str, command: list[str], cwd: str | list[str] = "/tmp", **conf: str | list[str]) -> Maker:
     """Return a maker for a command of this machine with its libraries and the usual CONF."""
     with open(launcher, "rb") as file:
         maker = Maker(file.read())

@@ -1,4 +1,4 @@
-"""What the launcher's tests share: the built launchers, an open working directory, bundles of shell scripts, users, nodes."""
+"""What the launcher's tests share: built launchers, an open working directory, bundles of scripts, users, nodes."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def script(
     text: str, *arguments: str, programs: tuple[str, ...] = (), launcher: str = "", **conf: str | list[str]
 ) -> bundle_maker.Maker:
     """Return a bundle of `sh -c text`, with more programs of /usr/bin in it."""
-    maker = bundle_maker.job(
-        launcher or built("sdee-launcher"), ["/bin/sh", "-c", text, "sh", *arguments], **conf
-    )
+    maker = bundle_maker.job(launcher or built("sdee-launcher"), ["/bin/sh", "-c", text, "sh", *arguments], **conf)
     for name in programs:
         program = shutil.which(name)
         assert program is not None, f"this machine has no {name}"
@@ -65,7 +63,13 @@ def as_user(uid: int) -> list[str]:
 
 
 def run(
-    command: list[str], *, uid: int | None = None, text: str | None = None, env: dict[str, str] | None = None, cwd: str = "/", **more: str
+    command: list[str],
+    *,
+    uid: int | None = None,
+    text: str | None = None,
+    env: dict[str, str] | None = None,
+    cwd: str = "/",
+    **more: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with a plain environment; keywords in capitals are SDEE_* variables without the prefix."""
     variables = PLAIN | (env or {}) | {f"SDEE_{key}": value for key, value in more.items()}

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from launcher_tools import PLAIN, ROOT, ROOTS, TESTER, USERS, as_user, built, mounts, open_directory, run, script
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def test_arguments_replace_the_recorded_ones(work: str, root: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_another_command_is_looked_up_in_the_jobs_path(work: str, root: str) -> None:
-    maker = script("echo recorded", env=["PATH=/opt/p/bin"]).add("/opt/p/bin/tool", "#!/bin/sh\necho tool $0 $*\n", 0o755)
+    maker = script("echo recorded", env=["PATH=/opt/p/bin"]).add(
+        "/opt/p/bin/tool", "#!/bin/sh\necho tool $0 $*\n", 0o755
+    )
     maker.add("/opt/p/bin/data", "no program", 0o644)
     bundle = maker.write(f"{work}/b.sdee")
     assert run([bundle, "1"], ROOT=root, COMMAND="tool").stdout == "tool /opt/p/bin/tool 1\n"
@@ -70,7 +73,9 @@ def test_the_environment_is_the_recorded_one_with_live_variables_over_it(work: s
     maker = script("env", programs=("env",), env=["PATH=/usr/bin:/bin", "A=recorded", "SLURM_X=old", "KEPT=1"])
     bundle = maker.write(f"{work}/b.sdee")
     outer = {"A": "outer", "SLURM_X": "live", "SLURM_Y": "new", "LD_PRELOAD": "", "EXTRA": "e", "TMPDIR": "/tmp/t"}
-    names = dict(line.split("=", 1) for line in run([bundle], env=outer, ROOT=root, ENV="EXTRA,NONE").stdout.splitlines())
+    names = dict(
+        line.split("=", 1) for line in run([bundle], env=outer, ROOT=root, ENV="EXTRA,NONE").stdout.splitlines()
+    )
     assert {key: names.get(key) for key in ("A", "SLURM_X", "SLURM_Y", "KEPT", "EXTRA", "TMPDIR")} == {
         "A": "recorded", "SLURM_X": "live", "SLURM_Y": "new", "KEPT": "1", "EXTRA": "e", "TMPDIR": "/tmp/t",
     }  # fmt: skip
@@ -82,7 +87,11 @@ def test_the_environment_is_the_recorded_one_with_live_variables_over_it(work: s
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_umask_and_limits_are_the_recorded_ones(work: str, root: str) -> None:
-    maker = script("umask; ulimit -S -n; ulimit -S -c", umask="0027", rlimit=["nofile 777 1000", "core 0 0", "stack 8388608 unlimited"])
+    maker = script(
+        "umask; ulimit -S -n; ulimit -S -c",
+        umask="0027",
+        rlimit=["nofile 777 1000", "core 0 0", "stack 8388608 unlimited"],
+    )
     bundle = maker.write(f"{work}/b.sdee")
     command = ["sh", "-c", 'umask 0; ulimit -S -n 100; ulimit -S -c 0; exec "$0"', bundle]
     assert run(command, ROOT=root).stdout.split() == ["0027", "777", "0"]
@@ -104,7 +113,9 @@ def test_closed_descriptors_stay_closed_and_none_are_added(work: str, closed: tu
 
 @pytest.mark.parametrize("uid", USERS)
 def test_the_job_has_no_capabilities_that_the_user_has_not(work: str, uid: int) -> None:
-    bundle = script('while read a b; do case $a in CapEff:|CapPrm:|CapAmb:|NoNewPrivs:) echo $a $b;; esac; done </proc/self/status')
+    bundle = script(
+        "while read a b; do case $a in CapEff:|CapPrm:|CapAmb:|NoNewPrivs:) echo $a $b;; esac; done </proc/self/status"
+    )
     path = bundle.write(f"{work}/b.sdee")
     bare = run(["/bin/sh", "-c", bundle.conf[4][1]], uid=uid).stdout
     assert bare.count("\n") == 4
@@ -120,11 +131,14 @@ def test_a_signal_that_kills_the_job_is_what_the_parent_sees(work: str, root: st
 
 def start(command: list[str], **variables: str) -> subprocess.Popen[str]:
     environment = PLAIN | {f"SDEE_{key}": value for key, value in variables.items()}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd="/", start_new_session=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, cwd="/", start_new_session=True
+    )
 
 
 def test_signals_sent_to_the_launcher_reach_the_job(work: str) -> None:
-    text = 'trap "echo usr1" USR1; trap "echo int" INT; trap "echo term; exit 3" TERM; echo ready; while :; do sleep 0.05; done'
+    traps = 'trap "echo usr1" USR1; trap "echo int" INT; trap "echo term; exit 3" TERM'
+    text = f"{traps}; echo ready; while :; do sleep 0.05; done"
     bundle = script(text, programs=("sleep",)).write(f"{work}/b.sdee")
     process = start([bundle])
     assert process.stdout is not None
@@ -277,7 +291,10 @@ def test_ignored_signals_stay_ignored(work: str) -> None:
 
 @pytest.mark.skipif(not ROOT, reason="needs root to become another user")
 def test_user_and_group_are_the_users_own(work: str) -> None:
-    bundle = script('while read a b c; do case $a in Uid:|Gid:) echo $a $b;; esac; done </proc/self/status; echo x >"$1"', f"{work}/out")
+    bundle = script(
+        'while read a b c; do case $a in Uid:|Gid:) echo $a $b;; esac; done </proc/self/status; echo x >"$1"',
+        f"{work}/out",
+    )
     result = run([bundle.write(f"{work}/b.sdee")], uid=TESTER, ROOT="closed")
     assert result.stdout == f"Uid: {TESTER}\nGid: {TESTER}\n"
     assert os.stat(f"{work}/out").st_uid == TESTER

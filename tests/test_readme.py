@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -41,15 +43,13 @@ def test_the_comparison_sees_a_difference() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become an ordinary user in a directory of its own")
-def test_every_command_of_the_readme_prints_what_the_readme_shows(tmp_path: Path) -> None:
+def test_every_command_of_the_readme_prints_what_the_readme_shows() -> None:
     steps = sessions()
     assert len(steps) >= 8
-    home = tmp_path / "home"
-    home.mkdir()
-    script = "".join(f"echo '{MARK}'\n{command}\n" for command, _ in steps)
+    # Not pytest's tmp_path: the user could not search its parents, and a test changes no directory but its own
+    home = Path(tempfile.mkdtemp(prefix="sdee-readme-"))
     os.chown(home, 1001, 1001)
-    for parent in (tmp_path, *tmp_path.parents[:3]):
-        parent.chmod(parent.stat().st_mode | 0o055)
+    script = "".join(f"echo '{MARK}'\n{command}\n" for command, _ in steps)
     done = subprocess.run(
         ["setpriv", "--reuid=1001", "--regid=1001", "--clear-groups", "bash", "-c", script],
         stdout=subprocess.PIPE,
@@ -68,4 +68,5 @@ def test_every_command_of_the_readme_prints_what_the_readme_shows(tmp_path: Path
     outputs = done.stdout.split(MARK + "\n")[1:]
     assert len(outputs) == len(steps), done.stdout
     for (command, expected), output in zip(steps, outputs, strict=True):
-        assert matches(expected, output), f"$ {command}\n--- README\n{expected}\n--- printed\n{output}"
+        assert matches(expected, output), f"in {home}: $ {command}\n--- README\n{expected}\n--- printed\n{output}"
+    shutil.rmtree(home)  # a failed test keeps its directory

@@ -116,7 +116,8 @@ def test_reading_probing_listing_and_changing_directory_are_told_apart(here: str
 
 def test_what_the_job_makes_did_not_exist_and_is_not_saved(here: str) -> None:
     trace = sh(
-        "mkdir new; echo text >new/file; echo more >>new/file; cat new/file >/dev/null; mv new/file new/moved; rm -r new"
+        "mkdir new; echo text >new/file; echo more >>new/file; cat new/file >/dev/null; mv new/file new/moved; "
+        "rm -r new"
     )
     made = trace.accesses[f"{here}/new/file"]
     assert not made.existed
@@ -219,8 +220,10 @@ def test_processes_form_a_tree_with_their_exit_statuses(here: str) -> None:  # n
 
 def test_unix_sockets_connected_to_are_recorded(here: str) -> None:
     script = (
-        "import socket; s=socket.socket(socket.AF_UNIX); s.bind('sock'); s.listen(); socket.socket(socket.AF_UNIX).connect('sock');"
-        "a=socket.socket(socket.AF_UNIX); a.bind('\\0sdee-test'); a.listen(); socket.socket(socket.AF_UNIX).connect('\\0sdee-test')"
+        "import socket; s=socket.socket(socket.AF_UNIX); s.bind('sock'); s.listen();"
+        "socket.socket(socket.AF_UNIX).connect('sock');"
+        "a=socket.socket(socket.AF_UNIX); a.bind('\\0sdee-test'); a.listen();"
+        "socket.socket(socket.AF_UNIX).connect('\\0sdee-test')"
     )
     trace = traced(sys.executable, "-c", script)
     assert set(trace.sockets) == {f"{here}/sock", "@sdee-test"}

@@ -33,7 +33,9 @@ AS_ORDINARY_USER = (
     "own_filter.c",
     "proc_self.c",
     "sigstop.c",
+    "namespaces.c",
     "set_user_id.c",
+    "undumpable.c",
 )
 
 

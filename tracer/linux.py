@@ -47,7 +47,10 @@ def seccomp_filter(program: bytes, flags: int) -> int:
 
 
 def signalfd(signals: set[int]) -> int:
-    """Make `signals` readable by signalfd(2), which must be blocked: non-blocking, close-on-exec."""
+    """Return a descriptor from which `signals`, which must be blocked, can be read; non-blocking, close-on-exec.
+
+    See signalfd(2).
+    """
     mask = ctypes.create_string_buffer(128)  # sigset_t of glibc and musl
     for number in signals:
         mask[(number - 1) // 8] = bytes([mask.raw[(number - 1) // 8] | 1 << (number - 1) % 8])

@@ -34,7 +34,7 @@ _IN_DONT_FOLLOW, _FAN_MARK_DONT_FOLLOW = 0x02000000, 0x4
 _O_ACCMODE, _O_CREAT, _O_EXCL, _O_TRUNC = 0o3, 0o100, 0o200, 0o1000
 _O_PATH, _O_TMPFILE = 0o10000000, 0o20000000
 _O_NOFOLLOW = {AUDIT_ARCH_X86_64: 0o400000, AUDIT_ARCH_I386: 0o400000, AUDIT_ARCH_AARCH64: 0o100000}
-_RESOLVE_IN_ROOT, _RESOLVE_NO_SYMLINKS = 0x10, 0x04  # linux/openat2.h
+_RESOLVE_IN_ROOT = 0x10  # linux/openat2.h
 _RENAME_EXCHANGE = 2
 _CLONE_NEWNS = 0x20000
 _AF_UNIX = 1
@@ -97,8 +97,7 @@ class Recorder:
             existed = self._seen.get(key)
             if existed is not None and (existed or not os.access(os.path.join(os.fsencode(base), raw), os.F_OK)):
                 return
-            path = os.fsdecode(raw) if not base else f"{base}/{os.fsdecode(raw)}"
-            found = method(Call(tid, arch, nr, args, what), path, self._root(tid, path, base))
+            found = method(Call(tid, arch, nr, args, what), *self._site(tid, raw, base))
             if not self._roots_vary:
                 self._remember(key, found)
         except OSError as error:
@@ -138,18 +137,26 @@ class Recorder:
             self._seen.clear()
             self._resolver.forget()
 
-    def _root(self, tid: int, path: str, base: str) -> Resolver:
-        """Return the resolver for an absolute path of `tid`; relative ones are seen from our root already."""
-        if not self._roots_vary or base or not path:
-            return self._resolver
+    def _site(self, tid: int, raw: bytes, base: str) -> tuple[str, Resolver]:
+        """Return the absolute path that `raw` is, from `base` unless that is "", and whose root it starts at."""
+        path = os.fsdecode(raw)
+        if base:
+            path = f"{base}/{path}" if raw else base
+        if not self._roots_vary:
+            return path, self._resolver
         link = f"/proc/{tid}/root"
         shown, ours = os.readlink(link), os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{tid}/ns/mnt")
         if ours and shown == "/":
-            return self._resolver
+            return path, self._resolver
         self.incomplete(
             "a process changed its root or its mounts: its files may not be where they seem", self.records.pid(tid)
         )
-        return Resolver(link, shown.rstrip("/") if ours else "")
+        prefix = shown.rstrip("/") if ours else ""
+        if not base:
+            return path, Resolver(link, prefix)
+        if not f"{base}/".startswith(f"{prefix}/"):  # a descriptor from before: it leads out of the root
+            return path, self._resolver
+        return path[len(prefix) :], Resolver(link, prefix)
 
     def _find(self, call: Call, argument: PathArgument, *, follow: bool) -> tuple[Resolved, Resolver]:
         """Resolve one path argument of a call."""
@@ -157,11 +164,7 @@ class Recorder:
         dirfd = AT_FDCWD if argument.dirfd is None else call.args[argument.dirfd]
         if not raw and not self._flags(call) & _AT_EMPTY_PATH:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        base = "" if raw.startswith(b"/") else start_of(call.tid, dirfd)
-        path = f"{base}/{os.fsdecode(raw)}" if base else os.fsdecode(raw)
-        if not raw:
-            path = base
-        resolver = self._root(call.tid, path, base)
+        path, resolver = self._site(call.tid, raw, "" if raw.startswith(b"/") else start_of(call.tid, dirfd))
         return resolver.resolve(path, self.records.pid(call.tid), follow=follow), resolver
 
     def _flags(self, call: Call) -> int:
@@ -197,8 +200,7 @@ class Recorder:
         raw = memory.read_cstring(call.tid, call.args[1])
         rooted = how & _RESOLVE_IN_ROOT
         base = start_of(call.tid, call.args[0]) if rooted or not raw.startswith(b"/") else ""
-        path = f"{base}/{os.fsdecode(raw)}" if base else os.fsdecode(raw)
-        self._opened(call, path, self._root(call.tid, path, base), flags)
+        self._opened(call, *self._site(call.tid, raw, base), flags)
 
     def _opened(self, call: Call, path: str, resolver: Resolver, flags: int) -> Resolved:
         follow = not flags & _O_NOFOLLOW[call.arch] and flags & (_O_CREAT | _O_EXCL) != (_O_CREAT | _O_EXCL)
@@ -212,8 +214,8 @@ class Recorder:
     def _read(self, call: Call, found: Resolved, resolver: Resolver) -> Resolved:
         if found.status is None:
             return self._record(call, "read", found)
-        if not os.access(resolver.place(found), os.R_OK):  # the kernel will refuse, as it refuses us
-            return self._record(call, "probe", found)
+        if found.status.st_mode & 0o444 != 0o444 and not os.access(resolver.place(found), os.R_OK):
+            return self._record(call, "probe", found)  # the kernel will refuse, as it refuses us
         return self._record(call, "list" if stat.S_ISDIR(found.status.st_mode) else "read", found)
 
     def _written(self, call: Call, found: Resolved, resolver: Resolver, flags: int) -> Resolved:
@@ -297,7 +299,7 @@ class Recorder:
 
     def _on_exec(self, call: Call) -> None:
         found, resolver = self._find(call, call.what.paths[0], follow=self._follows(call))
-        if found.path.startswith("/memfd:"):
+        if found.real.startswith("/memfd:"):
             self.incomplete("a program was executed from memory (memfd)", self.records.pid(call.tid), found.path)
         at = call.what.paths[0].path + 1
         width = 4 if call.arch == AUDIT_ARCH_I386 or call.nr & X32_SYSCALL_BIT else 8
@@ -324,11 +326,9 @@ class Recorder:
             if connects:
                 self.records.socket("@" + os.fsdecode(data[3:]), pid)
             return
-        name = os.fsdecode(data[2:].split(b"\0")[0])
-        base = "" if name.startswith("/") else start_of(call.tid, AT_FDCWD)
-        path = f"{base}/{name}" if base else name
-        resolver = self._root(call.tid, path, base)
-        found = resolver.resolve(path, self.records.pid(call.tid), follow=connects)
+        name = data[2:].split(b"\0")[0]
+        path, resolver = self._site(call.tid, name, "" if name.startswith(b"/") else start_of(call.tid, AT_FDCWD))
+        found = resolver.resolve(path, pid, follow=connects)
         if not connects:
             self._made(call, found, resolver)
             return
@@ -353,11 +353,13 @@ class Recorder:
 
     def _on_root(self, call: Call) -> None:
         self._roots_vary = True
+        self._seen.clear()  # the same words may mean another file from now on
         self._record(call, "chdir", self._find(call, call.what.paths[0], follow=True)[0])
 
     def _on_setns(self, call: Call) -> None:
         if call.args[1] == 0 or call.args[1] & _CLONE_NEWNS:
             self._roots_vary = True
+            self._seen.clear()
 
     def _on_seccomp(self, call: Call) -> None:
         """A listener of the job's own comes before ours, and is refused (EBUSY) under unotify: seccomp_unotify(2)."""

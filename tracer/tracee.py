@@ -157,8 +157,8 @@ class Signals:
             return
         os.kill(os.getpid(), signal.SIGSTOP)
         with open(f"/proc/{self.child}/stat", "rb") as file:
-            stopped = file.read().rpartition(b")")[2].split()[0] == b"T"
-        if stopped:
+            state = file.read().rpartition(b")")[2].split()[0]
+        if state in (b"T", b"t"):  # stopped; under ptrace a tracing stop
             self._send(signal.SIGCONT)
 
 

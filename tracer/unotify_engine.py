@@ -109,6 +109,13 @@ def install(code: bytes) -> int:
                 raise
 
 
+def _filters(pid: int | str) -> int:
+    """Return how many seccomp filters a process has, before Linux 5.9 whether any (proc_pid_status(5))."""
+    with open(f"/proc/{pid}/status", "rb") as file:
+        fields = dict(line.split(b":", 1) for line in file if line.startswith(b"Seccomp"))
+    return int(fields.get(b"Seccomp_filters", fields.get(b"Seccomp", b"0")))
+
+
 def _answer_for_ever(listener: int) -> NoReturn:
     """Let every call go on until the last tracee has ended: what remains of a tracer that was asked to go."""
     notification = bytearray(_NOTIF.size)
@@ -149,7 +156,13 @@ class _Supervisor:
         gc.disable()  # nothing here makes cycles in quantity, and a collection would hold every tracee up
         try:
             while not self._left and self._wait(poll.poll):
-                self._housekeeping()
+                try:
+                    self._housekeeping()
+                except Exception as error:  # noqa: BLE001, PERF203 - whatever fails in us, the job goes on
+                    self._failed(error, self._child)
+        except BaseException:
+            self._leave()  # or the job's calls would fail with ENOSYS
+            raise
         finally:
             gc.enable()
             gc.unfreeze()
@@ -191,7 +204,8 @@ class _Supervisor:
 
     def _failed(self, error: Exception, tid: int) -> None:
         detail = f"{type(error).__name__}: {error}"
-        self._handler.incomplete("the tracer failed on a system call (a bug in sdee)", tid, detail)
+        with contextlib.suppress(Exception):
+            self._handler.incomplete("the tracer failed on a system call (a bug in sdee)", tid, detail)
 
     def _housekeeping(self) -> None:
         """Signals, the end of the command, and what the handler does once a second."""
@@ -207,9 +221,12 @@ class _Supervisor:
             self._handler.waiting()
 
     def _is_ours(self, pid: int) -> bool:
-        """Tell whether `pid` is of the job's process group: it signalled that, so the job has the signal already."""
+        """Tell whether `pid` is a process of the job in our group: it signalled that, so the job has the signal.
+
+        Others of the group, the script that started us and what it runs, do not have our filter.
+        """
         try:
-            return pid not in (0, os.getpid(), os.getppid()) and os.getpgid(pid) == os.getpgrp()
+            return os.getpgid(pid) == os.getpgrp() and _filters(pid) > _filters("self")
         except OSError:
             return False
 

@@ -166,8 +166,9 @@ def _dlopen_notes(elf: Any, segment: _Segment) -> list[DlopenNote]:
     if b"FDO\0" not in _bytes(elf, segment.offset, segment.size):
         return []
     found = []
-    for note in iter_notes(elf, segment.offset, segment.size):
-        if note["n_type"] != _DLOPEN_NOTE or note["n_name"] != "FDO":
+    notes: list[Any] = list(iter_notes(elf, segment.offset, segment.size))  # n_type is a name or, unknown, a number
+    for note in notes:
+        if (note["n_type"], note["n_name"]) != (_DLOPEN_NOTE, "FDO"):
             continue
         try:
             features = json.loads(bytes(note["n_descdata"]).rstrip(b"\0"))

@@ -75,7 +75,7 @@ static bool read_footer(struct bundle *bundle, bool check_launcher, struct error
     const uint8_t *data = bundle->map;
     const size_t size = bundle->map_size;
     const char *name = bundle->name;
-    const uint8_t *footer = data + size - FOOTER_SIZE;
+    const uint8_t *footer = data + (size < FOOTER_SIZE ? 0 : size - FOOTER_SIZE);
     if (size < FOOTER_SIZE || !looks_like_footer(footer)) {
         if (was_bundle(data, size))
             return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: it begins as a bundle and has no footer at its end", name);

@@ -123,6 +123,7 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
     if (pid == 0)
         job_become(&job, launcher);
     *status = supervise(pid);
+    error->tried[0] = '\0'; /* of steps that succeeded another way */
     if (!keep(&plan, bundle, options, save, error)) {
         error_print(error);
         if (*status == 0)

@@ -1,11 +1,12 @@
 """A compute node: another root file system, other namespaces, nothing of this machine but its kernel.
 
-    python tests/foreign/node.py --root DIR [--shared DIR]… [--user UID] [--cwd DIR] [--env NAME=VALUE]… -- PROGRAM [ARGS…]
+    python tests/foreign/node.py --root DIR [--shared DIR]… [--user UID] [--cwd DIR] [--env NAME=VALUE]… -- PROGRAM…
 
-As a node with its system on a read-only disk: /tmp, /var/tmp, /run, /home, /mnt, /srv and /dev/shm are tmpfs, /proc, /sys and
-/dev fresh; `--shared` directories are this machine's, at the same path, as a cluster's shared storage. The root becomes the
-root by pivot_root(2): in a chroot the kernel refuses user namespaces (user_namespaces(7)). PROGRAM runs as an ordinary user.
-Process 1 of the node is this Python; since the root holds no Python, all that it needs is imported before it enters.
+As a node with its system on a read-only disk: /tmp, /var/tmp, /run, /home, /mnt, /srv and /dev/shm are tmpfs, /proc,
+/sys and /dev fresh; `--shared` directories are this machine's, at the same path, as a cluster's shared storage. The
+root becomes the root by pivot_root(2): in a chroot the kernel refuses user namespaces (user_namespaces(7)). PROGRAM
+runs as an ordinary user. Process 1 of the node is this Python; since the root holds no Python, all that it needs is
+imported before it enters.
 
 When PROGRAM has ended, what it left on the node is reported: processes, mounts, files outside the shared directories.
 """
@@ -24,7 +25,13 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
+    0x20000,
+    0x4000000,
+    0x8000000,
+    0x20000000,
+    0x40000000,
+)
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
@@ -38,7 +45,7 @@ ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/tester", "
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-# ---- for tests ------------------------------------------------------------------------------------------------------------
+# ---- for tests ----
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Left:
 
 @dataclass(frozen=True)
 class NodeResult:
-    """How a program ended on a node: status as a shell gives it, what it wrote, what it left, the command that repeats it."""
+    """How a program ended on a node: status as a shell gives it, output, what it left, the command to repeat it."""
 
     status: int
     stdout: bytes
@@ -131,7 +138,7 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-# ---- the node -------------------------------------------------------------------------------------------------------------
+# ---- the node ----
 
 
 def check(result: int, what: str) -> None:
@@ -142,7 +149,7 @@ def check(result: int, what: str) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """mount(2)."""
+    """Mount a file system (man 2 mount)."""
     result = libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode() or None)
     check(result, f"mount {source} on {target}")
 
@@ -194,7 +201,9 @@ def left_files(shared: list[str]) -> set[str]:
             paths = {os.path.join(parent, name) for name in (*directories, *files)}
             found |= paths
             # pts holds what terminals are open, shm is walked
-            directories[:] = [d for d in directories if (p := os.path.join(parent, d)) not in shared and p != "/dev/pts"]
+            directories[:] = [
+                d for d in directories if (p := os.path.join(parent, d)) not in shared and p != "/dev/pts"
+            ]
     return found
 
 
@@ -250,7 +259,7 @@ def job(options: argparse.Namespace) -> None:
 
 
 def first_process(options: argparse.Namespace) -> int:
-    """Be process 1 of the node: assemble and enter it, run the program, report. Return its status as a shell gives it."""
+    """Be process 1 of the node: assemble and enter it, run the program, report. Return its status as a shell does."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
     libc.sethostname(b"node1", 5)

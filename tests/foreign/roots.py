@@ -2,8 +2,8 @@
 
     python tests/foreign/roots.py [NAME…]     builds the named roots, all without names, and prints their paths
 
-Built once into a cache (SDEE_TEST_CACHE, default /var/tmp/sdee-test-cache) by mmdebstrap(1), from the archive that apt on
-this machine uses. Each is built beside its final place and renamed, so that a killed build leaves no half root.
+Built once into a cache (SDEE_TEST_CACHE, default /var/tmp/sdee-test-cache) by mmdebstrap(1), from the archive that apt
+on this machine uses. Each is built beside its final place and renamed, so that a killed build leaves no half root.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNWANTED = ("doc", "info", "locale", "man", "lintian", "bash-completion", "zonei
 
 @dataclass(frozen=True)
 class Root:
-    """A root file system: a suite of Debian in a variant of mmdebstrap(1), or, without a suite, nothing but mount points."""
+    """A root file system: a suite of Debian in a variant of mmdebstrap(1); without a suite, only mount points."""
 
     name: str
     suite: str = ""
@@ -58,7 +58,9 @@ class CannotBuildError(Exception):
 def check_machine() -> None:
     """Raise CannotBuildError when this machine cannot build and enter foreign roots."""
     if os.geteuid() != 0:
-        raise CannotBuildError("foreign roots need root (mmdebstrap --mode=root, mount namespaces): run the tests as root")
+        raise CannotBuildError(
+            "foreign roots need root (mmdebstrap --mode=root, mount namespaces): run the tests as root"
+        )
     for program in ("mmdebstrap", "apt-get"):
         if shutil.which(program) is None:
             raise CannotBuildError(f"{program} is not installed (.ci/install-packages .ci/packages.txt)")
@@ -79,28 +81,25 @@ def root_path(name: str) -> str:
 
 @contextlib.contextmanager
 def cached(name: str, stamp: str) -> Iterator[str]:
-    """Give an empty directory to fill, to become `name` of the cache, or "" when it is there with the same stamp.
+    """Give `name` of the cache as an empty directory to fill, or "" when it is there, filled, with the same stamp.
 
-    One process at a time (flock(2)); what an exception leaves is removed.
+    One process at a time (flock(2)). The stamp is written last, so that what a killed process leaves is not taken for
+    the whole. Built in place rather than renamed: a virtual environment knows its own path.
     """
-    final = os.path.join(CACHE, name)
-    os.makedirs(os.path.dirname(final), mode=0o755, exist_ok=True)
-    with open(final + ".lock", "w", encoding="ascii") as lock:
+    path = os.path.join(CACHE, name)
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    with open(path + ".lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _read(final + ".stamp") == stamp and os.path.isdir(final):
+        if _read(path + ".stamp") == stamp:
             yield ""
             return
-        building = final + ".new"
-        for old in (building, final):
-            shutil.rmtree(old, ignore_errors=True)
-        os.mkdir(building, 0o755)
-        try:
-            yield building
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
-        os.rename(building, final)
-        with open(final + ".stamp", "w", encoding="utf-8") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path + ".stamp")
+        # mmdebstrap mounts within what it builds, in its own mount namespace: should one be left, do not follow it
+        subprocess.run(["rm", "-rf", "--one-file-system", path], check=True)
+        os.mkdir(path, 0o755)
+        yield path
+        with open(path + ".stamp", "w", encoding="utf-8") as file:
             file.write(stamp)
 
 

@@ -52,13 +52,13 @@ class LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show what is done and, on an error, where it arose.")
 @click.pass_context
 def cli(ctx: click.Context, *, debug: bool) -> None:
-    r"""Run a job on a compute node exactly as it ran here: trace it, bundle it, execute it.
+    """Run a job on a compute node exactly as it ran here: trace it, bundle it, execute it.
 
     \b
       sdee trace -- ./app input.dat      record what the job uses   → sdee.trace
       sdee bundle                        pack it into one file      → bundle.sdee
       sdee exec bundle.sdee              run it, anywhere
-    """
+    """  # noqa: D301 - click wants the backspace character itself
     ctx.obj = {"debug": debug}
 
 

@@ -1,0 +1,355 @@
+"""Where files of the closure appear, which are the node's, and what becomes of files that the job writes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from launcher_tools import ROOT, ROOTS, TESTER, USERS, built, on_node, open_directory, run, script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+needs_root = pytest.mark.skipif(not ROOT, reason="needs root to make another node")
+
+
+@pytest.fixture
+def work() -> Iterator[str]:
+    yield from open_directory()
+
+
+def text_of(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def put(path: str, text: str, mode: int = 0o666) -> str:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path, mode)
+    return path
+
+
+@pytest.mark.parametrize("uid", USERS)
+@pytest.mark.parametrize("root", ROOTS)
+def test_programs_and_data_outside_usr_run(work: str, root: str, uid: int) -> None:
+    maker = script("/opt/tool/bin/run; cat /data/set/a /nix/store/x; cat /linked/file", programs=("cat",))
+    maker.add("/opt/tool/bin/run", "#!/bin/sh\necho tool\n", 0o755).add("/nix/store/x", "x\n")
+    maker.symlink("/data", "/mnt-d1/data").add("/mnt-d1/data/set/a", "a\n")
+    maker.symlink("/linked", "opt/target").add("/opt/target/file", "linked\n")
+    result = run([maker.write(f"{work}/b.sdee")], uid=uid, ROOT=root)
+    assert (result.stdout, result.stderr) == ("tool\na\nx\nlinked\n", "")
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_modes_times_and_links_are_carried(work: str, root: str) -> None:
+    maker = script(
+        'stat -c "%n %a %h %Y %y %F" /opt/t/*; cat /opt/t/ro/in; touch /opt/t/ro/new; readlink /opt/t/z',
+        programs=("stat", "cat", "touch", "readlink"),
+    )
+    maker.directory("/opt/t").directory("/opt/t/ro", 0o555).add("/opt/t/ro/in", "inside\n", 0o444)
+    maker.add("/opt/t/a", "content", 0o640).hardlink("/opt/t/b", "/opt/t/a").add("/opt/t/empty", "", 0o400).symlink(
+        "/opt/t/z", "no/where"
+    )
+    maker.add("/opt/t/\udcff new\nline", "odd", 0o604)
+    result = run([maker.write(f"{work}/b.sdee")], ROOT=root, uid=USERS[-1])
+    lines = result.stdout.split("\n")
+    assert lines[0].startswith("/opt/t/a 640 2 1600000000 2020-09-13 12:26:40.123456789")
+    assert lines[1].startswith("/opt/t/b 640 2 ")
+    assert lines[2].startswith("/opt/t/empty 400 1 1600000000")
+    assert lines[2].endswith("regular empty file")
+    assert lines[3].startswith("/opt/t/ro 555 ")
+    assert lines[4].startswith("/opt/t/z 777 1 1600000000")
+    assert "/opt/t/\udcff new" in result.stdout
+    assert "inside\n" in result.stdout
+    assert "no/where\n" in result.stdout
+    assert USERS[-1] == 0 or "Permission denied" in result.stderr, "a read-only directory is read-only for the job"
+
+
+def test_large_files_span_frames_and_are_whole(work: str) -> None:
+    content = bytes(range(256)) * 40_000
+    maker = (
+        script("cksum /opt/big /opt/small", programs=("cksum",))
+        .add("/opt/big", content)
+        .add("/opt/small", b"s" * 5_000)
+    )
+    maker.frame_size = 1 << 20
+    put(f"{work}/big", "")
+    with open(f"{work}/big", "wb") as file:
+        file.write(content)
+    expected = subprocess.run(["cksum", f"{work}/big"], capture_output=True, text=True, check=True).stdout.split()[:2]
+    bundle = maker.write(f"{work}/b.sdee")
+    for threads in ("1", "7"):
+        assert run([bundle], ROOT="closed", THREADS=threads).stdout.split()[:2] == expected
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_live_directory_stays_real_and_the_closures_files_are_laid_over_it(work: str, root: str) -> None:
+    put(f"{work}/cwd/input", "real\n")
+    put(f"{work}/cwd/lib/a.txt", "the node's, older\n")
+    maker = script(
+        "cat input lib/a.txt; echo out >result; echo more >>input",
+        programs=("cat",),
+        cwd=f"{work}/cwd",
+        live=[f"{work}/cwd"],
+    )
+    maker.add(f"{work}/cwd/lib/a.txt", "the closure's\n")
+    result = run([maker.write(f"{work}/b.sdee")], ROOT=root)
+    assert (result.stdout, result.stderr) == ("real\nthe closure's\n", "")
+    assert text_of(f"{work}/cwd/result") == "out\n"
+    assert text_of(f"{work}/cwd/input") == "real\nmore\n"
+    assert text_of(f"{work}/cwd/lib/a.txt") == "the node's, older\n"
+
+
+@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize("uid", USERS)
+def test_in_a_directory_that_lacks_closure_entries_new_files_are_still_real(work: str, root: str, uid: int) -> None:
+    put(f"{work}/cwd/input", "real\n")
+    put(f"{work}/cwd/sub/deep", "deep\n")
+    os.symlink("input", f"{work}/cwd/link")
+    os.chmod(f"{work}/cwd", 0o777)
+    text = """cat input link sub/deep venv/mod
+        echo out >result; mkdir -p d/e; echo x >d/e/f; echo more >>input; echo c >venv/cache; echo s >sub/n; ls"""
+    maker = script(text, programs=("cat", "mkdir", "ls"), cwd=f"{work}/cwd", live=[f"{work}/cwd"])
+    maker.add(f"{work}/cwd/venv/mod", "module\n")
+    os.chmod(f"{work}/cwd/sub", 0o777)
+    result = run([maker.write(f"{work}/b.sdee")], uid=uid, ROOT=root)
+    assert result.stdout == "real\nreal\ndeep\nmodule\n" + "d\ninput\nlink\nresult\nsub\nvenv\n"
+    assert f"1 file written outside live directories and gone with the job: {work}/cwd/venv/cache;" in result.stderr
+    assert text_of(f"{work}/cwd/result") == "out\n"
+    assert text_of(f"{work}/cwd/d/e/f") == "x\n"
+    assert text_of(f"{work}/cwd/sub/n") == "s\n"
+    assert text_of(f"{work}/cwd/input") == "real\nmore\n"
+    assert sorted(os.listdir(f"{work}/cwd")) == ["d", "input", "link", "result", "sub"], (
+        "nothing of the closure is written back"
+    )
+    assert os.stat(f"{work}/cwd/result").st_uid == uid
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_tree_covers_the_nodes_directory_and_its_new_files_are_real(work: str, root: str) -> None:
+    put(f"{work}/cwd/venv/lib/mod", "the node's, older\n")
+    put(f"{work}/cwd/venv/extra", "only here\n")
+    text = "cat venv/lib/mod venv/extra; echo n >venv/new; echo c >>venv/extra"
+    maker = script(text, programs=("cat",), cwd=f"{work}/cwd", live=[f"{work}/cwd"], tree=[f"{work}/cwd/venv"])
+    maker.add(f"{work}/cwd/venv/lib/mod", "the closure's\n")
+    result = run([maker.write(f"{work}/b.sdee")], ROOT=root)
+    assert (result.stdout, result.stderr) == ("the closure's\nonly here\n", "")
+    assert text_of(f"{work}/cwd/venv/new") == "n\n"
+    assert text_of(f"{work}/cwd/venv/extra") == "only here\nc\n"
+    assert text_of(f"{work}/cwd/venv/lib/mod") == "the node's, older\n"
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_files_written_elsewhere_are_listed_and_can_be_saved(work: str, root: str) -> None:
+    text = """mkdir /opt/t/new; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $i >/opt/t/new/$i; done
+        echo changed >/opt/t/old; : </opt/t/same; exit 3"""
+    maker = script(text, programs=("mkdir",)).add("/opt/t/old", "old\n").add("/opt/t/same", "same\n")
+    bundle = maker.write(f"{work}/b.sdee")
+    result = run([bundle], ROOT=root)
+    assert result.returncode == 3
+    assert "sdee: 13 files written outside live directories and gone with the job: " in result.stderr
+    assert "/opt/t/new/" in result.stderr
+    assert " and 3 more; keep them with --save DIR (SDEE_SAVE=DIR)" in result.stderr
+    assert "/opt/t/same" not in result.stderr
+    assert run([bundle], ROOT=root, QUIET="1").stderr == ""
+    saved = run([bundle], ROOT=root, SAVE=f"{work}/kept")
+    assert f"saved in {work}/kept" in saved.stderr
+    assert text_of(f"{work}/kept/opt/t/new/12") == "12\n"
+    assert text_of(f"{work}/kept/opt/t/old") == "changed\n"
+    assert sorted(os.listdir(f"{work}/kept/opt/t")) == ["new", "old"]
+
+
+def test_a_directory_to_save_in_that_cannot_be_written_is_an_error_before_the_job(work: str) -> None:
+    put(f"{work}/file", "")
+    result = run([script("echo ran").write(f"{work}/b.sdee")], SAVE=f"{work}/file/x")
+    assert (result.stdout, result.returncode) == ("", 247)
+    assert "the directory of --save" in result.stderr
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_missing_working_directory_is_an_error_with_a_way_out(work: str, root: str) -> None:
+    bundle = script("pwd", cwd=f"{work}/not/there").write(f"{work}/b.sdee")
+    result = run([bundle], ROOT=root)
+    assert result.returncode == 244
+    assert f"working directory {work}/not/there cannot be entered on this node" in result.stderr
+    assert "--chdir DIR" in result.stderr
+    assert run([bundle], ROOT=root, CHDIR="/tmp").stdout == "/tmp\n"
+    assert run([bundle], ROOT=root, CHDIR=".", cwd=work).stdout == f"{work}\n"
+
+
+def test_a_missing_program_and_a_missing_interpreter_are_told_apart(work: str) -> None:
+    maker = (
+        script("", programs=())
+        .add("/opt/s", "#!/opt/no-such-interpreter\n", 0o755)
+        .add("/opt/text", "just text\n", 0o755)
+    )
+    maker.add("/opt/not", "#!/bin/sh\n", 0o644)
+    base = [c for c in maker.conf if c[0] != "program"]
+    expected = {"/opt/missing": 127, "/opt/s": 127, "/opt/text": 126, "/opt/not": 126}
+    for program, status in expected.items():
+        maker.conf = [*base, ("program", program)]
+        result = run([maker.write(f"{work}/b.sdee")], ROOT="closed")
+        assert result.returncode == status
+        assert result.stderr.startswith("sdee: error: ")
+        assert ("no-such-interpreter" in result.stderr) == (program == "/opt/s")
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_dry_run_prints_the_plan_and_changes_nothing(work: str, root: str) -> None:
+    bundle = script(f"echo ran >{work}/ran").write(f"{work}/b.sdee")
+    result = run([bundle], ROOT=root, DRY_RUN="1")
+    assert result.returncode == 0
+    assert f"sdee: root: {root}: as asked for" in result.stderr
+    assert "plan: unpack" in result.stderr
+    assert ("plan: overlay   /closure/usr:/oldroot/usr -> /usr" in result.stderr) == (root == "merged")
+    assert os.listdir(work) == ["b.sdee"]
+    debug = run([bundle], ROOT=root, DEBUG="1")
+    assert debug.stderr == result.stderr
+    assert os.path.exists(f"{work}/ran")
+
+
+def test_auto_takes_the_merged_root_on_the_same_system_only(work: str) -> None:
+    here = script("test -e /usr/share/common-licenses/GPL-2 && echo merged || echo closed").write(f"{work}/here")
+    elsewhere = script("test -e /usr/share/common-licenses/GPL-2 && echo merged || echo closed", os="other 1").write(
+        f"{work}/elsewhere"
+    )
+    libc = script(
+        "test -e /usr/share/common-licenses/GPL-2 && echo merged || echo closed",
+        libc="/lib/x86_64-linux-gnu/libc.so.6 0123",
+    )
+    assert run([here]).stdout == "merged\n"
+    assert run([elsewhere]).stdout == "closed\n"
+    assert run([libc.write(f"{work}/libc")]).stdout == "closed\n"
+    assert "the bundle was traced on 'other 1'" in run([elsewhere], DRY_RUN="1").stderr
+
+
+def test_what_is_missing_is_said_once(work: str) -> None:
+    shared = [f"{work}/input{n}" for n in range(7)]
+    put(shared[0], "")
+    bundle = script("echo ran", shared=shared, incomplete=["io_uring was used", "b"]).write(f"{work}/b.sdee")
+    result = run([bundle])
+    assert result.stdout == "ran\n"
+    assert "warning: the trace was incomplete, something may be missing: io_uring was used\n" in result.stderr
+    assert "warning: 6 inputs of the recorded command are not on this node: " in result.stderr
+    assert result.stderr.count(f"{work}/input") == 5
+    assert "are not on this node" not in run([bundle, "other", "arguments"]).stderr
+    assert run([bundle], QUIET="1").stderr == ""
+
+
+def test_another_machine_type_is_refused(work: str) -> None:
+    result = run([script("", machine="riscv64").write(f"{work}/b.sdee")])
+    assert result.returncode == 244
+    assert "the bundle holds a job for riscv64 and this node is x86_64" in result.stderr
+
+
+def test_a_closure_larger_than_memory_is_refused_before_unpacking(work: str) -> None:
+    maker = script("").add("/opt/huge", "x")
+    count = 2 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") // (16 << 20)
+    _, frames, _ = maker.payload()
+    maker.frames = [*frames, *[(0, 16 << 20)] * count]
+    maker.entries[-1].size = count * (16 << 20)
+    result = run([maker.write(f"{work}/b.sdee")], ROOT="closed")
+    assert result.returncode == 243
+    assert f"needs {count * 16 + 2}" in result.stderr or f"needs {count * 16 + 3}" in result.stderr
+    assert "MB of memory" in result.stderr
+
+
+@needs_root
+@pytest.mark.parametrize("home", [[], [["/home", 0o755]], [["/home/other", 0o755]]])
+def test_a_home_that_the_node_lacks_comes_from_the_bundle(work: str, home: list[list[object]]) -> None:
+    maker = script(
+        "cat mod; echo x >new; cat new; ls /home",
+        programs=("cat", "ls"),
+        cwd="/home/u/job",
+        live=["/home/u", "/home/u/job"],
+    )
+    maker.add("/home/u/job/mod", "module\n")
+    bundle = maker.write(f"{work}/b.sdee")
+    result = on_node([bundle], dirs=tuple((str(path), int(str(mode))) for path, mode in home))
+    names = "other\nu\n" if home and home[0][0] == "/home/other" else "u\n"
+    assert result.stdout == f"module\nx\n{names}"
+    assert "1 file written outside live directories and gone with the job: /home/u/job/new;" in result.stderr
+    assert result.returncode == 0
+
+
+@needs_root
+def test_a_bare_node_needs_nothing_but_proc(work: str) -> None:
+    maker = script(
+        "echo $(cat /etc/passwd); while read a b; do :; done </etc/group; id -un",
+        programs=("cat", "id"),
+        env=["PATH=/usr/bin:/bin"],
+    )
+    bundle = maker.write(f"{work}/b.sdee")
+    result = on_node([bundle])
+    assert result.stdout.splitlines() == [f"someone:x:{TESTER}:{TESTER}:someone:/tmp:/bin/sh", "someone"]
+    assert result.returncode == 0
+    assert on_node([bundle], uid=0).returncode == 0
+
+
+@needs_root
+def test_the_parents_link_on_the_node_and_in_the_bundle(work: str) -> None:
+    maker = script("cat /scratch/u/tool /scratch/real; echo x >/scratch/u/out; echo y >/scratch/out", programs=("cat",))
+    maker.add("/scratch/u/tool", "tool\n")
+    result = on_node([maker.write(f"{work}/b.sdee")], dirs=(("/scratch", 0o777),), files=(("/scratch/real", "real\n"),))
+    assert result.stdout == "tool\nreal\n"
+    assert "1 file written outside live directories and gone with the job: /scratch/u/out" in result.stderr
+
+
+@needs_root
+def test_host_files_are_the_nodes(work: str) -> None:
+    maker = script(
+        "cat /etc/hosts /usr/lib/site/libx; cat /etc/missing",
+        programs=("cat",),
+        host=["/etc/hosts", "/usr/lib/site/libx", "/etc/missing"],
+    )
+    maker.add("/usr/lib/site/libx", "the closure's\n")
+    bundle = maker.write(f"{work}/b.sdee")
+    result = on_node([bundle], files=(("/etc/hosts", "node hosts\n"), ("/usr/lib/site/libx", "node lib\n")))
+    assert result.stdout == "node hosts\nnode lib\n"
+    assert "/etc/missing" in result.stderr
+
+
+@needs_root
+def test_without_user_namespaces_the_sysctl_is_named(work: str) -> None:
+    bundle = script("echo ran").write(f"{work}/b.sdee")
+    inner = f"echo 0 >/proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all {bundle}"
+    result = run(["unshare", "-r", "sh", "-c", inner], uid=TESTER)
+    assert (result.stdout, result.returncode) == ("", 242)
+    assert "user.max_user_namespaces is 0" in result.stderr
+    assert "hint: ask the administrator for: sysctl user.max_user_namespaces=" in result.stderr
+
+
+@needs_root
+def test_a_chroot_is_named(work: str) -> None:
+    bundle = script("echo ran").write(f"{work}/b.sdee")
+    commands = f"mount --rbind / /mnt && exec /usr/sbin/chroot --userspec={TESTER}:{TESTER} /mnt {bundle}"
+    result = run(["unshare", "-m", "sh", "-c", commands])
+    assert result.returncode == 242
+    assert "chroot" in result.stderr
+
+
+@needs_root
+def test_without_proc_a_clear_error(work: str) -> None:
+    bundle = script("echo ran").write(f"{work}/b.sdee")
+    result = run(["unshare", "-m", "sh", "-c", f"umount -l /proc && exec {bundle}"])
+    assert result.returncode == 244
+    assert "/proc is not mounted on this node" in result.stderr
+
+
+def test_the_doctor_probes_and_answers_in_columns() -> None:
+    result = run([built("sdee-launcher"), "--sdee-doctor"], uid=USERS[-1])
+    lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [len(line) for line in lines] == [4] * 5
+    assert {line[1] for line in lines} <= {"ok", "no"}
+    assert {line[0]: line[1] for line in lines}["user and mount namespaces"] == "ok"
+    if ROOT:
+        drop = "exec setpriv --bounding-set=-all --inh-caps=-all"
+        inner = f"echo 0 >/proc/sys/user/max_user_namespaces; {drop} {built('sdee-launcher')} --sdee-doctor"
+        refused = run(["unshare", "-r", "sh", "-c", inner], uid=TESTER).stdout
+        assert "user and mount namespaces\tno\t" in refused
+        assert "sysctl user.max_user_namespaces" in refused

@@ -1,0 +1,255 @@
+"""Units: a part of each was used, the whole travels; what is beside it does not."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sysconfig
+from typing import TYPE_CHECKING
+
+import pytest
+
+from closure_support import TraceMaker, verdict, why, write
+from sdee.packer import tables
+from sdee.packer.units import resources
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STDLIB = sysconfig.get_path("stdlib")
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
+    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
+    (tmp_path / "work").mkdir()
+    return TraceMaker(str(tmp_path / "work"))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    return tmp_path / "env" / "lib" / "python3.11" / "site-packages"
+
+
+def test_the_standard_library_is_whole_without_its_tests(made: TraceMaker) -> None:
+    made.use(f"{STDLIB}/json/__init__.py")
+    closure = made.closure()
+    unseen = f"{STDLIB}/xml/dom/minidom.py"
+    assert verdict(closure, unseen) == "bundle"
+    assert f"{STDLIB}/json/__init__.py Python's standard library" in why(closure, unseen)
+    assert verdict(closure, f"{STDLIB}/idlelib/__init__.py") == "nothing"
+    assert verdict(closure, f"{STDLIB}/test/__init__.py") == "nothing"
+    assert verdict(made.closure(minimal=True), unseen) == "nothing"
+
+
+def test_what_the_unseen_modules_of_a_unit_need_travels_too(made: TraceMaker) -> None:
+    modules = glob.glob(f"{STDLIB}/lib-dynload/_ssl.*.so")
+    if not modules:
+        pytest.skip("this Python has _ssl built in")
+    made.use(f"{STDLIB}/json/__init__.py")
+    closure = made.closure()
+    assert verdict(closure, modules[0]) == "bundle"
+    libraries = [p for p, i in closure.items.items() if "libssl.so" in p and i.verdict.value == "bundle"]
+    assert libraries
+    assert any(modules[0] in why(closure, p) for p in libraries)
+
+
+def test_a_distribution_is_whole_by_its_record(made: TraceMaker, site: Path) -> None:
+    for name in ("pkg/__init__.py", "pkg/used.py", "pkg/unseen.py", "pkg/tests/test_it.py", "pkg.libs/libx.so"):
+        write(site / name)
+    write(site / "other" / "__init__.py")
+    write(site / "pkg" / "__pycache__" / "unseen.cpython-311.pyc")
+    record = "pkg/__init__.py,,\npkg/used.py,,\npkg/unseen.py,,\npkg/tests/test_it.py,,\npkg.libs/libx.so,,\n"
+    write(site / "pkg-1.0.dist-info" / "RECORD", record + "../../../bin/tool,,\n../../../../outside,,\npkg/gone.py,,\n")
+    write(site / "pkg-1.0.dist-info" / "METADATA")
+    tool = write(site.parents[2] / "bin" / "tool", "#!/bin/sh\n", 0o755)
+    outside = write(site.parents[3] / "outside")
+    made.use(site / "pkg" / "used.py")
+    closure = made.closure()
+    travels = [
+        "pkg/unseen.py",
+        "pkg/__pycache__/unseen.cpython-311.pyc",
+        "pkg.libs/libx.so",
+        "pkg-1.0.dist-info/METADATA",
+    ]
+    assert {verdict(closure, site / name) for name in travels} == {"bundle"}
+    assert verdict(closure, tool) == "bundle"
+    stays = [site / "pkg" / "tests" / "test_it.py", site / "other" / "__init__.py", outside, site / "pkg" / "gone.py"]
+    assert {verdict(closure, path) for path in stays} == {"nothing"}
+    assert "the Python distribution pkg-1.0" in why(closure, site / "pkg" / "unseen.py")
+
+
+def test_a_tests_directory_that_was_used_travels_as_far_as_it_was_used(made: TraceMaker, site: Path) -> None:
+    for name in ("pkg/__init__.py", "pkg/tests/__init__.py", "pkg/tests/data.py"):
+        write(site / name)
+    write(site / "pkg-1.0.dist-info" / "RECORD", "pkg/__init__.py,,\npkg/tests/__init__.py,,\npkg/tests/data.py,,\n")
+    made.use(site / "pkg" / "tests" / "__init__.py")
+    closure = made.closure()
+    assert verdict(closure, site / "pkg" / "tests" / "__init__.py") == "bundle"
+    assert verdict(closure, site / "pkg" / "tests" / "data.py") == "nothing"
+
+
+def test_a_compiled_module_stands_for_its_source(made: TraceMaker, site: Path) -> None:
+    write(site / "pkg" / "__init__.py")
+    write(site / "pkg" / "unseen.py")
+    write(site / "pkg-1.0.dist-info" / "RECORD", "pkg/__init__.py,,\npkg/unseen.py,,\n")
+    made.use(write(site / "pkg" / "__pycache__" / "__init__.cpython-311.pyc"))
+    assert verdict(made.closure(), site / "pkg" / "unseen.py") == "bundle"
+
+
+def test_of_a_namespace_package_only_the_distribution_used_travels(made: TraceMaker, site: Path) -> None:
+    write(site / "space" / "one" / "__init__.py")
+    write(site / "space" / "one" / "unseen.py")
+    write(site / "space" / "two" / "__init__.py")
+    write(site / "space_one-1.dist-info" / "RECORD", "space/one/__init__.py,,\nspace/one/unseen.py,,\n")
+    made.use(site / "space" / "one" / "__init__.py")
+    made.use(write(site / "bare" / "a" / "__init__.py"))  # belongs to no distribution at all
+    write(site / "bare" / "a" / "unseen.py")
+    write(site / "bare" / "b" / "__init__.py")
+    closure = made.closure()
+    assert verdict(closure, site / "space" / "one" / "unseen.py") == "bundle"
+    assert verdict(closure, site / "bare" / "a" / "unseen.py") == "bundle"
+    assert verdict(closure, site / "space" / "two" / "__init__.py") == "nothing"
+    assert verdict(closure, site / "bare" / "b" / "__init__.py") == "nothing"
+
+
+def test_a_package_without_a_record_travels_with_its_metadata(made: TraceMaker, tmp_path: Path) -> None:
+    dist = tmp_path / "usr" / "lib" / "python3" / "dist-packages"
+    made.use(write(dist / "yaml" / "__init__.py"))
+    write(dist / "yaml" / "unseen.py")
+    write(dist / "PyYAML-6.0.egg-info" / "top_level.txt", "yaml\n_yaml\n")
+    write(dist / "other" / "__init__.py")
+    closure = made.closure()
+    assert verdict(closure, dist / "yaml" / "unseen.py") == "bundle"
+    assert verdict(closure, dist / "PyYAML-6.0.egg-info" / "top_level.txt") == "bundle"
+    assert verdict(closure, dist / "other" / "__init__.py") == "nothing"
+
+
+def test_a_module_that_is_one_file_travels_with_its_compiled_form(made: TraceMaker, site: Path) -> None:
+    made.use(write(site / "six.py"))
+    cached = write(site / "__pycache__" / "six.cpython-311.pyc")
+    other = write(site / "__pycache__" / "sixteen.cpython-311.pyc")
+    closure = made.closure()
+    assert (verdict(closure, cached), verdict(closure, other)) == ("bundle", "nothing")
+
+
+def test_a_projects_own_package_is_whole_but_data_in_it_stays(made: TraceMaker, tmp_path: Path) -> None:
+    package = tmp_path / "work" / "mine"
+    made.use(write(package / "__init__.py"))
+    made.use(write(package / "sub" / "__init__.py"))
+    code, data = write(package / "unseen.py"), write(package / "input.dat")
+    beside = write(tmp_path / "work" / "unrelated.py")
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (code, data, beside)] == ["bundle", "shared", "nothing"]
+
+
+def test_a_virtual_environment_brings_its_marks_and_its_interpreter(made: TraceMaker, site: Path) -> None:
+    env = site.parents[2]
+    write(env / "pyvenv.cfg", "home = /usr/bin\n")
+    (env / "bin").mkdir(parents=True)
+    (env / "bin" / "python3").symlink_to("/usr/bin/python3")
+    (env / "bin" / "python").symlink_to("python3")
+    made.use(write(site / "six.py"))
+    hook = write(site / "editable.pth", "/somewhere\n")
+    closure = made.closure()
+    assert verdict(closure, env / "pyvenv.cfg") == "bundle"
+    assert closure.items[str(env / "bin" / "python")].kind == "link"
+    assert verdict(closure, hook) == "bundle"
+    assert verdict(closure, os.path.realpath("/usr/bin/python3")) == "bundle"
+
+
+def test_perls_core_library_is_whole_and_other_modules_bring_theirs(made: TraceMaker, tmp_path: Path) -> None:
+    core = tmp_path / "usr" / "share" / "perl" / "5.36.0"
+    made.use(write(core / "strict.pm"))
+    unseen = write(core / "unicore" / "Name.pl")
+    share, arch = tmp_path / "usr" / "share" / "perl5", tmp_path / "usr" / "lib" / "x86_64-linux-gnu" / "perl5" / "5.36"
+    made.use(write(share / "JSON.pm"))
+    made.use(write(arch / "JSON" / "XS.pm"))
+    loaded = write(arch / "auto" / "JSON" / "XS" / "XS.so")
+    beside = write(share / "JSON" / "PP.pm")
+    other = write(share / "YAML.pm")
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (unseen, loaded, beside)] == ["bundle"] * 3
+    assert verdict(closure, other) == "nothing"
+
+
+def test_gconv_and_locale_directories_are_whole(made: TraceMaker, tmp_path: Path) -> None:
+    gconv = tmp_path / "usr" / "lib" / "x86_64-linux-gnu" / "gconv"
+    locale = tmp_path / "usr" / "lib" / "locale"
+    made.use(write(gconv / "UTF-16.so"))
+    made.use(write(locale / "de_DE.utf8" / "LC_CTYPE"))
+    unseen = [write(gconv / "gconv-modules"), write(gconv / "EUC-JP.so"), write(locale / "de_DE.utf8" / "LC_TIME")]
+    other = write(locale / "fr_FR.utf8" / "LC_TIME")
+    closure = made.closure()
+    assert {verdict(closure, p) for p in unseen} == {"bundle"}
+    assert verdict(closure, other) == "nothing"
+
+
+def test_time_zones_are_whole_if_one_was_named_and_not_for_localtime(made: TraceMaker, tmp_path: Path) -> None:
+    zones = tmp_path / "usr" / "share" / "zoneinfo"
+    berlin, tokyo = write(zones / "Europe" / "Berlin"), write(zones / "Asia" / "Tokyo")
+    localtime = tmp_path / "etc" / "localtime"
+    localtime.parent.mkdir()
+    localtime.symlink_to(berlin)
+    made.use(localtime)
+    closure = made.closure()
+    assert (verdict(closure, berlin), verdict(closure, tokyo)) == ("bundle", "nothing")
+    assert closure.items[str(localtime)].kind == "link"
+    made.use(berlin)
+    assert verdict(made.closure(), tokyo) == "bundle"
+
+
+def test_certificates_travel_with_what_they_link_to(made: TraceMaker) -> None:
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    if not os.path.exists(bundle):
+        pytest.skip("no CA certificates here")
+    made.use(bundle)
+    closure = made.closure()
+    links = [p for p in glob.glob("/etc/ssl/certs/*.pem") if os.path.islink(p) and os.path.exists(p)]
+    assert links
+    assert {verdict(closure, p) for p in links} == {"bundle"}
+    assert {verdict(closure, os.path.realpath(p)) for p in links} == {"bundle"}
+
+
+def test_a_java_home_is_whole_with_its_configuration_elsewhere(made: TraceMaker, tmp_path: Path) -> None:
+    home = tmp_path / "usr" / "lib" / "jvm" / "java-17"
+    made.use(write(home / "lib" / "server" / "libjvm.so"))
+    write(home / "bin" / "java")
+    unseen = [write(home / "lib" / "modules"), write(tmp_path / "etc" / "java-17" / "security" / "java.security")]
+    (home / "conf").symlink_to(tmp_path / "etc" / "java-17")
+    stays = [write(home / "jmods" / "java.base.jmod"), write(home / "lib" / "src.zip")]
+    closure = made.closure()
+    assert {verdict(closure, p) for p in unseen} == {"bundle"}
+    assert closure.items[str(home / "conf")].kind == "link"
+    assert {verdict(closure, p) for p in stays} == {"nothing"}
+
+
+def test_a_programs_resources_are_whole_and_common_directories_are_not(made: TraceMaker, tmp_path: Path) -> None:
+    prefix = tmp_path / "opt" / "gromacs"
+    made.execute(write(prefix / "bin" / "gmx", "#!/bin/sh\n", 0o755))
+    made.use(write(prefix / "share" / "gromacs" / "top" / "used.itp"))
+    made.use(write(prefix / "share" / "doc" / "used"))
+    unseen, common = (
+        write(prefix / "share" / "gromacs" / "top" / "unseen.itp"),
+        write(prefix / "share" / "doc" / "unseen"),
+    )
+    foreign = tmp_path / "elsewhere" / "share" / "gromacs"
+    made.use(write(foreign / "used"))
+    alien = write(foreign / "unseen")
+    closure = made.closure()
+    assert verdict(closure, unseen) == "bundle"
+    assert verdict(closure, common) == "nothing"
+    assert verdict(closure, alien) == "nothing"
+
+
+def test_a_unit_that_is_too_large_is_dropped_with_a_warning(
+    made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "LIMIT", 100)
+    prefix = tmp_path / "opt" / "big"
+    made.execute(write(prefix / "bin" / "big", "#!/bin/sh\n", 0o755))
+    used = made.use(write(prefix / "share" / "big" / "used"))
+    unseen = write(prefix / "share" / "big" / "unseen", b"x" * 200)
+    closure = made.closure()
+    assert (verdict(closure, used), verdict(closure, unseen)) == ("bundle", "nothing")
+    assert any("the resources of big" in text and "--include" in text for text in closure.warnings)
