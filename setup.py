@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import Command, setup
+from setuptools import Command, Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 
@@ -59,15 +59,18 @@ class Build(build):
     sub_commands = [*build.sub_commands, ("build_launcher", None)]  # noqa: RUF012
 
 
+class MachineCode(Distribution):
+    """The launcher makes it one: installed into platlib, in a wheel for one platform."""
+
+    def has_ext_modules(self) -> bool:
+        return True
+
+
 class PlatformWheel(bdist_wheel):
     """py3-none-linux_ARCH: the launcher is machine code but knows nothing of Python's ABI."""
-
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.root_is_pure = False
 
     def get_tag(self) -> tuple[str, str, str]:
         return ("py3", "none", super().get_tag()[2])
 
 
-setup(cmdclass={"build": Build, "build_launcher": BuildLauncher, "bdist_wheel": PlatformWheel})
+setup(distclass=MachineCode, cmdclass={"build": Build, "build_launcher": BuildLauncher, "bdist_wheel": PlatformWheel})

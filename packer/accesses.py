@@ -188,10 +188,10 @@ class Accesses:
     def _verdict_before(
         self, real: str, saved: Saved | None, status: os.stat_result | None
     ) -> tuple[Verdict, list[Reason]]:
-        builder = self._builder
-        if status is None and saved is not None and saved.copy:
-            status = builder.fs.status(saved.copy)
-        return builder.decide(real, status, named=real)
+        builder, content = self._builder, ""
+        if saved is not None and saved.copy and (before := builder.fs.status(saved.copy)) is not None:
+            status, content = before, saved.copy
+        return builder.decide(real, status, named=real, content=content)
 
     def _vanished(self, access: Access, reason: Reason) -> None:
         """Judge what was there in the run, was not changed by it, and is there no longer."""

@@ -134,9 +134,12 @@ class Builder:
         return self.drafts[path]
 
     def decide(
-        self, path: str, status: os.stat_result | None, *, unit: bool = False, named: str = ""
+        self, path: str, status: os.stat_result | None, *, unit: bool = False, named: str = "", content: str = ""
     ) -> tuple[Verdict, list[Reason]]:
-        """Return the verdict of a path without links, and why."""
+        """Return the verdict of a path without links, and why.
+
+        `named`: as the job named it. `content`: the file that holds what would travel, if it is not at `path` any more.
+        """
         if matches(path, self.options.exclude) or (named and matches(named, self.options.exclude)):
             live = self.site.live_root(path)
             return (Verdict.SHARED if live else Verdict.HOST), [Reason("is left out by --exclude")]
@@ -149,7 +152,7 @@ class Builder:
             return self._decide_directory(path, unit=unit, included=included)
         if not stat.S_ISREG(status.st_mode):
             return Verdict.HOST, [Reason("is no file but a socket, pipe or device of the node")]
-        return self._decide_file(path, status, unit=unit, included=included)
+        return self._decide_file(path, status, unit=unit, included=included, content=content or path)
 
     def included(self, path: str) -> bool:
         """Return whether --include names a path."""
@@ -162,31 +165,33 @@ class Builder:
         return Verdict.SHARED, [Reason("stays the node's own", live)]
 
     def _decide_file(
-        self, path: str, status: os.stat_result, *, unit: bool, included: bool
+        self, path: str, status: os.stat_result, *, unit: bool, included: bool, content: str
     ) -> tuple[Verdict, list[Reason]]:
         if matches(path, self.options.allow):
-            return self._travels(path, [Reason("is allowed by --allow")], allowed=True)
+            return self._travels(path, [Reason("is allowed by --allow")], content, allowed=True)
         if why := secret_by_name(path, self.fs):
             return Verdict.SECRET, [Reason(why, detail="--allow lets it travel")]
         if included:
-            return self._travels(path, [Reason("is asked for by --include")])
+            return self._travels(path, [Reason("is asked for by --include")], content)
         if status.st_size > tables.SHARED_LIMIT and not self.options.with_data:
             return Verdict.SHARED, [Reason("is larger than 1 GB", detail=f"{status.st_size} bytes")]
         live = self.site.live_root(path)
         if not live or unit:
-            return self._travels(path, [])
+            return self._travels(path, [], content)
         if code := self.site.code_reason(path):
-            return self._travels(path, [Reason(code)])
+            return self._travels(path, [Reason(code)], content)
         if self.options.with_data:
-            return self._travels(path, [Reason("is data, asked for by --with-data")])
+            return self._travels(path, [Reason("is data, asked for by --with-data")], content)
         return Verdict.SHARED, [Reason(INPUT_DATA, live)]
 
-    def _travels(self, path: str, reasons: list[Reason], *, allowed: bool = False) -> tuple[Verdict, list[Reason]]:
+    def _travels(
+        self, path: str, reasons: list[Reason], content: str, *, allowed: bool = False
+    ) -> tuple[Verdict, list[Reason]]:
         """Last look at what would travel: it must be readable and hold no key."""
-        if not self.fs.readable(path):
+        if not self.fs.readable(content):
             self.unreadable.append(path)
             return Verdict.HOST, [*reasons, Reason("cannot be read by this user, so the node must have it")]
-        if not allowed and (why := secret_by_content(path, self.fs)):
+        if not allowed and (why := secret_by_content(content, self.fs)):
             return Verdict.SECRET, [*reasons, Reason(why, detail="--allow lets it travel")]
         return Verdict.BUNDLE, reasons
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from sdee.packer.model import Verdict
+
 if TYPE_CHECKING:
     from sdee.packer.model import Item, Reason
     from sdee.packer.reader import Bundle
@@ -41,29 +43,35 @@ def explain(bundle: Bundle, path: str) -> Explanation:
 
 
 def _chain(items: dict[str, Item], path: str) -> tuple[Hop, ...]:
-    """Return the shortest chain of reasons that begins at the command; one that breaks off when there is none."""
-    waiting: deque[tuple[str, tuple[Hop, ...]]] = deque([(path, ())])
-    seen = {path}
+    """Return the shortest chain of reasons that begins at the command; one that breaks off when there is none.
+
+    An item's first reason is what asked for it. A rule that merely let it travel ("is code by its name") comes later, and
+    begins a chain only where nothing else does.
+    """
     broken: tuple[Hop, ...] = ()
-    while waiting:
-        here, below = waiting.popleft()
-        for reason in items[here].reasons:
-            chain = (Hop(here, reason), *below)
-            if not reason.source:
-                return chain
-            if reason.source in items and reason.source not in seen:
-                seen.add(reason.source)
-                waiting.append((reason.source, chain))
-            elif not broken:
-                broken = chain
+    for rules_begin in (False, True):
+        waiting: deque[tuple[str, tuple[Hop, ...]]] = deque([(path, ())])
+        seen = {path}
+        while waiting:
+            here, below = waiting.popleft()
+            for number, reason in enumerate(items[here].reasons):
+                chain = (Hop(here, reason), *below)
+                if not reason.source and (rules_begin or number == 0):
+                    return chain
+                if reason.source in items and reason.source not in seen:
+                    seen.add(reason.source)
+                    waiting.append((reason.source, chain))
+                elif reason.source and not broken:
+                    broken = chain
     return broken
 
 
 def candidates(bundle: Bundle, query: str, cwd: str) -> list[str]:
-    """Return the known paths that `query` may mean, in this order of preference, the first that gives any:
+    """Return the known paths that `query` may mean, in this order of preference, the first that gives any.
 
-    the path itself (and what its links lead to); relative to `cwd` or to the job's working directory; a glob over whole
-    paths or names; a file's name or the end of its path. Raises BundleError for damaged metadata.
+    The path itself (and what its links lead to), relative to `cwd` or to the job's working directory; a glob over whole
+    paths or names; a file's name or the end of its path; a part of a file's name. Of the last two, paths that did
+    not exist are left out if others did. Raises BundleError for damaged metadata.
     """
     for base in (cwd, *bundle.conf("cwd")):
         path = os.path.normpath(os.path.join(base, query))
@@ -74,7 +82,11 @@ def candidates(bundle: Bundle, query: str, cwd: str) -> list[str]:
             return list(dict.fromkeys(found))
     if any(char in query for char in "*?["):
         return sorted(p for p in bundle.items if fnmatchcase(p, query) or fnmatchcase(os.path.basename(p), query))
-    return sorted(p for p in bundle.items if p.endswith("/" + query.removeprefix("./").lstrip("/")))
+    found = [p for p in bundle.items if p.endswith("/" + query.removeprefix("./").lstrip("/"))]
+    if not found and "/" not in query:
+        found = [p for p in bundle.items if query in os.path.basename(p)]
+    existed = [p for p in found if bundle.items[p].verdict is not Verdict.ABSENT]
+    return sorted(existed or found)
 
 
 def near(bundle: Bundle, query: str) -> list[str]:

@@ -77,9 +77,11 @@ class Maker:
         return self
 
     def hardlink(self, path: str, target: str) -> Maker:
-        """Add a hard link."""
+        """Add a hard link with its target's attributes, as far as the target is known."""
         self.parents(path)
-        self.entries.append(Entry(path, stat.S_IFREG | 0o644, link=target, hard=True))
+        files = (e for e in self.entries if e.path == target and stat.S_ISREG(e.mode))
+        like = next(files, Entry(target, stat.S_IFREG | 0o644))
+        self.entries.append(Entry(path, like.mode, like.content, link=target, hard=True, mtime_ns=like.mtime_ns))
         return self
 
     def host_file(self, path: str, at: str | None = None) -> Maker:
@@ -119,7 +121,7 @@ class Maker:
                 else:
                     info.size = len(entry.content)
                 tar.addfile(info, io.BytesIO(entry.content))
-                if entry.content:
+                if entry.content and not entry.hard:
                     offsets[id(entry)] = stream.tell() - (len(entry.content) + 511) // 512 * 512
         plain = stream.getvalue()
         compress = zstandard.ZstdCompressor(level=3, write_checksum=True, write_content_size=True).compress
@@ -137,7 +139,8 @@ class Maker:
             pool += os.fsencode(entry.path) + b"\0"
             link = len(pool) if entry.link else 0
             pool += os.fsencode(entry.link) + b"\0" if entry.link else b""
-            size = len(entry.content) if entry.size is None else entry.size
+            own = b"" if entry.hard else entry.content
+            size = len(own) if entry.size is None else entry.size
             offset = offsets.get(id(entry), 0) if entry.offset is None else entry.offset
             flags = int(entry.hard) if entry.flags is None else entry.flags
             nsec = entry.mtime_ns % 10**9 if entry.nsec is None else entry.nsec
@@ -146,7 +149,7 @@ class Maker:
             )
             digests += hashlib.sha256(entry.content).digest() if stat.S_ISREG(entry.mode) else bytes(32)
         conf = b"".join(os.fsencode(text) + b"\0" for pair in self.conf for text in pair)
-        fram = b"".join(struct.pack("<QQ", *pair) for pair in (self.frames or frames))
+        fram = b"".join(struct.pack("<QQ", *pair) for pair in (frames if self.frames is None else self.frames))
         meta = zstandard.compress(b"{}")
         sections = [
             bytes(pool) if self.strings is None else self.strings,

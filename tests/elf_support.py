@@ -67,13 +67,19 @@ def runpath(*directories: str) -> tuple[str, ...]:
 
 
 def loader_says(program: str, env: Mapping[str, str] | None = None, cwd: str = "/") -> dict[str, str | None]:
-    """Return what ld.so loads for a program, by the name it was asked for: None where it finds nothing (ld.so(8))."""
+    """Return what ld.so loads for a program, by the name it was asked for: None where it finds nothing (ld.so(8)).
+
+    Paths are absolute; ld.so shows one that it built from a relative directory as relative to the working directory,
+    and leaves out the arrow where that gives the name itself.
+    """
     environment = {"LD_TRACE_LOADED_OBJECTS": "1", "LC_ALL": "C", **(env or {})}
     run = subprocess.run([program], env=environment, cwd=cwd, capture_output=True, text=True, check=False)
     found: dict[str, str | None] = {}
     for line in run.stdout.splitlines():
         if match := re.match(r"\s*(\S+) => (not found|(\S+) \(0x)", line):
-            found[match[1]] = match[3]
+            found[match[1]] = match[3] and os.path.join(cwd, match[3])
+        elif (match := re.match(r"\s*([^/\s]+) \(0x", line)) and not match[1].startswith("linux-vdso"):
+            found[match[1]] = os.path.join(cwd, match[1])
     assert found, f"{program}: the loader said nothing: {run.stdout}{run.stderr}"
     return found
 

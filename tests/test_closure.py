@@ -117,7 +117,7 @@ def test_a_tree_is_no_tree_when_the_job_made_something_in_it(made: TraceMaker, t
         (tmp_path / "home" / name / "lib").mkdir()
         made.use(write(tmp_path / "home" / name / "lib" / "mod.py"))
     made.use(tmp_path / "home" / "two" / "log", "create", "write", existed=False)
-    assert conf(made.closure(), "tree") == [str(tmp_path / "home" / "one")]
+    assert conf(made.closure(), "tree") == [str(tmp_path / "home" / "one"), str(tmp_path / "home" / "two" / "lib")]
 
 
 def test_the_working_directory_is_live_and_no_tree(made: TraceMaker, tmp_path: Path) -> None:
@@ -193,6 +193,13 @@ def test_a_file_that_the_job_removed_travels_as_it_was(made: TraceMaker, tmp_pat
     made.saved[path] = Saved(path, str(copy), 7, 1, stat.S_IFREG | 0o640)
     item = made.closure().items[path]
     assert (item.verdict.value, item.origin) == ("bundle", str(copy))
+
+
+def test_a_key_that_the_job_overwrote_is_refused_by_what_it_held(made: TraceMaker, tmp_path: Path) -> None:
+    path = made.use(write(tmp_path / "etc" / "state", "harmless\n"), "read", "write")
+    copy = write(tmp_path / "saved" / "0", "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n")
+    made.saved[path] = Saved(path, str(copy), 43, 1, stat.S_IFREG | 0o640)
+    assert verdict(made.closure(), path) == "secret"
 
 
 def test_a_file_that_could_not_be_saved_makes_the_closure_incomplete(made: TraceMaker, tmp_path: Path) -> None:

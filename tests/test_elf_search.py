@@ -137,9 +137,7 @@ def test_a_relative_path_is_taken_from_the_working_directory(shop: Workshop) -> 
     shop.library("lib/libx.so")
     program = shop.program("program", "lib/libx.so", flags=runpath("lib"))
     assert agree(program, cwd=shop("lib"))["libx.so"] is None
-    assert os.path.realpath(os.path.join(shop(""), agree(program, cwd=shop(""))["libx.so"] or "")) == shop(
-        "lib/libx.so"
-    )
+    assert agree(program, cwd=shop(""))["libx.so"] == shop("lib/libx.so")
 
 
 def test_a_library_answers_to_its_soname_once_it_is_loaded_by_another_name(shop: Workshop) -> None:

@@ -150,6 +150,7 @@ def test_why_prints_the_chain_from_the_command(here: Path) -> None:
         ("*.so*", ["/opt/job/lib/libz.so.1", "/opt/job/lib/libz.so.1.2.13", "/opt/job/plugin.so"]),
         ("/opt/job/lib/*.13", ["/opt/job/lib/libz.so.1.2.13"]),
         ("big.h5", ["/home/u/data/big.h5"]),
+        ("z.so.1.2", ["/opt/job/lib/libz.so.1.2.13"]),
     ],
 )
 def test_why_understands_what_a_user_calls_a_path(query: str, paths: list[str], here: Path) -> None:

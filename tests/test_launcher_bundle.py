@@ -152,6 +152,11 @@ def cycle(maker: Maker) -> None:
     maker.hardlink("/a", "/b").hardlink("/b", "/a")
 
 
+def other_mode(maker: Maker) -> None:
+    maker.add("/a", "content", 0o600).hardlink("/b", "/a")
+    maker.entries[-1].mode = stat.S_IFREG | 0o777
+
+
 def conf(key: str, value: str) -> Callable[[Maker], None]:
     return lambda maker: maker.conf.append((key, value))
 
@@ -187,6 +192,9 @@ HOSTILE: dict[str, tuple[Callable[[Maker], object], str]] = {
     "device": (entry("/dev-null", stat.S_IFCHR | 0o666, b""), "mode"),
     "set-user-ID": (entry("/su", stat.S_IFREG | 0o4755), "mode"),
     "set-group-ID": (entry("/sg", stat.S_IFREG | 0o2755), "mode"),
+    "sticky file": (entry("/st", stat.S_IFREG | 0o1755), "mode"),
+    "hard link with another mode": (other_mode, "hard link"),
+    "empty frame": (section("frames", [(0, 0)]), "is empty"),
     "unknown flags": (entry("/a", flags=2), "flags"),
     "nanoseconds": (entry("/a", nsec=10**9), "flags"),
     "size of a directory": (entry("/a", stat.S_IFDIR | 0o755, b"", size=7), "size"),
@@ -196,7 +204,7 @@ HOSTILE: dict[str, tuple[Callable[[Maker], object], str]] = {
     "overlapping contents": (overlapping, "overlaps"),
     "frame of 16 EiB": (section("frames", [(10, (1 << 64) - 1)]), "frame 0 claims"),
     "frame beyond the payload": (section("frames", [(1 << 63, 10)]), "beyond the payload"),
-    "no frames": (section("frames", [(0, 16 << 20)]), "add up"),
+    "no frames": (section("frames", []), "add up"),
     "strings without end": (section("strings", b"\0abc"), "STRS"),
     "no strings": (section("strings", b""), "STRS"),
     "sections out of order": (section("tags", ("ENTR", "STRS", "SHAS", "FRAM", "CONF", "META")), "out of place"),

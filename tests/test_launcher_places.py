@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 
 from launcher_tools import ROOT, ROOTS, TESTER, USERS, built, on_node, open_directory, run, script
 
@@ -213,6 +214,28 @@ def test_dry_run_prints_the_plan_and_changes_nothing(work: str, root: str) -> No
     assert os.path.exists(f"{work}/ran")
 
 
+@needs_root
+@pytest.mark.parametrize("uid", USERS)
+def test_mounts_of_the_node_below_merged_directories_stay(work: str, uid: int) -> None:
+    """In a user namespace overlayfs refuses a layer with mounts below it (EINVAL): such a directory is split."""
+    lists = "ls /opt/m /var/lib | tr '\\n' ' '; ls -A /etc | wc -l"
+    maker = script(f"cat /etc/hostname /opt/m/ours /opt/m/deep/node /etc/t/in; {lists}")
+    maker = maker.add("/etc/t/in", "in\n").add("/opt/m/ours", "ours\n").directory("/opt/m/deep").directory("/var/lib/t")
+    for name in ("ls", "tr", "wc", "cat"):
+        maker.host_file(f"/usr/bin/{name}")
+    bundle = maker.write(f"{work}/b.sdee")
+    node = f"""mount -t tmpfs none /opt && mkdir /opt/m /opt/m/deep && mount -t tmpfs none /opt/m/deep
+        echo node >/opt/m/deep/node; echo other >/opt/m/theirs; chmod -R a+rX /opt
+        mkdir -p {work}/n && echo name >{work}/n/hostname && mount --bind {work}/n/hostname /etc/hostname
+        mount -t tmpfs none /var/lib && mkdir /var/lib/node
+        exec setpriv --reuid={uid} --regid={uid} --clear-groups {bundle}"""
+    result = run(["unshare", "-m", "sh", "-c", node], ROOT="merged")
+    assert result.stderr == ""
+    entries = len(os.listdir("/etc")) + 1  # /etc/t
+    assert result.stdout.split("\n")[:4] == ["name", "ours", "node", "in"]
+    assert " ".join(result.stdout.split()[4:]) == f"/opt/m: deep ours theirs /var/lib: node t {entries}"
+
+
 def test_auto_takes_the_merged_root_on_the_same_system_only(work: str) -> None:
     here = script("test -e /usr/share/common-licenses/GPL-2 && echo merged || echo closed").write(f"{work}/here")
     elsewhere = script("test -e /usr/share/common-licenses/GPL-2 && echo merged || echo closed", os="other 1").write(
@@ -250,8 +273,9 @@ def test_another_machine_type_is_refused(work: str) -> None:
 def test_a_closure_larger_than_memory_is_refused_before_unpacking(work: str) -> None:
     maker = script("").add("/opt/huge", "x")
     count = 2 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") // (16 << 20)
-    _, frames, _ = maker.payload()
-    maker.frames = [*frames, *[(0, 16 << 20)] * count]
+    plain, frames, offsets = maker.payload()
+    bomb = zstandard.ZstdCompressor(write_checksum=True).compress(bytes(16 << 20))
+    maker.payload = lambda: (plain + bomb * count, [*frames, *[(len(bomb), 16 << 20)] * count], offsets)  # type: ignore[method-assign]
     maker.entries[-1].size = count * (16 << 20)
     result = run([maker.write(f"{work}/b.sdee")], ROOT="closed")
     assert result.returncode == 243
@@ -327,10 +351,15 @@ def test_without_user_namespaces_the_sysctl_is_named(work: str) -> None:
 @needs_root
 def test_a_chroot_is_named(work: str) -> None:
     bundle = script("echo ran").write(f"{work}/b.sdee")
-    commands = f"mount --rbind / /mnt && exec /usr/sbin/chroot --userspec={TESTER}:{TESTER} /mnt {bundle}"
-    result = run(["unshare", "-m", "sh", "-c", commands])
+    chroot = f"exec /usr/sbin/chroot --userspec={TESTER}:{TESTER}"
+    plain = f"cd {work} && mkdir -p r/proc r/tmp && cp {bundle} r/b && mount --rbind /proc r/proc && {chroot} r /b"
+    result = run(["unshare", "-m", "sh", "-c", plain])
     assert result.returncode == 242
-    assert "chroot" in result.stderr
+    assert "this process is in a chroot, where the kernel refuses user namespaces" in result.stderr
+    # onto a mount point: mountinfo looks as outside a chroot, so that it can only be suspected
+    result = run(["unshare", "-m", "sh", "-c", f"mount --rbind / /mnt && {chroot} /mnt {bundle}"])
+    assert result.returncode == 242
+    assert "in a chroot the kernel does" in result.stderr
 
 
 @needs_root

@@ -1,5 +1,7 @@
 """Every console session of README.md is run as it stands, as an ordinary user, and its output compared.
 
+A `python` block whose first line is a comment with a file's name stands for that file.
+
 In an expected output `…` stands for anything, also for several lines. A block that begins with `# as root` or that
 is not marked `console` is not a session.
 """
@@ -31,6 +33,11 @@ def sessions() -> list[tuple[str, str]]:
     return found
 
 
+def files() -> dict[str, str]:
+    """Return the files that the README shows, by name."""
+    return dict(re.findall(r"^```python\n# (\S+)\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL))
+
+
 def matches(expected: str, output: str) -> bool:
     """Compare, `…` standing for anything and runs of blanks for one another."""
     pattern = ".*?".join(re.escape(re.sub(r"[ \t]+", " ", piece)) for piece in expected.split("…"))
@@ -49,6 +56,8 @@ def test_every_command_of_the_readme_prints_what_the_readme_shows() -> None:
     # Not pytest's tmp_path: the user could not search its parents, and a test changes no directory but its own
     home = Path(tempfile.mkdtemp(prefix="sdee-readme-"))
     os.chown(home, 1001, 1001)
+    for name, text in files().items():
+        (home / name).write_text(text)
     script = "".join(f"echo '{MARK}'\n{command}\n" for command, _ in steps)
     done = subprocess.run(
         ["setpriv", "--reuid=1001", "--regid=1001", "--clear-groups", "bash", "-c", script],

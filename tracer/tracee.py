@@ -30,6 +30,7 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 # The terminal sends these to the whole foreground group, so the job has them already
 _SI_KERNEL = 0x80
 _TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)  # si_code SI_KERNEL too, yet for one process
+_ANY_CHANGE = os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOHANG | os.WNOWAIT
 _TERMINAL_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
@@ -138,7 +139,10 @@ class Signals:
                     self.last = number
                 if (code == _SI_KERNEL and number not in _TIMERS) or (code <= 0 and is_ours(sender)):
                     continue
-                self._send(number)
+                if number == signal.SIGCONT:
+                    self._continue_job()
+                else:
+                    self._send(number)
 
     def _send(self, number: int) -> None:
         if self.child:
@@ -156,9 +160,20 @@ class Signals:
         if os.WSTOPSIG(status) not in _TERMINAL_STOPS:
             return
         os.kill(os.getpid(), signal.SIGSTOP)
+        self._continue_job()
+
+    def _continue_job(self) -> None:
+        """We were continued, perhaps alone: continue the job too if it is still in the stop that we know of.
+
+        It may have gone on with us and stopped anew before we ran again. That stop is not ours to end, and waitid(2)
+        still holds the news of it.
+        """
+        if not self.child:
+            return
+        news = os.waitid(os.P_PID, self.child, _ANY_CHANGE)
         with open(f"/proc/{self.child}/stat", "rb") as file:
             state = file.read().rpartition(b")")[2].split()[0]
-        if state in (b"T", b"t"):  # stopped; under ptrace a tracing stop
+        if news is None and state in (b"T", b"t"):  # stopped; under ptrace a tracing stop
             self._send(signal.SIGCONT)
 
 

@@ -35,7 +35,8 @@ static long sysctl_value(const char *path)
     return value;
 }
 
-/* Is our root the root of our mount namespace? In a chroot mountinfo has no mount on "/" that is its file system's own top. */
+/* Is our root surely not the root of our mount namespace? In a chroot mountinfo mostly has no mount on "/" that is its file
+ * system's own top. A chroot into a mount point cannot be told: mountinfo looks the same there. */
 static bool in_chroot(void)
 {
     struct stat ours, init;
@@ -70,8 +71,9 @@ static bool refused(struct error *error, const char *what, int number)
     if (number == EPERM && in_chroot())
         return fail(error, EXIT_KERNEL, "enter the directory by pivot_root or a container instead of chroot",
                     "this process is in a chroot, where the kernel refuses user namespaces: %s: %s", what, strerror(number));
-    return fail(error, EXIT_KERNEL, "a seccomp filter or security module may forbid it; `sdee doctor` tests each step", "%s: %s: %s",
-                no_namespaces, what, strerror(number));
+    return fail(error, EXIT_KERNEL,
+                "a seccomp filter or security module may forbid it, and in a chroot the kernel does: enter by pivot_root or a container",
+                "%s: %s: %s", no_namespaces, what, strerror(number));
 }
 
 bool namespaces_enter(bool *in_user_namespace, struct error *error)

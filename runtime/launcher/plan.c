@@ -43,61 +43,10 @@ void plan_bind(struct planner *planner, const char *node_path, const char *targe
     op->optional = optional;
 }
 
-static bool is_below(const char *path, const char *directory)
+bool plan_is_below(const char *path, const char *directory)
 {
     const size_t length = strlen(directory);
     return strncmp(path, directory, length) == 0 && path[length] == '/';
-}
-
-/* Mounts below an overlaid directory are not part of its lower layer: they are put on top again, overlaid too where the
- * closure has entries below them. */
-static void restore_submounts(struct planner *planner, const char *node_path, const char *target)
-{
-    const struct node *node = planner->node;
-    const char *last = NULL; /* a recursive bind of it shows what is below it as well */
-    for (size_t i = 0; i < node->mount_count; i++) {
-        const char *mount = node->mounts[i];
-        struct stat status;
-        if (!is_below(mount, node_path) || (last != NULL && (is_below(mount, last) || strcmp(mount, last) == 0)))
-            continue;
-        bool outermost = true;
-        for (size_t k = 0; k < node->mount_count && outermost; k++)
-            outermost = !(is_below(node->mounts[k], node_path) && is_below(mount, node->mounts[k]));
-        const char *place = arena_format(planner->plan->arena, "%s%s", target, mount + strlen(node_path));
-        const uint32_t entry = bundle_find(planner->bundle, place);
-        if (!outermost || stat(mount, &status) != 0 || (entry != NO_ENTRY && !S_ISDIR(planner->bundle->entries[entry].mode)))
-            continue;
-        if (entry != NO_ENTRY && S_ISDIR(status.st_mode) && bundle_children(planner->bundle, entry) != NO_ENTRY)
-            plan_overlay(planner, mount, place, false, "a mount below an overlaid directory, with closure entries");
-        else
-            plan_bind(planner, mount, place, true, "a mount below an overlaid directory");
-        last = mount;
-    }
-}
-
-/* overlayfs separates layers by ':' and options by ',': both and '\' are escaped (Documentation/filesystems/overlayfs.rst). */
-static const char *escaped(struct planner *planner, const char *path)
-{
-    char text[2 * PATH_MAX], *to = text;
-    for (const char *from = path; *from != '\0' && to < text + sizeof text - 3; from++) {
-        if (*from == ':' || *from == ',' || *from == '\\')
-            *to++ = '\\';
-        *to++ = *from;
-    }
-    *to = '\0';
-    return arena_format(planner->plan->arena, "%s", text);
-}
-
-void plan_overlay(struct planner *planner, const char *node_path, const char *target, bool fallback, const char *why)
-{
-    struct arena *arena = planner->plan->arena;
-    struct op *op = plan_add(planner, OP_OVERLAY, target, why);
-    op->source = arena_format(arena, "/closure%s:/oldroot%s", escaped(planner, target), escaped(planner, node_path));
-    op->data = arena_format(arena, "/upper/%zu", planner->plan->count);
-    op->fallback = fallback ? arena_format(arena, "/closure%s", target) : NULL;
-    if (!fallback) /* what is bound instead must be whole */
-        plan_skip_same(planner, node_path, bundle_find(planner->bundle, target));
-    restore_submounts(planner, node_path, target);
 }
 
 static bool is_system(const char *top)
@@ -234,9 +183,9 @@ static void keep_nodes(struct planner *planner, const char *path, const char *wh
 static bool kept_already(const struct bundle *bundle, const char *path)
 {
     for (const char *cursor = NULL, *live; (live = conf_next(bundle, "live", &cursor)) != NULL;)
-        if (strcmp(live, "/") != 0 && is_below(path, live))
+        if (strcmp(live, "/") != 0 && plan_is_below(path, live))
             return true;
-    return is_below(path, "/var/tmp");
+    return plan_is_below(path, "/var/tmp");
 }
 
 static void keep_listed(struct planner *planner)

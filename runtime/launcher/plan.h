@@ -69,9 +69,12 @@ enum ground { GROUND_OURS, GROUND_NODES }; /* is the parent, in the new root, a 
 
 struct op *plan_add(struct planner *planner, enum op_kind kind, const char *target, const char *why);
 void plan_bind(struct planner *planner, const char *node_path, const char *target, bool optional, const char *why);
+/* plan_overlay.c. `fallback`: what is bound instead where the kernel refuses the overlay is the closure's directory alone. */
 void plan_overlay(struct planner *planner, const char *node_path, const char *target, bool fallback, const char *why);
 void plan_live(struct planner *planner, const char *path, const char *node_path, uint32_t entry, enum ground ground);
 const char *join(struct planner *planner, const char *directory, const char *name);
+void plan_show_nodes_own(struct planner *planner, const char *path, const char *node_path);
+bool plan_is_below(const char *path, const char *directory);
 void plan_skip_same(struct planner *planner, const char *node_path, uint32_t directory);
 bool conf_lists(const struct bundle *bundle, const char *key, const char *path);
 

@@ -127,8 +127,8 @@ static void place_child(struct planner *planner, uint32_t index, const char *nod
     }
 }
 
-/* In a synthetic directory: an entry that only the node has. */
-static void show_nodes_own(struct planner *planner, const char *path, const char *node_path)
+/* In a directory of ours: an entry that only the node has. */
+void plan_show_nodes_own(struct planner *planner, const char *path, const char *node_path)
 {
     static const char why[] = "the node's own entry of a directory that also holds closure";
     struct stat status;
@@ -170,7 +170,7 @@ static void make_synthetic(struct planner *planner, const char *path, const char
         if (index != NO_ENTRY)
             place_child(planner, index, node_child);
         else
-            show_nodes_own(planner, child, node_child);
+            plan_show_nodes_own(planner, child, node_child);
     }
     closedir(stream);
 }

@@ -54,6 +54,8 @@ static bool read_frames(struct bundle *bundle, const struct span *section, struc
         if (frame->size > FRAME_MAX)
             return fail(error, EXIT_BUNDLE, NULL, "%s is damaged or hostile: frame %u claims %llu bytes, at most %u are allowed",
                         bundle->name, i, (unsigned long long)frame->size, FRAME_MAX);
+        if (frame->compressed == 0 || frame->size == 0)
+            return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: frame %u is empty", bundle->name, i);
         if (frame->compressed > bundle->payload_size - at)
             return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: frame %u reaches beyond the payload", bundle->name, i);
         at += frame->compressed;
@@ -92,7 +94,7 @@ static bool decode(const struct bundle *bundle, const struct span sections[6], u
         return damaged(bundle, error, entry->path, "is out of order or there twice");
     const bool regular = S_ISREG(entry->mode), directory = S_ISDIR(entry->mode), symbolic = S_ISLNK(entry->mode);
     const bool hard = flags == FLAG_HARD_LINK;
-    if ((!regular && !directory && !symbolic) || (entry->mode & ~(uint32_t)(S_IFMT | S_ISVTX | 0777)) != 0)
+    if ((!regular && !directory && !symbolic) || (entry->mode & ~(uint32_t)(S_IFMT | (directory ? S_ISVTX : 0) | 0777)) != 0)
         return damaged(bundle, error, entry->path, "has a mode that is not allowed");
     if ((flags & ~FLAG_HARD_LINK) != 0 || read_u32(raw + 44) != 0 || entry->nsec >= 1000000000 || (hard && !regular))
         return damaged(bundle, error, entry->path, "has unknown flags");
@@ -119,7 +121,15 @@ static uint32_t find_parent(const struct bundle *bundle, const char *path, uint3
     return bundle_find(bundle, parent);
 }
 
-static bool link_up(struct bundle *bundle, struct error *error)
+/* What a hard link stands for must be a regular file with the same attributes and digest. */
+static bool is_link_to(const struct bundle *bundle, const uint8_t *digests, uint32_t index, uint32_t target)
+{
+    const struct entry *link = &bundle->entries[index], *file = &bundle->entries[target];
+    return target != NO_ENTRY && S_ISREG(file->mode) && file->target == NO_ENTRY && file->mode == link->mode && file->mtime == link->mtime &&
+           file->nsec == link->nsec && memcmp(digests + 32 * (size_t)index, digests + 32 * (size_t)target, 32) == 0;
+}
+
+static bool link_up(struct bundle *bundle, const uint8_t *digests, struct error *error)
 {
     uint32_t guess = NO_ENTRY;
     bundle->first_top = NO_ENTRY;
@@ -136,9 +146,8 @@ static bool link_up(struct bundle *bundle, struct error *error)
         *first = i;
         if (entry->target != NO_ENTRY) {
             entry->target = bundle_find(bundle, entry->link);
-            if (entry->target == NO_ENTRY || !S_ISREG(bundle->entries[entry->target].mode) ||
-                bundle->entries[entry->target].target != NO_ENTRY)
-                return damaged(bundle, error, entry->path, "is a hard link to what is not a regular file of the bundle");
+            if (!is_link_to(bundle, digests, i, entry->target))
+                return damaged(bundle, error, entry->path, "is a hard link to what is not a file like it");
         }
     }
     return true;
@@ -185,5 +194,5 @@ bool table_read(struct bundle *bundle, const struct span sections[6], struct err
     for (uint32_t i = 0; i < bundle->entry_count; i++)
         if (!decode(bundle, sections, i, error))
             return false;
-    return link_up(bundle, error) && order_contents(bundle, error);
+    return link_up(bundle, sections[2].data, error) && order_contents(bundle, error);
 }

@@ -42,7 +42,8 @@ def without_times(log: bytes) -> bytes:
 class Job:
     """A program of fixtures/jobs/NAME: commands that build it, the job itself, the files that it writes.
 
-    `outputs` says for each file what of it is compared. "{work}" stands for the job's working directory.
+    `outputs` says for each file what of it is compared. "{work}" is the job's working directory. `leaves`: what the
+    program itself leaves in live directories, with sdee or without.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Job:
     build: tuple[tuple[str, ...], ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     setup: Callable[[], None] | None = None
+    leaves: tuple[str, ...] = ()
 
 
 def make_venv() -> None:
@@ -95,6 +97,7 @@ JOBS = {
             ("java", "-cp", "classes", "Stations", "readings.csv"),
             {"means.txt": same},
             build=(("javac", "-d", "classes", "Stations.java"),),
+            leaves=("/tmp/hsperfdata_tester",),
         ),
     )
 }

@@ -117,6 +117,19 @@ def _facts(bundle: Bundle, *, verified: bool) -> dict[str, Any]:
     }
 
 
+# CONF keys of which a person wants to know only how many there are, and of what
+_COUNTED = {"env": "variable", "live-env": "pattern", "rlimit": "limit"}
+
+
+def _origin(host: dict[str, str]) -> str:
+    """Say in one line where a bundle was traced."""
+    libc = f"glibc {host['libc_version']}" if host.get("libc_version") else ""
+    machine = " ".join(filter(None, (host.get("machine"), host.get("cpu_level"))))
+    kernel = f"Linux {host['kernel']}" if host.get("kernel") else ""
+    parts = (host.get("hostname"), host.get("os_name"), libc, kernel, machine)
+    return ", ".join(str(part) for part in parts if part)
+
+
 def _info_lines(facts: dict[str, Any]) -> list[str]:
     summary, payload, name = facts["summary"], facts["payload"], show.safe(facts["bundle"])
     host = facts["host"] if isinstance(facts["host"], dict) else {}
@@ -127,15 +140,15 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
         f"bundle       {name}, {show.size_text(facts['size'])}, format {facts['format']}",
         f"identity     sha256:{facts['identity']}" + ("  (everything verified)" if facts["verified"] else ""),
         f"command      {show.safe(' '.join(facts['conf']['arg']))}",
-        f"traced on    {show.safe(', '.join(f'{k} {v}' for k, v in sorted(host.items()) if v))}",
+        f"traced on    {show.safe(_origin(host))}",
         f"launcher     {facts['launcher']['size']} bytes",
         f"payload      {payload['size']} bytes in {payload['frames']} frames, {decompressed} unpacked",
         f"             tail -c +{facts['launcher']['size'] + 1} {name} | zstd -d | tar t",
         f"paths        {counts}",
     ]
     for key, values in facts["conf"].items():
-        if key == "env":
-            lines.append(f"{'env':<12} {show.count_text(len(values), 'variable')} (--json lists them)")
+        if key in _COUNTED:
+            lines.append(f"{key:<12} {show.count_text(len(values), _COUNTED[key])} (--json lists them)")
         elif key not in ("arg", "incomplete"):
             lines += [f"{show.safe(key):<12} {show.safe(value)}" for value in values]
     return lines + [f"incomplete   {show.safe(reason)}" for reason in facts["incomplete"]]
@@ -196,7 +209,7 @@ def _long(entry: Entry, bundle: Bundle) -> str:
 def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -> None:
     """Say why PATH travels or does not: the chain from the command to it.
 
-    PATH may be absolute, relative, a glob, or the end of a path such as libz.so.1.
+    PATH may be absolute, relative, a glob, the end of a path such as libz.so.1, or a part of a name such as openblas.
     """
     from sdee.packer import explain  # noqa: PLC0415
 
@@ -228,7 +241,7 @@ VERDICTS = {
     "shared": "stays on shared storage, where the node must see it",
     "produced": "does not travel: the job makes it",
     "secret": "does not travel: it may hold a secret (sdee bundle --allow lets it)",
-    "absent": "did not exist when the job looked for it; hidden from the job on the node too",
+    "absent": "did not exist when the job looked for it",
 }
 
 

@@ -29,7 +29,7 @@ def size_text(size: float) -> str:
 
 def count_text(number: int, noun: str) -> str:
     """Return "1 file", "1,234 files"; `noun` in the singular."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "es" if noun.endswith("s") else noun + "s"
     return f"{number:,} {noun if number == 1 else plural}"
 
 

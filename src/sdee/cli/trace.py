@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from sdee.cli.output import count_text
 from sdee.errors import OutputError
 from sdee.tracer import engines, session
 
@@ -64,16 +65,11 @@ def _summary(plan: session.Plan, result: session.Result) -> None:
     """Say what was recorded, on one line, and on further ones what the user should know."""
     name = os.path.relpath(plan.output)
     name = plan.output if name.startswith("..") else name
-    parts = [_count(result.paths, "path"), _count(result.processes, "process"), f"{result.seconds:.1f} s"]
+    parts = [count_text(result.paths, "path"), count_text(result.processes, "process"), f"{result.seconds:.1f} s"]
     if result.dropped:
-        parts.append(f"{_count(len(result.dropped), 'variable')} left out as possible secrets")
+        parts.append(f"left out {count_text(len(result.dropped), 'variable')} named like secrets")
     _say(f"traced {os.path.basename(plan.command[0])}: {', '.join(parts)} → {name}")
     for why, count in result.incomplete.items():
         _say(f"the trace may be incomplete: {why}" + (f" ({count} times)" if count > 1 else ""))
     if result.incomplete:
         _say("what may be missing can be added when bundling: sdee bundle --include GLOB")
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "" if number == 1 else "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}{plural}"

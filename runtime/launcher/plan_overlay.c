@@ -1,0 +1,72 @@
+/* Closure entries over a directory that the node has as well: one overlay or, where the node has mounts below, several. */
+#include <dirent.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "plan.h"
+
+/* overlayfs separates layers by ':' and options by ',': both and '\' are escaped (Documentation/filesystems/overlayfs.rst). */
+static const char *escaped(struct planner *planner, const char *path)
+{
+    char text[2 * PATH_MAX], *to = text;
+    for (const char *from = path; *from != '\0' && to < text + sizeof text - 3; from++) {
+        if (*from == ':' || *from == ',' || *from == '\\')
+            *to++ = '\\';
+        *to++ = *from;
+    }
+    *to = '\0';
+    return arena_format(planner->plan->arena, "%s", text);
+}
+
+/* A layer must not have mounts below it: in a user namespace these are locked, and overlayfs refuses the layer (EINVAL), since it
+ * would show what they hide. */
+static bool has_mounts_below(const struct node *node, const char *path)
+{
+    for (size_t i = 0; i < node->mount_count; i++)
+        if (plan_is_below(node->mounts[i], path))
+            return true;
+    return false;
+}
+
+/* The node's directory cannot be a layer: what only one of both has stands there as it is, what both have is overlaid one by one. */
+static void split(struct planner *planner, const char *node_path, const char *target)
+{
+    const struct bundle *bundle = planner->bundle;
+    struct stat status;
+    DIR *stream = opendir(node_path);
+    if (stream == NULL)
+        return; /* not for this user: the closure's entries alone */
+    plan_add(planner, OP_DIRECTORY, target, "the node has mounts below: entry by entry")->mode =
+        stat(node_path, &status) == 0 ? status.st_mode & 01777 : 0755;
+    for (const struct dirent *item; (item = readdir(stream)) != NULL;) {
+        if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0)
+            continue;
+        const char *child = join(planner, target, item->d_name), *node_child = join(planner, node_path, item->d_name);
+        const uint32_t index = bundle_find(bundle, child);
+        if (index == NO_ENTRY)
+            plan_show_nodes_own(planner, child, node_child);
+        else if (!S_ISDIR(bundle->entries[index].mode) || lstat(node_child, &status) != 0 || !S_ISDIR(status.st_mode))
+            continue; /* as in an overlay: the closure's entry hides the node's */
+        else if (bundle_children(bundle, index) == NO_ENTRY)
+            plan_bind(planner, node_child, child, true, "the node's own: the closure has nothing in it");
+        else
+            plan_overlay(planner, node_child, child, false, "closure over the node's system");
+    }
+    closedir(stream);
+}
+
+void plan_overlay(struct planner *planner, const char *node_path, const char *target, bool fallback, const char *why)
+{
+    struct arena *arena = planner->plan->arena;
+    if (!fallback && has_mounts_below(planner->node, node_path)) {
+        split(planner, node_path, target);
+        return;
+    }
+    struct op *op = plan_add(planner, OP_OVERLAY, target, why);
+    op->source = arena_format(arena, "/closure%s:/oldroot%s", escaped(planner, target), escaped(planner, node_path));
+    op->data = arena_format(arena, "/upper/%zu", planner->plan->count);
+    op->fallback = fallback ? arena_format(arena, "/closure%s", target) : NULL;
+    if (!fallback) /* what is bound instead must be whole */
+        plan_skip_same(planner, node_path, bundle_find(planner->bundle, target));
+}
