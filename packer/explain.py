@@ -45,8 +45,8 @@ def explain(bundle: Bundle, path: str) -> Explanation:
 def _chain(items: dict[str, Item], path: str) -> tuple[Hop, ...]:
     """Return the shortest chain of reasons that begins at the command; one that breaks off when there is none.
 
-    An item's first reason is what asked for it. A rule that merely let it travel ("is code by its name") comes later, and
-    begins a chain only where nothing else does.
+    An item's first reason is what asked for it. A rule that merely let it travel ("is code by its name") comes later
+    and begins a chain only where nothing else does.
     """
     broken: tuple[Hop, ...] = ()
     for rules_begin in (False, True):
