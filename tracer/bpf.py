@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from sdee.tracer.engine import AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
 from sdee.tracer.syscalls import (
+    AT_EMPTY_PATH,
     CALLS,
+    FSTAT_FORMS,
     HIGHEST_KNOWN,
     IO_URING_SETUP,
     X32_HIGHEST_KNOWN,
@@ -21,7 +23,9 @@ from sdee.tracer.syscalls import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from sdee.tracer.syscalls import SystemCall
 
 # linux/seccomp.h
 SECCOMP_RET_USER_NOTIF = 0x7FC00000
@@ -29,18 +33,21 @@ SECCOMP_RET_TRACE = 0x7FF00000
 SECCOMP_RET_ALLOW = 0x7FFF0000
 SECCOMP_RET_ERRNO = 0x00050000
 
+# An answer that no SECCOMP_RET_ value can be: the action, unless the call is fstat(2); plus the index of its flags
+_UNLESS_FSTAT = 1 << 32
+
 # linux/bpf_common.h: BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_JMP|BPF_JGE|BPF_K, BPF_JMP|BPF_JA, BPF_RET|BPF_K
 _LOAD, _JUMP_IF_EQUAL, _JUMP_IF_NOT_LESS, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x05, 0x06
-_OFFSET_NR, _OFFSET_ARCH = 0, 4  # struct seccomp_data
+_OFFSET_NR, _OFFSET_ARCH, _OFFSET_ARGUMENTS = 0, 4, 16  # struct seccomp_data
 _NO_CALL = 0x80000000  # numbers with the sign bit (a tracer's "skip this call") are no calls
 
 Instruction = tuple[int, int, int, int]  # code, jt, jf, k
 Range = tuple[int, int]  # first number, what the filter answers from there on
 
 
-def _ranges(stops: set[int], action: int, first_unknown: int, offset: int) -> list[Range]:
-    """Return the answers as sorted ranges: stops and unknown calls get `action`, io_uring_setup ENOSYS."""
-    answers = dict.fromkeys(stops, action)
+def _ranges(stops: dict[int, int], action: int, first_unknown: int, offset: int) -> list[Range]:
+    """Return the answers as sorted ranges: `stops` as they say, unknown calls `action`, io_uring_setup ENOSYS."""
+    answers = dict(stops)
     # Its opens run in the kernel's own threads, which no filter sees. Programs fall back to read and write.
     answers[IO_URING_SETUP + offset] = SECCOMP_RET_ERRNO | errno.ENOSYS
     ranges: list[Range] = [(0, SECCOMP_RET_ALLOW)]
@@ -61,15 +68,36 @@ def _ranges(stops: set[int], action: int, first_unknown: int, offset: int) -> li
     return merged
 
 
-def _bisect(ranges: list[Range]) -> list[Instruction]:
+def _leaf(answer: int, action: int) -> list[Instruction]:
+    """Return what ends a decision. Arguments are looked at in their lower halves: flags and descriptors are ints."""
+    if answer < _UNLESS_FSTAT:
+        return [(_RETURN, 0, 0, answer)]
+    flags = answer - _UNLESS_FSTAT
+    return [
+        (_LOAD, 0, 0, _OFFSET_ARGUMENTS + 8 * flags),
+        (_JUMP_IF_EQUAL, 0, 2, AT_EMPTY_PATH),
+        (_LOAD, 0, 0, _OFFSET_ARGUMENTS),
+        (_JUMP_IF_NOT_LESS, 0, 1, 1 << 31),  # AT_FDCWD
+        (_RETURN, 0, 0, action),
+        (_RETURN, 0, 0, SECCOMP_RET_ALLOW),
+    ]
+
+
+def _bisect(ranges: list[Range], action: int) -> list[Instruction]:
     """Return a decision tree over `ranges`, the number being in the accumulator."""
     if len(ranges) == 1:
-        return [(_RETURN, 0, 0, ranges[0][1])]
+        return _leaf(ranges[0][1], action)
     middle = len(ranges) // 2
-    below, above = _bisect(ranges[:middle]), _bisect(ranges[middle:])
+    below, above = _bisect(ranges[:middle], action), _bisect(ranges[middle:], action)
     if len(below) <= 255:  # a conditional jump's offset has eight bits
         return [(_JUMP_IF_NOT_LESS, len(below), 0, ranges[middle][0]), *below, *above]
     return [(_JUMP_IF_NOT_LESS, 0, 1, ranges[middle][0]), (_JUMP, 0, 0, len(below)), *below, *above]
+
+
+def _answer(call: SystemCall, action: int) -> int:
+    if call.name in FSTAT_FORMS and call.flags is not None:
+        return _UNLESS_FSTAT + call.flags
+    return action
 
 
 def instructions(action: int, extra: Mapping[int, int] | None = None) -> list[Instruction]:
@@ -80,17 +108,19 @@ def instructions(action: int, extra: Mapping[int, int] | None = None) -> list[In
     """
     program: list[Instruction] = [(_LOAD, 0, 0, _OFFSET_ARCH)]
     for arch, calls in CALLS.items():
-        stops = set(calls)
+        stops = {nr: _answer(call, action) for nr, call in calls.items()}
         if extra and arch in extra:
-            stops |= {extra[arch], extra[arch] | X32_SYSCALL_BIT} if arch == AUDIT_ARCH_X86_64 else {extra[arch]}
-        native = {nr for nr in stops if not nr & X32_SYSCALL_BIT}
+            more = {extra[arch], extra[arch] | X32_SYSCALL_BIT} if arch == AUDIT_ARCH_X86_64 else {extra[arch]}
+            stops |= dict.fromkeys(more, action)
+        native = {nr: answer for nr, answer in stops.items() if not nr & X32_SYSCALL_BIT}
         body = [(_LOAD, 0, 0, _OFFSET_NR)]
         ranges = _ranges(native, action, HIGHEST_KNOWN + 1, 0)
         if arch == AUDIT_ARCH_X86_64:
             offset = X32_SYSCALL_BIT
-            x32 = _ranges(stops - native, action, X32_HIGHEST_KNOWN + 1 + offset, offset)
+            others = {nr: answer for nr, answer in stops.items() if nr not in native}
+            x32 = _ranges(others, action, X32_HIGHEST_KNOWN + 1 + offset, offset)
             ranges = [item for item in ranges if item[0] < offset] + [(offset, SECCOMP_RET_ALLOW), *x32[1:]]
-        body += _bisect(ranges)
+        body += _bisect(ranges, action)
         program += [(_JUMP_IF_EQUAL, 1, 0, arch), (_JUMP, 0, 0, len(body)), *body]
     program.append((_RETURN, 0, 0, action))
     return program
@@ -101,8 +131,8 @@ def assemble(program: list[Instruction]) -> bytes:
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
 
 
-def answer(program: list[Instruction], arch: int, nr: int) -> int:
-    """Run `program` on a call in Python, for tests and for `sdee doctor`: the SECCOMP_RET_ value that it returns."""
+def answer(program: list[Instruction], arch: int, nr: int, args: Sequence[int] = (0,) * 6) -> int:
+    """Run `program` on a call in Python, for tests: the SECCOMP_RET_ value that it returns."""
     accumulator, at = 0, 0
     while True:
         code, if_true, if_false, k = program[at]
@@ -110,7 +140,8 @@ def answer(program: list[Instruction], arch: int, nr: int) -> int:
         if code == _RETURN:
             return k
         if code == _LOAD:
-            accumulator = nr if k == _OFFSET_NR else arch
+            values = {_OFFSET_NR: nr, _OFFSET_ARCH: arch}
+            accumulator = values[k] if k in values else args[(k - _OFFSET_ARGUMENTS) // 8] & 0xFFFFFFFF
         elif code == _JUMP:
             at += k
         else:

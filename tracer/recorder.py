@@ -18,7 +18,7 @@ from sdee.tracer.execs import Execs
 from sdee.tracer.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_SET_MODE_FILTER
 from sdee.tracer.records import Records
 from sdee.tracer.resolve import Resolved, Resolver, start_of
-from sdee.tracer.syscalls import AT_FDCWD, CALLS, EXIT_GROUP, PathArgument, SystemCall
+from sdee.tracer.syscalls import AT_EMPTY_PATH, AT_FDCWD, CALLS, EXIT_GROUP, PathArgument, SystemCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SEEN_LIMIT = 200_000  # raw paths remembered; then all are forgotten and resolved anew
 
 # linux/fcntl.h and friends
-_AT_SYMLINK_NOFOLLOW, _AT_SYMLINK_FOLLOW, _AT_EMPTY_PATH = 0x100, 0x400, 0x1000
+_AT_SYMLINK_NOFOLLOW, _AT_SYMLINK_FOLLOW = 0x100, 0x400
 _IN_DONT_FOLLOW, _FAN_MARK_DONT_FOLLOW = 0x02000000, 0x4
 _O_ACCMODE, _O_CREAT, _O_EXCL, _O_TRUNC = 0o3, 0o100, 0o200, 0o1000
 _O_PATH, _O_TMPFILE = 0o10000000, 0o20000000
@@ -162,7 +162,7 @@ class Recorder:
         """Resolve one path argument of a call."""
         raw = memory.read_cstring(call.tid, call.args[argument.path])
         dirfd = AT_FDCWD if argument.dirfd is None else call.args[argument.dirfd]
-        if not raw and not self._flags(call) & _AT_EMPTY_PATH:
+        if not raw and not self._flags(call) & AT_EMPTY_PATH:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         path, resolver = self._site(call.tid, raw, "" if raw.startswith(b"/") else start_of(call.tid, dirfd))
         return resolver.resolve(path, self.records.pid(call.tid), follow=follow), resolver

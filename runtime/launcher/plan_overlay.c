@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "plan.h"
 
@@ -56,6 +57,21 @@ static void split(struct planner *planner, const char *node_path, const char *ta
     closedir(stream);
 }
 
+/* Has the node all that the closure has here? Then its own directory serves, without a layer over it: a look-up costs what it
+ * costs outside (measured: 200,000 stats of /usr take 3.8 times as long through an overlay, which begins with empty caches). Only
+ * where an ordinary user writes nothing: elsewhere a layer must catch what the job writes. */
+static bool is_nodes_own(const struct planner *planner, const char *target)
+{
+    static const char *const top[] = {"/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
+    bool quiet = false;
+    for (size_t i = 0; i < sizeof top / sizeof *top && geteuid() != 0; i++)
+        quiet = quiet || strcmp(target, top[i]) == 0 || plan_is_below(target, top[i]);
+    const uint32_t directory = bundle_find(planner->bundle, target);
+    for (uint32_t i = bundle_children(planner->bundle, directory); quiet && i != NO_ENTRY; i = planner->bundle->entries[i].next_sibling)
+        quiet = !planner->plan->wanted[i];
+    return quiet;
+}
+
 void plan_overlay(struct planner *planner, const char *node_path, const char *target, bool fallback, const char *why)
 {
     struct arena *arena = planner->plan->arena;
@@ -63,10 +79,14 @@ void plan_overlay(struct planner *planner, const char *node_path, const char *ta
         split(planner, node_path, target);
         return;
     }
+    if (!fallback) /* what is bound instead must be whole */
+        plan_skip_same(planner, node_path, bundle_find(planner->bundle, target));
+    if (!fallback && is_nodes_own(planner, target)) {
+        plan_bind(planner, node_path, target, false, "the node has all that the closure has here");
+        return;
+    }
     struct op *op = plan_add(planner, OP_OVERLAY, target, why);
     op->source = arena_format(arena, "/closure%s:/oldroot%s", escaped(planner, target), escaped(planner, node_path));
     op->data = arena_format(arena, "/upper/%zu", planner->plan->count);
     op->fallback = fallback ? arena_format(arena, "/closure%s", target) : NULL;
-    if (!fallback) /* what is bound instead must be whole */
-        plan_skip_same(planner, node_path, bundle_find(planner->bundle, target));
 }
