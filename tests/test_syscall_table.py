@@ -9,7 +9,7 @@ import pytest
 
 from sdee.tracer import bpf
 from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
-from sdee.tracer.syscalls import CALLS, HIGHEST_KNOWN
+from sdee.tracer.syscalls import AT_EMPTY_PATH, CALLS, FSTAT_FORMS, HIGHEST_KNOWN
 
 ASM = "/usr/include/x86_64-linux-gnu/asm"
 HEADERS = {
@@ -97,6 +97,28 @@ def test_io_uring_setup_is_refused_and_unknown_calls_stop(abi: str) -> None:
     assert bpf.answer(program, arch, 426 | bit) == bpf.SECCOMP_RET_ALLOW
     assert bpf.answer(program, arch, HIGHEST_KNOWN + 1 | bit) == bpf.SECCOMP_RET_USER_NOTIF
     assert bpf.answer(program, arch, 0xFFFFFFFF) == bpf.SECCOMP_RET_ALLOW
+
+
+@pytest.mark.parametrize("abi", HEADERS)
+def test_fstat_by_an_at_call_goes_on_and_what_may_name_a_file_stops(abi: str) -> None:
+    """What glibc makes of fstat(3): newfstatat(fd, "", …, AT_EMPTY_PATH)."""
+    program = bpf.instructions(bpf.SECCOMP_RET_TRACE)
+    _, arch, bit = HEADERS[abi]
+    forms = [call for nr, call in CALLS[arch].items() if call.name in FSTAT_FORMS and nr & X32_SYSCALL_BIT == bit]
+    assert forms
+    for call in forms:
+        number = next(nr for nr, other in CALLS[arch].items() if other is call and nr & X32_SYSCALL_BIT == bit)
+
+        def said(descriptor: int, flags: int, nr: int = number, at: int = call.flags or 0) -> int:
+            args = [descriptor, 0, 0, 0, 0, 0]
+            args[at] = flags
+            return bpf.answer(program, arch, nr, args)
+
+        assert said(3, AT_EMPTY_PATH) == bpf.SECCOMP_RET_ALLOW
+        assert said(3, 0) == bpf.SECCOMP_RET_TRACE
+        assert said(3, AT_EMPTY_PATH | 0x100) == bpf.SECCOMP_RET_TRACE  # AT_SYMLINK_NOFOLLOW: systemd's, with a name
+        assert said(-100 & (1 << 64) - 1, AT_EMPTY_PATH) == bpf.SECCOMP_RET_TRACE  # AT_FDCWD
+        assert said(0xFFFFFF9C, AT_EMPTY_PATH) == bpf.SECCOMP_RET_TRACE  # the same in 32 bits
 
 
 def test_an_unknown_abi_stops_rather_than_being_missed() -> None:
