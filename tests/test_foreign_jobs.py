@@ -16,7 +16,7 @@ import pytest
 
 from foreign.jobs import JOBS, Workshop
 from foreign.node import NodeResult, run_on_node
-from foreign.roots import ROOTS, CannotBuildError, check_machine, root_path
+from foreign.roots import ROOTS, root_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,16 +27,6 @@ pytestmark = pytest.mark.foreign
 
 # On the root of this very system auto means merged: there closed is asked for as well.
 PLACES = [*((name, "auto") for name in ROOTS), ("bookworm", "closed"), ("bookworm", "merged")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _machine() -> None:
-    try:
-        check_machine()
-    except CannotBuildError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 
 from foreign.jobs import FIXTURES, SDEE, as_user
 from foreign.node import USER, run_on_node
-from foreign.roots import ROOTS, CannotBuildError, check_machine, root_path
+from foreign.roots import ROOTS, root_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.foreign
 
 SOURCE = os.path.join(FIXTURES, "placed")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _machine() -> None:
-    try:
-        check_machine()
-    except CannotBuildError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
 
 
 @dataclass(frozen=True)

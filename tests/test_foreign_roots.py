@@ -10,23 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from foreign.node import run_on_node
-from foreign.roots import CACHE, ROOTS, CannotBuildError, check_machine, root_path
+from foreign.roots import CACHE, ROOTS, root_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.foreign
 DEBIAN = [name for name, root in ROOTS.items() if root.suite]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _machine() -> None:
-    try:
-        check_machine()
-    except CannotBuildError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture
