@@ -51,8 +51,8 @@ class ListHandler:
         del pid
         self.complaints.append(f"{why}: {detail}")
 
-    def waiting(self) -> None:
-        self.complaints.append("waiting")
+    def waiting(self, *, ends_them: bool) -> None:
+        self.complaints.append(f"waiting, interrupting ends them: {ends_them}")
 
     def pulse(self) -> None:
         pass

@@ -49,8 +49,11 @@ class Handler(Protocol):
     def incomplete(self, why: str, pid: int | None = None, detail: str = "") -> None:
         """Say that something may be missing from the trace, in a sentence for the user."""
 
-    def waiting(self) -> None:
-        """The command has ended, and background processes that it left have kept the tracer for some seconds."""
+    def waiting(self, *, ends_them: bool) -> None:
+        """The command has ended, and background processes that it left have kept the tracer for some seconds.
+
+        `ends_them`: whether interrupting the tracer now ends them (ptrace) or leaves them running (unotify).
+        """
 
     def pulse(self) -> None:
         """Called about once a second, and whenever the job is idle: time to write out what is buffered."""

@@ -54,7 +54,7 @@ class _Proof:
     def incomplete(self, why: str, pid: int | None = None, detail: str = "") -> None:  # noqa: ARG002
         self.reasons.append(f"{why} {detail}".strip())
 
-    def waiting(self) -> None:
+    def waiting(self, *, ends_them: bool) -> None:
         pass
 
     def pulse(self) -> None:

@@ -171,7 +171,7 @@ class _Tracer:
             self._leave = True
         elif not self._told and time.monotonic() - self._ended_at > _GRACE:
             self._told = True
-            self._handler.waiting()
+            self._handler.waiting(ends_them=True)
 
     def _serve(self) -> bool:
         """Take every stop that waits, then answer them in turn (so none starves); return whether tracees are left."""

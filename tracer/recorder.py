@@ -120,9 +120,10 @@ class Recorder:
         self.records.forget_ended()
         self.records.writer.flush()
 
-    def waiting(self) -> None:
+    def waiting(self, *, ends_them: bool) -> None:
         """See engine.Handler."""
-        self._notice("the command has ended; tracing goes on until its background processes end (Ctrl-C leaves them)")
+        interrupt = "Ctrl-C ends them" if ends_them else "Ctrl-C leaves them"
+        self._notice(f"the command has ended; tracing goes on until its background processes end ({interrupt})")
 
     # which file is meant
 

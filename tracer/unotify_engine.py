@@ -218,7 +218,7 @@ class _Supervisor:
             self._leave()
         elif not self._told and time.monotonic() - self._ended > _GRACE:
             self._told = True
-            self._handler.waiting()
+            self._handler.waiting(ends_them=False)
 
     def _is_ours(self, pid: int) -> bool:
         """Tell whether `pid` is a process of the job in our group: it signalled that, so the job has the signal.
