@@ -195,6 +195,18 @@ def test_a_file_that_the_job_removed_travels_as_it_was(made: TraceMaker, tmp_pat
     assert (item.verdict.value, item.origin) == ("bundle", str(copy))
 
 
+@pytest.mark.parametrize("ops", [("read", "write"), ("write",), ("exec", "write")])
+def test_an_output_that_was_there_before_never_covers_the_nodes(
+    made: TraceMaker, tmp_path: Path, ops: tuple[str, ...]
+) -> None:
+    """A bundled copy in a live directory would hide the node's file, and the job's new output would be lost."""
+    path = made.use(write(tmp_path / "work" / "out.txt", "old\n"), *ops)
+    copy = write(tmp_path / "saved" / "0", "old\n")
+    made.saved[path] = Saved(path, str(copy), 4, 1, stat.S_IFREG | 0o644)
+    for with_data in (False, True):
+        assert verdict(made.closure(with_data=with_data), path) in ("shared", "produced")
+
+
 def test_a_key_that_the_job_overwrote_is_refused_by_what_it_held(made: TraceMaker, tmp_path: Path) -> None:
     path = made.use(write(tmp_path / "etc" / "state", "harmless\n"), "read", "write")
     copy = write(tmp_path / "saved" / "0", "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n")
