@@ -166,7 +166,7 @@ class Accesses:
             self._there(access, reason)
             return
         verdict, why = self._verdict_before(real, saved, status)
-        used = bool(access.ops & _USED)
+        used = bool(access.ops & _USED) and not access.replaced
         site = builder.site
         live = site.live_root(real)
         if verdict is Verdict.BUNDLE and live and not site.software_prefix(real) and not builder.included(path):

@@ -230,6 +230,14 @@ def test_a_log_that_was_only_written_is_produced(made: TraceMaker, tmp_path: Pat
     assert (verdict(closure, log), verdict(closure, inside)) == ("produced", "produced")
 
 
+def test_an_output_that_was_there_and_is_read_back_is_produced(made: TraceMaker, tmp_path: Path) -> None:
+    path = made.use(write(tmp_path / "work" / "out.txt"), "truncate", "write", "read")
+    made.accesses[path].replaced = True
+    closure = made.closure()
+    assert verdict(closure, path) == "produced"
+    assert path not in conf(closure, "shared")
+
+
 def test_data_that_was_read_and_changed_stays(made: TraceMaker, tmp_path: Path) -> None:
     path = made.use(write(tmp_path / "work" / "restart.dat"), "read", "write")
     assert verdict(made.closure(), path) == "shared"

@@ -47,6 +47,35 @@ def test_arguments_replace_the_recorded_ones(work: str, root: str) -> None:
 
 
 @pytest.mark.parametrize("root", ROOTS)
+def test_a_script_without_an_interpreter_line_runs_in_sh_as_in_a_shell(work: str, root: str) -> None:
+    maker = script("")
+    maker.conf = [c for c in maker.conf if c[0] not in ("arg", "program")]
+    maker.conf += [("program", "/opt/plain"), ("arg", "./plain"), ("arg", "recorded")]
+    bundle = maker.add("/opt/plain", 'echo "$0 $#:$1:$2"\n', 0o755).write(f"{work}/b.sdee")
+    assert run([bundle], ROOT=root).stdout == "/opt/plain 1:recorded:\n"
+    assert run([bundle, "a b", "c"], ROOT=root).stdout == "/opt/plain 2:a b:c\n"
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_script_sees_the_name_by_which_it_was_called(work: str, root: str) -> None:
+    maker = script("", cwd=work, live=[work])
+    maker.conf = [c for c in maker.conf if c[0] not in ("arg", "program")]
+    maker.conf += [("program", f"{work}/bin/job"), ("arg", "bin/job")]
+    maker.add(f"{work}/bin/job", '#!/bin/sh\necho "$0"\n', 0o755)
+    bundle = maker.write(f"{work}/b.sdee")
+    assert run([bundle], ROOT=root).stdout == "bin/job\n"
+    assert run([bundle], ROOT=root, CHDIR="/").stdout == f"{work}/bin/job\n"
+
+
+def test_a_binary_of_no_known_format_is_126_and_not_given_to_sh(work: str) -> None:
+    maker = script("")
+    maker.conf = [("program", "/opt/odd") if c[0] == "program" else c for c in maker.conf]
+    result = run([maker.add("/opt/odd", b"MZ\0\1echo no\n", 0o755).write(f"{work}/b.sdee")])
+    assert (result.returncode, result.stdout) == (126, "")
+    assert "/opt/odd" in result.stderr
+
+
+@pytest.mark.parametrize("root", ROOTS)
 def test_another_command_is_looked_up_in_the_jobs_path(work: str, root: str) -> None:
     maker = script("echo recorded", env=["PATH=/opt/p/bin"]).add(
         "/opt/p/bin/tool", "#!/bin/sh\necho tool $0 $*\n", 0o755

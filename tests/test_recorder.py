@@ -142,6 +142,25 @@ def test_a_file_is_saved_before_the_job_changes_it(here: str, change: str) -> No
     assert trace.accesses[f"{here}/data"].existed
 
 
+@pytest.mark.parametrize(
+    ("command", "replaced"),
+    [
+        ("sort other >data; cat data", True),
+        ("rm data; cp other data; cat data", True),
+        ("mv other data; cat data", True),
+        ("cat data; sort other >data; cat data", False),
+        ("cat other >>data; cat data", False),
+        ("truncate -s 3 data; cat data", False),
+    ],
+)
+def test_what_was_there_and_was_replaced_before_it_was_read_is_no_input(here: str, command: str, replaced: bool) -> None:  # noqa: FBT001
+    write("data", "before\n")
+    write("other", "other\n")
+    access = sh(f"{{ {command}; }} >/dev/null").accesses[f"{here}/data"]
+    assert "read" in access.ops
+    assert (access.existed, access.replaced) == (True, replaced)
+
+
 def test_a_file_that_is_only_read_is_not_saved(here: str) -> None:
     write("data", "before\n")
     assert sh("cat data").saved == {}

@@ -173,6 +173,20 @@ def test_perls_core_library_is_whole_and_other_modules_bring_theirs(made: TraceM
     assert verdict(closure, other) == "nothing"
 
 
+def test_all_of_perls_core_directories_travel_when_one_was_used(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    arch = usr / "lib" / "x86_64-linux-gnu"
+    made.use(write(arch / "perl-base" / "strict.pm"))
+    unseen = [write(usr / "share" / "perl" / "5.36.0" / "Memoize.pm"), write(arch / "perl" / "5.36.0" / "B.pm")]
+    for home in (usr / "share" / "perl", arch / "perl"):
+        (home / "5.36").symlink_to("5.36.0")
+    other = write(usr / "share" / "perl" / "5.36.0" / "pod" / "perl.pod")
+    closure = made.closure()
+    assert {verdict(closure, p) for p in (*unseen, arch / "perl" / "5.36", usr / "share" / "perl" / "5.36")} == {"bundle"}
+    assert verdict(closure, other) == "nothing"
+    assert verdict(made.closure(minimal=True), unseen[0]) == "nothing"
+
+
 def test_gconv_and_locale_directories_are_whole(made: TraceMaker, tmp_path: Path) -> None:
     gconv = tmp_path / "usr" / "lib" / "x86_64-linux-gnu" / "gconv"
     locale = tmp_path / "usr" / "lib" / "locale"

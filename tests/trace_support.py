@@ -227,6 +227,6 @@ def _holds(result: Result, what: str, word: str, more: str) -> bool:
         return len(trace.processes) >= int(word)
     if what == "stderr":
         return word in result.stderr
-    assert what in {"read", "probe", "list", "exec", "write", "create", "rename", "remove", "chdir"}, what
+    assert what in {"read", "probe", "list", "exec", "write", "truncate", "create", "rename", "remove", "chdir"}, what
     # what the job made itself may be there or not when first seen; what it read or listed was there
     return access is not None and what in access.ops

@@ -69,6 +69,7 @@ class Access:
     pid: int
     ops: set[str] = field(default_factory=set)
     existed: bool = False  # at first access
+    replaced: bool = False  # what was there at first was emptied, removed or renamed over before it was used
     kind: str | None = None
     hops: tuple[tuple[str, str], ...] = ()
     real: str = ""

@@ -13,6 +13,8 @@ from sdee.tracer.tracefile import FORMAT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_USES = frozenset(("read", "exec"))
+_REPLACES = frozenset(("truncate", "remove", "rename"))
 _RECORDS = {"header", "process", "exec", "path", "socket", "saved", "exit", "incomplete", "end"}
 
 
@@ -123,6 +125,8 @@ class Reader:
             access.existed = True  # it came meanwhile, and not from the job: an input after all
         if not {"create", "rename"}.isdisjoint(ops):
             self._made.add(path)
+        if record["exists"] and not _REPLACES.isdisjoint(ops) and _USES.isdisjoint(access.ops):
+            access.replaced = True
         if record["exists"] or not access.real:
             access.kind, access.real = record["kind"] or access.kind, record["real"]
         if len(record["hops"]) > len(access.hops):

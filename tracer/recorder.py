@@ -235,6 +235,8 @@ class Recorder:
         self.records.save(found, resolver)
         if access == os.O_RDWR and not flags & _O_TRUNC:
             self._record(call, "read", found)
+        if flags & _O_TRUNC:
+            self._record(call, "truncate", found)
         return self._record(call, "write", found)
 
     def _made(self, call: Call, found: Resolved, resolver: Resolver) -> Resolved:
@@ -261,7 +263,9 @@ class Recorder:
         self._read(call, *self._find(call, call.what.paths[0], follow=True))
 
     def _on_write(self, call: Call) -> None:
-        self._written(call, *self._find(call, call.what.paths[0], follow=True), os.O_WRONLY)
+        empties = call.what.name.startswith("truncate") and call.args[1] == 0
+        flags = os.O_WRONLY | (_O_TRUNC if empties else 0)
+        self._written(call, *self._find(call, call.what.paths[0], follow=True), flags)
 
     def _on_create(self, call: Call) -> None:
         found, resolver = self._find(call, call.what.paths[0], follow=False)
@@ -288,6 +292,9 @@ class Recorder:
         self.records.save(old, resolver)
         self.records.save(new, resolver)
         exchanged = call.what.name == "renameat2" and self._flags(call) & _RENAME_EXCHANGE
+        if exchanged:  # both go on, under each other's name: what is read later is what was there
+            self._record(call, "read", old)
+            self._record(call, "read", new)
         self._record(call, "rename" if exchanged else "remove", old)
         self._record(call, "rename", new)
         self.records.saver.made_by_the_job(new.real)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _PATHS_LIMIT = 1_000_000  # paths remembered; then all are forgotten and lines may repeat, which readers merge
 _DETAILS_LIMIT = 20  # records for one reason of incompleteness
 
-_OPS = ("read", "probe", "list", "exec", "write", "create", "rename", "remove", "chdir")
+_OPS = ("read", "probe", "list", "exec", "write", "truncate", "create", "rename", "remove", "chdir")
 _BITS = {(op, exists): 1 << (2 * at + exists) for at, op in enumerate(_OPS) for exists in (False, True)}
 
 

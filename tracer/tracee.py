@@ -73,6 +73,15 @@ def find_program(command: str, search: str | None) -> str:
     raise CommandNotFoundError(f"command not found: {command!r}", tried=tuple(tried))
 
 
+def _is_text(program: str) -> bool:
+    """Tell whether a shell would run a file without `#!` as a script: no NUL in its first line, as bash judges."""
+    try:
+        with open(program, "rb") as file:
+            return b"\0" not in file.read(128).split(b"\n")[0]
+    except OSError:
+        return False
+
+
 class Tracee(NamedTuple):
     """A job's first process. `errors`: read end of a pipe that says why its execve failed (os.close it)."""
 
@@ -185,6 +194,7 @@ def start(
     `prepare` runs in the new process and must not touch the file system once calls are intercepted. If it raises,
     or execve fails, raise_exec_error() tells after the process has ended.
     """
+    text = _is_text(program)
     reader, writer = os.pipe()  # close-on-exec
     pid = os.fork()
     if pid:
@@ -198,7 +208,7 @@ def start(
         try:
             os.execve(program, list(argv), dict(env))
         except OSError as error:
-            if error.errno != errno.ENOEXEC:
+            if error.errno != errno.ENOEXEC or not text:
                 raise
             os.execve(_SHELL, [_SHELL, program, *argv[1:]], dict(env))
     except OSError as error:

@@ -22,6 +22,11 @@ _MODULES = re.compile(
 )
 
 
+_PARTS = re.compile(r"/(?:share|lib(?:64)?)/")
+_ARCHITECTURE = re.compile(r"[^/]+-linux")
+_NOT_RUN = frozenset(("pod", "CORE", "unicode", "CPAN"))  # documentation, C headers, the installer of modules
+
+
 class PerlCore(Unit):
     """The core library: modules load each other by name at run time (unicore tables, encodings, POSIX)."""
 
@@ -30,10 +35,28 @@ class PerlCore(Unit):
         done: set[str] = set()
         for path in view.seen:
             match = _CORE.match(path)
-            if match and match["top"] not in done:
-                done.add(match["top"])
-                skip = frozenset(("pod", "CORE", "unicode"))  # documentation and C headers
-                yield Widening("Perl's core library", path, view.tree(match["top"], skip), limit=200 << 20)
+            if not match or match["top"] in done:
+                continue
+            for top in (match["top"], *self._beside(view, match["top"])):
+                if top not in done:
+                    done.add(top)
+                    yield Widening("Perl's core library", path, view.tree(top, _NOT_RUN), limit=200 << 20)
+
+    @staticmethod
+    def _beside(view: View, top: str) -> list[str]:
+        """Return the other core directories of the same prefix: @INC names them in turn, a run reads only from some.
+
+        Debian: PREFIX/share/perl/5.X, PREFIX/lib/ARCH/perl/5.X (each with a link from the version without its last
+        part, which is what @INC has) and PREFIX/lib/ARCH/perl-base; Red Hat: PREFIX/share/perl5, PREFIX/lib64/perl5.
+        """
+        prefix = _PARTS.split(top)[0]
+        architectures = [f"{prefix}/lib/{n}" for n in view.fs.names(f"{prefix}/lib") if _ARCHITECTURE.match(n)]
+        homes = [f"{directory}/perl" for directory in (f"{prefix}/share", *architectures)]
+        found = [f"{home}/{name}" for home in homes for name in view.fs.names(home) if name.startswith("5.")]
+        found += [f"{directory}/perl-base" for directory in architectures]
+        if top in (f"{prefix}/share/perl5", f"{prefix}/lib64/perl5"):
+            found += [f"{prefix}/share/perl5", f"{prefix}/lib64/perl5"]
+        return [path for path in found if view.fs.is_dir(path)]
 
 
 class PerlModules(Unit):

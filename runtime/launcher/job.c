@@ -145,8 +145,38 @@ static bool explain_exec(const char *program, int number, struct error *error)
                     program);
     if (number == E2BIG)
         return fail(error, EXIT_NOT_EXECUTABLE, NULL, "cannot execute %s: arguments and environment are too long", program);
-    return fail(error, EXIT_NOT_EXECUTABLE, number == ENOEXEC ? "it is neither a program for this machine nor a script that begins with #!" : NULL,
+    return fail(error, EXIT_NOT_EXECUTABLE, number == ENOEXEC ? "it is neither a program for this machine nor a script, or there is no /bin/sh to run it" : NULL,
                 "cannot execute %s: %s", program, strerror(number));
+}
+
+/* Text, as bash tells it: no NUL in the first line. A shell runs a script without #!, and execvp(3) gives one to sh. */
+static bool is_text(const char *program)
+{
+    char head[128];
+    const int fd = open(program, O_RDONLY | O_CLOEXEC);
+    const ssize_t size = fd >= 0 ? read(fd, head, sizeof head) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (size < 0)
+        return false;
+    const char *line_end = memchr(head, '\n', (size_t)size);
+    return memchr(head, '\0', line_end != NULL ? (size_t)(line_end - head) : (size_t)size) == NULL;
+}
+
+/* Returns only on failure, with errno. `argv` has room for one more before its end. */
+static void execute(const char *program, char **argv, char **environment)
+{
+    execve(program, argv, environment);
+    if (errno != ENOEXEC || !is_text(program))
+        return;
+    size_t count = 0;
+    while (argv[count] != NULL)
+        count++;
+    memmove(argv + 2, argv + 1, count * sizeof *argv); /* the end too */
+    argv[0] = (char *)(uintptr_t) "/bin/sh";
+    argv[1] = (char *)(uintptr_t)program;
+    execve(argv[0], argv, environment);
+    errno = ENOEXEC;
 }
 
 static bool enter(const struct job *job, struct error *error)
@@ -160,6 +190,15 @@ static bool enter(const struct job *job, struct error *error)
         return fail(error, EXIT_NODE, "choose one that this node has: --chdir DIR (SDEE_CHDIR=DIR)",
                     "the working directory %s cannot be entered on this node: %s", directory, strerror(errno));
     return true;
+}
+
+/* `./job.sh` stays that where it is the same file: a script sees it as $0, a program as AT_EXECFN (getauxval(3)). */
+static const char *as_it_was_called(const char *program, const char *name)
+{
+    struct stat one, other;
+    const bool relative = name != NULL && name[0] != '/' && strchr(name, '/') != NULL;
+    const bool same = relative && stat(program, &one) == 0 && stat(name, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+    return same ? name : program;
 }
 
 /* The program and its argv. */
@@ -178,7 +217,7 @@ static bool choose(const struct job *job, const char **program, char ***argv, st
                     environment_get(job->environment, "PATH"));
     for (const char *cursor = NULL; conf_next(bundle, "arg", &cursor) != NULL;)
         count++;
-    char **list = allocate(count + (size_t)options->argument_count + 2, sizeof *list);
+    char **list = allocate(count + (size_t)options->argument_count + 3, sizeof *list);
     *argv = list;
     if (options->shell || options->command != NULL) {
         *list++ = (char *)(uintptr_t)(options->shell ? *program : options->command);
@@ -186,6 +225,7 @@ static bool choose(const struct job *job, const char **program, char ***argv, st
         const char *cursor = NULL;
         for (const char *arg; (arg = conf_next(bundle, "arg", &cursor)) != NULL && (options->argument_count == 0 || list == *argv);)
             *list++ = (char *)(uintptr_t)arg;
+        *program = as_it_was_called(*program, **argv);
     }
     for (int i = 0; i < options->argument_count; i++)
         *list++ = options->arguments[i];
@@ -210,7 +250,7 @@ void job_become(const struct job *job, pid_t launcher)
                 close(fd);
         sigaction(SIGCHLD, &job->inherited.child_action, NULL);
         sigprocmask(SIG_SETMASK, &job->inherited.mask, NULL);
-        execve(program, argv, job->environment);
+        execute(program, argv, job->environment);
         explain_exec(program, errno, &error);
     }
     error_print(&error);
