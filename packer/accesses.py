@@ -169,13 +169,11 @@ class Accesses:
         used = bool(access.ops & _USED) and not access.replaced
         site = builder.site
         live = site.live_root(real)
-        if verdict is Verdict.BUNDLE and live and not site.software_prefix(real) and not builder.included(path):
-            # A copy from the bundle would be laid over the node's file, and what the job writes lost with it
-            verdict, why = Verdict.SHARED, [Reason("is written by the job, so that it must be the node's own in", live)]
-            if used:
-                builder.warnings.append(
-                    f"{path!a} is read and written by the job: it stays where it is, also on the node"
-                )
+        if verdict is Verdict.BUNDLE and live:
+            if used or site.software_prefix(real) or builder.included(path):
+                builder.written.add(real)  # a copy laid over the node's file would swallow what the job writes
+            else:
+                verdict, why = Verdict.SHARED, [Reason("is written by the job and not read", live)]
         if verdict is Verdict.BUNDLE and saved is not None and saved.copy and os.path.exists(saved.copy):
             draft = builder.note(real, Verdict.BUNDLE, reason, *why, order=access.order)
             draft.explain(Reason("was changed by the job later: what was there before travels", reason.source))

@@ -81,6 +81,7 @@ class Builder:
     unreadable: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    written: set[str] = field(default_factory=set)  # travelling files below live directories that the job changes
 
     def need(self, path: str, reason: Reason, *, order: int | None = None, unit: bool = False) -> Draft:
         """Give a path that exists its verdict, and every symbolic link on its way; return what it leads to.

@@ -37,6 +37,7 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
     live = live_directories(builder)
     pairs += [("live", path) for path in live]
     pairs += [("tree", path) for path in trees(builder)]
+    pairs += [("written", path) for path in sorted(builder.written)]
     pairs += [("host", path) for path in _host(trace, builder)]
     shared = sorted(d.path for d in builder.drafts.values() if _is_input(d, live))
     pairs += [("shared", path) for path in shared[:SHARED_SHOWN]]
@@ -81,8 +82,8 @@ def live_directories(builder: Builder) -> tuple[str, ...]:
 def trees(builder: Builder) -> tuple[str, ...]:
     """Return the outermost directories of software below live ones that can come from the bundle as a whole.
 
-    All that the run used in such a directory travels, it made nothing there, and it holds no working directory,
-    home or other live directory. A directory that only holds others is none: what else is in it is not known.
+    All that the run used in such a directory travels, it made and changed nothing there, and it holds no working
+    directory, home or other live directory. A directory that only holds others is none: what else is in it is not known.
     """
     site = builder.site
     candidates: set[str] = set()
@@ -97,6 +98,7 @@ def trees(builder: Builder) -> tuple[str, ...]:
             prefix = site.software_prefix(draft.path)
             candidates |= {directory, prefix} - {""}
         stays = draft.verdict in (Verdict.SHARED, Verdict.PRODUCED, Verdict.SECRET, Verdict.HOST)
+        stays = stays or draft.path in builder.written
         if stays and not (is_directory and draft.verdict is Verdict.SHARED):
             while directory != root and directory not in spoilt:
                 spoilt.add(directory)

@@ -199,12 +199,28 @@ def test_a_file_that_the_job_removed_travels_as_it_was(made: TraceMaker, tmp_pat
 def test_an_output_that_was_there_before_never_covers_the_nodes(
     made: TraceMaker, tmp_path: Path, ops: tuple[str, ...]
 ) -> None:
-    """A bundled copy in a live directory would hide the node's file, and the job's new output would be lost."""
+    """A bundled copy over the node's file in a live directory would swallow what the job writes."""
     path = made.use(write(tmp_path / "work" / "out.txt", "old\n"), *ops)
     copy = write(tmp_path / "saved" / "0", "old\n")
     made.saved[path] = Saved(path, str(copy), 4, 1, stat.S_IFREG | 0o644)
-    for with_data in (False, True):
-        assert verdict(made.closure(with_data=with_data), path) in ("shared", "produced")
+    for options in ({}, {"with_data": True}, {"include": (path,)}):
+        closure = made.closure(**options)
+        assert verdict(closure, path) in ("shared", "produced") or conf(closure, "written") == [path]
+    assert verdict(made.closure(), path) == "shared" if "read" in ops else "produced"
+
+
+def test_a_file_of_an_environment_that_the_job_changes_is_the_nodes_where_it_has_one(
+    made: TraceMaker, tmp_path: Path
+) -> None:
+    made.home = str(tmp_path / "home")
+    env = tmp_path / "home" / "env"
+    write(env / "pyvenv.cfg")
+    state = made.use(write(env / "share" / "state.db"), "read", "write")
+    made.use(write(env / "lib" / "module.py"))
+    closure = made.closure()
+    assert verdict(closure, state) == "bundle"
+    assert conf(closure, "written") == [state]
+    assert conf(closure, "tree") == [str(env / "lib")]
 
 
 def test_a_key_that_the_job_overwrote_is_refused_by_what_it_held(made: TraceMaker, tmp_path: Path) -> None:

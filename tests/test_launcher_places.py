@@ -145,6 +145,26 @@ def test_a_tree_covers_the_nodes_directory_and_its_new_files_are_real(work: str,
     assert text_of(f"{work}/cwd/venv/lib/mod") == "the node's, older\n"
 
 
+@pytest.mark.parametrize("ground", ["plain", "synthetic"])
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_file_that_the_job_writes_is_the_nodes_where_it_has_one(
+    work: str, root: str, *, there: bool, ground: str
+) -> None:
+    if there:
+        put(f"{work}/state", "the node's\n")
+    maker = script(
+        f"cat {work}/state; echo more >>{work}/state", programs=("cat",), cwd=work, live=[work], written=[f"{work}/state"]
+    )
+    maker.add(f"{work}/state", "the bundle's\n", 0o666)
+    if ground == "synthetic":
+        maker.add(f"{work}/only-in-the-bundle", "x")
+    result = run([maker.write(f"{work}/b.sdee")], ROOT=root)
+    before = "the node's\n" if there else "the bundle's\n"
+    assert (result.stdout, result.stderr) == (before, "")
+    assert text_of(f"{work}/state") == before + "more\n"
+
+
 @pytest.mark.parametrize("root", ROOTS)
 def test_files_written_elsewhere_are_listed_and_can_be_saved(work: str, root: str) -> None:
     text = """mkdir /opt/t/new; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $i >/opt/t/new/$i; done
@@ -187,7 +207,7 @@ def test_a_missing_program_and_a_missing_interpreter_are_told_apart(work: str) -
     maker = (
         script("", programs=())
         .add("/opt/s", "#!/opt/no-such-interpreter\n", 0o755)
-        .add("/opt/text", "just text\n", 0o755)
+        .add("/opt/text", b"just\0binary\n", 0o755)
     )
     maker.add("/opt/not", "#!/bin/sh\n", 0o644)
     base = [c for c in maker.conf if c[0] != "program"]

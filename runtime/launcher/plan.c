@@ -226,7 +226,12 @@ static void add_accounts(struct planner *planner)
 
 bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bundle, const struct node *node, struct error *error)
 {
-    struct planner planner = {plan, bundle, node};
+    struct planner planner = {plan, bundle, node, allocate(bundle->entry_count, sizeof *planner.written)};
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "written", &cursor)) != NULL;) {
+        const uint32_t index = bundle_find(bundle, path);
+        if (index != NO_ENTRY)
+            planner.written[index] = true;
+    }
     plan->root = root;
     plan->count = plan->synthetic_count = 0;
     plan->wanted = allocate(bundle->entry_count, sizeof *plan->wanted);
@@ -235,8 +240,10 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
         "/tmp:/dev/shm:/run:/var/tmp:/mnt:/home:/opt:/srv:/media:/var:/usr:/etc:/dev";
     plan_add(&planner, OP_UNPACK, "/", "closure")->source = bundle->name;
     DIR *stream = opendir("/");
-    if (stream == NULL)
+    if (stream == NULL) {
+        free(planner.written);
         return fail(error, EXIT_NODE, NULL, "cannot list /: %s", strerror(errno));
+    }
     for (const struct dirent *item; (item = readdir(stream)) != NULL;)
         if (strcmp(item->d_name, ".") != 0 && strcmp(item->d_name, "..") != 0)
             place_top(&planner, join(&planner, "/", item->d_name));
@@ -245,6 +252,7 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
     if (root == ROOT_CLOSED)
         add_accounts(&planner);
     plan_add(&planner, OP_ENTER, "/", "in the job's process");
+    free(planner.written);
     return true;
 }
 

@@ -64,6 +64,7 @@ struct planner {
     struct plan *plan;
     const struct bundle *bundle;
     const struct node *node;
+    bool *written; /* for each entry: the job changes it (CONF written) */
 };
 enum ground { GROUND_OURS, GROUND_NODES }; /* is the parent, in the new root, a tmpfs directory of ours or the node's own? */
 

@@ -64,7 +64,7 @@ void plan_skip_same(struct planner *planner, const char *node_path, uint32_t dir
 
 /* What becomes of one closure entry whose parent directory the node has. */
 enum fate {
-    FATE_NODES,   /* the node has the same */
+    FATE_NODES,   /* the node has the same, or has the file that the job writes: what it writes must reach the node's */
     FATE_COVER,   /* the node has another file: the closure's is bound over it */
     FATE_TREE,    /* both have the directory and it is a tree: overlay */
     FATE_RECURSE, /* both have the directory */
@@ -80,7 +80,7 @@ static enum fate fate_of(struct planner *planner, uint32_t index, const char *no
     if (S_ISLNK(entry->mode))
         return same_link(node_path, entry) ? FATE_NODES : FATE_CLOSURE;
     if (S_ISREG(entry->mode)) {
-        if (same_file(planner->bundle, entry, &status))
+        if (same_file(planner->bundle, entry, &status) || (planner->written[index] && S_ISREG(status.st_mode)))
             return FATE_NODES;
         return S_ISREG(status.st_mode) ? FATE_COVER : FATE_CLOSURE;
     }
@@ -109,7 +109,7 @@ static void place_child(struct planner *planner, uint32_t index, const char *nod
     switch (fate_of(planner, index, node_path)) {
     case FATE_NODES:
         if (!S_ISLNK(entry->mode))
-            plan_bind(planner, node_path, entry->path, false, "the node has the same");
+            plan_bind(planner, node_path, entry->path, false, planner->written[index] ? "the job writes it" : "the node has the same");
         break;
     case FATE_TREE:
         plan_overlay(planner, node_path, entry->path, true, "tree of the closure over the node's");
