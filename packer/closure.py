@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from sdee.errors import InputError
 from sdee.packer import tables
 from sdee.packer.accesses import Accesses
 from sdee.packer.builder import Builder
@@ -16,9 +18,12 @@ from sdee.packer.elf.objects import MAGIC
 from sdee.packer.filesystem import FileSystem, is_below_any
 from sdee.packer.model import Closure, Reason, Verdict
 from sdee.packer.places import site_of
+from sdee.packer.secrets import matches
 from sdee.packer.units import UNITS, View
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sdee.packer.elf.needs import Needs
     from sdee.packer.elf.search import Search
     from sdee.tracer.model import Trace
@@ -41,7 +46,8 @@ class ClosureOptions:
 def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     """Return the closure of a trace: what travels, what stays, and why.
 
-    Raises InputError naming every file that the job read and that cannot be read now.
+    Raises InputError naming every file that the job read and that cannot be read now, or a glob of `include` that
+    names nothing.
     """
     fs = FileSystem()
     builder = Builder(fs, site_of(trace, fs), options)
@@ -68,6 +74,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
         host,
         tuple(dict.fromkeys((*trace.incomplete, *builder.incomplete))),
         tuple(dict.fromkeys(builder.warnings)),
+        tuple(_notices(trace, builder)),
     )
 
 
@@ -103,7 +110,10 @@ def _add_included(builder: Builder) -> None:
     """Add what --include names, whether or not the run used it: files by glob, directories with all in them."""
     fs = builder.fs
     for glob in builder.options.include:
-        for path in _expand(fs, glob.rstrip("/") or "/"):
+        named = _expand(fs, glob.rstrip("/") or "/")
+        if not named and not any(matches(d.path, (glob,)) for d in builder.travelling()):
+            raise InputError(f"--include {glob!a} names nothing", hint="it is a glob on absolute paths")
+        for path in named:
             draft = builder.need(path, Reason("is asked for by --include", detail=glob), unit=True)
             if draft.status is not None and stat.S_ISDIR(draft.status.st_mode):
                 for below in fs.walk(draft.path):
@@ -174,6 +184,17 @@ def _add_family(builder: Builder, member: str) -> None:
         path = f"{directory}/{name}"
         if tables.GLIBC_FAMILY.match(name) and builder.fs.is_file(path) and builder.fs.head(path)[:4] == MAGIC:
             builder.need(path, Reason("belongs to", member, "glibc's family, which is whole or not there"), unit=True)
+
+
+def _notices(trace: Trace, builder: Builder) -> Iterator[str]:
+    for run in trace.runs:
+        if run.status:
+            how = f"was ended by signal {run.status - 128}" if run.status > 128 else f"ended with status {run.status}"
+            yield f"the traced run {how}, so it may not have used all that the job needs: {shlex.join(run.command)}"
+    for option, globs in (("exclude", builder.options.exclude), ("allow", builder.options.allow)):
+        for glob in globs:
+            if not any(matches(path, (glob,)) for path in builder.drafts):
+                yield f"--{option} {glob!a} matches nothing that the job uses"
 
 
 def _warn(builder: Builder, needs: Needs) -> None:

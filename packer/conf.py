@@ -83,7 +83,8 @@ def trees(builder: Builder) -> tuple[str, ...]:
     """Return the outermost directories of software below live ones that can come from the bundle as a whole.
 
     All that the run used in such a directory travels, it made and changed nothing there, and it holds no working
-    directory, home or other live directory. A directory that only holds others is none: what else is in it is not known.
+    directory, home or other live directory. A directory that only holds others is none: what else is in it is not
+    known.
     """
     site = builder.site
     candidates: set[str] = set()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from sdee.packer.filesystem import is_below
 from sdee.packer.model import Verdict
 
 if TYPE_CHECKING:
@@ -87,6 +88,11 @@ def candidates(bundle: Bundle, query: str, cwd: str) -> list[str]:
         found = [p for p in bundle.items if query in os.path.basename(p)]
     existed = [p for p in found if bundle.items[p].verdict is not Verdict.ABSENT]
     return sorted(existed or found)
+
+
+def provided(bundle: Bundle, path: str) -> str:
+    """Return the path of CONF's `host` that `path` is or lies below, "" when there is none."""
+    return next((host for host in bundle.conf("host") if is_below(path, host)), "")
 
 
 def near(bundle: Bundle, query: str) -> list[str]:

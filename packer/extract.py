@@ -137,9 +137,15 @@ class _Tree:
         return os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
 
     def unlink(self, path: str) -> None:
-        name, parent = self._enter(path)
         with suppress(FileNotFoundError):
+            name, parent = self._enter(path)
             os.unlink(name, dir_fd=parent)
+
+    def rmdir(self, path: str) -> None:
+        """Remove a directory; one that is not there or that somebody used meanwhile is left."""
+        with suppress(OSError):
+            name, parent = self._enter(path)
+            os.rmdir(name, dir_fd=parent)
 
     def symlink(self, entry: Entry) -> None:
         name, parent = self._enter(entry.path)
@@ -199,9 +205,24 @@ def _check_clear(tree: _Tree, entries: Sequence[Entry], directory: str, *, force
 
 
 def _write(tree: _Tree, bundle: Bundle, entries: Sequence[Entry], progress: Progress | None) -> None:
+    """Write everything, or nothing: of what was begun and failed (damage, a full disk, Ctrl-C) nothing stays."""
     made = [e for e in entries if stat.S_ISDIR(e.mode) and not tree.status(e.path)]
-    for entry in made:
-        tree.mkdir(entry.path)
+    try:
+        for entry in made:
+            tree.mkdir(entry.path)
+        _fill(tree, bundle, entries, progress)
+        for entry in reversed(made):
+            tree.finish_directory(entry)
+    except BaseException:
+        for entry in entries:  # _check_clear() saw that none was there before
+            if not stat.S_ISDIR(entry.mode):
+                tree.unlink(entry.path)
+        for entry in reversed(made):
+            tree.rmdir(entry.path)
+        raise
+
+
+def _fill(tree: _Tree, bundle: Bundle, entries: Sequence[Entry], progress: Progress | None) -> None:
     for entry in entries:
         if stat.S_ISLNK(entry.mode):
             tree.symlink(entry)
@@ -223,11 +244,8 @@ def _write(tree: _Tree, bundle: Bundle, entries: Sequence[Entry], progress: Prog
             done, fd = fd, -1
             _finish(done, current)
     finally:
-        if fd >= 0 and current:  # damaged, a full disk or Ctrl-C: no half file stays
+        if fd >= 0:
             os.close(fd)
-            tree.unlink(current.path)
     for entry in entries:
         if entry.hard_link:
             tree.link(entry.link, entry.path)
-    for entry in reversed(made):
-        tree.finish_directory(entry)

@@ -6,7 +6,7 @@ and what it points to are two items.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -54,7 +54,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Closure:
-    """All that a bundle is made of: `items` by path, and `conf`, the CONF pairs of docs/bundle-format.md in order."""
+    """All that a bundle is made of: `items` by path, and `conf`, the CONF pairs of docs/bundle-format.md in order.
+
+    `notices`: what a user must look at again before anything else: a run that failed, options that matched nothing.
+    """
 
     items: dict[str, Item]
     conf: tuple[tuple[str, str], ...]
@@ -62,7 +65,8 @@ class Closure:
     cwd: str
     host: dict[str, str]
     incomplete: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     def travelling(self) -> list[Item]:
         """Items that go into the payload, sorted by path."""

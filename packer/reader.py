@@ -6,6 +6,7 @@ size that the table announced (at most 16 MiB each).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 META_LIMIT = 512 << 20  # bytes of JSON: some million items
 _UNUSED_BIT = 0x10  # of a frame header's descriptor: RFC 8878, 3.1.1.1.1.4
 _CHUNK = 1 << 20
+LAUNCHER_MARK = b"SDEE launcher of a bundle"  # in an ELF note on the first page
 
 
 def open_bundle(path: str) -> Bundle:
@@ -51,7 +53,8 @@ def open_bundle(path: str) -> Bundle:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise BundleError(f"{path!a} cannot be opened: {error.strerror}") from error
+        hint = "`sdee bundle` makes bundle.sdee; another is named first: BUNDLE" if error.errno == errno.ENOENT else ""
+        raise BundleError(f"{path!a} cannot be opened: {error.strerror}", hint=hint) from error
     try:
         return Bundle(path, fd)
     except BundleError as error:
@@ -256,13 +259,13 @@ class Bundle:
             if not error.message.startswith("not a bundle") or not self._looks_like_launcher():
                 raise
             raise BundleError(
-                f"truncated: it begins as a bundle does, and after {size} bytes has no footer",
+                "truncated: it begins as a bundle and has no footer at its end",
                 hint="copy or make the bundle again",
             ) from error
 
     def _looks_like_launcher(self) -> bool:
-        start = os.pread(self._fd, 8 << 20, 0)
-        return start.startswith(b"\x7fELF") and any(text in start for text in (b"SDEEBNDL", b"sdee: error:"))
+        start = os.pread(self._fd, 4096, 0)
+        return start.startswith(b"\x7fELF") and LAUNCHER_MARK in start
 
     def _read(self, offset: int, size: int) -> bytes:
         data = os.pread(self._fd, size, offset)

@@ -298,7 +298,7 @@ def _meta(closure: Closure, counts: dict[str, int]) -> dict[str, Any]:
         "host": closure.host,
         "summary": {**counts, "shared": shared, "verdicts": dict(verdicts)},
         "incomplete": closure.incomplete,
-        "warnings": closure.warnings,
+        "warnings": (*closure.notices, *closure.warnings),
         "items": [_meta_item(closure.items[path]) for path in sorted(closure.items)],
     }
 

@@ -26,8 +26,9 @@ CONF = (
     ("env", "GREETING=hello\nworld"),
     ("rlimit", "stack 8388608 unlimited"),
     ("os", "debian 12"),
+    ("host", "/run/munge"),
 )
-LAUNCHER = b"\x7fELF a stand-in for the launcher; sdee: error: \n"
+LAUNCHER = b"\x7fELF SDEE launcher of a bundle: a stand-in for it\n"
 
 
 def closure_of(tree: Path, prefix: str = "/opt/job", *extra: Item) -> Closure:

@@ -124,6 +124,34 @@ def test_allow_include_exclude_and_with_data_change_what_travels(here: Path, tra
     assert extra not in more
 
 
+def test_names_without_a_slash_in_front_are_taken_from_here(here: Path) -> None:
+    (here / "extra").mkdir()
+    for name in ("a.dat", "b.dat", "c.txt"):
+        (here / "extra" / name).write_text(name)
+    sdee("bundle", "--include", "extra/*.dat", "--exclude", "./extra/b*", "--exclude", "*/date", cwd=here)
+    listed = sdee("ls", cwd=here).stdout.splitlines()
+    assert [p for p in listed if p.startswith(f"{here}/extra/")] == [f"{here}/extra/a.dat"]
+    assert os.path.realpath("/bin/date") not in listed
+
+
+def test_an_option_that_names_nothing_is_told(here: Path) -> None:
+    failed = sdee("bundle", "--include", "no-such-thing", cwd=here, check=246)
+    assert f"--include '{here}/no-such-thing' names nothing" in failed.stderr
+    assert os.listdir(here) == ["sdee.trace"]
+    done = sdee("bundle", "-q", "--exclude", "/opt/none", "--allow", "*/none", cwd=here)
+    assert "warning: --exclude '/opt/none' matches nothing" in done.stderr
+    assert "warning: --allow '*/none' matches nothing" in done.stderr
+
+
+def test_a_run_that_failed_is_pointed_out_when_bundling_and_in_info(tmp_path: Path) -> None:
+    sdee("trace", "--", "sh", "-c", "exit 3", cwd=tmp_path, check=3)
+    said = "the traced run ended with status 3, so it may not have used all that the job needs: sh -c 'exit 3'"
+    assert f"sdee: warning: {said}" in sdee("bundle", cwd=tmp_path).stderr
+    assert said in sdee("info", cwd=tmp_path).stdout
+    sdee("trace", "--", "sh", "-c", "kill -9 $$", cwd=tmp_path, check=137)
+    assert "was ended by signal 9" in sdee("bundle", "-q", cwd=tmp_path).stderr
+
+
 def test_minimal_is_a_part_of_the_whole(here: Path) -> None:
     whole, minimal = (
         {item["path"] for item in json.loads(sdee("bundle", "-n", "--json", *flags, cwd=here).stdout)["items"]

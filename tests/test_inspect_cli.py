@@ -165,6 +165,14 @@ def test_why_answers_for_every_verdict(query: str, said: str, here: Path) -> Non
     assert said in out("why", "-b", "bundle.sdee", query, cwd=here).splitlines()[0]
 
 
+def test_why_says_what_the_node_provides_though_the_job_did_not_use_it(here: Path) -> None:
+    assert "the node provides it" in out("why", "/run/munge/munge.socket.2", cwd=here)
+
+
+def test_why_of_a_bundle_alone_asks_for_a_path(here: Path) -> None:
+    assert b"no PATH is named" in sdee("why", "bundle.sdee", cwd=here, check=2).stderr
+
+
 def test_why_offers_near_names(here: Path) -> None:
     assert b"near: /opt/job/lib/libz.so.1\n" in sdee("why", "libz.so.9", cwd=here, check=1).stderr
 
@@ -173,6 +181,21 @@ def test_cat_is_exact_to_the_byte_and_follows_links(here: Path) -> None:
     assert sdee("cat", "bundle.sdee", "/opt/job/lib64/libz.so.1", cwd=here).stdout == BINARY
     shown = json.loads(out("cat", "--json", "lib/libz.so.1", cwd=here))
     assert base64.b64decode(shown["base64"]) == BINARY
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/opt/job/lib", "is a directory"),
+        ("/opt/job/lib64", "is a directory"),
+        ("/home/u/data/big.h5", "stays on shared storage"),
+        ("/home/u/.netrc", "may hold a secret"),
+        ("/opt/job/plugin.so", "did not exist"),
+        ("/nowhere", "not in bundle.sdee\n"),
+    ],
+)
+def test_cat_says_why_there_is_nothing_to_print(path: str, said: str, here: Path) -> None:
+    assert said in sdee("cat", path, cwd=here, check=1).stderr.decode()
 
 
 def test_a_reader_that_goes_away_gives_no_noise(here: Path) -> None:
@@ -193,6 +216,17 @@ def test_extract_unpacks_all_or_parts(here: Path, tmp_path: Path) -> None:
     sdee("extract", "-C", f"{tmp_path}/all", "--force", cwd=here)
 
 
+def test_extracting_a_damaged_bundle_leaves_nothing_of_it(here: Path, tmp_path: Path) -> None:
+    data = bytearray((here / "bundle.sdee").read_bytes())
+    data[len(LAUNCHER) + 40] ^= 1
+    (tmp_path / "bundle.sdee").write_bytes(data)
+    (tmp_path / "out" / "opt").mkdir(parents=True)
+    (tmp_path / "out" / "opt" / "mine").write_text("mine")
+    assert b"damaged" in sdee("extract", "-C", "out", cwd=tmp_path, check=241).stderr
+    assert os.listdir(tmp_path / "out") == ["opt"]
+    assert os.listdir(tmp_path / "out" / "opt") == ["mine"]
+
+
 def test_extracting_a_hostile_bundle_writes_nothing(tmp_path: Path) -> None:
     entries = [dir_entry("/d"), file_entry("/d/../../escaped", b"content")]
     (tmp_path / "bundle.sdee").write_bytes(assemble(entries, [frame(b"content")]))
@@ -211,3 +245,4 @@ def test_reasons_in_a_bundle_cannot_steer_the_terminal(tmp_path: Path) -> None:
 def test_no_bundle_is_a_clear_error(command: str, tmp_path: Path) -> None:
     failed = sdee(command, cwd=tmp_path, check=241)
     assert failed.stderr.startswith(b"sdee: error: 'bundle.sdee' cannot be opened: No such file")
+    assert b"hint: `sdee bundle` makes" in failed.stderr

@@ -15,6 +15,8 @@ import pytest
 
 from bundle_maker import Entry, Maker
 from launcher_tools import PLAIN, REPO, SOURCES, TESTER, as_user, built, mounts, open_directory, run, script
+from sdee.errors import BundleError
+from sdee.packer.reader import open_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +89,16 @@ def test_truncated_at_every_boundary(work: str) -> None:
     edges = {edge for begin, end in maker.parts.values() for edge in (begin, begin + 1, end - 1, end)} - {0, len(data)}
     for edge in sorted(edges):
         refused(write(f"{work}/cut", data[:edge]))
+
+
+@pytest.mark.parametrize("size", [1000, 100_000, 350_000])
+def test_a_bundle_cut_within_the_launcher_is_called_truncated_by_both_readers(work: str, size: int) -> None:
+    cut = write(f"{work}/cut", small().build()[:size])
+    refused(cut, "truncated: it begins as a bundle")
+    with pytest.raises(BundleError, match="truncated: it begins as a bundle"):
+        open_bundle(cut)
+    with open("/usr/bin/env", "rb") as file:
+        refused(write(f"{work}/other", file.read()), "is not a bundle")
 
 
 @pytest.mark.parametrize("edge", ["launcher", "payload", "table"])

@@ -153,9 +153,8 @@ def test_a_file_that_the_job_writes_is_the_nodes_where_it_has_one(
 ) -> None:
     if there:
         put(f"{work}/state", "the node's\n")
-    maker = script(
-        f"cat {work}/state; echo more >>{work}/state", programs=("cat",), cwd=work, live=[work], written=[f"{work}/state"]
-    )
+    text = f"cat {work}/state; echo more >>{work}/state"
+    maker = script(text, programs=("cat",), cwd=work, live=[work], written=[f"{work}/state"])
     maker.add(f"{work}/state", "the bundle's\n", 0o666)
     if ground == "synthetic":
         maker.add(f"{work}/only-in-the-bundle", "x")
@@ -269,6 +268,22 @@ def test_auto_takes_the_merged_root_on_the_same_system_only(work: str) -> None:
     assert run([elsewhere]).stdout == "closed\n"
     assert run([libc.write(f"{work}/libc")]).stdout == "closed\n"
     assert "the bundle was traced on 'other 1'" in run([elsewhere], DRY_RUN="1").stderr
+
+
+def test_an_argument_that_lies_here_and_not_where_the_job_runs_is_pointed_out(work: str) -> None:
+    os.mkdir(f"{work}/traced")
+    put(f"{work}/case/input.dat", "case 2\n")
+    maker = script("", programs=("cat",), cwd=f"{work}/traced", live=[work])
+    maker.conf = [c for c in maker.conf if c[0] not in ("arg", "program")]
+    maker.conf += [("program", "/usr/bin/cat"), ("arg", "cat")]
+    bundle = maker.write(f"{work}/b.sdee")
+    wrong = run([bundle, "-n", "input.dat"], cwd=f"{work}/case")
+    assert f"input.dat is in this directory, the job runs in {work}/traced" in wrong.stderr
+    assert wrong.returncode == 1
+    right = run([bundle, "-n", "input.dat"], cwd=f"{work}/case", CHDIR=".")
+    assert (right.stdout.split(), right.stderr) == (["1", "case", "2"], "")
+    put(f"{work}/traced/input.dat", "case 1\n")
+    assert run([bundle, "input.dat"], cwd=f"{work}/case").stderr == ""
 
 
 def test_what_is_missing_is_said_once(work: str) -> None:

@@ -153,7 +153,7 @@ def test_a_file_is_saved_before_the_job_changes_it(here: str, change: str) -> No
         ("truncate -s 3 data; cat data", False),
     ],
 )
-def test_what_was_there_and_was_replaced_before_it_was_read_is_no_input(here: str, command: str, replaced: bool) -> None:  # noqa: FBT001
+def test_what_was_replaced_before_it_was_read_is_no_input(here: str, command: str, *, replaced: bool) -> None:
     write("data", "before\n")
     write("other", "other\n")
     access = sh(f"{{ {command}; }} >/dev/null").accesses[f"{here}/data"]

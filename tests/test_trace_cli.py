@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdee.errors import CommandNotFoundError
 from sdee.tracer import engines, tracee
 from sdee.tracer.tracefile import read_traces
 
@@ -378,3 +379,17 @@ def test_programs_are_found_as_a_shell_finds_them(here: str) -> None:
     assert tracee.find_program("tool", f"/nowhere:{here}/bin") == f"{here}/bin/tool"
     assert tracee.find_program("bin/tool", "") == "bin/tool"
     assert tracee.find_program("sh", None) == "/bin/sh"
+
+
+def test_every_place_where_a_program_was_looked_for_is_named_once_with_the_reason(here: str) -> None:
+    os.mkdir("locked")
+    with open("file", "w"):
+        pass
+    search = f"{here}/locked:{here}/file:/nowhere:{here}/locked"
+    with pytest.raises(CommandNotFoundError) as raised:
+        tracee.find_program("tool", search)
+    assert raised.value.tried == (
+        f"{here}/locked/tool: no such file or directory",
+        f"{here}/file/tool: not a directory",
+        "/nowhere/tool: no such file or directory",
+    )

@@ -56,10 +56,13 @@ def find_program(command: str, search: str | None) -> str:
         directories = (search if search is not None else _DEFAULT_PATH).split(os.pathsep)
         candidates = [os.path.join(directory or ".", command) for directory in directories]
     tried, found = [], False
-    for candidate in candidates if command else []:
-        if not os.path.exists(candidate):
-            tried.append(f"{candidate}: no such file")
-        elif os.path.isdir(candidate):
+    for candidate in dict.fromkeys(candidates if command else []):
+        try:
+            os.stat(candidate)
+        except OSError as error:
+            tried.append(f"{candidate}: {(error.strerror or 'not to be had').lower()}")
+            continue
+        if os.path.isdir(candidate):
             tried.append(f"{candidate}: is a directory")
             found = found or "/" in command
         elif not os.access(candidate, os.X_OK):

@@ -15,7 +15,7 @@
 #define MAGIC_FOOTER 0x184D2A5Du
 #define FORMAT 1
 
-static const char COPY_AGAIN[] = "copy or make the bundle again; `sdee info` checks it";
+static const char COPY_AGAIN[] = "copy or make the bundle again; `sdee info --verify` checks it";
 
 uint32_t read_u32(const uint8_t *bytes)
 {
@@ -61,13 +61,19 @@ bool bundle_open(struct bundle *bundle, const char *name, int fd, bool check_lau
     return true;
 }
 
-/* Has the file been a bundle whose end is lost? The table's or the launcher's marks tell. */
+/* An ELF note (elf(5)), because the linker puts notes on the first page: it tells what a file was that was cut after it. */
+#define MARK "SDEE launcher of a bundle"
+static const struct {
+    uint32_t name_size, size, type;
+    char name[8], mark[28];
+} note_of_launcher __attribute__((section(".note.sdee"), used, aligned(4))) = {5, 28, 1, "SDEE", MARK};
+
+/* Has the file been a bundle whose end is lost? */
 static bool was_bundle(const uint8_t *data, size_t size)
 {
     static const uint8_t elf[] = {0x7f, 'E', 'L', 'F'};
-    static const char mark[] = "SDEE launcher of a bundle";
     return size > sizeof elf && memcmp(data, elf, sizeof elf) == 0 &&
-           memmem(data, size < (1u << 20) ? size : 1u << 20, mark, sizeof mark - 1) != NULL;
+           memmem(data, size < 4096 ? size : 4096, MARK, sizeof MARK - 1) != NULL;
 }
 
 static bool read_footer(struct bundle *bundle, bool check_launcher, struct error *error)

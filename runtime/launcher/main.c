@@ -49,8 +49,28 @@ static void warn(const struct bundle *bundle, const struct options *options)
         snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? ", " : "", path);
     }
     if (missing > 0)
-        note("warning: %zu input%s of the recorded command %s not on this node: %s%s; `sdee bundle --with-data` makes them travel", missing,
-             missing > 1 ? "s" : "", missing > 1 ? "are" : "is", names, missing > 5 ? ", ..." : "");
+        note("warning: %zu input%s of the recorded command %s not on this node: %s%s; `sdee bundle --with-data` makes %s travel", missing,
+             missing > 1 ? "s" : "", missing > 1 ? "are" : "is", names, missing > 5 ? ", ..." : "", missing > 1 ? "them" : "it");
+}
+
+/* The job runs where it was traced (the design: it finds what it found), so an argument that names a file of the current
+ * directory would miss it. Said only then: a note on every start elsewhere would be noise. */
+static void warn_of_arguments(const struct bundle *bundle, const struct options *options)
+{
+    char here[PATH_MAX], there[2 * PATH_MAX];
+    const char *recorded = conf_get(bundle, "cwd");
+    struct stat one, other;
+    if (options->chdir != NULL || getcwd(here, sizeof here) == NULL || (stat(here, &one) == 0 && stat(recorded, &other) == 0 &&
+                                                                        one.st_dev == other.st_dev && one.st_ino == other.st_ino))
+        return;
+    for (int i = 0; i < options->argument_count; i++) {
+        const char *argument = options->arguments[i];
+        snprintf(there, sizeof there, "%s/%s", recorded, argument);
+        if (argument[0] == '/' || argument[0] == '\0' || lstat(argument, &one) != 0 || lstat(there, &one) == 0)
+            continue;
+        note("warning: %s is in this directory, the job runs in %s, where it was traced; --chdir . (SDEE_CHDIR=.) runs it here", argument, recorded);
+        return;
+    }
 }
 
 static bool choose_root(struct plan *plan, const struct options *options, const struct bundle *bundle, const struct node *node, struct error *error)
@@ -110,8 +130,10 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
         return true;
     if (!node_check_memory(unpack_memory(bundle, plan.wanted), bundle->name, error) || (options->save != NULL && !keep_open(options->save, &save, error)))
         return false;
-    if (!options->quiet)
+    if (!options->quiet) {
         warn(bundle, options);
+        warn_of_arguments(bundle, options);
+    }
     job.environment = environment_make(bundle, options, &arena);
     if (!namespaces_enter(&job.in_user_namespace, error) || !build(&plan, &closed, bundle, options, error))
         return false;
@@ -159,7 +181,7 @@ static bool open_bundle(struct bundle *bundle, struct options *options, char **a
     }
     close(fd);
     if (!is_installed_launcher(name, self))
-        return fail(error, EXIT_BUNDLE, "copy or make the bundle again; `sdee info` checks it",
+        return fail(error, EXIT_BUNDLE, "copy or make the bundle again; `sdee info --verify` checks it",
                     "%s is truncated: it begins as a bundle and has no footer at its end", self);
     if (argv[1] != NULL && strcmp(argv[1], "--sdee-doctor") == 0) {
         *done = doctor();

@@ -71,13 +71,19 @@ def bundle(
 
     if os.path.isdir(output):
         raise UsageError(f"{output!a} is a directory", hint="name a file: -o FILE")
-    options = ClosureOptions(minimal=minimal, include=include, exclude=exclude, with_data=with_data, allow=allow)
+    globs = [_absolute(values) for values in (include, exclude, allow)]
+    options = ClosureOptions(minimal, globs[0], globs[1], with_data=with_data, allow=globs[2])
     closure = build_closure(read_traces(list(traces) or [_default_trace()]), options)
     summary = summarize(closure)
     if dry_run:
         _print_plan(closure, summary, as_json=as_json, quiet=quiet)
     else:
         _write(closure, summary, output, level, as_json=as_json, quiet=quiet)
+
+
+def _absolute(globs: tuple[str, ...]) -> tuple[str, ...]:
+    """Take globs as a shell would, from here; `*.pyc` and `**/tests` mean anywhere, as for tar and rsync."""
+    return tuple(g if g.startswith("*") else os.path.normpath(os.path.join(os.getcwd(), g)) for g in globs)
 
 
 def _default_trace() -> str:
@@ -131,6 +137,8 @@ def _stop(number: int, _frame: object) -> NoReturn:
 
 def _warn(summary: dict[str, Any]) -> None:
     """Say on standard error what a user must not overlook in a script's log."""
+    for notice in summary["notices"]:
+        click.echo(f"sdee: warning: {show.safe(notice)}", err=True)
     if summary["incomplete"]:
         click.echo(f"sdee: warning: the trace is incomplete: {show.safe(summary['incomplete'][0])}", err=True)
     if summary["secret"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 import stat
 import sys
 import time
@@ -51,7 +52,15 @@ def _is_bundle(name: str) -> bool:
 
 
 def _not_found(path: str, bundle: Bundle) -> None:
-    click.echo(f"sdee: {show.safe(path)}: not in {show.safe(bundle.path)}", err=True)
+    """Say that a path does not travel, and why if the bundle knows it."""
+    item = bundle.items.get(_absolute(path, bundle))
+    entry = bundle.entries.get(_absolute(path, bundle))
+    why = f"not in {show.safe(bundle.path)}"
+    if entry and stat.S_ISLNK(entry.mode):
+        why = f"a symbolic link to {show.safe(entry.link)}, which is not in {show.safe(bundle.path)}"
+    elif item and item.verdict.value != "bundle":
+        why += f": {VERDICTS[item.verdict.value]}"
+    click.echo(f"sdee: {show.safe(path)}: {why}", err=True)
 
 
 def _absolute(path: str, bundle: Bundle) -> str:
@@ -113,6 +122,7 @@ def _facts(bundle: Bundle, *, verified: bool) -> dict[str, Any]:
         "summary": bundle.meta["summary"],
         "conf": conf,
         "incomplete": conf.get("incomplete", []),
+        "warnings": bundle.meta.get("warnings", []),
         "verified": verified,
     }
 
@@ -139,7 +149,7 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
     lines = [
         f"bundle       {name}, {show.size_text(facts['size'])}, format {facts['format']}",
         f"identity     sha256:{facts['identity']}" + ("  (everything verified)" if facts["verified"] else ""),
-        f"command      {show.safe(' '.join(facts['conf']['arg']))}",
+        f"command      {show.safe(shlex.join(facts['conf']['arg']))}",
         f"traced on    {show.safe(_origin(host))}",
         f"launcher     {facts['launcher']['size']} bytes",
         f"payload      {payload['size']} bytes in {payload['frames']} frames, {decompressed} unpacked",
@@ -151,7 +161,8 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
             lines.append(f"{key:<12} {show.count_text(len(values), _COUNTED[key])} (--json lists them)")
         elif key not in ("arg", "incomplete"):
             lines += [f"{show.safe(key):<12} {show.safe(value)}" for value in values]
-    return lines + [f"incomplete   {show.safe(reason)}" for reason in facts["incomplete"]]
+    lines += [f"incomplete   {show.safe(reason)}" for reason in facts["incomplete"]]
+    return lines + [f"warning      {show.safe(str(text))}" for text in facts["warnings"]]
 
 
 @click.command()
@@ -215,11 +226,14 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
 
     if len(arguments) > (1 if bundle_path else 2):
         raise UsageError("more than one PATH", hint="quote globs, so that the shell does not expand them")
+    if len(arguments) == 1 and not bundle_path and _is_bundle(arguments[0]) and os.path.exists(arguments[0]):
+        raise UsageError(f"{arguments[0]!a} is a bundle, and no PATH is named", hint="sdee why BUNDLE PATH")
     name = bundle_path or (arguments[0] if len(arguments) == 2 else DEFAULT_BUNDLE)
     query = arguments[-1]
     with open_bundle(name) as bundle:
         found = [explain.explain(bundle, path) for path in explain.candidates(bundle, query, os.getcwd())]
         implied = bundle.find(_absolute(query, bundle))
+        provided = explain.provided(bundle, _absolute(query, bundle))
         near = explain.near(bundle, query) if not found else []
         command = bundle.conf("arg")
     if as_json:
@@ -228,7 +242,9 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
         click.echo("\n\n".join("\n".join(_explanation_lines(e, command)) for e in found))
     elif implied:
         click.echo(f"{show.safe(implied.path)}: a directory above something that travels")
-    if not found and not implied:
+    elif provided:
+        click.echo(f"{show.safe(query)}: {VERDICTS['host']} (every bundle expects {show.safe(provided)} of it)")
+    if not found and not implied and not provided:
         _not_found(query, bundle)
         for path in near:
             click.echo(f"  near: {show.safe(path)}", err=True)
@@ -253,7 +269,7 @@ def _explanation_lines(explanation: Explanation, command: list[str]) -> list[str
     item = explanation.item
     package = f", part of {show.safe(item.package)}" if item.package else ""
     lines = [f"{show.safe(item.path)}: {VERDICTS[item.verdict.value]}{package}"]
-    lines.append(f"  {show.safe(' '.join(command))}")
+    lines.append(f"  {show.safe(shlex.join(command))}")
     lines += [f"  → {show.safe(hop.path)}: {_reason_text(hop.reason)}" for hop in explanation.chain]
     for reason in explanation.others:
         source = f", from {show.safe(reason.source)}" if reason.source else ""
@@ -282,7 +298,10 @@ def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
         raise UsageError("sdee cat takes one PATH", hint="sdee cat BUNDLE PATH")
     with open_bundle(name) as bundle:
         entry = bundle.find(_absolute(paths[0], bundle))
-        if not entry or not stat.S_ISREG(entry.mode):
+        if entry and stat.S_ISDIR(entry.mode):
+            click.echo(f"sdee: {show.safe(paths[0])}: is a directory", err=True)
+            sys.exit(NO_MATCH)
+        if not entry:
             _not_found(paths[0], bundle)
             sys.exit(NO_MATCH)
         if as_json:

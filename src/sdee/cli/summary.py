@@ -45,6 +45,7 @@ def summarize(closure: Closure) -> dict[str, Any]:
         "absent": len(by_verdict[Verdict.ABSENT]),
         "incomplete": list(closure.incomplete),
         "warnings": list(closure.warnings),
+        "notices": list(closure.notices),
     }
 
 
