@@ -183,7 +183,8 @@ class Accesses:
                 builder.link(link, target, draft, path)
         elif verdict is Verdict.BUNDLE and used and status is not None:
             if saved is not None:
-                builder.incomplete.append(f"{path!a} was changed by the job and not saved before: {saved.why}")
+                why_not = saved.why or f"the copy {saved.copy!a} is gone"
+                builder.incomplete.append(f"{path!a} was changed by the job and not saved before: {why_not}")
             builder.need(path, reason, order=access.order)
         elif verdict in (Verdict.BUNDLE, Verdict.SHARED, Verdict.ABSENT) and not (used and verdict is Verdict.SHARED):
             builder.note(real, Verdict.PRODUCED, Reason("was there and written by the job", reason.source))

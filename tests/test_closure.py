@@ -237,6 +237,8 @@ def test_a_file_that_could_not_be_saved_makes_the_closure_incomplete(made: Trace
     assert verdict(closure, path) == "bundle"
     assert any("too large" in text for text in closure.incomplete)
     assert conf(closure, "incomplete") == list(closure.incomplete)
+    made.saved[path] = Saved(path, f"{tmp_path}/moved/0", 7, 1, 0o644)
+    assert any("moved/0' is gone" in text for text in made.closure().incomplete)
 
 
 def test_a_log_that_was_only_written_is_produced(made: TraceMaker, tmp_path: Path) -> None:
