@@ -1,6 +1,7 @@
 # make demo    a real job, traced, bundled and run where nothing of this machine's /usr is visible
 # make test    linters, types and all tests: what CI runs
 # make bench   the measurements of docs/performance.md
+# make corpus  real software on foreign systems: docs/corpus.md
 # All of them install what is missing: Debian packages when run as root, Python packages into .venv.
 
 SHELL    := /bin/bash
@@ -10,7 +11,7 @@ BIN      := $(VENV)/bin
 # pytest arguments, e.g. make test PYTEST='-k trace -x'
 PYTEST   ?=
 
-.PHONY: demo test check lint bench launcher wheel clean system-packages
+.PHONY: demo test check lint bench corpus launcher wheel clean system-packages
 
 demo: system-build-packages
 	@fixtures/demo/run.sh "$(PYTHON)"
@@ -25,6 +26,10 @@ lint: $(VENV)/.ready
 
 bench: system-packages $(VENV)/.ready launcher
 	$(BIN)/python bench/run.py
+
+# make corpus JOB="r gmsh" ROOT=trixie; without them all jobs on all systems (an hour)
+corpus: system-packages $(VENV)/.ready launcher
+	$(BIN)/python tests/corpus/run.py $(JOB) $(addprefix --root ,$(ROOT)) $(CORPUS)
 
 launcher:
 	@$(MAKE) -s -C runtime/launcher sdee-launcher

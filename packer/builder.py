@@ -15,6 +15,7 @@ from sdee.packer.secrets import matches, secret_by_content, secret_by_name
 if TYPE_CHECKING:
     from sdee.packer.closure import ClosureOptions
     from sdee.packer.filesystem import FileSystem
+    from sdee.packer.packages import Packages
     from sdee.packer.places import Site
 
 MAX_REASONS = 4  # a library that a thousand modules need is explained by the first few
@@ -35,6 +36,7 @@ class Draft:
     mtime_ns: int | None = None
     mode: int | None = None
     order: int | None = None
+    package: str = ""
     alias_of: Draft | None = None  # what this path leads to through a link
 
     @property
@@ -67,6 +69,7 @@ class Draft:
             self.mtime_ns if self.mtime_ns is not None else status.st_mtime_ns if status else 0,
             mode,
             self.order,
+            self.package,
         )
 
 
@@ -75,6 +78,7 @@ class Builder:
     """The closure in the making: `drafts` by path; what went wrong, in words."""
 
     fs: FileSystem
+    packages: Packages
     site: Site
     options: ClosureOptions
     drafts: dict[str, Draft] = field(default_factory=dict)
@@ -212,6 +216,11 @@ class Builder:
                 known.status = known.status or self.fs.status(parent)
                 known.explain(Reason("holds", draft.path))
                 path = parent
+
+    def add_owners(self) -> None:
+        """Note for every path the distribution package that it belongs to."""
+        for path, package in self.packages.owners(self.drafts).items():
+            self.drafts[path].package = package
 
     def travelling(self) -> list[Draft]:
         """Return what travels and is no alias, in the order in which it was found."""

@@ -17,6 +17,7 @@ from sdee.packer.elf.needs import needs_of
 from sdee.packer.elf.objects import MAGIC
 from sdee.packer.filesystem import FileSystem, is_below_any
 from sdee.packer.model import Closure, Reason, Verdict
+from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
 from sdee.packer.secrets import matches
 from sdee.packer.units import UNITS, View
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 class ClosureOptions:
     """What the user asked for: `include`, `exclude` and `allow` are globs on absolute paths.
 
-    A glob is fnmatch's (`*` goes past slashes, `**` means the same), and naming a directory means all of it.
+    A glob is fnmatch's (`*` goes past slashes, `**` means the same), and naming a directory means all of it. `expand`:
+    "packages" lets the whole distribution package of each file that the run used travel.
     """
 
     minimal: bool = False
@@ -41,6 +43,7 @@ class ClosureOptions:
     exclude: tuple[str, ...] = ()
     with_data: bool = False
     allow: tuple[str, ...] = ()
+    expand: tuple[str, ...] = ()
 
 
 def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
@@ -50,7 +53,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     names nothing.
     """
     fs = FileSystem()
-    builder = Builder(fs, site_of(trace, fs), options)
+    builder = Builder(fs, Packages(fs), site_of(trace, fs), options)
     accesses = Accesses(trace, builder)
     accesses.judge()
     needs = needs_of(trace, fs)
@@ -58,11 +61,16 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     _add_included(builder)
     if not options.minimal:
         _widen(trace, builder)
+    if "packages" in options.expand:
+        _expand_packages(builder)
+    if not options.minimal:
         accesses.add_listed()
     _add_elf_needs(builder, needs)
     accesses.add_probed()
     builder.incomplete += [f"{path!a} cannot be read and does not travel" for path in builder.unreadable]
+    _add_home(builder)
     builder.add_parents()
+    builder.add_owners()
     _warn(builder, needs)
     run = trace.runs[0]
     host = {name: str(value) for name, value in asdict(run.host).items() if name != "mounts"}
@@ -75,6 +83,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
         tuple(dict.fromkeys((*trace.incomplete, *builder.incomplete))),
         tuple(dict.fromkeys(builder.warnings)),
         tuple(_notices(trace, builder)),
+        run.status,
     )
 
 
@@ -138,7 +147,7 @@ def _widen(trace: Trace, builder: Builder) -> None:
     used.sort(key=lambda d: d.order or 0)
     accesses = sorted(trace.accesses.values(), key=lambda a: a.order)
     named = tuple(a.path for a in accesses if a.existed and "read" in a.ops)
-    view = View(builder.fs, tuple(d.path for d in used), named, builder.site.executed)
+    view = View(builder.fs, builder.packages, tuple(d.path for d in used), named, builder.site.executed)
     for unit in UNITS:
         for widening in unit.widen(view):
             size = view.size(widening.paths)
@@ -152,6 +161,28 @@ def _widen(trace: Trace, builder: Builder) -> None:
                 if builder.fs.resolve(path).status is None:
                     continue  # a dangling link: nothing that the job could have used
                 builder.need(path, Reason("belongs to", widening.source, widening.name), unit=widening.owned)
+
+
+def _add_home(builder: Builder) -> None:
+    """Let the home itself travel, empty: programs write to it (~/.cache), also on a node that has no such home."""
+    home = builder.site.home
+    resolution = builder.fs.resolve(home)
+    if builder.site.live_root(resolution.real) == resolution.real and builder.fs.is_dir(home):
+        draft = builder.need(home, Reason("is the home, which programs write to"))
+        draft.verdict = Verdict.BUNDLE
+
+
+def _expand_packages(builder: Builder) -> None:
+    """Widen to whole distribution packages, less what only people read."""
+    used = {d.path: d for d in builder.travelling() if d.order is not None}
+    done: set[str] = set()
+    for path, package in sorted(builder.packages.owners(used).items(), key=lambda pair: used[pair[0]].order or 0):
+        if package in done:
+            continue
+        done.add(package)
+        for member in builder.packages.files(package):
+            if not is_below_any(member, tables.FOR_PEOPLE):
+                builder.need(member, Reason("belongs to", path, f"the package {package}"), unit=True)
 
 
 def _add_elf_needs(builder: Builder, needs: Needs) -> None:

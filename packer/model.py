@@ -56,7 +56,8 @@ class Item:
 class Closure:
     """All that a bundle is made of: `items` by path, and `conf`, the CONF pairs of docs/bundle-format.md in order.
 
-    `notices`: what a user must look at again before anything else: a run that failed, options that matched nothing.
+    `status` is that of the (first) traced run, None if it did not end. `notices`: what a user must look at again
+    before anything else: a run that failed, options that matched nothing.
     """
 
     items: dict[str, Item]
@@ -67,6 +68,7 @@ class Closure:
     incomplete: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    status: int | None = None
 
     def travelling(self) -> list[Item]:
         """Items that go into the payload, sorted by path."""

@@ -82,6 +82,8 @@ class Site:
         name = os.path.basename(path)
         if os.path.splitext(name)[1].lower() in tables.CODE_SUFFIXES or tables.SHARED_OBJECT.search(name):
             return "is code by its name"
+        if name.removeprefix("SYS_") in tables.LOCALE_CATEGORIES:
+            return "is part of a locale"
         if "/.git/" in path:
             return ""
         if prefix := self.software_prefix(path):

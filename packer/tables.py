@@ -61,6 +61,9 @@ NETWORK_FILE_SYSTEMS = frozenset(
 SYSTEM_ROOTS = _words("""
     /usr /bin /sbin /lib /lib32 /lib64 /libx32 /opt /etc /nix /gnu /snap
 """)
+FOR_PEOPLE = _words("""
+    /usr/share/doc /usr/share/man /usr/share/info /usr/share/lintian /usr/share/bug
+""")
 TEMPORARY_ROOTS = _words("""
     /tmp /var/tmp /dev/shm
 """)
@@ -77,8 +80,28 @@ CODE_SUFFIXES = frozenset(
     .ptx .cubin .fatbin .hsaco .spv .cl          # kernels for accelerators
     """)
 )
+# Below PREFIX/{share,lib,libexec}: directories that belong to no one program, or that are units of their own …
+COMMON_DIRECTORIES = frozenset(
+    _words("""
+    applications apt bash-completion ca-certificates cmake common-licenses dbus-1 debug dict doc dpkg fonts gcc gconv
+    gettext girepository-1.0 glib-2.0 glibc-hwcaps gtk-doc i18n icons info java javascript jvm keyrings libthai
+    licenses lintian locale man menu mime misc modules node_modules nodejs ocaml perl perl-base perl5 pixmaps
+    pkgconfig pkg-config polkit-1 python python3 R site-packages ssl systemd terminfo themes tmpfiles.d udev X11 xml
+    zoneinfo zsh
+    """)
+)
+# … and what in a program's own directory no running program has a use for
+NOT_RUN = frozenset(_words("debug doc gtk-doc include man pkgconfig test tests"))
+NOT_RUN_FILES = (".a", ".h", ".hpp")  # .la is read: libltdl(3) finds ImageMagick's coders by it
 SHARED_OBJECT = re.compile(r"\.so(\.[0-9][^/]*)?$")
 
+# Files of a locale's directory (locale(7)), which LOCPATH may put anywhere
+LOCALE_CATEGORIES = frozenset(
+    _words("""
+    LC_ADDRESS LC_COLLATE LC_CTYPE LC_IDENTIFICATION LC_MEASUREMENT LC_MESSAGES LC_MONETARY LC_NAME LC_NUMERIC LC_PAPER
+    LC_TELEPHONE LC_TIME
+    """)
+)
 # Directories that mark what is above or around them as installed software
 PREFIX_MARKS = _words("""
     conda-meta pyvenv.cfg .spack

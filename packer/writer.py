@@ -295,6 +295,7 @@ def _meta(closure: Closure, counts: dict[str, int]) -> dict[str, Any]:
         "sdee": 1,
         "command": closure.command,
         "cwd": closure.cwd,
+        "status": closure.status,
         "host": closure.host,
         "summary": {**counts, "shared": shared, "verdicts": dict(verdicts)},
         "incomplete": closure.incomplete,

@@ -91,8 +91,9 @@ class TraceMaker:
         exclude: tuple[str, ...] = (),
         with_data: bool = False,
         allow: tuple[str, ...] = (),
+        expand: tuple[str, ...] = (),
     ) -> Closure:
-        return build_closure(self.trace(), ClosureOptions(minimal, include, exclude, with_data, allow))
+        return build_closure(self.trace(), ClosureOptions(minimal, include, exclude, with_data, allow, expand))
 
 
 def verdict(closure: Closure, path: str | Path) -> str:

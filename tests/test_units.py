@@ -11,7 +11,7 @@ import pytest
 
 from closure_support import TraceMaker, verdict, why, write
 from sdee.packer import tables
-from sdee.packer.units import resources
+from sdee.packer.units import python, resources, system
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,24 +194,38 @@ def test_gconv_and_locale_directories_are_whole(made: TraceMaker, tmp_path: Path
     made.use(write(gconv / "UTF-16.so"))
     made.use(write(locale / "de_DE.utf8" / "LC_CTYPE"))
     unseen = [write(gconv / "gconv-modules"), write(gconv / "EUC-JP.so"), write(locale / "de_DE.utf8" / "LC_TIME")]
-    other = write(locale / "fr_FR.utf8" / "LC_TIME")
+    unseen.append(write(locale / "fr_FR.utf8" / "LC_TIME"))
     closure = made.closure()
     assert {verdict(closure, p) for p in unseen} == {"bundle"}
-    assert verdict(closure, other) == "nothing"
 
 
-def test_time_zones_are_whole_if_one_was_named_and_not_for_localtime(made: TraceMaker, tmp_path: Path) -> None:
+def test_of_many_locales_only_those_that_were_used_travel(
+    made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "_LOCALES_LIMIT", 10)
+    locale = tmp_path / "own" / "locales"
+    made.use(write(locale / "de_DE" / "LC_CTYPE"))
+    beside, other = write(locale / "de_DE" / "LC_TIME"), write(locale / "fr_FR" / "LC_TIME", "x" * 11)
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (beside, other)] == ["bundle", "nothing"]
+
+
+def test_a_locale_below_home_is_no_input_data(made: TraceMaker, tmp_path: Path) -> None:
+    used = made.use(write(tmp_path / "work" / "locales" / "de_DE.UTF-8" / "LC_MESSAGES" / "SYS_LC_MESSAGES"))
+    assert verdict(made.closure(), used) == "bundle"
+
+
+def test_time_zones_are_whole_without_their_copies(made: TraceMaker, tmp_path: Path) -> None:
     zones = tmp_path / "usr" / "share" / "zoneinfo"
     berlin, tokyo = write(zones / "Europe" / "Berlin"), write(zones / "Asia" / "Tokyo")
+    copy = write(zones / "right" / "Asia" / "Tokyo")
     localtime = tmp_path / "etc" / "localtime"
     localtime.parent.mkdir()
     localtime.symlink_to(berlin)
     made.use(localtime)
     closure = made.closure()
-    assert (verdict(closure, berlin), verdict(closure, tokyo)) == ("bundle", "nothing")
+    assert [verdict(closure, p) for p in (berlin, tokyo, copy)] == ["bundle", "bundle", "nothing"]
     assert closure.items[str(localtime)].kind == "link"
-    made.use(berlin)
-    assert verdict(made.closure(), tokyo) == "bundle"
 
 
 def test_certificates_travel_with_what_they_link_to(made: TraceMaker) -> None:
@@ -268,3 +282,110 @@ def test_a_unit_that_is_too_large_is_dropped_with_a_warning(
     closure = made.closure()
     assert (verdict(closure, used), verdict(closure, unseen)) == ("bundle", "nothing")
     assert any("the resources of big" in text and "--include" in text for text in closure.warnings)
+
+
+def test_a_distribution_brings_what_it_requires_and_what_that_requires(made: TraceMaker, site: Path) -> None:
+    for name, requires in (("one", "Two-More>=1"), ("two_more", "three; python_version>='3'"), ("three", "")):
+        write(site / name / "__init__.py")
+        write(site / f"{name}-1.0.dist-info" / "RECORD", f"{name}/__init__.py,,\n")
+        lines = f"Requires-Dist: {requires}\n" if requires else ""
+        lines += "Requires-Dist: extra_one; extra == 'all'\nRequires-Dist: old; python_version < '3'\n"
+        write(site / f"{name}-1.0.dist-info" / "METADATA", f"Name: {name}\n{lines}\nRequires-Dist: not-a-field\n")
+    for name in ("extra_one", "old"):
+        write(site / name / "__init__.py")
+        write(site / f"{name}-1.0.dist-info" / "RECORD", f"{name}/__init__.py,,\n")
+    made.use(site / "one" / "__init__.py")
+    closure = made.closure()
+    names = ("one", "two_more", "three", "extra_one", "old")
+    assert [verdict(closure, site / n / "__init__.py") for n in names] == ["bundle"] * 3 + ["nothing"] * 2
+    source = f"{site}/two_more-1.0.dist-info the Python distribution three-1.0"
+    assert source in why(closure, site / "three" / "__init__.py")
+
+
+def test_what_a_distribution_imports_somewhere_travels_while_it_is_small(
+    made: TraceMaker, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(python, "_IMPORTED_EACH", 100)
+    write(site / "one-1.0.dist-info" / "RECORD", "one/__init__.py,,\none/lazy.py,,\none/tests/test_x.py,,\n")
+    write(site / "one" / "lazy.py", "def f():\n    import small, large.part\n    from alone import x\n")
+    write(site / "one" / "tests" / "test_x.py", "import testing_only\n")
+    for name in ("small", "large", "testing_only", "unrelated"):
+        write(site / name / "__init__.py", "x" * (101 if name == "large" else 1))
+    write(site / "alone.py")
+    made.use(write(site / "one" / "__init__.py"))
+    closure = made.closure()
+    assert verdict(closure, site / "small" / "__init__.py") == "bundle"
+    assert verdict(closure, site / "alone.py") == "bundle"
+    others = [site / name / "__init__.py" for name in ("large", "testing_only", "unrelated")]
+    assert {verdict(closure, p) for p in others} == {"nothing"}
+
+
+def test_a_programs_own_directories_travel_by_their_name(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    made.execute(write(usr / "bin" / "tool", "#!/bin/sh\n", 0o755))
+    made.use(write(usr / "lib" / "x86_64-linux-gnu" / "tool-6" / "plugins" / "png.so"))
+    made.use(write(usr / "share" / "tool" / "table"))
+    made.use(write(usr / "lib" / "x86_64-linux-gnu" / "blas" / "libblas.so.3"))
+    unseen = [
+        write(usr / "lib" / "x86_64-linux-gnu" / "tool-6" / "plugins" / "bmp.so"),
+        write(usr / "share" / "tool" / "other" / "table"),
+        write(usr / "libexec" / "tool" / "helper", "#!/bin/sh\n", 0o755),
+        write(usr / "lib" / "tool" / "more"),
+    ]
+    others = [
+        write(usr / "lib" / "x86_64-linux-gnu" / "tool-6" / "libplugins.a"),
+        write(usr / "lib" / "x86_64-linux-gnu" / "other" / "x.so"),
+        write(usr / "lib" / "x86_64-linux-gnu" / "blas" / "unrelated"),
+    ]
+    closure = made.closure()
+    assert [verdict(closure, p) for p in unseen] == ["bundle"] * 4
+    assert [verdict(closure, p) for p in others] == ["nothing"] * 3
+
+
+def test_r_is_whole_and_of_its_site_library_what_was_loaded_with_its_imports(made: TraceMaker, tmp_path: Path) -> None:
+    home = tmp_path / "usr" / "lib" / "R"
+    made.use(write(home / "lib" / "libR.so"))
+    base = write(home / "library" / "splines" / "R" / "splines.rdb")
+    library = tmp_path / "home" / "R" / "x86_64-pc-linux-gnu-library" / "4.2"
+    site = home / "site-library"
+    texts = {"plots": "Depends: R (>= 3), scales\nImports: colours,\n  units (>= 1)\nLinkingTo: headers\n"}
+    for place, names in ((site, ("plots", "scales", "unrelated", "headers")), (library, ("colours", "units"))):
+        for name in names:
+            write(place / name / "DESCRIPTION", f"Package: {name}\n{texts.get(name, '')}")
+            write(place / name / "libs" / f"{name}.so")
+    made.use(site / "plots" / "libs" / "plots.so")
+    made.use(library / "units" / "DESCRIPTION")
+    closure = made.closure()
+    travels = {n: verdict(closure, site / n / "libs" / f"{n}.so") for n in ("plots", "scales", "unrelated", "headers")}
+    assert travels == {"plots": "bundle", "scales": "bundle", "unrelated": "nothing", "headers": "nothing"}
+    assert {verdict(closure, library / n / "libs" / f"{n}.so") for n in ("colours", "units")} == {"bundle"}
+    assert verdict(closure, base) == "bundle"
+
+
+def test_a_nodejs_project_travels_with_its_node_modules(made: TraceMaker, tmp_path: Path) -> None:
+    app = tmp_path / "opt" / "app"
+    write(app / "package.json", '{"name": "app"}')
+    made.use(write(app / "main.js"))
+    made.use(write(app / "node_modules" / "used" / "index.js"))
+    unseen = [write(app / "other.mjs"), write(app / "node_modules" / "@scope" / "unseen" / "index.js")]
+    data = write(app / "results.csv")
+    closure = made.closure()
+    assert {verdict(closure, p) for p in unseen} == {"bundle"}
+    assert verdict(closure, data) == "nothing"
+
+
+def test_header_files_come_by_package_and_cxx_headers_whole(made: TraceMaker) -> None:
+    made.use("/usr/include/stdio.h")
+    closure = made.closure()
+    assert verdict(closure, "/usr/include/wctype.h") == "bundle"
+    assert "the headers of libc6-dev" in why(closure, "/usr/include/wctype.h")
+    assert closure.items["/usr/include/stdio.h"].package.startswith("libc6-dev ")
+
+
+def test_whole_packages_travel_when_asked_for(made: TraceMaker) -> None:
+    made.use("/usr/bin/zstd")
+    assert verdict(made.closure(), "/usr/bin/zstdgrep") == "nothing"
+    closure = made.closure(expand=("packages",))
+    assert verdict(closure, "/usr/bin/zstdgrep") == "bundle"
+    assert "/usr/bin/zstd the package zstd " in why(closure, "/usr/bin/zstdgrep")
+    assert verdict(closure, "/usr/share/doc/zstd/copyright") == "nothing"

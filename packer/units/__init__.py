@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.java import Jdk
+from sdee.packer.units.node import NodePackages
 from sdee.packer.units.perl import PerlCore, PerlModules
 from sdee.packer.units.python import Distributions, ProjectPackages, StandardLibrary, VirtualEnvironments
+from sdee.packer.units.r import RHome, RPackages
 from sdee.packer.units.resources import ProgramResources
-from sdee.packer.units.system import Certificates, CompilerSupport, Gconv, Locales, Terminfo, Timezones
+from sdee.packer.units.system import (
+    Certificates,
+    CompilerSupport,
+    CxxHeaders,
+    Fonts,
+    Gconv,
+    Headers,
+    Locales,
+    Terminfo,
+    Timezones,
+)
 
 UNITS: tuple[Unit, ...] = (
     StandardLibrary(),
@@ -16,12 +28,18 @@ UNITS: tuple[Unit, ...] = (
     VirtualEnvironments(),
     PerlCore(),
     PerlModules(),
+    RHome(),
+    RPackages(),
+    NodePackages(),
     Gconv(),
     Locales(),
     Timezones(),
     Terminfo(),
     Certificates(),
     CompilerSupport(),
+    CxxHeaders(),
+    Headers(),
+    Fonts(),
     Jdk(),
     ProgramResources(),
 )

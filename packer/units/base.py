@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdee.packer.filesystem import FileSystem
+    from sdee.packer.packages import Packages
 
 DEFAULT_LIMIT = 1 << 30  # bytes
 
@@ -38,6 +39,7 @@ class View:
     """
 
     fs: FileSystem
+    packages: Packages
     seen: tuple[str, ...]
     named: tuple[str, ...]
     executed: frozenset[str]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.python_index import SiteIndex, imported_names, required_names, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ _NOT_RUN = frozenset(
     ("test", "tests", "idlelib", "idle_test", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config")
 )
 _TESTS = frozenset(("tests",))
+# Of what is only imported somewhere in the code: bytes of one distribution, and of all
+_IMPORTED_EACH, _IMPORTED_LIMIT = 20 << 20, 60 << 20
 _MARKS = ("site-packages", "dist-packages")
 
 
@@ -44,62 +46,82 @@ class StandardLibrary(Unit):
             yield Widening("Python's standard library", path, view.tree(top, frozenset(skip)))
 
 
-@dataclass
-class SiteIndex:
-    """One site-packages: which distribution owns which file, by RECORD; read once."""
-
-    fs: FileSystem
-    site: str
-    owners: dict[str, list[str]] = field(default_factory=dict)  # path → *.dist-info or *.egg-info directories
-    files: dict[str, list[str]] = field(default_factory=dict)  # the other way round
-    tops: dict[str, list[str]] = field(default_factory=dict)  # top-level name → info without a RECORD
-
-    def __post_init__(self) -> None:
-        for name in self.fs.names(self.site):
-            info = f"{self.site}/{name}"
-            if name.endswith(".dist-info"):
-                self._record(info, f"{info}/RECORD", self.site, as_csv=True)
-            elif name.endswith(".egg-info"):
-                self._record(info, f"{info}/installed-files.txt", info, as_csv=False)
-
-    def _record(self, info: str, record: str, base: str, *, as_csv: bool) -> None:
-        lines = os.fsdecode(self.fs.read(record)).splitlines()
-        names = [row[0] for row in csv.reader(lines) if row] if as_csv else lines
-        paths = [os.path.normpath(os.path.join(base, name)) for name in names]
-        if not paths:
-            project = re.split(r"[-.](?=\d|egg-info|dist-info)", os.path.basename(info))[0]
-            stated = os.fsdecode(self.fs.read(f"{info}/top_level.txt")).split()
-            for top in {project, project.lower(), *stated}:
-                self.tops.setdefault(top, []).append(info)
-        self.files[info] = paths
-        for path in paths:
-            self.owners.setdefault(path, []).append(info)
-
-
 class Distributions(Unit):
-    """The whole distribution of each module that was used: by RECORD, else the top-level package."""
+    """The whole distribution of each module that was used: by RECORD, else the top-level package.
+
+    With it what it requires (Requires-Dist), and what its code imports by name somewhere, if that is small: optional
+    parts (fsspec, lxml, spglib) are imported where an option or another input leads.
+    """
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield each distribution once, in order of first access."""
+        """Yield each distribution once: those that were used in order of first access, then what they want."""
         indexes: dict[str, SiteIndex] = {}
         done: set[str] = set()
+        used: list[Widening] = []
         for path in view.seen:
             match = _SITE.match(path)
-            if not match:
-                continue
-            site = match["site"]
-            index = indexes.setdefault(site, SiteIndex(view.fs, site)) if site not in indexes else indexes[site]
-            source = _source_of(path)
-            infos = index.owners.get(path) or index.owners.get(source) or []
-            for info in infos:
-                if info not in done:
-                    done.add(info)
-                    yield self._distribution(view, index, info, path)
-            if not infos:
-                top = self._top(view, site, match["rest"])
-                if top not in done:
+            if match:
+                site = match["site"]
+                if site not in indexes:
+                    indexes[site] = SiteIndex(view.fs, site)
+                used += self._used(view, indexes[site], path, match["rest"], done)
+        yield from used
+        wanted = list(self._required(view, used, indexes, done))
+        yield from wanted
+        left = _IMPORTED_LIMIT
+        for name, source in imported_names(view, [p for w in used for p in w.paths]):
+            for widening in self._named(view, name, indexes, done):
+                size = view.size(widening.paths)
+                if size <= min(left, _IMPORTED_EACH):
+                    left -= size
+                    yield replace(widening, source=source)
+
+    def _used(self, view: View, index: SiteIndex, path: str, rest: str, done: set[str]) -> Iterator[Widening]:
+        infos = index.owners.get(path) or index.owners.get(source_of(path)) or []
+        for info in infos:
+            if info not in done:
+                done.add(info)
+                yield self._distribution(view, index, info, path)
+        if not infos:
+            top = self._top(view, index.site, rest)
+            if top not in done:
+                done.add(top)
+                yield self._package(view, index, top, path)
+
+    def _required(
+        self, view: View, used: list[Widening], indexes: dict[str, SiteIndex], done: set[str]
+    ) -> Iterator[Widening]:
+        """Yield what distributions require, and what that requires."""
+        todo = [p for w in used for p in w.paths if p.endswith((".dist-info", ".egg-info"))]
+        while todo:
+            info = todo.pop(0)
+            for name in required_names(view.fs, info):
+                for index in indexes.values():
+                    for found in index.named.get(name, ()):
+                        todo += [found] if found not in done else []
+                        yield from self._whole(view, index, found, info, done)
+
+    def _whole(self, view: View, index: SiteIndex, info: str, source: str, done: set[str]) -> Iterator[Widening]:
+        """Yield a distribution by its metadata: by RECORD, else by its top-level packages."""
+        if info in done:
+            return
+        done.add(info)
+        if index.files.get(info):
+            yield self._distribution(view, index, info, source)
+            return
+        for name in (n for n, infos in index.tops.items() if info in infos):
+            for top in (f"{index.site}/{name}", f"{index.site}/{name}.py"):
+                if top not in done and view.fs.status(top):
                     done.add(top)
-                    yield self._package(view, index, top, path)
+                    yield self._package(view, index, top, source)
+
+    def _named(self, view: View, name: str, indexes: dict[str, SiteIndex], done: set[str]) -> Iterator[Widening]:
+        """Yield what an import of `name` would load, unless it travels already."""
+        for index in indexes.values():
+            for place in (f"{index.site}/{name}/__init__.py", f"{index.site}/{name}.py"):
+                if view.fs.is_file(place):
+                    yield from self._used(view, index, place, place[len(index.site) + 1 :], done)
+                    return
 
     @staticmethod
     def _distribution(view: View, index: SiteIndex, info: str, source: str) -> Widening:
@@ -125,7 +147,7 @@ class Distributions(Unit):
         """Return the package that stands for itself: below directories without __init__.py (PEP 420) if need be."""
         parts = rest.split("/")
         if parts[0] == "__pycache__" and len(parts) > 1:
-            return _source_of(f"{site}/{rest}")
+            return source_of(f"{site}/{rest}")
         top = f"{site}/{parts[0]}"
         for part in parts[1:-1]:
             if view.fs.is_file(f"{top}/__init__.py") or top.endswith((".dist-info", ".egg-info", ".libs")):
@@ -154,7 +176,7 @@ class ProjectPackages(Unit):
             if not path.endswith((".py", ".pyc", ".so")) or _SITE.match(path) or _STDLIB.match(path):
                 continue
             top = ""
-            directory = os.path.dirname(_source_of(path))
+            directory = os.path.dirname(source_of(path))
             while view.fs.is_file(f"{directory}/__init__.py"):
                 top, directory = directory, os.path.dirname(directory)
             if top and top not in done:
@@ -195,14 +217,6 @@ def _environment(fs: FileSystem, path: str) -> str:
 def _home(configuration: str) -> str:
     pairs = (line.partition("=") for line in configuration.splitlines())
     return next((value.strip() for key, _, value in pairs if key.strip().lower() == "home"), "")
-
-
-def _source_of(path: str) -> str:
-    """Return the .py of a compiled module, any other path as it is."""
-    directory, name = os.path.split(path)
-    if os.path.basename(directory) == "__pycache__" and name.endswith(".pyc"):
-        return f"{os.path.dirname(directory)}/{name.split('.')[0]}.py"
-    return path
 
 
 def _compiled(view: View, source: str) -> list[str]:

@@ -12,16 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MB = 1 << 20
+_LOCALES_LIMIT = 20 * _MB
 
 
-def _trees(view: View, pattern: re.Pattern[str], name: str, limit: int) -> Iterator[Widening]:
+def _trees(
+    view: View, pattern: re.Pattern[str], name: str, limit: int, skip: frozenset[str] = frozenset()
+) -> Iterator[Widening]:
     """Yield, for each different `top` that the pattern finds among what was used, the tree below it."""
     done: set[str] = set()
     for path in view.seen:
         match = pattern.match(path)
         if match and match["top"] not in done:
             done.add(match["top"])
-            yield Widening(name, path, view.tree(match["top"]), limit=limit)
+            yield Widening(name, path, view.tree(match["top"], skip), limit=limit)
 
 
 class Gconv(Unit):
@@ -35,24 +38,40 @@ class Gconv(Unit):
 
 
 class Locales(Unit):
-    """A locale's directory: its categories belong together. A locale-archive is one file and travels as such."""
+    """A locale's directory: its categories belong together, and a job may be run in another. A locale-archive is one
+    file and travels as such.
+    """
 
-    _TOP = re.compile(r"(?P<top>.*/(?:lib/locale|lib/musl/locales)/[^/]+)/.+$")
+    _TOP = re.compile(
+        r"(?P<top>.*/(?:lib/locale|lib/musl/locales)/[^/]+)/.+$|(?P<own>.*/[^/]+)/LC_[A-Z]+(?:/SYS_[^/]+)?$"
+    )
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield each locale of which a category was read."""
-        yield from _trees(view, self._TOP, "the locale", 50 * _MB)
+        """Yield the locales beside each of which a category was read, those that $LOCPATH names too.
+
+        Where they are too many only those that were used.
+        """
+        done: set[str] = set()
+        for path in view.seen:
+            match = self._TOP.match(path)
+            top = (match["top"] or match["own"]) if match else ""
+            if not top or top in done or "/share/locale/" in top:
+                continue
+            every = view.tree(os.path.dirname(top), frozenset(("locale-archive",)))
+            one = view.size(every) > _LOCALES_LIMIT
+            done |= {top} if one else set(every)
+            yield Widening("the locale" if one else "the locales", path, view.tree(top) if one else every)
 
 
 class Timezones(Unit):
-    """zoneinfo, if a program looked a zone up by name; /etc/localtime's target alone is only that file."""
+    """zoneinfo, if a program asked for the time of a place: another input, or $TZ, may name another place."""
 
     _TOP = re.compile(r"(?P<top>.*/share/zoneinfo)/.+$")
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield each zoneinfo directory that the job itself named a file of."""
-        named = View(view.fs, view.named, view.named, view.executed)
-        yield from _trees(named, self._TOP, "the time zones", 20 * _MB)
+        """Yield each zoneinfo directory that a file was read of, by /etc/localtime too."""
+        # posix/ and right/ are the same again, without and with leap seconds
+        yield from _trees(view, self._TOP, "the time zones", 20 * _MB, frozenset(("posix", "right")))
 
 
 class Terminfo(Unit):
@@ -102,3 +121,52 @@ class CompilerSupport(Unit):
     def _small(view: View, path: str) -> bool:
         status = view.fs.status(path)
         return status is not None and (status.st_size <= _MB or os.path.isdir(path))
+
+
+class CxxHeaders(Unit):
+    """C++'s standard headers: which of them a source includes is the source's choice."""
+
+    _TOP = re.compile(r"(?P<top>.*/include/(?:[^/]+-linux-[^/]+/)?c\+\+/[^/]+)/.+$")
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield each directory of C++ headers that was used: GCC has one for all machines and one for this."""
+        yield from _trees(view, self._TOP, "C++'s standard headers", 100 * _MB)
+
+
+class Headers(Unit):
+    """Header files come by package: which of them a source includes, they themselves and GCC's fixed ones decide."""
+
+    _HEADER = re.compile(r".*/include/.+$")
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield the headers of each package of which one was read."""
+        read = [path for path in view.seen if self._HEADER.match(path)]
+        owners = view.packages.owners(read) if read else {}
+        done: set[str] = set()
+        for path in read:
+            package = owners.get(path, "")
+            if package and package not in done:
+                done.add(package)
+                paths = tuple(p for p in view.packages.files(package) if self._HEADER.match(p))
+                yield Widening(f"the headers of {package}", path, paths, limit=100 * _MB)
+
+
+class Fonts(Unit):
+    """Fonts, if fontconfig or Java looked for one: which is taken depends on the text."""
+
+    _USED = re.compile(r"/etc/fonts/|/usr/(?:local/)?share/(?:fonts|fontconfig)/")
+    _TOPS = (
+        "/etc/fonts",
+        "/usr/share/fonts",
+        "/usr/share/fontconfig",
+        "/usr/local/share/fonts",
+        "/var/cache/fontconfig",
+    )
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield the system's fonts with their configuration and caches."""
+        for path in view.seen:
+            if self._USED.match(path):
+                paths = tuple(p for top in self._TOPS if view.fs.is_dir(top) for p in view.tree(top))
+                yield Widening("the system's fonts", path, paths, limit=100 * _MB)
+                return

@@ -40,10 +40,11 @@ def without_times(log: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Job:
-    """A program of fixtures/jobs/NAME: commands that build it, the job itself, the files that it writes.
+    """A program of fixtures/jobs/NAME or made of `files`: commands that build it, the job, the files that it writes.
 
-    `outputs` says for each file what of it is compared. "{work}" is the job's working directory. `leaves`: what the
-    program itself leaves in live directories, with sdee or without.
+    `outputs` says for each file what of it is compared. In commands and variables "{work}" is the job's working
+    directory, "{home}" a home that nodes lack. `leaves`: what the program itself leaves in live directories, with sdee
+    or without.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Job:
     env: dict[str, str] = field(default_factory=dict)
     setup: Callable[[], None] | None = None
     leaves: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def make_venv() -> None:
@@ -136,47 +138,67 @@ class Run:
 class Workshop:
     """A job's place: the same working directory, filled anew for each run, and the bundle made of it.
 
-    DIR/fresh holds the job as built, DIR/work is where it runs, DIR/made holds trace and bundle.
+    DIR/fresh and DIR/fresh-home hold the job as built, DIR/work is where it runs, DIR/home is its home, DIR/made holds
+    trace and bundle.
     """
 
     def __init__(self, job: Job, directory: str) -> None:
         self.job, self.directory = job, directory
         self.work = os.path.join(directory, "work")
         self.bundle = os.path.join(directory, "made", "job.sdee")
-        self._fresh = os.path.join(directory, "fresh")
+        self.home = os.path.join(directory, "home")
+        self._fresh, self._fresh_home = (os.path.join(directory, name) for name in ("fresh", "fresh-home"))
         if job.setup:
             job.setup()
-        os.makedirs(os.path.dirname(self.bundle))
-        shutil.copytree(os.path.join(FIXTURES, job.name), self.work)
+        for made in (os.path.dirname(self.bundle), self.home):
+            os.makedirs(made)
+        if job.files:
+            self._write_files()
+        else:
+            shutil.copytree(os.path.join(FIXTURES, job.name), self.work)
         self._give_away(directory)
         for command in job.build:
-            as_user(list(command), cwd=self.work).check_returncode()
+            done = as_user(self.words(command), cwd=self.work, env=self.env())
+            if done.returncode:
+                raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
         os.rename(self.work, self._fresh)
+        os.rename(self.home, self._fresh_home)
+
+    def _write_files(self) -> None:
+        for name, text in self.job.files.items():
+            path = os.path.join(self.work, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text.removeprefix("\n"))
+
+    def words(self, command: tuple[str, ...]) -> list[str]:
+        """Return a command with its places filled in."""
+        return [word.replace("{work}", self.work).replace("{home}", self.home) for word in command]
 
     def env(self) -> dict[str, str]:
         """Return the job's environment."""
-        return {**ENVIRONMENT, **{name: value.replace("{work}", self.work) for name, value in self.job.env.items()}}
+        return {**ENVIRONMENT, **dict(zip(self.job.env, self.words(tuple(self.job.env.values())), strict=True))}
 
     def renew(self) -> None:
-        """Make the working directory as it was before the job ran."""
-        shutil.rmtree(self.work, ignore_errors=True)
-        shutil.copytree(self._fresh, self.work, symlinks=True)
-        self._give_away(self.work)
+        """Make the working directory and the home as they were before the job ran, hard links and all."""
+        for fresh, place in ((self._fresh, self.work), (self._fresh_home, self.home)):
+            shutil.rmtree(place, ignore_errors=True)
+            subprocess.run(["cp", "-a", fresh, place], check=True)
 
-    def run(self, *before: str) -> Run:
+    def run(self, *before: str, timeout: float = 300) -> Run:
         """Run the job here, bare or through the command `before`, in a renewed working directory."""
         self.renew()
-        done = as_user([*before, *self.job.command], cwd=self.work, env=self.env())
+        done = as_user([*before, *self.words(self.job.command)], cwd=self.work, env=self.env(), timeout=timeout)
         status = done.returncode if done.returncode >= 0 else 128 - done.returncode
         return self.result(status, done.stdout, done.stderr.decode(errors="replace"))
 
-    def trace_and_bundle(self) -> Run:
+    def trace_and_bundle(self, timeout: float = 300) -> Run:
         """Trace the job and make its bundle; return what the job gave under trace.
 
         Raises subprocess.CalledProcessError when sdee fails.
         """
         trace = os.path.join(self.directory, "made", "job.trace")
-        run = self.run(*SDEE, "trace", "-q", "-o", trace, "--")
+        run = self.run(*SDEE, "trace", "-q", "-o", trace, "--", timeout=timeout)
         done = as_user([*SDEE, "bundle", "-q", trace, "-o", self.bundle], cwd=self.work)
         if done.returncode:
             raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr.decode())

@@ -16,10 +16,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import signal
+import socket
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -34,6 +37,7 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
 )
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
 PR_SET_PDEATHSIG = 1
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
@@ -41,6 +45,9 @@ WRITABLE = {"/tmp": 0o1777, "/var/tmp": 0o1777, "/run": 0o755, "/home": 0o755, "
 USER = 1001
 # what a login gives; anything else a test sets itself
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/tester", "USER": "tester", "LOGNAME": "tester"}
+
+OWN_SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "opt", "var", "boot")
+LAYER = "over-this-machine"  # in a root: a layer over this machine's own root instead of a whole one (hidden.py)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -159,9 +166,28 @@ def tmpfs(target: str, mode: int) -> None:
     mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode:o}")
 
 
-def assemble(root: str, shared: list[str], user: int) -> None:
-    """Mount a node's file systems below `root`, itself a read-only mount."""
-    mount(root, root, flags=MS_BIND)
+def assemble_own(layer: str, root: str) -> None:
+    """Mount this machine's own system under a layer. One overlay over / would hold its own layer, which is ELOOP."""
+    tmpfs(root, 0o755)
+    for name in os.listdir("/"):
+        if os.path.islink(f"/{name}"):
+            os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")
+        elif name in OWN_SYSTEM:
+            os.mkdir(f"{root}/{name}")
+            layered = os.path.isdir(f"{layer}/{name}")
+            kind, data = ("overlay", f"lowerdir={layer}/{name}:/{name}") if layered else ("", "")
+            mount(f"/{name}", f"{root}/{name}", kind, 0 if layered else MS_BIND, data)
+    for name in ("proc", "sys", "dev", *(path[1:] for path in WRITABLE if path.count("/") == 1)):
+        os.makedirs(f"{root}/{name}", exist_ok=True)
+
+
+def assemble(root: str, shared: list[str], user: int) -> str:
+    """Mount a node's file systems below `root`, itself a read-only mount; return where that is."""
+    if os.path.isdir(f"{root}/{LAYER}"):
+        assemble_own(f"{root}/{LAYER}", f"{root}/root")
+        root = f"{root}/root"
+    else:
+        mount(root, root, flags=MS_BIND)
     mount("none", root, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID)
     mount("proc", f"{root}/proc", "proc")
     mount("sysfs", f"{root}/sys", "sysfs", MS_RDONLY)
@@ -183,6 +209,13 @@ def assemble(root: str, shared: list[str], user: int) -> None:
     for path in shared:
         os.makedirs(root + path, exist_ok=True)
         mount(path, root + path, flags=MS_BIND)
+    return root
+
+
+def loopback() -> None:
+    """Bring up the only interface that the node has: programs of one node talk over it (netdevice(7), SIOCSIFFLAGS)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
 
 
 def enter(root: str) -> None:
@@ -263,8 +296,8 @@ def first_process(options: argparse.Namespace) -> int:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
     libc.sethostname(b"node1", 5)
-    assemble(options.root, options.shared, options.user)
-    enter(options.root)
+    loopback()
+    enter(assemble(options.root, options.shared, options.user))
     mounts, files = left_mounts(), left_files(options.shared)
     pid = os.fork()
     if pid == 0:
@@ -303,6 +336,8 @@ def main() -> None:
         status = 125
         try:
             status = first_process(options)
+        except OSError as error:
+            os.write(2, f"node: {error}\n".encode())
         finally:
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

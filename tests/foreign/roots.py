@@ -18,6 +18,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from foreign import hidden
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -47,6 +49,7 @@ ROOTS = {
         Root("bullseye", "bullseye", "essential", says="Debian 11, glibc 2.31"),
         Root("trixie", "trixie", "essential", says="Debian 13, glibc 2.41"),
         Root("empty", says="mount points and nothing else"),
+        Root("hidden", says="this machine without what was installed beyond a minimal system"),
     )
 }
 
@@ -73,8 +76,13 @@ def root_path(name: str) -> str:
     """
     check_machine()
     root = ROOTS[name]
-    with cached(os.path.join("roots", name), f"{RECIPE} {root}") as building:
-        if building:
+    here = hidden.stamp() if name == "hidden" else ""
+    minimal = root_path("bookworm") if name == "hidden" else ""
+    with cached(os.path.join("roots", name), f"{RECIPE} {root} {here}") as building:
+        if building and minimal:
+            hidden.build(building, minimal)
+            _add_user(os.path.join(building, hidden.LAYER), "/")
+        elif building:
             _build(root, building)
     return os.path.join(CACHE, "roots", name)
 
@@ -129,7 +137,7 @@ def _build(root: Root, path: str) -> None:
         raise CannotBuildError(f"mmdebstrap of {root.suite} from {mirror} failed:\n{last}\n(has `apt-get update` run?)")
     for name in MOUNT_POINTS:
         os.makedirs(os.path.join(path, name), exist_ok=True)
-    _add_user(path)
+    _add_user(path, path)
     _check_bare(root, path)
 
 
@@ -143,11 +151,13 @@ def _mirror() -> str:
     return archives[0]
 
 
-def _add_user(path: str) -> None:
-    """Let the node know the user, as all nodes of a cluster do."""
-    for file, line in (("passwd", f"tester:x:{USER}:{USER}::/home/tester:/bin/bash"), ("group", f"tester:x:{USER}:")):
-        with open(os.path.join(path, "etc", file), "a", encoding="ascii") as stream:
-            stream.write(line + "\n")
+def _add_user(path: str, original: str) -> None:
+    """Let the node know the user, as all nodes of a cluster do: the files of `original` with a line more."""
+    for name, line in (("passwd", f"tester:x:{USER}:{USER}::/home/tester:/bin/bash"), ("group", f"tester:x:{USER}:")):
+        text = _read(os.path.join(original, "etc", name)) or ""
+        os.makedirs(os.path.join(path, "etc"), exist_ok=True)
+        with open(os.path.join(path, "etc", name), "w", encoding="utf-8") as stream:
+            stream.write(f"{text.rstrip()}\n{line}\n")
 
 
 def _check_bare(root: Root, path: str) -> None:

@@ -33,12 +33,19 @@ DEFAULT_LEVEL = 7
 )
 @click.option("--minimal", is_flag=True, help="Only what the run used: do not widen to whole packages and libraries.")
 @click.option(
+    "--expand",
+    type=click.Choice(["packages"]),
+    multiple=True,
+    help="Widen to the whole distribution package of each file that the run used.",
+)
+@click.option(
     "--level", type=click.IntRange(1, 19), default=DEFAULT_LEVEL, show_default=True, help="zstd compression level."
 )
 @click.option("--include", multiple=True, metavar="GLOB", help="Let these travel too. May be repeated.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Let these not travel. May be repeated.")
 @click.option("--with-data", is_flag=True, help="Let input data on shared storage travel too.")
 @click.option("--allow", multiple=True, metavar="SECRET", help="Let this file travel though it may hold a secret.")
+@click.option("--verify", is_flag=True, help="Then run it here as on a bare node: sdee verify.")
 @click.option("-n", "--dry-run", is_flag=True, help="List every path with its verdict and reason; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors and warnings.")
@@ -50,8 +57,10 @@ def bundle(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     allow: tuple[str, ...],
+    expand: tuple[str, ...],
     minimal: bool,
     with_data: bool,
+    verify: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -72,13 +81,15 @@ def bundle(
     if os.path.isdir(output):
         raise UsageError(f"{output!a} is a directory", hint="name a file: -o FILE")
     globs = [_absolute(values) for values in (include, exclude, allow)]
-    options = ClosureOptions(minimal, globs[0], globs[1], with_data=with_data, allow=globs[2])
+    options = ClosureOptions(minimal, globs[0], globs[1], with_data=with_data, allow=globs[2], expand=expand)
     closure = build_closure(read_traces(list(traces) or [_default_trace()]), options)
     summary = summarize(closure)
     if dry_run:
         _print_plan(closure, summary, as_json=as_json, quiet=quiet)
     else:
         _write(closure, summary, output, level, as_json=as_json, quiet=quiet)
+        if verify:
+            _verify(output, quiet=quiet or as_json)
 
 
 def _absolute(globs: tuple[str, ...]) -> tuple[str, ...]:
@@ -129,6 +140,17 @@ def _write(closure: Closure, summary: dict[str, Any], output: str, level: int, *
         runs = output if "/" in output else f"./{output}"
         click.echo("\n".join([*written_lines(written, seconds), *plan_lines(summary)]))
         click.echo(f"next: sdee exec {show.safe(output)}     (or {show.safe(runs)}, where there is no sdee)")
+
+
+def _verify(output: str, *, quiet: bool) -> None:
+    """Run the new bundle on a bare node; what is missing is a warning, and exit status 1."""
+    from sdee.cli.verify import lines, run  # noqa: PLC0415
+
+    result = run(output, [])
+    for text in lines(result, quiet=quiet):
+        click.echo(text, err=not result.good or quiet)
+    if not result.good:
+        sys.exit(1)
 
 
 def _stop(number: int, _frame: object) -> NoReturn:
