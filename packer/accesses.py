@@ -29,6 +29,10 @@ class Accesses:
         self._trace = trace
         self._builder = builder
         self._provenance = Provenance(trace)
+        there = [a for a in trace.accesses.values() if a.existed]
+        # one file may have several names, through links: what was read by one and written by another was changed
+        self._changed_files = {a.real for a in there if a.ops & _CHANGED and a.kind != "link"} | set(trace.saved)
+        self._used_files = {a.real for a in there if a.ops & _USED and not a.replaced}
         self._gone: list[str] = []
         self._directories: list[Draft] = []
         self._probed: list[tuple[Access, Reason]] = []
@@ -64,7 +68,7 @@ class Accesses:
             if access.real and access.ops & _USED and not host_reason(access.real) and builder.fs.is_file(access.real):
                 builder.need(access.real, Reason("was used by way of", path), order=access.order)
             return
-        if access.ops & _CHANGED or path in self._trace.saved:
+        if access.ops & _CHANGED or access.real in self._changed_files:
             self._changed(access, reason)
             return
         resolution = builder.fs.resolve(path)
@@ -166,7 +170,7 @@ class Accesses:
             self._there(access, reason)
             return
         verdict, why = self._verdict_before(real, saved, status)
-        used = bool(access.ops & _USED) and not access.replaced
+        used = real in self._used_files
         site = builder.site
         live = site.live_root(real)
         if verdict is Verdict.BUNDLE and live:

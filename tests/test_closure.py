@@ -256,6 +256,26 @@ def test_an_output_that_was_there_and_is_read_back_is_produced(made: TraceMaker,
     assert path not in conf(closure, "shared")
 
 
+def test_a_file_read_by_one_name_and_written_by_another_travels_as_it_was(made: TraceMaker, tmp_path: Path) -> None:
+    path = write(tmp_path / "etc" / "state", "after\n")
+    (tmp_path / "link").symlink_to(path)
+    made.use(tmp_path / "link", "read")
+    real = made.use(path, "write")
+    copy = write(tmp_path / "saved" / "0", "before\n")
+    made.saved[real] = Saved(real, str(copy), 7, 1, stat.S_IFREG | 0o640)
+    closure = made.closure()
+    assert (closure.items[real].verdict.value, closure.items[real].origin) == ("bundle", str(copy))
+    assert verdict(closure, tmp_path / "link") == "bundle"
+
+
+def test_code_read_by_a_link_and_written_by_its_name_is_the_nodes(made: TraceMaker, tmp_path: Path) -> None:
+    path = write(tmp_path / "work" / "cfg.sh", "V=2\n")
+    (tmp_path / "work" / "link.sh").symlink_to("cfg.sh")
+    made.use(tmp_path / "work" / "link.sh", "read")
+    made.use(path, "write")
+    assert conf(made.closure(), "written") == [str(path)]
+
+
 def test_data_that_was_read_and_changed_stays(made: TraceMaker, tmp_path: Path) -> None:
     path = made.use(write(tmp_path / "work" / "restart.dat"), "read", "write")
     assert verdict(made.closure(), path) == "shared"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdee.tracer import engines, memory, session
+from sdee.tracer import engines, memory, saved, session
 from sdee.tracer.programs import read_program
 from sdee.tracer.resolve import Resolver
 from sdee.tracer.tracefile import read_traces
@@ -159,6 +159,35 @@ def test_what_was_replaced_before_it_was_read_is_no_input(here: str, command: st
     access = sh(f"{{ {command}; }} >/dev/null").accesses[f"{here}/data"]
     assert "read" in access.ops
     assert (access.existed, access.replaced) == (True, replaced)
+
+
+def test_what_is_replaced_unread_is_not_saved_and_takes_no_space(here: str) -> None:
+    for name in ("one", "two", "three"):
+        write(name, "before\n")
+    trace = sh("rm one; echo new >two; mv -n two three; echo more >>two; cat two three")
+    assert trace.saved == {}
+    assert trace.accesses[f"{here}/three"].ops == {"probe", "read"}
+    assert not trace.accesses[f"{here}/three"].replaced
+
+
+def test_copies_leave_the_job_its_disk_space(here: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved, "SUM_LIMIT", 10)
+    for name in ("one", "two"):
+        write(name, "seven b\n")
+    trace = sh("cat one two; echo x >>one; echo x >>two")
+    assert trace.saved[f"{here}/one"].copy
+    assert (trace.saved[f"{here}/two"].copy, trace.saved[f"{here}/two"].why) == (
+        None,
+        "copies would take the job's disk space",
+    )
+
+
+def test_a_link_that_leads_through_itself_ends_as_in_the_kernel(here: str) -> None:
+    os.symlink("a/../a", "a")
+    os.symlink("b", "c")
+    for name in ("a", "a/x", "a/../a"):
+        assert Resolver().resolve(f"{here}/{name}", os.getpid()).status is None
+    assert sh("cat a", status=1).accesses[f"{here}/a"].existed is False
 
 
 def test_a_file_that_is_only_read_is_not_saved(here: str) -> None:

@@ -393,3 +393,36 @@ def test_every_place_where_a_program_was_looked_for_is_named_once_with_the_reaso
         f"{here}/file/tool: not a directory",
         "/nowhere/tool: no such file or directory",
     )
+
+
+def test_a_trace_that_the_job_removed_is_put_back(here: str) -> None:  # noqa: ARG001
+    with open("old", "w"):
+        pass
+    assert run("sh", "-c", "rm -f ./*; echo r >result").returncode == 0
+    assert sorted(os.listdir(".")) == ["result", "sdee.trace"]
+    assert read_traces(["sdee.trace"]).incomplete == ()
+    assert os.stat("sdee.trace").st_mode & 0o777 == 0o600
+
+
+def test_a_directory_that_the_job_removed_is_no_bug_of_ours(here: str) -> None:
+    os.mkdir("gone")
+    result = run("-o", f"{here}/t", "sh", "-c", "rmdir ../gone; exit 5", cwd=f"{here}/gone")
+    assert (result.returncode, "bug" in result.stderr) == (5, False)
+
+
+def test_a_limit_on_processor_time_ends_neither_tracer_nor_trace(here: str) -> None:  # noqa: ARG001
+    code = "import os\nwhile os.times().user + os.times().system < 1.5: os.stat('/etc/passwd')\nprint('done')"
+    limited = ["bash", "-c", 'trap "" XCPU; ulimit -S -t 1; exec "$@"', "bash", *TRACE, "/usr/bin/python3", "-c", code]
+    result = subprocess.run(limited, capture_output=True, text=True, timeout=120, check=False)
+    assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
+
+
+def test_a_program_called_through_a_links_parent_is_the_one_that_ran(here: str) -> None:
+    os.makedirs("real/deep")
+    os.symlink("real/deep", "link")
+    for name in ("real/prog", "prog"):
+        with open(name, "w") as file:
+            file.write(f"#!/bin/sh\necho {name}\n")
+        os.chmod(name, 0o755)
+    assert run("./link/../prog").stdout == "real/prog\n"
+    assert read_traces(["sdee.trace"]).runs[0].program == f"{here}/real/prog"

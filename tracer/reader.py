@@ -51,6 +51,9 @@ class Reader:
         self._alive: dict[int, int] = {}  # pid → index into processes: numbers are used again
         self._open = False
         self._made: set[str] = set()
+        # real paths whose first content was used, and those whose first content was gone before it was used
+        self._used: set[str] = set()
+        self._replaced: set[str] = set()
 
     def read(self, path: str) -> None:
         """Add the segments of one file. Raises TraceError."""
@@ -125,8 +128,10 @@ class Reader:
             access.existed = True  # it came meanwhile, and not from the job: an input after all
         if not {"create", "rename"}.isdisjoint(ops):
             self._made.add(path)
-        if record["exists"] and not _REPLACES.isdisjoint(ops) and _USES.isdisjoint(access.ops):
-            access.replaced = True
+        if record["exists"] and not _REPLACES.isdisjoint(ops) and record["real"] not in self._used:
+            self._replaced.add(record["real"])
+        if record["exists"] and not _USES.isdisjoint(ops) and record["real"] not in self._replaced:
+            self._used.add(record["real"])
         if record["exists"] or not access.real:
             access.kind, access.real = record["kind"] or access.kind, record["real"]
         if len(record["hops"]) > len(access.hops):
@@ -151,6 +156,8 @@ class Reader:
 
     def trace(self) -> Trace:
         """Return what has been read."""
+        for access in self.accesses.values():
+            access.replaced = access.existed and access.real in self._replaced
         runs = (_run(header, status) for header, status in zip(self.runs, self.statuses, strict=True))
         return Trace(
             runs=tuple(runs),

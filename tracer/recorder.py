@@ -35,7 +35,7 @@ _O_ACCMODE, _O_CREAT, _O_EXCL, _O_TRUNC = 0o3, 0o100, 0o200, 0o1000
 _O_PATH, _O_TMPFILE = 0o10000000, 0o20000000
 _O_NOFOLLOW = {AUDIT_ARCH_X86_64: 0o400000, AUDIT_ARCH_I386: 0o400000, AUDIT_ARCH_AARCH64: 0o100000}
 _RESOLVE_IN_ROOT = 0x10  # linux/openat2.h
-_RENAME_EXCHANGE = 2
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
 _CLONE_NEWNS = 0x20000
 _AF_UNIX = 1
 _SOCKETCALL_BIND, _SOCKETCALL_CONNECT = 2, 3  # linux/net.h
@@ -232,7 +232,7 @@ class Recorder:
             return self._read(call, found, resolver)
         if not os.access(resolver.place(found), os.W_OK):
             return self._record(call, "probe", found)
-        self.records.save(found, resolver)
+        self.records.save(found, resolver, replaced=bool(flags & _O_TRUNC))
         if access == os.O_RDWR and not flags & _O_TRUNC:
             self._record(call, "read", found)
         if flags & _O_TRUNC:
@@ -279,19 +279,21 @@ class Recorder:
         if found.status is None or not resolver.may_change(found):
             self._record(call, "probe", found)
             return
-        self.records.save(found, resolver)
+        self.records.save(found, resolver, replaced=True)
         self._record(call, "remove", found)
         self._changed(found)
 
     def _on_rename(self, call: Call) -> None:
         (old, resolver), (new, _) = (self._find(call, argument, follow=False) for argument in call.what.paths)
-        if old.status is None or not (resolver.may_change(old) and resolver.may_change(new)):
+        flags = self._flags(call) if call.what.name == "renameat2" else 0
+        refused = flags & _RENAME_NOREPLACE and new.status is not None  # EEXIST: `mv -n`
+        if old.status is None or refused or not (resolver.may_change(old) and resolver.may_change(new)):
             self._record(call, "probe", old)
             self._record(call, "probe", new)
             return
         self.records.save(old, resolver)
-        self.records.save(new, resolver)
-        exchanged = call.what.name == "renameat2" and self._flags(call) & _RENAME_EXCHANGE
+        self.records.save(new, resolver, replaced=not flags & _RENAME_EXCHANGE)
+        exchanged = flags & _RENAME_EXCHANGE
         if exchanged:  # both go on, under each other's name: what is read later is what was there
             self._record(call, "read", old)
             self._record(call, "read", new)

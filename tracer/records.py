@@ -17,6 +17,7 @@ _PATHS_LIMIT = 1_000_000  # paths remembered; then all are forgotten and lines m
 _DETAILS_LIMIT = 20  # records for one reason of incompleteness
 
 _OPS = ("read", "probe", "list", "exec", "write", "truncate", "create", "rename", "remove", "chdir")
+_USES = frozenset(("read", "exec"))
 _BITS = {(op, exists): 1 << (2 * at + exists) for at, op in enumerate(_OPS) for exists in (False, True)}
 
 
@@ -30,6 +31,7 @@ class Records:
         self.processes = 0
         self.reasons: dict[str, int] = {}  # why the trace is incomplete → how often
         self._recorded: dict[str, int] = {}  # path → bits of what was recorded
+        self._used: set[str] = set()  # real paths that were read or executed
         self._sockets: set[str] = set()
         self._pids: dict[int, int] = {}  # thread → process, while they live
         self._threads: dict[int, list[int]] = {}  # process → its known threads
@@ -37,6 +39,8 @@ class Records:
     def access(self, op: str, found: Resolved, pid: int) -> None:
         """Record that `op` is done to what `found` means, unless it was recorded before."""
         exists = found.status is not None
+        if exists and op in _USES:
+            self._used.add(found.real)
         bit = _BITS[op, exists]
         before = self._recorded.get(found.path)
         if before is None:
@@ -55,9 +59,15 @@ class Records:
             f'"hops":[{hops}],"real":{quote(found.real)}}}\n'
         )
 
-    def save(self, found: Resolved, resolver: Resolver) -> None:
-        """Save what `found` means as it is now: the job is about to change it."""
+    def save(self, found: Resolved, resolver: Resolver, *, replaced: bool = False) -> None:
+        """Save what `found` means as it is now: the job is about to change it.
+
+        `replaced`: nothing of it will be left. What the job has not read until then needs no copy: no input.
+        """
         if found.status is None:
+            return
+        if replaced and found.real not in self._used:
+            self.saver.made_by_the_job(found.real)
             return
         copy = self.saver.save(found.real, found.status, resolver.place(found))
         if copy:

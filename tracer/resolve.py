@@ -66,6 +66,7 @@ class Resolver:
         self.root = root
         self._shown = shown
         self._cache: dict[str, _Directory] = {}
+        self._hops_left = _MAX_HOPS
 
     def forget(self) -> None:
         """Forget what was remembered: links or directories have changed."""
@@ -76,12 +77,24 @@ class Resolver:
         return found.real if self._shown else self.root + found.real
 
     def may_change(self, found: Resolved) -> bool:
-        """Tell whether the kernel lets names come and go in its directory (access(2), as the tracer's own user)."""
-        return os.access(os.path.dirname(self.place(found)), os.W_OK | os.X_OK)
+        """Tell whether the kernel lets names come and go in its directory (access(2), as the tracer's own user).
+
+        In a sticky one only the file's owner and the directory's may remove (unlink(2), EPERM).
+        """
+        directory, user = os.path.dirname(self.place(found)) or "/", os.geteuid()
+        if not os.access(directory, os.W_OK | os.X_OK):
+            return False
+        if user == 0 or found.status is None or found.status.st_uid == user:
+            return True
+        above = os.stat(directory)
+        return not above.st_mode & stat.S_ISVTX or above.st_uid == user
 
     def resolve(self, path: str, pid: int, *, follow: bool = True) -> Resolved:
         """Resolve the absolute `path` as process `pid` (for /proc/self); `follow` a link in the last component."""
+        self._hops_left = _MAX_HOPS
         found = self._resolve(path, pid, follow=follow)
+        if self._hops_left < 0:  # ELOOP
+            found = found._replace(status=None)
         if self._shown:
             return found._replace(path=self._shown + found.path, real=self._shown + found.real)
         return found
@@ -89,9 +102,9 @@ class Resolver:
     def _resolve(self, path: str, pid: int, *, follow: bool) -> Resolved:
         head, _, name = path.rpartition("/")
         if name in ("", ".", ".."):  # a directory's own name with more after it: links are followed
-            used, real, hops = self._directory(path, pid, 0)
+            used, real, hops = self._directory(path, pid)
             return Resolved(used or "/", real or "/", hops, self._lstat(real or "/"))
-        used, parent, hops = self._directory(head, pid, 0)
+        used, parent, hops = self._directory(head, pid)
         location = f"{parent}/{name}"
         status = self._lstat(location)
         if status is None or not stat.S_ISLNK(status.st_mode):
@@ -102,12 +115,16 @@ class Resolver:
         hops = (*hops, (location, target))
         if not follow:
             return Resolved(f"{used}/{name}", location, hops, status)
-        _, real, more = self._directory(_join(parent, target), pid, 1)
+        self._hops_left -= 1
+        _, real, more = self._directory(_join(parent, target), pid)
         end = self._stat(real) if real.startswith("/proc/") else self._lstat(real or "/")  # there a pipe stays a link
         return Resolved(f"{used}/{name}", real or "/", hops + more, end)
 
-    def _directory(self, path: str, pid: int, depth: int) -> _Directory:
-        """Resolve `path` with all its links, from the longest part that is known. Not recursive but for links."""
+    def _directory(self, path: str, pid: int) -> _Directory:
+        """Resolve `path` with all its links, from the longest part that is known. Not recursive but for links.
+
+        The hops of a whole path are counted, not how deep they lie: `a -> a/../a` doubles them at each.
+        """
         rest: list[tuple[str, str]] = []  # (path up to here, last component), innermost first
         while path and path not in self._cache:
             head, _, name = path.rpartition("/")
@@ -123,13 +140,14 @@ class Resolver:
                 found = _Directory(real, real, hops)
                 continue
             location = f"{real}/{name}"
-            target = self._link(location, pid) if depth < _MAX_HOPS else None
+            target = self._link(location, pid) if self._hops_left >= 0 else None
             if target is None:
                 found = _Directory(f"{used}/{name}", location, hops)
             else:
-                _, real, more = self._directory(_join(real, target), pid, depth + 1)
+                self._hops_left -= 1
+                _, real, more = self._directory(_join(real, target), pid)
                 found = _Directory(f"{used}/{name}", real, (*hops, (location, target), *more))
-            if self._cacheable(location, found.real):
+            if self._hops_left >= 0 and self._cacheable(location, found.real):
                 self._cache[upto] = found
         return found
 

@@ -8,6 +8,8 @@ import stat
 from typing import NamedTuple
 
 COPY_LIMIT = 64 << 20  # bytes copied where the file system has no reflinks: the job waits meanwhile
+SUM_LIMIT = 1 << 30  # bytes of all copies together
+FREE_SHARE = 0.05  # of the space that is free: the rest is the job's
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _NEVER = ("/dev/", "/proc/", "/sys/")
 
@@ -31,6 +33,7 @@ class Saver:
         self._directory = directory
         self._done: set[str] = set()
         self._next = 0
+        self._copied = 0
         if not keep and os.path.lexists(directory):
             import shutil  # noqa: PLC0415 - 4 ms, seldom needed
 
@@ -53,8 +56,8 @@ class Saver:
             self._copy(place, os.path.join(self._directory, name), status.st_size)
         except OSError as error:
             why = error.strerror or str(error)
-        except _TooLargeError:
-            why = f"larger than {COPY_LIMIT >> 20} MiB"
+        except _TooLargeError as error:
+            why = str(error)
         else:
             self._next += 1
         return Copy(path, None if why else name, status.st_size, status.st_mtime_ns, status.st_mode, why)
@@ -68,7 +71,11 @@ class Saver:
                     fcntl.ioctl(writer, _FICLONE, reader)
                 except OSError as error:
                     if size > COPY_LIMIT:
-                        raise _TooLargeError from error
+                        raise _TooLargeError(f"larger than {COPY_LIMIT >> 20} MiB") from error
+                    space = os.fstatvfs(writer)
+                    if size > space.f_bavail * space.f_frsize * FREE_SHARE or self._copied + size > SUM_LIMIT:
+                        raise _TooLargeError("copies would take the job's disk space") from error
+                    self._copied += size
                     left = size
                     while left and (done := os.sendfile(writer, reader, size - left, left)):
                         left -= done

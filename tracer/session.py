@@ -62,7 +62,7 @@ def _header(plan: Plan, engine: str) -> dict[str, object]:
         "version": sdee.__version__,
         "engine": engine,
         "command": plan.command,
-        "program": os.path.normpath(os.path.join(cwd, plan.program)),
+        "program": _absolute(plan.program, cwd),
         "cwd": cwd,
         "env": environment,
         "env_dropped": dropped,
@@ -73,6 +73,15 @@ def _header(plan: Plan, engine: str) -> dict[str, object]:
         "home": os.path.expanduser("~"),
         "host": host.facts(),
     }
+
+
+def _absolute(program: str, cwd: str) -> str:
+    """Return the absolute path of a program, by its own name, without `..`: what precedes one may be a link."""
+    path = os.path.join(cwd, program)
+    if ".." not in path.split("/"):
+        return os.path.normpath(path)
+    directory, name = os.path.split(path)
+    return os.path.join(os.path.realpath(directory), name)
 
 
 def run(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:

@@ -110,6 +110,8 @@ class Signals:
         relayed = {int(number) for number in signal.valid_signals() - _NOT_RELAYED}
         # If SIGCHLD was ignored when we began, children would be reaped without a status
         self._chld = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # The job's own limit on processor time (setrlimit(2)) is ours too: its first warning must not end the tracer
+        self._cpu = signal.signal(signal.SIGXCPU, signal.SIG_IGN)
         self._mask = {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, relayed | {signal.SIGCHLD})}
         self.fd = linux.signalfd(relayed | {int(signal.SIGCHLD)})
         return self
@@ -123,6 +125,7 @@ class Signals:
             signal.sigtimedwait({number}, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         signal.signal(signal.SIGCHLD, self._chld if self._chld is not None else signal.SIG_DFL)
+        signal.signal(signal.SIGXCPU, self._cpu if self._cpu is not None else signal.SIG_DFL)
 
     def restore(self) -> None:
         """In the job's first process, before execve: dispositions and mask as the tracer was given them."""
@@ -130,6 +133,7 @@ class Signals:
             signal.signal(number, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGXCPU, self._cpu if self._cpu is not None else signal.SIG_DFL)
         if self._chld == signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)

@@ -49,9 +49,12 @@ class Writer:
 
     def __init__(self, path: str, *, append: bool) -> None:
         """Open `path`, mode 0600. Raises OutputError when that cannot be done: before the job has begun."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | (os.O_APPEND if append else os.O_TRUNC)
+        flags = os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | (os.O_APPEND if append else os.O_TRUNC)
         try:
-            self._descriptor = os.open(path, flags, 0o600)
+            try:
+                self._descriptor = os.open(path, flags | os.O_RDWR, 0o600)
+            except OSError:  # a pipe that somebody reads, a terminal
+                self._descriptor = os.open(path, flags | os.O_WRONLY, 0o600)
             if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 os.fchmod(self._descriptor, 0o600)
         except OSError as error:
@@ -85,11 +88,23 @@ class Writer:
                 self.error = error
 
     def close(self) -> None:
-        """Write out everything and close."""
+        """Write out everything and close; a trace that the job removed (`rm -f *`) is put back."""
         self.flush()
+        self._put_back()
         try:
             os.close(self._descriptor)
         except OSError as error:  # NFS reports a full disk here
+            self.error = self.error or error
+
+    def _put_back(self) -> None:
+        try:
+            if os.fstat(self._descriptor).st_nlink or self.error:
+                return
+            with open(self.path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                at = 0
+                while data := os.pread(self._descriptor, 1 << 20, at):
+                    at += file.write(data)
+        except OSError as error:
             self.error = self.error or error
 
 

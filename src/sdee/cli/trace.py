@@ -63,7 +63,10 @@ def _say(sentence: str) -> None:
 
 def _summary(plan: session.Plan, result: session.Result) -> None:
     """Say what was recorded, on one line, and on further ones what the user should know."""
-    name = os.path.relpath(plan.output)
+    try:
+        name = os.path.relpath(plan.output)
+    except FileNotFoundError:  # the job removed the directory that it was started in
+        name = plan.output
     name = plan.output if name.startswith("..") else name
     parts = [count_text(result.paths, "path"), count_text(result.processes, "process"), f"{result.seconds:.1f} s"]
     if result.dropped:
