@@ -79,7 +79,7 @@ class Accesses:
 
     def _not_there(self, access: Access, reason: Reason) -> None:
         builder = self._builder
-        if access.ops & _MADE:
+        if access.ops & _MADE or access.made:
             builder.note(
                 access.path, Verdict.PRODUCED, Reason("was made by the job", reason.source), order=access.order
             )
@@ -172,7 +172,7 @@ class Accesses:
         verdict, why = self._verdict_before(real, saved, status)
         used = real in self._used_files
         site = builder.site
-        live = site.live_root(real)
+        live = site.ground(real)
         if verdict is Verdict.BUNDLE and live:
             if used or site.software_prefix(real) or builder.included(path):
                 builder.written.add(real)  # a copy laid over the node's file would swallow what the job writes
@@ -208,7 +208,8 @@ class Accesses:
     def _vanished(self, access: Access, reason: Reason) -> None:
         """Judge what was there in the run, was not changed by it, and is there no longer."""
         builder, path = self._builder, access.path
-        if builder.site.live_root(path):
+        code = access.ops & {"exec"} or os.path.splitext(path)[1] in tables.CODE_SUFFIXES
+        if builder.site.live_root(path) and not code:
             builder.note(path, Verdict.SHARED, reason, Reason("was there in the run and is gone"), order=access.order)
             return
         if access.ops & _USED and access.kind in ("file", None):

@@ -37,6 +37,7 @@ class Draft:
     mode: int | None = None
     order: int | None = None
     package: str = ""
+    owned: bool = False  # part of some software
     alias_of: Draft | None = None  # what this path leads to through a link
 
     @property
@@ -85,7 +86,7 @@ class Builder:
     unreadable: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    written: set[str] = field(default_factory=set)  # travelling files below live directories that the job changes
+    written: set[str] = field(default_factory=set)  # travelling files beside the node's own that the job changes
 
     def need(self, path: str, reason: Reason, *, order: int | None = None, unit: bool = False) -> Draft:
         """Give a path that exists its verdict, and every symbolic link on its way; return what it leads to.
@@ -98,8 +99,10 @@ class Builder:
         if draft is None:
             verdict, why = self.decide(resolution.real, resolution.status, unit=unit, named=path)
             draft = Draft(resolution.real, verdict, [reason, *why], resolution.status, order=order)
+            draft.owned = unit
             self.drafts[draft.path] = draft
         else:
+            draft.owned = draft.owned or unit
             if unit and draft.verdict is Verdict.SHARED:  # taken for data when it was met first
                 draft.verdict, why = self.decide(resolution.real, resolution.status, unit=True, named=path)
                 draft.reasons = [r for r in draft.reasons if r.why != INPUT_DATA] + why
@@ -221,6 +224,18 @@ class Builder:
         """Note for every path the distribution package that it belongs to."""
         for path, package in self.packages.owners(self.drafts).items():
             self.drafts[path].package = package
+
+    def fallbacks(self) -> list[str]:
+        """Return the travelling files of which the node's own is better: data, and what the job changes.
+
+        Data that a node has is newer than the bundle's, and what the job writes to it must stay.
+        """
+        data = {
+            d.path
+            for d in self.travelling()
+            if not d.owned and d.status and stat.S_ISREG(d.status.st_mode) and self.site.is_data(d.path)
+        }
+        return sorted(data | self.written)
 
     def travelling(self) -> list[Draft]:
         """Return what travels and is no alias, in the order in which it was found."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import stat
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -133,8 +134,9 @@ def _expand(fs: FileSystem, glob: str) -> list[str]:
     """Return the existing paths that a glob matches, from its first directory without wildcards on."""
     from fnmatch import fnmatchcase  # noqa: PLC0415 - rarely needed
 
-    if not any(c in glob for c in "*?["):
-        return [glob] if fs.resolve(glob).status is not None else []
+    plain = glob.replace("[*]", "*").replace("[?]", "?").replace("[[]", "[")  # glob.escape() of a name
+    if not any(c in glob for c in "*?[") or fs.resolve(plain).status is not None:
+        return [plain] if fs.resolve(plain).status is not None else []
     plain = os.path.dirname(glob[: min(glob.index(c) for c in "*?[" if c in glob)] + "x")
     return [path for path in fs.walk(plain) if fnmatchcase(path, glob)]
 
@@ -220,8 +222,16 @@ def _add_family(builder: Builder, member: str) -> None:
 def _notices(trace: Trace, builder: Builder) -> Iterator[str]:
     for run in trace.runs:
         if run.status:
-            how = f"was ended by signal {run.status - 128}" if run.status > 128 else f"ended with status {run.status}"
+            number = run.status - 128  # a program may return such a number itself, as ssh does 255
+            by = f" (signal {signal.Signals(number).name})" if number in signal.valid_signals() else ""
+            how = f"ended with status {run.status}{by}"
             yield f"the traced run {how}, so it may not have used all that the job needs: {shlex.join(run.command)}"
+    ended = max((run.ended for run in trace.runs if run.ended is not None), default=None)
+    used = [d for d in builder.travelling() if d.order is not None and not d.origin and d.status]
+    late = [d.path for d in used if d.status and stat.S_ISREG(d.status.st_mode) and ended and d.status.st_mtime > ended]
+    if late:
+        more = f" and {len(late) - 3} more" if len(late) > 3 else ""
+        yield f"changed since the job was traced, and travels as it is now: {', '.join(map(ascii, late[:3]))}{more}"
     for option, globs in (("exclude", builder.options.exclude), ("allow", builder.options.allow)):
         for glob in globs:
             if not any(matches(path, (glob,)) for path in builder.drafts):

@@ -37,7 +37,7 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
     live = live_directories(builder)
     pairs += [("live", path) for path in live]
     pairs += [("tree", path) for path in trees(builder)]
-    pairs += [("written", path) for path in sorted(builder.written)]
+    pairs += [("fallback", path) for path in builder.fallbacks()]
     pairs += [("host", path) for path in _host(trace, builder)]
     shared = sorted(d.path for d in builder.drafts.values() if _is_input(d, live))
     pairs += [("shared", path) for path in shared[:SHARED_SHOWN]]
@@ -49,8 +49,10 @@ def _environment(run: Run) -> Iterator[tuple[str, str]]:
     for name, value in sorted(run.env.items()):
         if not any(fnmatchcase(name, glob) for glob in tables.LIVE_ENVIRONMENT):
             yield "env", f"{name}={value}"
-    for glob in dict.fromkeys((*tables.LIVE_ENVIRONMENT, *sorted(run.env_dropped))):
-        yield "live-env", glob
+    # All that is set where the bundle runs counts there, as for any program, but what decides on the software
+    yield "live-env", "*"
+    for glob in tables.FIXED_ENVIRONMENT:
+        yield "fixed-env", glob
 
 
 def _limit(value: int) -> str:

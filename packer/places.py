@@ -55,12 +55,27 @@ class Site:
         inner = max((m for m in self.mounts if is_below(path, m)), key=len, default="")
         return inner if inner in self.network else ""
 
+    def ground(self, path: str) -> str:
+        """Return the directory that a node's own files lie in beside the bundle's: live, or outside of the system.
+
+        That is a live directory, or the outermost one above `path` (/scratch, /data, /sw); "" within the system, which
+        is the bundle's, and the node's alone.
+        """
+        if root := self.live_root(path):
+            return root
+        return "" if is_below_any(path, (*tables.SYSTEM_ROOTS, *tables.HOST_ROOTS, "/var", "/boot")) else _top(path)
+
+    def is_data(self, path: str) -> bool:
+        """Return whether a file is a user's data: beside a node's own files, and neither code nor of some software."""
+        return bool(self.ground(path)) and not self.code_reason(path)
+
     def software_prefix(self, path: str) -> str:
         """Return the nearest directory above `path` that holds installed software, "" when there is none.
 
-        Only directories below a live one are asked: a home with bin/ and lib/ is still a home.
+        Only directories below a live one, or one outside of the system, are asked: a home with bin/ and lib/ is still
+        a home.
         """
-        root = self.live_root(path)
+        root = self.ground(path)
         directory = os.path.dirname(path)
         if not root or not is_below(directory, root) or directory == root:
             return ""
@@ -92,6 +107,10 @@ class Site:
         if head.startswith(b"\x7fELF"):
             return "is an ELF file"
         return "is a script" if re.match(rb"#![ \t]*/", head) else ""
+
+
+def _top(path: str) -> str:
+    return "/" + path.split("/")[1]
 
 
 def site_of(trace: Trace, fs: FileSystem) -> Site:

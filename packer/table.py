@@ -47,6 +47,8 @@ _CONF_RULES: dict[str, tuple[int, float, str]] = {
     "umask": (1, 1, r"[0-7]{1,4}"),
     "env": (0, float("inf"), r"[^=]+=.*"),
     "live-env": (0, float("inf"), r".+"),
+    "fixed-env": (0, float("inf"), r".+"),
+    "fallback": (0, float("inf"), r"/.+"),
     "rlimit": (0, float("inf"), r"[a-z]+ (\d+|unlimited) (\d+|unlimited)"),
     "os": (1, 1, r".*"),
     "libc": (0, 1, r"/.*"),

@@ -132,7 +132,7 @@ NOT_SECRET = _words("""
     */.ssh/known_hosts */.ssh/config */.ssh/*.pub */.ssh/authorized_keys
 """)
 
-# Variables whose value is the node's and the run's own: taken from where the job runs, when set there
+# Variables whose value is the node's and the run's own: not recorded in a bundle
 LIVE_ENVIRONMENT = _words("""
     HOME USER LOGNAME USERNAME MAIL SHLVL OLDPWD HOSTNAME HOST
     TMPDIR TEMP TMP TEMPDIR SCRATCH WORK LOCAL_SCRATCH XDG_RUNTIME_DIR XDG_SESSION_* DBUS_SESSION_BUS_ADDRESS
@@ -145,6 +145,21 @@ LIVE_ENVIRONMENT = _words("""
     ZE_AFFINITY_MASK ONEAPI_DEVICE_SELECTOR
     OMP_* GOMP_* KMP_* MKL_NUM_THREADS OPENBLAS_NUM_THREADS NUMEXPR_NUM_THREADS BLIS_NUM_THREADS
     SDEE_*
+""")
+# Variables that decide what software is found, or how output looks: as recorded, whatever is set where the bundle runs.
+# A site's own LD_PRELOAD (XALT, Darshan), PYTHONPATH or modules would bring in what the job never saw
+FIXED_ENVIRONMENT = _words("""
+    PATH LD_* GCONV_PATH LOCPATH NLSPATH TERMINFO TERMINFO_DIRS TZDIR TZ LANG LANGUAGE LC_*
+    PYTHON* VIRTUAL_ENV* CONDA_* _CONDA_* MAMBA_* PERL5* PERL_* RUBYLIB RUBYOPT GEM_* BUNDLE_* LUA_*
+    TCLLIBPATH TCL_LIBRARY R_HOME R_LIBS* R_ENVIRON* R_PROFILE* NODE_PATH NODE_OPTIONS JAVA_* _JAVA_OPTIONS CLASSPATH
+    JULIA_* GOROOT GOPATH OCAML* CAML*
+    MODULEPATH MODULESHOME MODULES_* MODULERCFILE LMOD_* LOADEDMODULES _LMFILES_* __LMOD* _ModuleTable* SPACK_*
+    EASYBUILD_* EBROOT* EBVERSION* EBDEVEL*
+    SHELL BASH_ENV ENV BASH_FUNC_* PWD _
+    CPATH LIBRARY_PATH C_INCLUDE_PATH CPLUS_INCLUDE_PATH PKG_CONFIG_* CMAKE_PREFIX_PATH MANPATH INFOPATH
+    XDG_DATA_* XDG_CONFIG_* XDG_CACHE_HOME FONTCONFIG_* QT_* GTK_* GDK_* GST_* GIO_* MAGICK_*
+    OPAL_PREFIX PMIX_PREFIX MPI_HOME I_MPI_ROOT CUDA_HOME CUDA_PATH ROCM_PATH
+    SSL_CERT_* CURL_CA_BUNDLE REQUESTS_CA_BUNDLE NIX_* GUIX_*
 """)
 
 # glibc's own family: one version of one of them with another of the next does not start

@@ -149,7 +149,7 @@ def test_a_run_that_failed_is_pointed_out_when_bundling_and_in_info(tmp_path: Pa
     assert f"sdee: warning: {said}" in sdee("bundle", cwd=tmp_path).stderr
     assert said in sdee("info", cwd=tmp_path).stdout
     sdee("trace", "--", "sh", "-c", "kill -9 $$", cwd=tmp_path, check=137)
-    assert "was ended by signal 9" in sdee("bundle", "-q", cwd=tmp_path).stderr
+    assert "ended with status 137 (signal SIGKILL)" in sdee("bundle", "-q", cwd=tmp_path).stderr
 
 
 def test_minimal_is_a_part_of_the_whole(here: Path) -> None:

@@ -313,6 +313,19 @@ def test_control_z_stops_the_job_and_fg_continues_it(work: str, terminal: Termin
     terminal.expect("status=4")
 
 
+def test_a_real_time_signal_reaches_the_job(work: str) -> None:
+    text = 'trap "echo got; exit 3" RTMIN; echo ready; for i in 1 2 3 4 5 6 7 8 9; do sleep 0.2; done'
+    maker = script("", programs=("bash", "sleep"))
+    maker.conf = [c for c in maker.conf if c[0] not in ("arg", "program")]
+    maker.conf += [("program", "/usr/bin/bash"), ("arg", "bash"), ("arg", "-c"), ("arg", text)]
+    with subprocess.Popen([maker.write(f"{work}/b.sdee")], stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "ready\n"
+        os.kill(job.pid, signal.SIGRTMIN)
+        assert job.communicate(timeout=60)[0] == "got\n"
+    assert job.returncode == 3
+
+
 def test_ignored_signals_stay_ignored(work: str) -> None:
     bundle = script("kill -HUP $$; echo alive").write(f"{work}/b.sdee")
     assert run(["nohup", bundle]).stdout == "alive\n"

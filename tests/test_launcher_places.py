@@ -106,29 +106,125 @@ def test_a_live_directory_stays_real_and_the_closures_files_are_laid_over_it(wor
     assert text_of(f"{work}/cwd/lib/a.txt") == "the node's, older\n"
 
 
+@pytest.mark.parametrize("software", [True, False])
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("uid", USERS)
-def test_in_a_directory_that_lacks_closure_entries_new_files_are_still_real(work: str, root: str, uid: int) -> None:
+def test_in_a_directory_that_lacks_closure_entries_new_files_are_still_real(
+    work: str, root: str, uid: int, *, software: bool
+) -> None:
     put(f"{work}/cwd/input", "real\n")
     put(f"{work}/cwd/sub/deep", "deep\n")
     os.symlink("input", f"{work}/cwd/link")
     os.chmod(f"{work}/cwd", 0o777)
     text = """cat input link sub/deep venv/mod
         echo out >result; mkdir -p d/e; echo x >d/e/f; echo more >>input; echo c >venv/cache; echo s >sub/n; ls"""
-    maker = script(text, programs=("cat", "mkdir", "ls"), cwd=f"{work}/cwd", live=[f"{work}/cwd"])
+    tree = [f"{work}/cwd/venv"] if software else []
+    maker = script(text, programs=("cat", "mkdir", "ls"), cwd=f"{work}/cwd", live=[f"{work}/cwd"], tree=tree)
     maker.add(f"{work}/cwd/venv/mod", "module\n")
     os.chmod(f"{work}/cwd/sub", 0o777)
     result = run([maker.write(f"{work}/b.sdee")], uid=uid, ROOT=root)
     assert result.stdout == "real\nreal\ndeep\nmodule\n" + "d\ninput\nlink\nresult\nsub\nvenv\n"
-    assert f"1 file written outside live directories and gone with the job: {work}/cwd/venv/cache;" in result.stderr
+    lost = f"1 file written outside live directories and gone with the job: {work}/cwd/venv/cache;"
+    assert (lost in result.stderr) == software
     assert text_of(f"{work}/cwd/result") == "out\n"
     assert text_of(f"{work}/cwd/d/e/f") == "x\n"
     assert text_of(f"{work}/cwd/sub/n") == "s\n"
     assert text_of(f"{work}/cwd/input") == "real\nmore\n"
-    assert sorted(os.listdir(f"{work}/cwd")) == ["d", "input", "link", "result", "sub"], (
-        "nothing of the closure is written back"
-    )
+    made = ["d", "input", "link", "result", "sub", *([] if software else ["venv"])]
+    assert sorted(os.listdir(f"{work}/cwd")) == made
+    assert not os.path.exists(f"{work}/cwd/venv/mod"), "nothing of the closure is written back"
     assert os.stat(f"{work}/cwd/result").st_uid == uid
+
+
+CHANGES = r"""
+. ./state.sh; echo V=$((V+1)) >t; mv t state.sh; echo 2 >t; mv t out; rm old; sed -i s/1/3/ inplace; ln inplace hard
+ln -sfn run2 latest; echo new >t; mv t data; mkfifo p; mkdir new; mv new moved; mv sub/x sub/y
+"""
+
+
+def changeable(directory: str) -> None:
+    for name in ("old", "out", "inplace"):
+        put(f"{directory}/{name}", "1\n")
+    put(f"{directory}/state.sh", "V=7\n")
+    put(f"{directory}/sub/x", "x\n")
+    os.symlink("run1", f"{directory}/latest")
+    os.symlink("x", f"{directory}/data")
+    for path in (directory, f"{directory}/sub"):
+        os.chmod(path, 0o777)
+
+
+def listing(directory: str) -> dict[str, str]:
+    found = {}
+    for parent, directories, files in os.walk(directory):
+        for name in (*directories, *files):
+            path = f"{parent}/{name}"
+            kind = oct(os.lstat(path).st_mode >> 12)
+            text = os.readlink(path) if os.path.islink(path) else text_of(path) if os.path.isfile(path) else ""
+            found[os.path.relpath(path, directory)] = f"{kind} {text}"
+    return found
+
+
+@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize("uid", USERS)
+def test_in_such_a_directory_a_job_can_change_all_that_it_could_outside(work: str, root: str, uid: int) -> None:
+    for name in ("bare", "bundle"):
+        changeable(f"{work}/{name}")
+        subprocess.run(["chown", "-R", f"{uid}:{uid}", f"{work}/{name}"], check=True)
+    bare = run(["/bin/sh", "-e", "-c", CHANGES], uid=uid, cwd=f"{work}/bare")
+    assert (bare.stderr, bare.returncode) == ("", 0)
+    programs = ("mv", "rm", "sed", "ln", "mkfifo", "mkdir")
+    maker = script("set -e;" + CHANGES, programs=programs, cwd=f"{work}/bundle", live=[work])
+    maker.add(f"{work}/bundle/job.sh", "only in the bundle\n")
+    result = run([maker.write(f"{work}/b.sdee")], uid=uid, ROOT=root)
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert listing(f"{work}/bundle") == listing(f"{work}/bare")
+
+
+@needs_root
+def test_what_goes_back_follows_no_link_that_another_user_planted(work: str) -> None:
+    os.mkdir(f"{work}/cwd", 0o1777)
+    os.chmod(f"{work}/cwd", 0o1777)
+    os.mkdir(f"{work}/victim", 0o777)
+    maker = script(
+        "mkdir out; echo x >out/f; echo ready; read line", programs=("mkdir",), cwd=f"{work}/cwd", live=[work]
+    )
+    bundle = maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")
+    with subprocess.Popen(
+        [bundle], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "ready\n"
+        os.symlink(f"{work}/victim", f"{work}/cwd/out")
+        _, said = job.communicate("go\n", timeout=60)
+    assert job.returncode == 247
+    assert "cannot copy" in said
+    assert os.listdir(f"{work}/victim") == []
+
+
+def test_a_tree_of_directories_as_deep_as_a_path_goes_back(work: str) -> None:
+    os.mkdir(f"{work}/cwd", 0o777)
+    text = f"echo r >result; mkdir -p {'a/' * 900}; echo deep >{'a/' * 900}f"
+    maker = script(text, programs=("mkdir",), cwd=f"{work}/cwd", live=[work])
+    result = run([maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")])
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert text_of(f"{work}/cwd/result") == "r\n"
+    assert text_of(f"{work}/cwd/{'a/' * 900}f") == "deep\n"
+
+
+def test_a_bundle_that_is_overwritten_while_its_job_runs_loses_nothing(work: str) -> None:
+    os.mkdir(f"{work}/cwd", 0o777)
+    maker = script("echo ready; read line; echo r >result; exit 3", cwd=f"{work}/cwd", live=[work])
+    bundle = maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")
+    command = [built("sdee-launcher"), bundle]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "ready\n"
+        os.truncate(bundle, 1 << 18)
+        _, said = job.communicate("go\n", timeout=60)
+    assert (job.returncode, said) == (3, "")
+    assert text_of(f"{work}/cwd/result") == "r\n"
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -154,7 +250,7 @@ def test_a_file_that_the_job_writes_is_the_nodes_where_it_has_one(
     if there:
         put(f"{work}/state", "the node's\n")
     text = f"cat {work}/state; echo more >>{work}/state"
-    maker = script(text, programs=("cat",), cwd=work, live=[work], written=[f"{work}/state"])
+    maker = script(text, programs=("cat",), cwd=work, live=[work], fallback=[f"{work}/state"])
     maker.add(f"{work}/state", "the bundle's\n", 0o666)
     if ground == "synthetic":
         maker.add(f"{work}/only-in-the-bundle", "x")
@@ -224,12 +320,13 @@ def test_dry_run_prints_the_plan_and_changes_nothing(work: str, root: str) -> No
     bundle = script(f"echo ran >{work}/ran").write(f"{work}/b.sdee")
     result = run([bundle], ROOT=root, DRY_RUN="1")
     assert result.returncode == 0
-    assert f"sdee: root: {root}: as asked for" in result.stderr
-    assert "plan: unpack" in result.stderr
-    assert ("plan: overlay   /closure/usr:/oldroot/usr -> /usr" in result.stderr) == (root == "merged")
+    assert f"sdee: root: {root}: as asked for" in result.stdout
+    assert "plan: unpack" in result.stdout
+    assert ("plan: overlay   /closure/usr:/oldroot/usr -> /usr" in result.stdout) == (root == "merged")
+    assert result.stderr == ""
     assert os.listdir(work) == ["b.sdee"]
     debug = run([bundle], ROOT=root, DEBUG="1")
-    assert debug.stderr == result.stderr
+    assert debug.stderr == result.stdout
     assert os.path.exists(f"{work}/ran")
 
 
@@ -267,7 +364,7 @@ def test_auto_takes_the_merged_root_on_the_same_system_only(work: str) -> None:
     assert run([here]).stdout == "merged\n"
     assert run([elsewhere]).stdout == "closed\n"
     assert run([libc.write(f"{work}/libc")]).stdout == "closed\n"
-    assert "the bundle was traced on 'other 1'" in run([elsewhere], DRY_RUN="1").stderr
+    assert "the bundle was traced on 'other 1'" in run([elsewhere], DRY_RUN="1").stdout
 
 
 def test_an_argument_that_lies_here_and_not_where_the_job_runs_is_pointed_out(work: str) -> None:
@@ -322,17 +419,21 @@ def test_a_closure_larger_than_memory_is_refused_before_unpacking(work: str) -> 
 @pytest.mark.parametrize("home", [[], [["/home", 0o755]], [["/home/other", 0o755]]])
 def test_a_home_that_the_node_lacks_comes_from_the_bundle(work: str, home: list[list[object]]) -> None:
     maker = script(
-        "cat mod; echo x >new; cat new; ls /home",
+        "cat /home/u/job/mod; echo x >/home/u/new; cat /home/u/new; ls /home",
         programs=("cat", "ls"),
         cwd="/home/u/job",
         live=["/home/u", "/home/u/job"],
     )
     maker.add("/home/u/job/mod", "module\n")
     bundle = maker.write(f"{work}/b.sdee")
-    result = on_node([bundle], dirs=tuple((str(path), int(str(mode))) for path, mode in home))
+    places = tuple((str(path), int(str(mode))) for path, mode in home)
+    refused = on_node([bundle], dirs=places)
+    assert refused.returncode == 244
+    assert "--chdir DIR" in refused.stderr
+    result = on_node([bundle], dirs=places, CHDIR="/tmp")
     names = "other\nu\n" if home and home[0][0] == "/home/other" else "u\n"
     assert result.stdout == f"module\nx\n{names}"
-    assert "1 file written outside live directories and gone with the job: /home/u/job/new;" in result.stderr
+    assert "1 file written outside live directories and gone with the job: /home/u/new;" in result.stderr
     assert result.returncode == 0
 
 
@@ -356,7 +457,16 @@ def test_the_parents_link_on_the_node_and_in_the_bundle(work: str) -> None:
     maker.add("/scratch/u/tool", "tool\n")
     result = on_node([maker.write(f"{work}/b.sdee")], dirs=(("/scratch", 0o777),), files=(("/scratch/real", "real\n"),))
     assert result.stdout == "tool\nreal\n"
-    assert "1 file written outside live directories and gone with the job: /scratch/u/out" in result.stderr
+    assert result.stderr == ""
+
+
+def test_a_limit_on_file_sizes_is_the_jobs_not_its_unpackings(work: str) -> None:
+    bundle = script("echo hi; ulimit -f; : >>/tmp/x").write(f"{work}/b.sdee")
+    done = run(["bash", "-c", f"ulimit -S -f 100; exec {bundle}"], ROOT="closed")
+    assert (done.stdout, done.returncode) == ("hi\n200\n", 0), done.stderr  # dash counts in 512 bytes
+    refused = run(["bash", "-c", f"ulimit -f 100; exec {bundle}"], ROOT="closed")
+    assert refused.returncode == 243
+    assert "File too large" in refused.stderr
 
 
 @needs_root

@@ -42,7 +42,14 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
-    return subprocess.run([*TRACE, *arguments], text=True, timeout=60, check=False, **options)
+    done = subprocess.run([*TRACE, *arguments], text=True, timeout=60, check=False, **options)
+    done.returncode = shell_status(done.returncode)
+    return done
+
+
+def shell_status(code: int) -> int:
+    """Return a wait status as a shell shows it: 128+n for signal n."""
+    return code if code >= 0 else 128 - code
 
 
 def records(path: str = "sdee.trace") -> list[dict[str, Any]]:

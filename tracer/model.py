@@ -31,7 +31,10 @@ class Host:
 
 @dataclass(frozen=True)
 class Run:
-    """One traced command: a segment's header and end. `status` is None when the trace was cut off."""
+    """One traced command: a segment's header and end. `status` is None when the trace was cut off.
+
+    `ended`: seconds since 1970, None if not known.
+    """
 
     command: tuple[str, ...]
     program: str
@@ -46,6 +49,7 @@ class Run:
     engine: str
     host: Host
     status: int | None
+    ended: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Access:
     pid: int
     ops: set[str] = field(default_factory=set)
     existed: bool = False  # at first access
+    made: bool = False  # by the job itself, it or a directory above it
     replaced: bool = False  # what was there at first was emptied, removed or renamed over before it was used
     kind: str | None = None
     hops: tuple[tuple[str, str], ...] = ()

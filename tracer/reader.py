@@ -41,6 +41,7 @@ class Reader:
     def __init__(self) -> None:
         self.runs: list[dict[str, Any]] = []
         self.statuses: list[int | None] = []
+        self.ends: list[float | None] = []
         self.processes: list[Process] = []
         self.execs: list[Exec] = []
         self.accesses: dict[str, Access] = {}
@@ -104,6 +105,7 @@ class Reader:
         self._alive = {}
         self.runs.append(record)
         self.statuses.append(None)
+        self.ends.append(None)
 
     def _on_process(self, record: dict[str, Any]) -> None:
         self._alive[record["pid"]] = len(self.processes)
@@ -121,16 +123,18 @@ class Reader:
 
     def _on_path(self, record: dict[str, Any]) -> None:
         path, ops = record["path"], record["ops"]
+        there = record["exists"] and not record.get("made", False)
         access = self.accesses.get(path)
         if access is None:
-            access = self.accesses[path] = Access(path, len(self.accesses), record["pid"], existed=record["exists"])
-        elif record["exists"] and not access.existed and path not in self._made:
+            access = self.accesses[path] = Access(path, len(self.accesses), record["pid"], existed=there)
+        elif there and not access.existed and path not in self._made:
             access.existed = True  # it came meanwhile, and not from the job: an input after all
+        access.made = access.made or bool(record.get("made"))
         if not {"create", "rename"}.isdisjoint(ops):
             self._made.add(path)
-        if record["exists"] and not _REPLACES.isdisjoint(ops) and record["real"] not in self._used:
+        if there and not _REPLACES.isdisjoint(ops) and record["real"] not in self._used:
             self._replaced.add(record["real"])
-        if record["exists"] and not _USES.isdisjoint(ops) and record["real"] not in self._replaced:
+        if there and not _USES.isdisjoint(ops) and record["real"] not in self._replaced:
             self._used.add(record["real"])
         if record["exists"] or not access.real:
             access.kind, access.real = record["kind"] or access.kind, record["real"]
@@ -153,12 +157,14 @@ class Reader:
     def _on_end(self, record: dict[str, Any]) -> None:
         self._open = False
         self.statuses[-1] = record["status"]
+        self.ends[-1] = record.get("time")
 
     def trace(self) -> Trace:
         """Return what has been read."""
         for access in self.accesses.values():
             access.replaced = access.existed and access.real in self._replaced
-        runs = (_run(header, status) for header, status in zip(self.runs, self.statuses, strict=True))
+        rows = zip(self.runs, self.statuses, self.ends, strict=True)
+        runs = (_run(header, status, ended) for header, status, ended in rows)
         return Trace(
             runs=tuple(runs),
             processes=tuple(self.processes),
@@ -170,7 +176,7 @@ class Reader:
         )
 
 
-def _run(header: Mapping[str, Any], status: int | None) -> Run:
+def _run(header: Mapping[str, Any], status: int | None, ended: float | None) -> Run:
     return Run(
         command=tuple(header["command"]),
         program=header["program"],
@@ -185,4 +191,5 @@ def _run(header: Mapping[str, Any], status: int | None) -> Run:
         engine=header["engine"],
         host=_host(header["host"]),
         status=status,
+        ended=ended,
     )

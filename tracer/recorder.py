@@ -98,7 +98,8 @@ class Recorder:
             if existed is not None and (existed or not os.access(os.path.join(os.fsencode(base), raw), os.F_OK)):
                 return
             found = method(Call(tid, arch, nr, args, what), *self._site(tid, raw, base))
-            if not self._roots_vary:
+            retried = found.status is None and what.kind == "open" and args[flags_at] & _O_CREAT
+            if not self._roots_vary and not retried:  # ENOENT, mkdir, and once more: that makes it
                 self._remember(key, found)
         except OSError as error:
             self._unreadable(tid, what, error)
@@ -243,8 +244,9 @@ class Recorder:
         """Record that the job makes what `found` names, if its directory lets it."""
         if found.status is not None or not resolver.may_change(found):
             return self._record(call, "probe", found)
-        self.records.saver.made_by_the_job(found.real)
-        return self._record(call, "create", found)
+        created = self._record(call, "create", found)
+        self.records.made(found.real)
+        return created
 
     def _on_probe(self, call: Call, path: str, resolver: Resolver) -> Resolved:
         return self._record(
@@ -299,7 +301,10 @@ class Recorder:
             self._record(call, "read", new)
         self._record(call, "rename" if exchanged else "remove", old)
         self._record(call, "rename", new)
-        self.records.saver.made_by_the_job(new.real)
+        if self.records.is_made(old.real):
+            self.records.made(new.real)
+        else:
+            self.records.saver.made_by_the_job(new.real)
         self._changed(old, new)
 
     def _on_link(self, call: Call) -> None:

@@ -32,6 +32,7 @@ class Records:
         self.reasons: dict[str, int] = {}  # why the trace is incomplete → how often
         self._recorded: dict[str, int] = {}  # path → bits of what was recorded
         self._used: set[str] = set()  # real paths that were read or executed
+        self._made: set[str] = set()  # real paths that the job itself made, or moved there after it had made them
         self._sockets: set[str] = set()
         self._pids: dict[int, int] = {}  # thread → process, while they live
         self._threads: dict[int, list[int]] = {}  # process → its known threads
@@ -39,6 +40,7 @@ class Records:
     def access(self, op: str, found: Resolved, pid: int) -> None:
         """Record that `op` is done to what `found` means, unless it was recorded before."""
         exists = found.status is not None
+        made = exists and bool(self._made) and self.is_made(found.real)
         if exists and op in _USES:
             self._used.add(found.real)
         bit = _BITS[op, exists]
@@ -54,17 +56,33 @@ class Records:
         kind = found.kind
         flag = "true" if exists else "false"
         shown = quote(kind) if kind else "null"
+        own = ',"made":true' if made else ""
         self.writer.line(
             f'{{"t":"path","path":{quote(found.path)},"ops":["{op}"],"pid":{pid},"exists":{flag},"kind":{shown},'
-            f'"hops":[{hops}],"real":{quote(found.real)}}}\n'
+            f'"hops":[{hops}],"real":{quote(found.real)}{own}}}\n'
         )
+
+    def made(self, real: str) -> None:
+        """Note that the job makes `real` (free of links): what will lie there, or below it, is its own."""
+        if len(self._made) >= _PATHS_LIMIT:
+            self._made.clear()
+        self._made.add(real)
+        self.saver.made_by_the_job(real)
+
+    def is_made(self, real: str) -> bool:
+        """Tell whether the job made a path or a directory above it."""
+        while real:
+            if real in self._made:
+                return True
+            real = real.rpartition("/")[0]
+        return False
 
     def save(self, found: Resolved, resolver: Resolver, *, replaced: bool = False) -> None:
         """Save what `found` means as it is now: the job is about to change it.
 
         `replaced`: nothing of it will be left. What the job has not read until then needs no copy: no input.
         """
-        if found.status is None:
+        if found.status is None or self.is_made(found.real):
             return
         if replaced and found.real not in self._used:
             self.saver.made_by_the_job(found.real)

@@ -29,9 +29,10 @@ class Plan(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of it. `status`: the job's, as a shell shows it (128+n by signal n)."""
+    """What came of it. `status`: the job's, as a shell shows it (128+n by signal n); `signal`: n, else 0."""
 
     status: int
+    signal: int
     calls: int
     paths: int
     processes: int
@@ -97,14 +98,22 @@ def run(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
     recorder = Recorder(writer, saver, notice)
     begun = time.monotonic()
     try:
-        status = os.waitstatus_to_exitcode(engine.run(plan.program, plan.command, plan.environment, recorder))
-        status = status if status >= 0 else 128 - status
+        code = os.waitstatus_to_exitcode(engine.run(plan.program, plan.command, plan.environment, recorder))
+        status = code if code >= 0 else 128 - code
         seconds = time.monotonic() - begun
-        writer.record("end", status=status, calls=recorder.calls, seconds=round(seconds, 6))
+        writer.record("end", status=status, calls=recorder.calls, seconds=round(seconds, 6), time=time.time())
     finally:
         writer.close()
     records = recorder.records
     dropped = tuple(host.split_environment(plan.environment)[1])
     return Result(
-        status, recorder.calls, records.paths, records.processes, seconds, records.reasons, dropped, writer.error
+        status,
+        max(0, -code),
+        recorder.calls,
+        records.paths,
+        records.processes,
+        seconds,
+        records.reasons,
+        dropped,
+        writer.error,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -49,14 +50,17 @@ class Writer:
 
     def __init__(self, path: str, *, append: bool) -> None:
         """Open `path`, mode 0600. Raises OutputError when that cannot be done: before the job has begun."""
-        flags = os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | (os.O_APPEND if append else os.O_TRUNC)
+        flags = os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | (os.O_APPEND if append else 0)
         try:
             try:
                 self._descriptor = os.open(path, flags | os.O_RDWR, 0o600)
             except OSError:  # a pipe that somebody reads, a terminal
                 self._descriptor = os.open(path, flags | os.O_WRONLY, 0o600)
             if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                self._claim(path)
                 os.fchmod(self._descriptor, 0o600)
+                if not append:
+                    os.ftruncate(self._descriptor, 0)
         except OSError as error:
             hint = "choose another place with -o FILE"
             raise OutputError(f"cannot write the trace {path!r}: {error.strerror}", hint=hint) from error
@@ -64,6 +68,17 @@ class Writer:
         self.error: OSError | None = None
         self._lines: list[str] = []
         self._size = 0
+
+    def _claim(self, path: str) -> None:
+        """Let no other tracer write the same file meanwhile (flock(2)); where locks are not to be had, hope."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._descriptor)
+            hint = "give each a trace of its own: -o trace.%r (rank) or -o trace.%p (process)"
+            raise OutputError(f"another sdee is writing the trace {path!r}", hint=hint) from error
+        except OSError:
+            pass
 
     def line(self, text: str) -> None:
         """Add one record, JSON and a newline."""

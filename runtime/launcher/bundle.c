@@ -187,6 +187,23 @@ bool bundle_parse(struct bundle *bundle, const char *name, const uint8_t *data, 
     return false;
 }
 
+bool bundle_detach(const struct bundle *bundle, struct error *error)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (!bundle->mapped)
+        return true;
+    /* pointers into the table stay good: its pages are replaced in place by copies (mremap(2), MREMAP_FIXED) */
+    const size_t first = (size_t)bundle->table_at / page * page;
+    const size_t length = bundle->map_size - first;
+    uint8_t *copy = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return fail(error, EXIT_RESOURCES, "ask for a job with more memory", "no memory left for the table of %s", bundle->name);
+    memcpy(copy, bundle->map + first, length);
+    if (mremap(copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, bundle->map + first) == MAP_FAILED)
+        return fail(error, EXIT_RESOURCES, NULL, "cannot keep the table of %s: %s", bundle->name, strerror(errno));
+    return true;
+}
+
 void bundle_close(struct bundle *bundle)
 {
     free(bundle->entries);

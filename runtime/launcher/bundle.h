@@ -66,6 +66,9 @@ bool bundle_open(struct bundle *bundle, const char *name, int fd, bool check_lau
 
 /* The same on memory, which must stay; for the fuzzer too. */
 bool bundle_parse(struct bundle *bundle, const char *name, const uint8_t *data, size_t size, bool check_launcher, struct error *error);
+
+/* Make the table independent of the file: it may be overwritten while the job runs. Errors: EXIT_RESOURCES. */
+bool bundle_detach(const struct bundle *bundle, struct error *error);
 void bundle_close(struct bundle *bundle);
 
 /* Index of the entry with this path, or NO_ENTRY. */

@@ -136,7 +136,8 @@ static bool make_upper(const struct op *op, char *upper, char *work)
         (mkdir(work, 0755) != 0 && errno != EEXIST))
         return false;
     const struct timespec times[2] = {status.st_mtim, status.st_mtim};
-    return chmod(upper, status.st_mode & 07777) == 0 && utimensat(AT_FDCWD, upper, times, 0) == 0;
+    const mode_t mode = op->back != NULL && op->fallback == NULL ? op->mode : status.st_mode & 07777; /* a live directory's is the node's */
+    return chmod(upper, mode) == 0 && utimensat(AT_FDCWD, upper, times, 0) == 0;
 }
 
 static bool mount_overlay(const struct op *op, bool *refused, struct error *error)
@@ -223,6 +224,16 @@ bool carry_reset(const struct plan *failed, const struct plan *next, const struc
     error->tried[0] = '\0';
     if (chdir("/") != 0 || umount2("/newroot", MNT_DETACH) != 0)
         return fail(error, EXIT_KERNEL, NULL, "cannot begin again with the closed root: %s", strerror(errno));
+    for (size_t i = FIRST_ROOT_OP; i < failed->count; i++) { /* mount points and links that only the merged root has */
+        const struct op *op = &failed->ops[i];
+        const char *name = NULL;
+        const bool made = op->kind == OP_SYMLINK || op->kind == OP_FILE || op->kind == OP_WRITE;
+        const int parent = made && bundle_find(bundle, op->target) == NO_ENTRY ? open_parent("/closure", op->target, &name) : -1;
+        if (parent >= 0) {
+            unlinkat(parent, name, 0);
+            close(parent);
+        }
+    }
     for (uint32_t i = 0; i < bundle->entry_count; i++)
         next->wanted[i] = next->wanted[i] && (!failed->wanted[i] || S_ISDIR(bundle->entries[i].mode));
     return node_check_memory(unpack_memory(bundle, next->wanted), bundle->name, error) &&

@@ -33,15 +33,20 @@ static void set(struct variables *variables, const char *pair)
     variables->items[i] = (char *)(uintptr_t)pair; /* execve(2) takes char *const[] and changes nothing */
 }
 
+static bool is_among(const struct bundle *bundle, const char *key, const char *name)
+{
+    for (const char *cursor = NULL, *glob; (glob = conf_next(bundle, key, &cursor)) != NULL;)
+        if (fnmatch(glob, name, 0) == 0)
+            return true;
+    return false;
+}
+
 static bool is_live(const struct bundle *bundle, const char *pair, struct arena *arena)
 {
     if (strchr(pair, '=') == NULL || options_is_own_variable(pair))
         return false;
     const char *name = arena_format(arena, "%.*s", (int)strcspn(pair, "="), pair);
-    for (const char *cursor = NULL, *glob; (glob = conf_next(bundle, "live-env", &cursor)) != NULL;)
-        if (fnmatch(glob, name, 0) == 0)
-            return true;
-    return false;
+    return is_among(bundle, "live-env", name) && !is_among(bundle, "fixed-env", name);
 }
 
 char **environment_make(const struct bundle *bundle, const struct options *options, struct arena *arena)

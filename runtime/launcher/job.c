@@ -25,6 +25,11 @@ void inherited_save(struct inherited *inherited)
     sigprocmask(SIG_SETMASK, NULL, &inherited->mask);
     const struct sigaction normal = {.sa_handler = SIG_DFL};
     sigaction(SIGCHLD, &normal, &inherited->child_action);
+    const struct sigaction ignored = {.sa_handler = SIG_IGN}; /* write(2) says EFBIG then, which can be told */
+    sigaction(SIGXFSZ, &ignored, &inherited->file_size_action);
+    getrlimit(RLIMIT_FSIZE, &inherited->file_size);
+    const struct rlimit most = {inherited->file_size.rlim_max, inherited->file_size.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &most);
     sys_capabilities(&inherited->capabilities);
     inherited->umask = umask(0);
 }
@@ -241,6 +246,8 @@ void job_become(const struct job *job, pid_t launcher)
     if (getppid() != launcher)
         _exit(EXIT_INTERNAL); /* it was killed before the line above */
     if (enter(job, &error) && choose(job, &program, &argv, &error)) {
+        setrlimit(RLIMIT_FSIZE, &job->inherited.file_size);
+        sigaction(SIGXFSZ, &job->inherited.file_size_action, NULL);
         for (const char *cursor = NULL, *text; (text = conf_next(job->bundle, "rlimit", &cursor)) != NULL;)
             raise_limit(text);
         limit_capabilities(job);

@@ -3,6 +3,7 @@
 #define SDEE_JOB_H
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "bundle.h"
@@ -16,6 +17,8 @@ struct inherited {
     bool closed[3];                /* standard descriptors that were closed */
     struct capabilities capabilities;
     mode_t umask;
+    struct rlimit file_size; /* RLIMIT_FSIZE: the job's, not that of its unpacking */
+    struct sigaction file_size_action; /* SIGXFSZ */
 };
 
 struct job {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,17 @@ struct walk {
     char names[NAMES][PATH_MAX];
     bool failed;
     struct error *error;
+    char path[PATH_MAX]; /* of what is looked at, in the new root */
+    size_t length;
+};
+
+/* A directory on the node that one of ours belongs to. `fd` -1: not there yet, made in `parent` when something is to be put there. */
+struct belongs {
+    struct belongs *parent;
+    const char *name;
+    mode_t mode;
+    int fd;
+    bool ours; /* only the bundle has it: if it cannot be made, what is in it is lost, which is no error */
 };
 
 static int by_target(const void *left, const void *right)
@@ -76,47 +88,36 @@ static const char *node_directory(const struct walk *walk, const char *path)
     const struct op *const *place = places_of(walk, path);
     for (; place != NULL && place < walk->places + walk->place_count && strcmp((*place)->target, path) == 0; place++)
         if ((*place)->fallback != NULL)
-            return strstr((*place)->source, ":/oldroot") + strlen(":/oldroot");
+            return (*place)->back;
     return NULL;
 }
 
-static bool copy_content(int from, int to)
+/* Is it part of some software that comes from the bundle? What a job leaves there (caches) is not wanted on a node without it. */
+static bool is_software(const struct walk *walk, const char *path)
 {
-    static char buffer[1 << 17];
-    for (ssize_t size; (size = read(from, buffer, sizeof buffer)) != 0;) {
-        if (size < 0)
-            return false;
-        for (ssize_t done = 0; done < size;) {
-            const ssize_t count = write(to, buffer + done, (size_t)(size - done));
-            if (count <= 0)
-                return false;
-            done += count;
-        }
-    }
-    return true;
+    for (const char *cursor = NULL, *tree; (tree = conf_next(walk->bundle, "tree", &cursor)) != NULL;)
+        if (strcmp(path, tree) == 0 || plan_is_below(path, tree))
+            return true;
+    return false;
 }
 
-/* Copy one file or link. What stands there already and is no regular file is not replaced. */
-static bool copy_one(int from_directory, const char *name, const struct stat *status, int to_directory, const char *to)
+static int open_on_node(const char *path)
 {
-    if (S_ISLNK(status->st_mode)) {
-        char text[PATH_MAX];
-        const ssize_t size = readlinkat(from_directory, name, text, sizeof text - 1);
-        text[size > 0 ? size : 0] = '\0';
-        return size > 0 && (symlinkat(text, to_directory, to) == 0 || errno == EEXIST);
-    }
-    const int from = openat(from_directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
-    const int out = from < 0 ? -1 : openat(to_directory, to, O_CREAT | O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, status->st_mode & 0777);
-    bool good = out >= 0 && copy_content(from, out);
-    const struct timespec times[2] = {status->st_atim, status->st_mtim};
-    good = good && (futimens(out, times), true); /* as cp -p: nice to have */
-    const int number = errno;
-    if (out >= 0 && close(out) != 0) /* NFS tells a full disk here */
-        good = false;
-    if (from >= 0)
-        close(from);
-    errno = good ? 0 : number;
-    return good;
+    char name[PATH_MAX + 16];
+    snprintf(name, sizeof name, "/oldroot%s", path);
+    return open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* The descriptor of a directory on the node, made when it is not there; -1 with errno. */
+static int on_node(struct belongs *place)
+{
+    if (place == NULL || place->fd >= 0 || place->parent == NULL)
+        return place != NULL ? place->fd : -1;
+    const int parent = on_node(place->parent);
+    if (parent < 0 || (mkdirat(parent, place->name, place->mode & 0777) != 0 && errno != EEXIST))
+        return -1;
+    place->fd = openat(parent, place->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return place->fd;
 }
 
 static void could_not(struct walk *walk, const char *path, const char *where)
@@ -177,55 +178,99 @@ static bool is_unchanged(const struct walk *walk, const char *path, uint32_t ind
            entry->nsec == (uint32_t)status->st_mtim.tv_nsec;
 }
 
-static void walk_directory(struct walk *walk, int parent, const char *name, const char *path, const char *node);
+static void walk_directory(struct walk *walk, int parent, const char *name, struct belongs *node, bool removals);
 
-static void walk_child(struct walk *walk, int directory, const char *name, const char *path, const char *node)
+static void walk_below(struct walk *walk, int directory, const char *name, const struct stat *status, uint32_t index, struct belongs *above, bool removals)
 {
-    struct stat status;
-    char back[PATH_MAX + 16];
-    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+    const char *own = node_directory(walk, walk->path);
+    const bool placed = places_of(walk, walk->path) != NULL;
+    struct belongs place = {above, name, status->st_mode, -1, index != NO_ENTRY || (above != NULL && above->ours)};
+    if (is_hidden(walk, walk->path))
         return;
-    const uint32_t index = bundle_find(walk->bundle, path);
-    const struct op *const *place = places_of(walk, path);
-    if (node != NULL && snprintf(back, sizeof back, "/oldroot%s/%s", strcmp(node, "/") == 0 ? "" : node, name) >= PATH_MAX)
-        return;
-    if (S_ISDIR(status.st_mode)) {
-        struct stat other;
-        const char *own = node_directory(walk, path);
-        const bool exists = node != NULL && stat(back, &other) == 0 && S_ISDIR(other.st_mode);
-        if (is_hidden(walk, path))
-            return;
-        if (own == NULL && node != NULL && (exists || index == NO_ENTRY)) { /* a directory that the job made, or the node has */
-            if (!exists && place == NULL && mkdir(back, status.st_mode & 0777) != 0)
-                could_not(walk, path, "the node");
-            own = back + strlen("/oldroot");
-        }
-        walk_directory(walk, directory, name, path, own);
-        return;
+    if (own != NULL) {
+        place.fd = open_on_node(own);
+        place.parent = NULL;
+    } else if (above != NULL && above->fd >= 0) {
+        place.fd = openat(above->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        place.ours = place.ours && place.fd < 0;
     }
-    if ((!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode)) || (place != NULL && index == NO_ENTRY) ||
-        is_unchanged(walk, path, index, &status))
-        return;
-    if (node != NULL && copy_one(directory, name, &status, AT_FDCWD, back))
-        return;
-    if (node != NULL)
-        could_not(walk, path, "the node");
-    lose(walk, directory, name, &status, path);
+    const bool known = own != NULL || (above != NULL && (place.fd >= 0 || (!placed && !(index != NO_ENTRY && is_software(walk, walk->path)))));
+    if (index == NO_ENTRY && known && place.fd < 0 && !place.ours && on_node(&place) < 0) /* a directory that the job made, empty or not */
+        could_not(walk, walk->path, "the node");
+    walk_directory(walk, directory, name, known ? &place : NULL, removals);
+    if (place.fd >= 0)
+        close(place.fd);
 }
 
-static void walk_directory(struct walk *walk, int parent, const char *name, const char *path, const char *node)
+/* Is it what the plan put there: a mount point, or the node's own link as it was? */
+static bool is_placed(const struct walk *walk, int directory, const char *name, const struct stat *status)
+{
+    char text[PATH_MAX];
+    const struct op *const *place = places_of(walk, walk->path);
+    if (place == NULL)
+        return false;
+    if ((*place)->kind != OP_SYMLINK)
+        return (*place)->kind == OP_WRITE || ((*place)->kind == OP_FILE && S_ISREG(status->st_mode));
+    const ssize_t size = S_ISLNK(status->st_mode) ? readlinkat(directory, name, text, sizeof text) : -1;
+    return size > 0 && (size_t)size == strlen((*place)->data) && memcmp(text, (*place)->data, (size_t)size) == 0;
+}
+
+static bool is_link_of(int directory, const char *name, const char *wanted)
+{
+    char text[PATH_MAX];
+    const ssize_t size = readlinkat(directory, name, text, sizeof text);
+    return size > 0 && (size_t)size == strlen(wanted) && memcmp(text, wanted, (size_t)size) == 0;
+}
+
+static void walk_child(struct walk *walk, int directory, const char *name, struct belongs *node, bool removals)
+{
+    struct stat status;
+    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+        return;
+    const uint32_t index = bundle_find(walk->bundle, walk->path);
+    if (S_ISDIR(status.st_mode)) {
+        walk_below(walk, directory, name, &status, index, node, removals);
+        return;
+    }
+    if (S_ISCHR(status.st_mode) && status.st_rdev == 0) { /* overlayfs' whiteout: the job removed it */
+        if (removals && node != NULL && node->fd >= 0 && !remove_one(node->fd, name))
+            could_not(walk, walk->path, "the node (it cannot be removed there)");
+        return;
+    }
+    const bool link = S_ISLNK(status.st_mode), same_link = link && index != NO_ENTRY && S_ISLNK(walk->bundle->entries[index].mode) &&
+                                                           is_link_of(directory, name, walk->bundle->entries[index].link);
+    if ((!S_ISREG(status.st_mode) && !link && !S_ISFIFO(status.st_mode)) || is_placed(walk, directory, name, &status) || same_link ||
+        (!(link && index != NO_ENTRY) && is_unchanged(walk, walk->path, index, &status)))
+        return;
+    const int to = on_node(node);
+    if (to >= 0 && copy_one(directory, name, &status, to, name))
+        return;
+    if (node != NULL && !(to < 0 && node->ours))
+        could_not(walk, walk->path, "the node");
+    lose(walk, directory, name, &status, walk->path);
+}
+
+static void walk_directory(struct walk *walk, int parent, const char *name, struct belongs *node, bool removals)
 {
     const int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
-    if (stream == NULL && fd >= 0)
-        close(fd);
-    if (stream == NULL)
+    if (stream == NULL) {
+        could_not(walk, walk->path, "the node (it cannot be listed)");
+        if (fd >= 0)
+            close(fd);
         return;
+    }
+    const size_t length = walk->length;
     for (const struct dirent *item; (item = readdir(stream)) != NULL;) {
-        char child[PATH_MAX];
-        if (strcmp(item->d_name, ".") != 0 && strcmp(item->d_name, "..") != 0 &&
-            snprintf(child, sizeof child, "%s/%s", path, item->d_name) < (int)sizeof child)
-            walk_child(walk, fd, item->d_name, child, node);
+        const size_t more = strlen(item->d_name);
+        if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0 || length + more + 2 > sizeof walk->path)
+            continue;
+        walk->path[length] = '/';
+        memcpy(walk->path + length + 1, item->d_name, more + 1);
+        walk->length = length + 1 + more;
+        walk_child(walk, fd, item->d_name, node, removals);
+        walk->length = length;
+        walk->path[length] = '\0';
     }
     closedir(stream);
 }
@@ -233,9 +278,12 @@ static void walk_directory(struct walk *walk, int parent, const char *name, cons
 static void walk_upper(struct walk *walk, const struct op *op)
 {
     char upper[PATH_MAX];
-    const char *node = op->fallback != NULL ? strstr(op->source, ":/oldroot") + strlen(":/oldroot") : NULL;
+    struct belongs place = {NULL, NULL, 0, op->back != NULL ? open_on_node(op->back) : -1, false};
     snprintf(upper, sizeof upper, "%s/u", op->data);
-    walk_directory(walk, AT_FDCWD, upper, op->target, node);
+    walk->length = (size_t)snprintf(walk->path, sizeof walk->path, "%s", op->target);
+    walk_directory(walk, AT_FDCWD, upper, op->back != NULL ? &place : NULL, op->back != NULL && op->fallback == NULL);
+    if (place.fd >= 0)
+        close(place.fd);
 }
 
 static void report(const struct walk *walk, const struct options *options)
@@ -262,7 +310,12 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
         if (plan->ops[i].kind != OP_ENTER)
             walk->places[walk->place_count++] = &plan->ops[i];
     qsort(walk->places, walk->place_count, sizeof *walk->places, by_target);
-    walk_directory(walk, AT_FDCWD, "/closure", "", NULL);
+    struct rlimit files; /* two descriptors for each level */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    walk_directory(walk, AT_FDCWD, "/closure", NULL, false);
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind == OP_OVERLAY)
             walk_upper(walk, &plan->ops[i]);

@@ -2,11 +2,19 @@
 #ifndef SDEE_KEEP_H
 #define SDEE_KEEP_H
 
+#include <sys/stat.h>
+
 #include "plan.h"
 
 /* Copy new and changed files of directories that exist on the node back to there; list the others on standard error and, when
  * `save` is not negative, copy them below that directory. False when something that should be kept could not be: EXIT_OUTPUT. */
 bool keep(const struct plan *plan, const struct bundle *bundle, const struct options *options, int save, struct error *error);
+
+/* keep_copy.c. Copy a file, link or FIFO, in place of what is there unless that is a directory; false with errno. */
+bool copy_one(int from_directory, const char *name, const struct stat *status, int to_directory, const char *to);
+
+/* Remove a file, or a directory with all in it. */
+bool remove_one(int directory, const char *name);
 
 /* Open the directory of --save, made when missing, and prove that it can be written. Errors: EXIT_OUTPUT. */
 bool keep_open(const char *directory, int *save, struct error *error);

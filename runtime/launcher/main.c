@@ -73,6 +73,20 @@ static void warn_of_arguments(const struct bundle *bundle, const struct options 
     }
 }
 
+/* The closure may hold the working directory too; but what the job writes there would be gone with it. */
+static bool check_directory(const struct bundle *bundle, const struct options *options, struct error *error)
+{
+    const char *recorded = conf_get(bundle, "cwd");
+    struct stat status;
+    bool live = false;
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "live", &cursor)) != NULL;)
+        live = live || strcmp(path, recorded) == 0 || plan_is_below(recorded, path);
+    if (options->chdir != NULL || !live || (stat(recorded, &status) == 0 && S_ISDIR(status.st_mode)))
+        return true;
+    return fail(error, EXIT_NODE, "make it, or choose one that this node has: --chdir DIR (SDEE_CHDIR=DIR; . for this one)",
+                "the working directory %s cannot be entered on this node: it is not there", recorded);
+}
+
 static bool choose_root(struct plan *plan, const struct options *options, const struct bundle *bundle, const struct node *node, struct error *error)
 {
     enum root_kind root = options->root;
@@ -120,10 +134,12 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
     struct job job = {.bundle = bundle, .options = options, .inherited = *inherited};
     int save = -1;
     if (!node_check_machine(conf_get(bundle, "machine"), error) || !node_read(&node, &arena, error) || !make_absolute(options, &arena, error) ||
-        !choose_root(&plan, options, bundle, &node, error))
+        !check_directory(bundle, options, error) || !choose_root(&plan, options, bundle, &node, error))
         return false;
     if (plan.root == ROOT_MERGED && options->root == ROOT_AUTO && !plan_make(&closed, ROOT_CLOSED, bundle, &node, error))
         return false;
+    if (options->dry_run)
+        dup2(STDOUT_FILENO, STDERR_FILENO); /* the plan is what was asked for */
     if (options->debug || options->dry_run)
         plan_print(&plan);
     if (options->dry_run)
@@ -136,6 +152,8 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
     }
     job.environment = environment_make(bundle, options, &arena);
     if (!namespaces_enter(&job.in_user_namespace, error) || !build(&plan, &closed, bundle, options, error))
+        return false;
+    if (!bundle_detach(bundle, error))
         return false;
     const pid_t launcher = getpid();
     supervise_prepare();

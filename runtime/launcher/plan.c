@@ -226,11 +226,11 @@ static void add_accounts(struct planner *planner)
 
 bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bundle, const struct node *node, struct error *error)
 {
-    struct planner planner = {plan, bundle, node, allocate(bundle->entry_count, sizeof *planner.written)};
-    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "written", &cursor)) != NULL;) {
+    struct planner planner = {plan, bundle, node, allocate(bundle->entry_count, sizeof *planner.fallback)};
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "fallback", &cursor)) != NULL;) {
         const uint32_t index = bundle_find(bundle, path);
         if (index != NO_ENTRY)
-            planner.written[index] = true;
+            planner.fallback[index] = true;
     }
     plan->root = root;
     plan->count = plan->synthetic_count = 0;
@@ -241,7 +241,7 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
     plan_add(&planner, OP_UNPACK, "/", "closure")->source = bundle->name;
     DIR *stream = opendir("/");
     if (stream == NULL) {
-        free(planner.written);
+        free(planner.fallback);
         return fail(error, EXIT_NODE, NULL, "cannot list /: %s", strerror(errno));
     }
     for (const struct dirent *item; (item = readdir(stream)) != NULL;)
@@ -252,7 +252,7 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
     if (root == ROOT_CLOSED)
         add_accounts(&planner);
     plan_add(&planner, OP_ENTER, "/", "in the job's process");
-    free(planner.written);
+    free(planner.fallback);
     return true;
 }
 

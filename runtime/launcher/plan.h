@@ -29,6 +29,7 @@ struct op {
     enum op_kind kind;
     const char *source, *target, *data;
     const char *fallback; /* OP_OVERLAY: bound instead when the kernel refuses the overlay; NULL: an error */
+    const char *back;     /* OP_OVERLAY: the node's directory that what the job writes here is copied back to, or NULL */
     mode_t mode;
     bool optional; /* the node's own things that nobody may have asked for: a refusal is noted and passed over */
     const char *why;
@@ -64,7 +65,7 @@ struct planner {
     struct plan *plan;
     const struct bundle *bundle;
     const struct node *node;
-    bool *written; /* for each entry: the job changes it (CONF written) */
+    bool *fallback; /* for each entry: the node's own is used where it has one (CONF fallback) */
 };
 enum ground { GROUND_OURS, GROUND_NODES }; /* is the parent, in the new root, a tmpfs directory of ours or the node's own? */
 
@@ -72,6 +73,10 @@ struct op *plan_add(struct planner *planner, enum op_kind kind, const char *targ
 void plan_bind(struct planner *planner, const char *node_path, const char *target, bool optional, const char *why);
 /* plan_overlay.c. `fallback`: what is bound instead where the kernel refuses the overlay is the closure's directory alone. */
 void plan_overlay(struct planner *planner, const char *node_path, const char *target, bool fallback, const char *why);
+
+/* A live directory that lacks entries of the closure: both in one, and what the job writes goes back to the node's at the end. False when
+ * the kernel cannot do that with this directory. */
+bool plan_overlay_live(struct planner *planner, const char *node_path, const char *target);
 void plan_live(struct planner *planner, const char *path, const char *node_path, uint32_t entry, enum ground ground);
 const char *join(struct planner *planner, const char *directory, const char *name);
 void plan_show_nodes_own(struct planner *planner, const char *path, const char *node_path);

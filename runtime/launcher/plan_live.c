@@ -80,7 +80,7 @@ static enum fate fate_of(struct planner *planner, uint32_t index, const char *no
     if (S_ISLNK(entry->mode))
         return same_link(node_path, entry) ? FATE_NODES : FATE_CLOSURE;
     if (S_ISREG(entry->mode)) {
-        if (same_file(planner->bundle, entry, &status) || (planner->written[index] && S_ISREG(status.st_mode)))
+        if (same_file(planner->bundle, entry, &status) || (planner->fallback[index] && S_ISREG(status.st_mode)))
             return FATE_NODES;
         return S_ISREG(status.st_mode) ? FATE_COVER : FATE_CLOSURE;
     }
@@ -109,7 +109,7 @@ static void place_child(struct planner *planner, uint32_t index, const char *nod
     switch (fate_of(planner, index, node_path)) {
     case FATE_NODES:
         if (!S_ISLNK(entry->mode))
-            plan_bind(planner, node_path, entry->path, false, planner->written[index] ? "the job writes it" : "the node has the same");
+            plan_bind(planner, node_path, entry->path, false, planner->fallback[index] ? "the node's own data" : "the node has the same");
         break;
     case FATE_TREE:
         plan_overlay(planner, node_path, entry->path, true, "tree of the closure over the node's");
@@ -142,7 +142,39 @@ void plan_show_nodes_own(struct planner *planner, const char *path, const char *
         return;
     }
     plan_add(planner, S_ISDIR(status.st_mode) ? OP_DIRECTORY : OP_FILE, path, "mount point")->mode = status.st_mode & 0777;
-    plan_bind(planner, node_path, path, true, why);
+    plan_bind(planner, node_path, path, !S_ISREG(status.st_mode), why); /* an empty file in its place would pass for the node's */
+}
+
+/* Both in one overlay, in which the job can do what it can do in a directory of one file system. Directories that the node has are its own
+ * again on top, so that what is written there is real at once. */
+static void place_over(struct planner *planner, const char *path, const char *node_path, uint32_t directory)
+{
+    const struct bundle *bundle = planner->bundle;
+    struct stat status;
+    for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY; i = bundle->entries[i].next_sibling) {
+        const char *node_child = join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1);
+        const enum fate fate = fate_of(planner, i, node_child);
+        if (fate == FATE_NODES && !S_ISDIR(bundle->entries[i].mode))
+            planner->plan->wanted[i] = false; /* the overlay shows the node's */
+        else if (fate == FATE_NODES)
+            plan_bind(planner, node_child, bundle->entries[i].path, true, "the node has the same");
+        else
+            place_child(planner, i, node_child);
+    }
+    DIR *stream = opendir(node_path);
+    if (stream == NULL)
+        return;
+    for (const struct dirent *item; (item = readdir(stream)) != NULL;) {
+        const char *child = join(planner, path, item->d_name), *node_child = join(planner, node_path, item->d_name);
+        if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0 || bundle_find(bundle, child) != NO_ENTRY ||
+            lstat(node_child, &status) != 0)
+            continue;
+        /* overlayfs cannot copy up what a user namespace has no id for (EOVERFLOW) */
+        const bool foreign = geteuid() != 0 && (status.st_uid != geteuid() || status.st_gid != getegid());
+        if (S_ISDIR(status.st_mode) || (S_ISREG(status.st_mode) && foreign))
+            plan_bind(planner, node_child, child, S_ISDIR(status.st_mode), "the node's own");
+    }
+    closedir(stream);
 }
 
 static void make_synthetic(struct planner *planner, const char *path, const char *node_path, uint32_t directory, enum ground ground)
@@ -181,6 +213,10 @@ void plan_live(struct planner *planner, const char *path, const char *node_path,
     bool synthetic = false;
     for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY && !synthetic; i = bundle->entries[i].next_sibling)
         synthetic = fate_of(planner, i, join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1)) == FATE_CLOSURE;
+    if (synthetic && plan_overlay_live(planner, node_path, path)) {
+        place_over(planner, path, node_path, directory);
+        return;
+    }
     if (synthetic) {
         make_synthetic(planner, path, node_path, directory, ground);
         return;

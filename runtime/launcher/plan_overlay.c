@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "plan.h"
+#include "probe.h"
 
 /* overlayfs separates layers by ':' and options by ',': both and '\' are escaped (Documentation/filesystems/overlayfs.rst). */
 static const char *escaped(struct planner *planner, const char *path)
@@ -89,4 +90,19 @@ void plan_overlay(struct planner *planner, const char *node_path, const char *ta
     op->source = arena_format(arena, "/closure%s:/oldroot%s", escaped(planner, target), escaped(planner, node_path));
     op->data = arena_format(arena, "/upper/%zu", planner->plan->count);
     op->fallback = fallback ? arena_format(arena, "/closure%s", target) : NULL;
+    op->back = fallback ? node_path : NULL;
+}
+
+bool plan_overlay_live(struct planner *planner, const char *node_path, const char *target)
+{
+    struct arena *arena = planner->plan->arena;
+    struct stat status;
+    if (has_mounts_below(planner->node, node_path) || stat(node_path, &status) != 0 || !probe_overlay(node_path))
+        return false;
+    struct op *op = plan_add(planner, OP_OVERLAY, target, "the node's directory lacks entries that the closure has here");
+    op->source = arena_format(arena, "/closure%s:/oldroot%s", escaped(planner, target), escaped(planner, node_path));
+    op->data = arena_format(arena, "/upper/%zu", planner->plan->count);
+    op->back = node_path;
+    op->mode = status.st_mode & 07777;
+    return true;
 }

@@ -26,6 +26,8 @@ struct work {
 
 static bool unpack_failed(const struct bundle *bundle, const char *path, struct error *error)
 {
+    if (errno == EFBIG)
+        return fail(error, EXIT_RESOURCES, "raise `ulimit -f`", "cannot unpack %s of %s: File too large for this shell's limit", path, bundle->name);
     if (errno == ENOSPC || errno == ENOMEM || errno == EDQUOT)
         return fail(error, EXIT_RESOURCES, "ask for a job with more memory", "no memory left while unpacking %s of %s", path,
                     bundle->name);

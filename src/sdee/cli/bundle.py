@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
 import sys
@@ -80,9 +81,9 @@ def bundle(
 
     if os.path.isdir(output):
         raise UsageError(f"{output!a} is a directory", hint="name a file: -o FILE")
-    globs = [_absolute(values) for values in (include, exclude, allow)]
+    globs = [_absolute(include, anywhere=False), _absolute(exclude), _absolute(allow)]
     options = ClosureOptions(minimal, globs[0], globs[1], with_data=with_data, allow=globs[2], expand=expand)
-    closure = build_closure(read_traces(list(traces) or [_default_trace()]), options)
+    closure = build_closure(read_traces(_without_copies(traces) or [_default_trace()]), options)
     summary = summarize(closure)
     if dry_run:
         _print_plan(closure, summary, as_json=as_json, quiet=quiet)
@@ -92,9 +93,24 @@ def bundle(
             _verify(output, quiet=quiet or as_json)
 
 
-def _absolute(globs: tuple[str, ...]) -> tuple[str, ...]:
-    """Take globs as a shell would, from here; `*.pyc` and `**/tests` mean anywhere, as for tar and rsync."""
-    return tuple(g if g.startswith("*") else os.path.normpath(os.path.join(os.getcwd(), g)) for g in globs)
+def _absolute(globs: tuple[str, ...], *, anywhere: bool = True) -> tuple[str, ...]:
+    """Take names and globs as a shell would, from here. A file of that very name is meant, whatever is in it.
+
+    `anywhere`: `*.pyc` and `**/tests` mean any directory, as for tar and rsync.
+    """
+    found = []
+    for name in globs:
+        literal = os.path.normpath(os.path.join(os.getcwd(), name))
+        if os.path.lexists(literal):
+            found.append(glob.escape(literal))
+        else:
+            found.append(name if anywhere and name.startswith("*") else literal)
+    return tuple(found)
+
+
+def _without_copies(traces: tuple[str, ...]) -> list[str]:
+    """Leave out the directories of saved copies that `rank.*` names beside the traces that they belong to."""
+    return [t for t in traces if not (t.endswith(".saved") and t.removesuffix(".saved") in traces and os.path.isdir(t))]
 
 
 def _default_trace() -> str:

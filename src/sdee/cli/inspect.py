@@ -128,7 +128,7 @@ def _facts(bundle: Bundle, *, verified: bool) -> dict[str, Any]:
 
 
 # CONF keys of which a person wants to know only how many there are, and of what
-_COUNTED = {"env": "variable", "live-env": "pattern", "rlimit": "limit"}
+_COUNTED = {"env": "variable", "live-env": "pattern", "fixed-env": "pattern", "rlimit": "limit"}
 
 
 def _origin(host: dict[str, str]) -> str:

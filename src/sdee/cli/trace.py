@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import sys
 from typing import NoReturn
 
@@ -54,7 +56,17 @@ def trace(
         )
         click.echo(error.render(), err=True)
         sys.exit(result.status or error.exit_code)
+    if result.signal:
+        die_by(result.signal)
     sys.exit(result.status)
+
+
+def die_by(number: int) -> None:
+    """End by the signal that ended the job, without a core dump: a shell's loop ends at Ctrl-C then, as ever."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
 
 
 def _say(sentence: str) -> None:
