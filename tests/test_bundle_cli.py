@@ -148,7 +148,7 @@ def test_a_run_that_failed_is_pointed_out_when_bundling_and_in_info(tmp_path: Pa
     said = "the traced run ended with status 3, so it may not have used all that the job needs: sh -c 'exit 3'"
     assert f"sdee: warning: {said}" in sdee("bundle", cwd=tmp_path).stderr
     assert said in sdee("info", cwd=tmp_path).stdout
-    sdee("trace", "--", "sh", "-c", "kill -9 $$", cwd=tmp_path, check=137)
+    sdee("trace", "--", "sh", "-c", "kill -9 $$", cwd=tmp_path, check=-9)
     assert "ended with status 137 (signal SIGKILL)" in sdee("bundle", "-q", cwd=tmp_path).stderr
 
 

@@ -246,3 +246,11 @@ def test_no_bundle_is_a_clear_error(command: str, tmp_path: Path) -> None:
     failed = sdee(command, cwd=tmp_path, check=241)
     assert failed.stderr.startswith(b"sdee: error: 'bundle.sdee' cannot be opened: No such file")
     assert b"hint: `sdee bundle` makes" in failed.stderr
+
+
+def test_a_full_disk_under_standard_output_is_said_and_is_no_bug(here: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "sdee", "ls"]
+        done = subprocess.run(command, cwd=here, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 247
+    assert done.stderr == "sdee: error: cannot write to standard output: No space left on device\n"

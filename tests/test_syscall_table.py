@@ -127,13 +127,13 @@ def test_an_unknown_abi_stops_rather_than_being_missed() -> None:
 
 
 def test_an_extra_call_stops_on_its_abi_only() -> None:
-    program = bpf.instructions(bpf.SECCOMP_RET_TRACE, {AUDIT_ARCH_X86_64: 231})
+    program = bpf.instructions(bpf.SECCOMP_RET_TRACE, {AUDIT_ARCH_X86_64: (231,)})
     assert bpf.answer(program, AUDIT_ARCH_X86_64, 231) == bpf.SECCOMP_RET_TRACE
     assert bpf.answer(program, AUDIT_ARCH_X86_64, 231 | X32_SYSCALL_BIT) == bpf.SECCOMP_RET_TRACE
     assert bpf.answer(program, AUDIT_ARCH_I386, 231) == bpf.SECCOMP_RET_ALLOW  # there it is fgetxattr
 
 
 def test_the_filter_fits_the_kernel() -> None:
-    program = bpf.instructions(bpf.SECCOMP_RET_TRACE, {AUDIT_ARCH_X86_64: 231})
+    program = bpf.instructions(bpf.SECCOMP_RET_TRACE, {AUDIT_ARCH_X86_64: (231,)})
     assert len(program) <= 4096  # BPF_MAXINSNS
     assert len(bpf.assemble(program)) == 8 * len(program)

@@ -23,7 +23,7 @@ from sdee.tracer.syscalls import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sdee.tracer.syscalls import SystemCall
 
@@ -100,17 +100,18 @@ def _answer(call: SystemCall, action: int) -> int:
     return action
 
 
-def instructions(action: int, extra: Mapping[int, int] | None = None) -> list[Instruction]:
+def instructions(action: int, extra: Mapping[int, Collection[int]] | None = None) -> list[Instruction]:
     """Return the filter that answers `action` (a SECCOMP_RET_ value) to the calls of syscalls.CALLS.
 
-    `extra`: AUDIT_ARCH_* → one more number that stops on that ABI (and on x32). A call above the highest number that
+    `extra`: AUDIT_ARCH_* → more numbers that stop on that ABI (and on x32). A call above the highest number that
     the table's author knew stops as well, and so does every call of an ABI that the table lacks.
     """
     program: list[Instruction] = [(_LOAD, 0, 0, _OFFSET_ARCH)]
     for arch, calls in CALLS.items():
         stops = {nr: _answer(call, action) for nr, call in calls.items()}
         if extra and arch in extra:
-            more = {extra[arch], extra[arch] | X32_SYSCALL_BIT} if arch == AUDIT_ARCH_X86_64 else {extra[arch]}
+            bits = (0, X32_SYSCALL_BIT) if arch == AUDIT_ARCH_X86_64 else (0,)
+            more = {number | bit for number in extra[arch] for bit in bits}
             stops |= dict.fromkeys(more, action)
         native = {nr: answer for nr, answer in stops.items() if not nr & X32_SYSCALL_BIT}
         body = [(_LOAD, 0, 0, _OFFSET_NR)]

@@ -16,15 +16,19 @@ from ptrace.binding import func as binding
 from ptrace.error import PtraceError
 
 from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
+from sdee.tracer.syscalls import CALLS
 
 # linux/ptrace.h, where python-ptrace has no name for it
 _PTRACE_SEIZE = 0x4206
 _PTRACE_LISTEN = 0x4208
+_PTRACE_SETREGSET = 0x4205
 _PTRACE_GET_SYSCALL_INFO = 0x420E  # Linux 5.3
 _SYSCALL_INFO_SECCOMP = 3
 _SYSCALL_INFO_SIZE = 88
 PTRACE_O_TRACESECCOMP = 0x80
 PTRACE_O_EXITKILL = 0x100000
+PTRACE_O_TRACECLONE = 8
+PTRACE_EVENT_CLONE = 3
 PTRACE_EVENT_SECCOMP = 7
 PTRACE_EVENT_STOP = 128
 
@@ -121,3 +125,28 @@ class CallReader:
         # asm/user_64.h: r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax …
         big = struct.unpack_from("=16Q", self._buffer, 0)
         return Call(AUDIT_ARCH_X86_64, big[15] & 0xFFFFFFFF, (big[14], big[13], big[12], big[7], big[9], big[8]))
+
+
+# linux/errno.h: no program sees them; the kernel judges them when it delivers a signal (arch/x86/kernel/signal.c)
+_ERESTARTSYS, _ERESTARTNOINTR = -512, -513
+
+
+def restart_interrupted(tid: int) -> None:
+    """In a signal-delivery-stop: if a call of syscalls.CALLS was interrupted, let it begin again after the handler.
+
+    Only on x86: on aarch64 the registers that a tracer sees no longer tell the call.
+    """
+    buffer = ctypes.create_string_buffer(512)
+    vector = ctypes.create_string_buffer(struct.pack("=QQ", ctypes.addressof(buffer), len(buffer)), 16)
+    _request(binding.PTRACE_GETREGSET, tid, binding.NT_PRSTATUS, ctypes.addressof(vector))
+    size = struct.unpack_from("=Q", vector, 8)[0]
+    if platform.machine() != "x86_64":
+        return
+    # asm/user_32.h and user_64.h: where (e)ax and orig_(e)ax are
+    small = size == 17 * 4
+    arch, result, number, form = (AUDIT_ARCH_I386, 24, 44, "=i") if small else (AUDIT_ARCH_X86_64, 80, 120, "=q")
+    call = struct.unpack_from(form, buffer, number)[0]
+    if struct.unpack_from(form, buffer, result)[0] == _ERESTARTSYS and call in CALLS[arch]:
+        struct.pack_into(form, buffer, result, _ERESTARTNOINTR)
+        struct.pack_into("=QQ", vector, 0, ctypes.addressof(buffer), size)
+        _request(_PTRACE_SETREGSET, tid, binding.NT_PRSTATUS, ctypes.addressof(vector))

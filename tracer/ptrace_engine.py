@@ -79,7 +79,7 @@ def _start(
     program: str, argv: Sequence[str], env: Mapping[str, str], signals: tracee.Signals
 ) -> tuple[tracee.Tracee, int]:
     """Start the job, seized before it installs the filter; also return the pipe that says why a filter was refused."""
-    code = bpf.assemble(bpf.instructions(bpf.SECCOMP_RET_TRACE, _PTRACE_NUMBERS))
+    code = bpf.assemble(bpf.instructions(bpf.SECCOMP_RET_TRACE, {arch: (nr,) for arch, nr in _PTRACE_NUMBERS.items()}))
     wait_here, go = os.pipe()
     complaints, complain = os.pipe()
 

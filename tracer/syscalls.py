@@ -134,6 +134,9 @@ X32_OWN_FIRST = 512
 IO_URING_SETUP = 425  # on every ABI: numbers above 402 are common to all
 EXIT_GROUP = {AUDIT_ARCH_X86_64: 231, AUDIT_ARCH_I386: 252, AUDIT_ARCH_AARCH64: 94}
 
+# setitimer, alarm, timer_create: their signals come again and again (restarts.py)
+TIMERS = {AUDIT_ARCH_X86_64: (38, 37, 222), AUDIT_ARCH_I386: (104, 27, 259), AUDIT_ARCH_AARCH64: (103, 107)}
+
 AT_FDCWD = -100  # linux/fcntl.h
 AT_EMPTY_PATH = 0x1000
 

@@ -1,8 +1,6 @@
 """The engine on seccomp user notification (seccomp_unotify(2); Linux 5.5): one wake-up a stop, no ptrace.
 
 A filter gives up path calls to a listener; this process reads each, lets the handler look, and answers "continue".
-If it were killed by SIGKILL, the kernel would fail the job's path calls with ENOSYS: nothing can be done about that
-from here, so everything else that may happen to it is survived.
 """
 
 from __future__ import annotations
@@ -21,10 +19,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sdee.errors import KernelError
 from sdee.tracer import bpf, linux, tracee
-from sdee.tracer.syscalls import EXIT_GROUP
+from sdee.tracer.engine import X32_SYSCALL_BIT
+from sdee.tracer.restarts import Restarts
+from sdee.tracer.syscalls import EXIT_GROUP, TIMERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
 
     from sdee.tracer.engine import Handler
 
@@ -42,6 +45,13 @@ _CLOCK_EVERY = 256  # stops: looking at the clock at each would cost more than i
 _GRACE = 3.0  # seconds after the command's end until the user is told what is waited for
 
 
+# What stops beside the table's calls
+_EXTRA = {arch: (number, *TIMERS[arch]) for arch, number in EXIT_GROUP.items()}
+_BITS = (0, X32_SYSCALL_BIT)
+_TIMERS = frozenset((arch, nr | bit) for arch, numbers in TIMERS.items() for nr in numbers for bit in _BITS)
+_TIMER_NUMBERS = frozenset(nr for _, nr in _TIMERS)
+
+
 class UnotifyEngine:
     """See the module. Also stops exit_group (syscalls.EXIT_GROUP), the only sign of most processes' ends."""
 
@@ -51,10 +61,11 @@ class UnotifyEngine:
         """Run `program` under the filter (engine.Engine.run)."""
         with tracee.Signals() as signals:
             job, listener = _start(program, argv, env, signals)
-            try:
-                status = _Supervisor(listener, job.pid, signals, handler).run()
-            finally:
-                os.close(listener)
+            with _Guard(listener) as guard:
+                try:
+                    status = _Supervisor(listener, job.pid, signals, handler, guard).run()
+                finally:
+                    os.close(listener)
         tracee.raise_exec_error(job, program)
         return status
 
@@ -63,7 +74,7 @@ def _start(
     program: str, argv: Sequence[str], env: Mapping[str, str], signals: tracee.Signals
 ) -> tuple[tracee.Tracee, int]:
     """Start the job and receive its listener over a socket (SCM_RIGHTS, unix(7))."""
-    code = bpf.assemble(bpf.instructions(bpf.SECCOMP_RET_USER_NOTIF, EXIT_GROUP))
+    code = bpf.assemble(bpf.instructions(bpf.SECCOMP_RET_USER_NOTIF, _EXTRA))
     ours, theirs = _socket.socketpair()
     rights = array("i", [0])
 
@@ -131,11 +142,59 @@ def _answer_for_ever(listener: int) -> NoReturn:
     os._exit(0)
 
 
+class _Guard:
+    """A process that holds the listener too and answers when this one is gone, killed by SIGKILL or the OOM killer.
+
+    Without it the kernel would fail every path call of the job with ENOSYS, and a job that goes on under that may write
+    wrong results.
+    """
+
+    def __init__(self, listener: int) -> None:
+        reader, self._alive = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            self._stand_by(listener, reader)
+        os.close(reader)
+
+    @staticmethod
+    def _stand_by(listener: int, reader: int) -> NoReturn:
+        os.setsid()
+        # standard descriptors may be closed, so that ours have their numbers
+        listener, reader = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in (listener, reader))
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        first, second = sorted((listener, reader))
+        os.closerange(3, first)
+        os.closerange(first + 1, second)
+        os.closerange(second + 1, 65536)
+        if os.read(reader, 1):
+            os._exit(0)
+        _answer_for_ever(listener)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._alive >= 0:
+            os.write(self._alive, b"!")
+            os.close(self._alive)
+            os.waitpid(self._pid, 0)
+
+    def take_over(self) -> None:
+        """Let it answer from now on."""
+        os.close(self._alive)
+        self._alive = -1
+
+
 class _Supervisor:
     """One job's loop: wait, receive, let the handler look, answer."""
 
-    def __init__(self, listener: int, child: int, signals: tracee.Signals, handler: Handler) -> None:
+    def __init__(self, listener: int, child: int, signals: tracee.Signals, handler: Handler, guard: _Guard) -> None:
         self._listener = listener
+        self._guard = guard
         self._child = child
         self._signals = signals
         self._handler = handler
@@ -143,6 +202,7 @@ class _Supervisor:
         self._ended = 0.0
         self._told = False
         self._left = False
+        self._restarts = Restarts(child, self._may_interrupt)
         with contextlib.suppress(OSError):  # before Linux 6.6: slower, nothing else
             fcntl.ioctl(listener, _SET_FLAGS, _SYNC_WAKE_UP)
 
@@ -167,7 +227,10 @@ class _Supervisor:
             gc.enable()
             gc.unfreeze()
         while self._status is None:
-            self._reap(0)
+            if self._restarts.left():  # a process ends when its threads, which are ours to wait for, have
+                self._restarts.serve()
+                time.sleep(0.001)
+            self._reap(os.WNOHANG if self._restarts.left() else 0)
         return self._status
 
     def _wait(self, wait: Callable[[float], list[tuple[int, int]]]) -> bool:
@@ -188,7 +251,10 @@ class _Supervisor:
                 continue
             call = unpack(notification)
             try:
-                stop(call[1], call[4], call[3], call[6:])
+                if call[3] in _TIMER_NUMBERS and (call[4], call[3]) in _TIMERS:
+                    self._restarts.watch(call[1])
+                else:
+                    stop(call[1], call[4], call[3], call[6:])
             except Exception as error:  # noqa: BLE001 - whatever fails in us, the job goes on
                 self._failed(error, call[1])
             pack_into(response, 0, call[0], 0, 0, _CONTINUE)
@@ -207,9 +273,13 @@ class _Supervisor:
         with contextlib.suppress(Exception):
             self._handler.incomplete("the tracer failed on a system call (a bug in sdee)", tid, detail)
 
+    def _may_interrupt(self, why: str) -> None:
+        self._handler.incomplete("signals of a timer may interrupt the job's calls here (--engine ptrace)", None, why)
+
     def _housekeeping(self) -> None:
         """Signals, the end of the command, and what the handler does once a second."""
         if self._signals.relay(self._is_ours):
+            self._restarts.serve()
             self._reap(os.WNOHANG)
         self._handler.pulse()
         if self._status is None:
@@ -237,6 +307,8 @@ class _Supervisor:
         pid, status = os.waitpid(self._child, options | os.WUNTRACED)
         if not pid:
             return
+        if self._restarts.watches(self._child) and not self._restarts.answer(pid, status) and os.WIFSTOPPED(status):
+            return
         if os.WIFSTOPPED(status):
             self._handler.pulse()
             self._signals.stop_with_job(status)
@@ -249,14 +321,7 @@ class _Supervisor:
         )
 
     def _leave(self) -> None:
-        """Asked to end while background processes go on: leave a process that answers their calls."""
-        if os.fork() == 0:
-            null = os.open(os.devnull, os.O_RDWR)
-            for descriptor in (0, 1, 2):
-                os.dup2(null, descriptor)
-            os.closerange(3, self._listener)
-            os.closerange(self._listener + 1, 65536)
-            os.setsid()
-            _answer_for_ever(self._listener)
+        """Asked to end while background processes go on: the guard answers their calls."""
+        self._guard.take_over()
         self._handler.incomplete("tracing ended by a signal while background processes of the job went on")
         self._left = True

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 import sdee
-from sdee.errors import InternalError, SdeeError
+from sdee.errors import InternalError, OutputError, ResourceError, SdeeError
 
 # command → module of sdee.cli that holds it under the same name, and its one-line help (so that --help imports nothing)
 COMMANDS = {
@@ -75,6 +75,14 @@ def wants_debug(arguments: list[str]) -> bool:
     return "--debug" in own
 
 
+def _standard_output_works() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
 def main() -> None:
     """Run the command line; no traceback reaches the user without --debug."""
     debug = wants_debug(sys.argv[1:])
@@ -87,8 +95,15 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # as other filters do: the reader has gone
         sys.exit(141)
+    except MemoryError:
+        fail(ResourceError("not enough memory", hint="raise `ulimit -v`, or work on a machine with more"))
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and not _standard_output_works():
+            sys.stdout = None  # or Python complains once more at its end
+            fail(OutputError(f"cannot write to standard output: {error.strerror}"))
+        if isinstance(error, RuntimeError) and "start new thread" in str(error):
+            fail(ResourceError("cannot start a thread", hint="raise `ulimit -u`"))
         hint = "this is a bug in sdee: run it again as `sdee --debug …` and report what it prints"
         fail(InternalError(f"{type(error).__name__}: {error}", hint=hint))
