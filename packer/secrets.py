@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CONTENT_LIMIT = 1 << 20  # bytes; a key is some kilobytes
 # RFC 7468's header alone on its line, and base64 or a header field after it: source code that only names it is no key
 _KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n\s*[A-Za-z0-9+/]", re.MULTILINE)
+_TOKEN = re.compile("|".join(tables.SECRET_TOKENS).encode())
 _SOURCE = (".py", ".pyc", ".so", ".c", ".h", ".js", ".pl", ".pm", ".rb", ".md", ".rst", ".html")
 
 
@@ -67,4 +68,7 @@ def secret_by_content(path: str, fs: FileSystem) -> str:
         return ""
     if _is_public(path, status) or path.endswith(_SOURCE) or fs.head(path)[:4] == b"\x7fELF":
         return ""
-    return "holds a private key" if _KEY.search(fs.read(path, CONTENT_LIMIT)) else ""
+    content = fs.read(path, CONTENT_LIMIT)
+    if _KEY.search(content):
+        return "holds a private key"
+    return "holds a token of some service" if _TOKEN.search(content) else ""

@@ -118,6 +118,7 @@ SECRET_NAMES = _words("""
     .npmrc .pypirc .s3cfg .boto .vault-token .kaggle.json kubeconfig .dockercfg
     *.kdbx *.kdb *.p12 *.pfx *.jks *.keytab krb5.keytab krb5cc_* munge.key .slurm_jwt* jwt_hs256.key
     cookies.sqlite Cookies logins.json key3.db key4.db Login*Data
+    .env .env.* .bash_history .zsh_history .python_history .psql_history .mysql_history
     token *.token .*token access_token* *_token *-token token.json *_token.json
 """)
 # Folders of secrets: directory, then the names in it that are (a ":" between)
@@ -126,6 +127,16 @@ SECRET_PATHS = _words("""
     */.config/gcloud/* */.config/gh/hosts.yml */.config/rclone/rclone.conf */.globus/*.pem */.subversion/auth/*
     */.local/share/keyrings/* */.password-store/* */.cache/huggingface/token */.huggingface/token
     /etc/ssl/private/* /etc/ssh/ssh_host_*_key /etc/munge/munge.key /etc/krb5.keytab /root/.ssh/*
+""")
+# Tokens of common services, by the shapes that they publish for scanners (GitHub, GitLab, AWS, Google, Slack, Hugging
+# Face, PyPI, npm, OpenAI, Anthropic, Stripe, DigitalOcean, Databricks), and a key in JSON as clouds' key files have it
+SECRET_TOKENS = _words(r"""
+    gh[pousr]_[A-Za-z0-9]{36} github_pat_[A-Za-z0-9_]{60} glpat-[A-Za-z0-9_-]{20}
+    (?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])
+    (?i:aws_secret_access_key)["']?[\t\x20]*[=:][\t\x20]*["']?[A-Za-z0-9/+]{40}
+    AIza[A-Za-z0-9_-]{35} ya29\.[A-Za-z0-9_-]{40} "private_key":[\s]*"-----BEGIN
+    xox[abprs]-[0-9A-Za-z-]{20} hf_[A-Za-z0-9]{34} pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50} npm_[A-Za-z0-9]{36}
+    sk-(?:proj-|ant-)?[A-Za-z0-9_-]{40} [sr]k_live_[0-9A-Za-z]{24} dop_v1_[a-f0-9]{64} dapi[a-f0-9]{32}
 """)
 # Public files in those folders
 NOT_SECRET = _words("""

@@ -100,13 +100,33 @@ def report(bundle: Bundle, trace: Trace) -> Report:
             continue
         why, option = _explain(item.verdict if item else None, path)
         missing.append(Missing(path, _kind(path), provenance.reason(access).source, why, option))
+    status = trace.runs[0].status if trace.runs[0].status is not None else -1
+    expected = bundle.meta.get("status")
+    if status != expected:
+        missing += _left_out(bundle, trace, {m.path for m in missing})
     return Report(
-        trace.runs[0].status if trace.runs[0].status is not None else -1,
-        bundle.meta.get("status"),
+        status,
+        expected,
         tuple(m for m in missing if not any(m.path != n.path and is_below(m.path, n.path) for n in missing)),
         tuple(dict.fromkeys(provided)),
         trace.incomplete,
     )
+
+
+def _left_out(bundle: Bundle, trace: Trace, known: set[str]) -> list[Missing]:
+    """Return what the recorded run used, what was left out, and what this run, which failed, did not even look for.
+
+    Python and others list a directory, see that a name is not among the others, and ask no further.
+    """
+    found = []
+    for path, item in bundle.items.items():
+        access = trace.accesses.get(path)
+        left_out = item.verdict is Verdict.SECRET or any("--exclude" in reason.why for reason in item.reasons)
+        if left_out and path not in known and not (access and access.existed) and os.path.isfile(path):
+            by = next((reason.source for reason in item.reasons if reason.source), "")
+            why, option = _explain(item.verdict, path)
+            found.append(Missing(path, _kind(path), by, why, option))
+    return found
 
 
 def _is_the_nodes(path: str, bundle: Bundle) -> bool:

@@ -306,6 +306,26 @@ def test_a_private_key_is_told_by_its_content_and_source_code_is_not(made: Trace
     assert [verdict(closure, p) for p in (key, code, text)] == ["secret", "bundle", "bundle"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "token: ghp_" + "a1B2" * 9,
+        "export AWS_SECRET_ACCESS_KEY=" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        '{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\\nMIIE"}',
+        "hf_" + "aBcD" * 8 + "ab",
+    ],
+)
+def test_tokens_of_services_are_refused_by_their_shape(made: TraceMaker, tmp_path: Path, text: str) -> None:
+    path = made.use(write(tmp_path / "work" / "settings.txt", f"first line\n{text}\n"))
+    assert verdict(made.closure(with_data=True), path) == "secret"
+    assert verdict(made.closure(with_data=True, allow=(path,)), path) == "bundle"
+
+
+def test_what_only_resembles_a_token_travels(made: TraceMaker, tmp_path: Path) -> None:
+    sequence = made.use(write(tmp_path / "work" / "genome.fa", ">s\n" + "ACGTAKIA" * 200 + "\nhf_short ghp_x\n"))
+    assert verdict(made.closure(with_data=True), sequence) == "bundle"
+
+
 def test_exclude_beats_include_and_both_say_so(made: TraceMaker, tmp_path: Path) -> None:
     keep, drop = write(tmp_path / "extra" / "keep"), write(tmp_path / "extra" / "drop")
     closure = made.closure(include=(str(tmp_path / "extra"),), exclude=(f"{tmp_path}/**/drop",))

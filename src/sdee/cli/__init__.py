@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -24,6 +25,9 @@ COMMANDS = {
     "extract": ("inspect", "Unpack a bundle into a directory."),
     "doctor": ("doctor", "Say what this machine can do, and how to mend what it cannot."),
 }
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # without a file's name: standard output
 
 
 class LazyGroup(click.Group):
@@ -75,14 +79,6 @@ def wants_debug(arguments: list[str]) -> bool:
     return "--debug" in own
 
 
-def _standard_output_works() -> bool:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
-
-
 def main() -> None:
     """Run the command line; no traceback reaches the user without --debug."""
     debug = wants_debug(sys.argv[1:])
@@ -100,7 +96,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, OSError) and not _standard_output_works():
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
             sys.stdout = None  # or Python complains once more at its end
             fail(OutputError(f"cannot write to standard output: {error.strerror}"))
         if isinstance(error, RuntimeError) and "start new thread" in str(error):

@@ -1,0 +1,145 @@
+"""`sdee verify` on real programs: it finds what was removed on purpose, and nothing where nothing is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from launcher_tools import ROOT, TESTER, as_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# command, what is removed from its bundle, the path that verify must name, and by what
+REMOVED = {
+    "a program of a script": (["sh", "-c", "date -u -d @0 +%Y"], "*/bin/date", "/usr/bin/date", "program"),
+    "a program that is the last of a pipeline": (["sh", "-c", "seq 3 | sort"], "*/bin/sort", "sort", "program"),
+    "a linked library": (["zstd", "--version"], "*/liblz4.so*", "liblz4.so.1", "file"),
+    "a Perl module": (["perl", "-MJSON::XS", "-e", "print 1"], "*/JSON/XS.pm", "JSON/XS.pm", "file"),
+    "a module's shared object": (["perl", "-MJSON::XS", "-e", "print 1"], "*/XS/XS.so", "XS.so", "file"),
+    "a Python module": (["python3", "-c", "import sqlite3"], "*/lib-dynload/_sqlite3*", "_sqlite3", "file"),
+    "a data file": (["perl", "-e", 'open F, "/usr/share/common-licenses/GPL-3" or 1; print scalar <F>'],
+                    "*/common-licenses/GPL-3", "GPL-3", "file"),
+    "the interpreter of a script": (["./job.awk", "x"], os.path.realpath("/usr/bin/awk"), "awk", "program"),
+    "a locale": (["env", "LOCPATH={home}", "LC_ALL=xx", "sort", "/dev/null"], "*/LC_COLLATE", "LC_COLLATE", "file"),
+    "a helper in its own directory": (["gcc", "-x", "c", "-c", "-o", "/dev/null", "one.c"], "*/cc1", "cc1", "program"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def here() -> Iterator[str]:
+    """A directory that is no temporary one for sdee, as a job's working directory is."""
+    path = tempfile.mkdtemp(prefix="sdee-verify-", dir="/home" if ROOT else None)
+    os.chmod(path, 0o777)
+    os.mkdir(f"{path}/home", 0o777)
+    yield path
+    shutil.rmtree(path)
+
+
+def sdee(*arguments: str, cwd: str, status: int = 0, user: bool = False) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": f"{cwd}/home", "LANG": "C.UTF-8"}
+    before = as_user(TESTER) if user else []
+    command = [*before, sys.executable, "-m", "sdee", *arguments]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def bundle(here: str, command: list[str], *options: str, status: int = 0) -> None:
+    with open(f"{here}/job.awk", "w", encoding="ascii") as file:
+        file.write("#!/usr/bin/awk -f\nBEGIN { print ARGV[1] }\n")
+    os.chmod(f"{here}/job.awk", 0o755)
+    with open(f"{here}/one.c", "w", encoding="ascii") as file:
+        file.write("int one(void) { return 1; }\n")
+    sdee(
+        "trace",
+        "-q",
+        "--",
+        *(word.replace("{home}", f"{here}/home/locales") for word in command),
+        cwd=here,
+        status=status,
+    )
+    sdee("bundle", "-q", *options, cwd=here)
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_what_was_removed_on_purpose_is_found_and_nothing_else_before(name: str, here: str) -> None:
+    command, pattern, missing, kind = REMOVED[name]
+    if name == "a locale":
+        made = ["localedef", "-i", "de_DE", "-f", "UTF-8", f"{here}/home/locales/xx"]
+        os.mkdir(f"{here}/home/locales")
+        subprocess.run(made, check=True)
+    bundle(here, command)
+    assert "nothing is missing" in sdee("verify", cwd=here).stdout
+    bundle(here, command, "--exclude", pattern)
+    report = json.loads(sdee("verify", "--json", cwd=here, status=1).stdout)
+    assert not report["good"]
+    named = {m["path"]: m for m in report["missing"]}
+    assert any(path.endswith(missing) or missing in path for path in named), named
+    wanted = next(m for path, m in named.items() if missing in path)
+    assert wanted["kind"] == kind
+    assert wanted["option"] == f"--include {wanted['path']}"
+
+
+def test_the_options_that_it_names_mend_the_bundle(here: str) -> None:
+    bundle(here, ["sh", "-c", "date -u -d @0 +%Y; exit 3"], "--exclude", "*/bin/date", status=3)
+    text = sdee("verify", cwd=here, status=1).stdout
+    assert "the job ended with status 3, as when it was traced" in text
+    option = next(line.split("sdee bundle ")[1] for line in text.splitlines() if "sdee bundle" in line)
+    sdee("bundle", "-q", *option.split(), cwd=here)
+    assert "nothing is missing" in sdee("verify", cwd=here).stdout
+
+
+def test_a_job_that_ends_otherwise_is_no_good(here: str) -> None:
+    bundle(here, ["sh", "-c", "test -e /usr/bin/date"], "--exclude", "/usr/bin/date")
+    text = sdee("verify", cwd=here, status=1).stdout
+    assert "the job ended with status 1, and with 0 when it was traced" in text
+
+
+def test_what_the_job_writes_reaches_nothing_of_this_machine(here: str) -> None:
+    with open(f"{here}/data", "w", encoding="ascii") as file:
+        file.write("1\n")
+    bundle(here, ["sh", "-c", "cat data; echo 2 >>data; echo made >new; echo x >$HOME/y"])
+    before = sorted(os.listdir(here))
+    with open(f"{here}/data", "w", encoding="ascii") as file:
+        file.write("3\n")
+    os.unlink(f"{here}/new")
+    os.unlink(f"{here}/home/y")
+    done = sdee("verify", cwd=here)
+    assert done.stderr == "3\n", "what it prints goes to standard error"
+    assert sorted(os.listdir(here)) == sorted(set(before) - {"new"})
+    assert os.listdir(f"{here}/home") == []
+    with open(f"{here}/data", encoding="ascii") as file:
+        assert file.read() == "3\n"
+
+
+def test_other_arguments_are_tried_and_show_what_the_run_did_not(here: str) -> None:
+    script = f"{here}/job.sh"
+    with open(script, "w", encoding="ascii") as file:
+        file.write("case $1 in a) date -u -d @0 +%Y;; b) seq 3;; esac\n")
+    bundle(here, ["sh", "job.sh", "a"])
+    assert sdee("verify", "bundle.sdee", "--", "job.sh", "a", cwd=here).returncode == 0
+    text = sdee("verify", "bundle.sdee", "job.sh", "b", cwd=here, status=1).stdout
+    assert "program /usr/bin/seq" in text
+    assert "the traced run did not use it" in text
+
+
+def test_bundle_verify_does_both(here: str) -> None:
+    bundle(here, ["sh", "-c", "date -u -d @0 +%Y"])
+    assert "nothing is missing" in sdee("bundle", "--verify", cwd=here).stdout
+    done = sdee("bundle", "--verify", "--exclude", "*/bin/date", cwd=here, status=1)
+    assert "program /usr/bin/date" in done.stderr
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to become another user")
+def test_an_ordinary_user_can_verify(here: str) -> None:
+    bundle(here, ["sh", "-c", "date -u -d @0 +%Y"])
+    os.chmod(f"{here}/bundle.sdee", 0o755)
+    assert "nothing is missing" in sdee("verify", cwd=here, user=True).stdout
