@@ -182,6 +182,33 @@ def test_copies_leave_the_job_its_disk_space(here: str, monkeypatch: pytest.Monk
     )
 
 
+def test_proc_self_cwd_is_another_directory_for_each_process(here: str) -> None:
+    for name in ("one", "two"):
+        os.mkdir(name)
+        write(f"{name}/f", name)
+    trace = sh("cd one; cat /proc/self/cwd/f; cd ../two; cat /proc/self/cwd/f")
+    reals = {access.real for access in trace.accesses.values()}
+    assert {f"{here}/one/f", f"{here}/two/f"} <= reals
+
+
+def test_a_link_that_changes_while_others_look_is_followed_to_where_it_leads(here: str) -> None:
+    for number in range(40):
+        os.mkdir(f"v{number}")
+        write(f"v{number}/f", "x")
+        write(f"v{number}/h{number}", "x")
+    os.symlink("v0", "cur")
+    changer = (
+        "import os\nfor i in range(40):\n os.symlink(f'v{i}', 'new'); os.rename('new', 'cur'); open(f'cur/h{i}')\n"
+    )
+    looker = "import os\nwhile not os.path.exists('done'): os.stat('cur/f')\n"
+    write("change.py", changer + "open('done', 'w')\n")
+    write("look.py", looker)
+    trace = sh("/usr/bin/python3 look.py & /usr/bin/python3 look.py & /usr/bin/python3 change.py; wait")
+    wrong = [path for path, access in trace.accesses.items() if "/cur/h" in path and not access.existed]
+    assert not wrong
+    assert {f"{here}/v{number}/h{number}" for number in range(40)} <= {a.real for a in trace.accesses.values()}
+
+
 def test_a_link_that_leads_through_itself_ends_as_in_the_kernel(here: str) -> None:
     os.symlink("a/../a", "a")
     os.symlink("b", "c")

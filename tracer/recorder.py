@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 import struct
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from sdee.tracer import memory
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sdee.tracer.saved import Saver
     from sdee.tracer.tracefile import Writer
 
+_SETTLING = 0.1  # seconds
 _SEEN_LIMIT = 200_000  # raw paths remembered; then all are forgotten and resolved anew
 
 # linux/fcntl.h and friends
@@ -64,6 +66,7 @@ class Recorder:
         self._execs = Execs(self.records)
         self._resolver = Resolver()
         self._roots_vary = False
+        self._settles = 0.0  # when a change of links or directories will have been carried out; 0: there is none
         self._seen: dict[tuple[object, ...], bool] = {}
         methods = {
             kind: getattr(self, f"_on_{kind}") for calls in CALLS.values() for kind in {c.kind for c in calls.values()}
@@ -89,6 +92,8 @@ class Recorder:
             raw = memory.read_cstring(tid, args[path_at])
             if not raw:  # ENOENT, or fstat as glibc does it: the descriptor was seen when it was opened
                 return
+            if self._settles:
+                self._settle()
             key: tuple[object, ...] = (token, args[flags_at] if flags_at >= 0 else 0, raw)
             base = ""
             if raw[0] != 0x2F:
@@ -98,8 +103,11 @@ class Recorder:
             if existed is not None and (existed or not os.access(os.path.join(os.fsencode(base), raw), os.F_OK)):
                 return
             found = method(Call(tid, arch, nr, args, what), *self._site(tid, raw, base))
-            retried = found.status is None and what.kind == "open" and args[flags_at] & _O_CREAT
-            if not self._roots_vary and not retried:  # ENOENT, mkdir, and once more: that makes it
+            # ENOENT, mkdir, and once more: that makes it. And /proc/self/cwd/x is another file for each process
+            varies = (found.status is None and what.kind == "open" and args[flags_at] & _O_CREAT) or raw[
+                :6
+            ] == b"/proc/"
+            if not self._roots_vary and not varies:
                 self._remember(key, found)
         except OSError as error:
             self._unreadable(tid, what, error)
@@ -136,8 +144,23 @@ class Recorder:
     def _changed(self, *found: Resolved) -> None:
         """Forget what was resolved when a link or a directory comes, goes or moves."""
         if any(item.kind in ("link", "dir") for item in found):
-            self._seen.clear()
-            self._resolver.forget()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Forget all that was resolved, and for a while anew at each stop.
+
+        The kernel carries the change out after this stop. Another process's may come in between, and what that finds is
+        still the state before.
+        """
+        self._seen.clear()
+        self._resolver.forget()
+        self._settles = time.monotonic() + _SETTLING
+
+    def _settle(self) -> None:
+        self._seen.clear()
+        self._resolver.forget()
+        if time.monotonic() > self._settles:
+            self._settles = 0.0
 
     def _site(self, tid: int, raw: bytes, base: str) -> tuple[str, Resolver]:
         """Return the absolute path that `raw` is, from `base` unless that is "", and whose root it starts at."""
@@ -185,7 +208,11 @@ class Recorder:
         return links == "follow"
 
     def _record(self, call: Call, op: str, found: Resolved) -> Resolved:
-        self.records.access(op, found, self.records.pid(call.tid))
+        pid = self.records.pid(call.tid)
+        self.records.access(op, found, pid)
+        if found.path.startswith("/proc/") and not found.real.startswith("/proc/"):
+            # /proc/self/cwd/x is another file for each process: it counts by its own name as well
+            self.records.access(op, found._replace(path=found.real, hops=()), pid)
         return found
 
     # one method for each kind of syscalls.py
@@ -273,8 +300,7 @@ class Recorder:
         found, resolver = self._find(call, call.what.paths[0], follow=False)
         self._made(call, found, resolver)
         if call.what.name.startswith("symlink"):
-            self._seen.clear()
-            self._resolver.forget()
+            self._forget()
 
     def _on_remove(self, call: Call) -> None:
         found, resolver = self._find(call, call.what.paths[0], follow=False)
