@@ -389,3 +389,13 @@ def test_whole_packages_travel_when_asked_for(made: TraceMaker) -> None:
     assert verdict(closure, "/usr/bin/zstdgrep") == "bundle"
     assert "/usr/bin/zstd the package zstd " in why(closure, "/usr/bin/zstdgrep")
     assert verdict(closure, "/usr/share/doc/zstd/copyright") == "nothing"
+
+
+def test_the_shell_of_system_travels_with_the_c_library(made: TraceMaker) -> None:
+    made.use("/usr/bin/true")
+    assert verdict(made.closure(), os.path.realpath("/bin/sh")) == "nothing"
+    made.use("/lib/x86_64-linux-gnu/libc.so.6")
+    shell = os.path.realpath("/bin/sh")
+    assert verdict(made.closure(), shell) == "bundle"
+    assert "the shell of system(3)" in why(made.closure(), shell)
+    assert verdict(made.closure(minimal=True), shell) == "nothing"

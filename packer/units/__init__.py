@@ -17,6 +17,7 @@ from sdee.packer.units.system import (
     Gconv,
     Headers,
     Locales,
+    Shell,
     Terminfo,
     Timezones,
 )
@@ -42,6 +43,7 @@ UNITS: tuple[Unit, ...] = (
     Fonts(),
     Jdk(),
     ProgramResources(),
+    Shell(),
 )
 
 __all__ = ["UNITS", "Unit", "View", "Widening"]

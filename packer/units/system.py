@@ -170,3 +170,13 @@ class Fonts(Unit):
                 paths = tuple(p for top in self._TOPS if view.fs.is_dir(top) for p in view.tree(top))
                 yield Widening("the system's fonts", path, paths, limit=100 * _MB)
                 return
+
+
+class Shell(Unit):
+    """/bin/sh, which system(3) and popen(3) execute: any program may come to that with another input."""
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield the shell if the job's programs use the C library that would ask for it."""
+        libc = next((path for path in view.seen if os.path.basename(path).startswith(("libc.so", "libc-2"))), "")
+        if libc and view.fs.is_file("/bin/sh"):
+            yield Widening("the shell of system(3)", libc, ("/bin/sh",))

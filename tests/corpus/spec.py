@@ -140,20 +140,22 @@ def make_venv(path: str, requirements: tuple[str, ...]) -> None:
             subprocess.run(["chown", "-R", f"{USER}:{USER}", building], check=True)
 
 
-def install(specs: list[Spec]) -> None:
-    """Install the Debian packages that jobs need and this machine lacks.
-
-    Raises subprocess.CalledProcessError.
-    """
+def missing_packages(specs: list[Spec]) -> list[str]:
+    """Return the Debian packages that jobs need and this machine lacks."""
     wanted = sorted({package for spec in specs for package in spec.apt})
-    query = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n", *wanted]
+    query = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *wanted]
     listed = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
     missing = set(wanted) - {line.split()[0] for line in listed if line.endswith(" installed")}
     # a program of that name may have come another way (NodeSource's nodejs has npm in it and conflicts with Debian's)
-    missing = {package for package in missing if not shutil.which(package)}
+    return sorted(package for package in missing if not shutil.which(package))
+
+
+def install(specs: list[Spec]) -> None:
+    """Install what is missing. Raises subprocess.CalledProcessError."""
+    missing = missing_packages(specs)
     if missing:
-        print(f"installing: {' '.join(sorted(missing))}", file=sys.stderr)
+        print(f"installing: {' '.join(missing)}", file=sys.stderr)
         # RUNLEVEL=1: packages start no services on this machine
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         command = ["apt-get", "-o", "DPkg::Lock::Timeout=600", "install", "-y", "-q", "--no-install-recommends"]
-        subprocess.run([*command, *sorted(missing)], check=True, env=env, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, *missing], check=True, env=env, stdout=subprocess.DEVNULL)
