@@ -1,4 +1,4 @@
-"""The corpus of real jobs: its files, and those jobs of it that are quick (`ci = true`) on two systems. All: make corpus."""
+"""The corpus of real jobs: its files, and its quick jobs (`ci = true`) on two systems. All of it: make corpus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 import pytest
 
 from corpus.run import DOCUMENT, run_job
-from corpus.spec import load, names
+from corpus.spec import load, missing_packages, names
 from foreign.roots import ROOTS
 
 QUICK = [name for name in names() if load(name).ci]
@@ -34,10 +34,7 @@ def test_the_document_has_a_row_for_each_job_and_a_cell_for_each_system() -> Non
 @pytest.mark.parametrize("name", QUICK)
 def test_a_quick_job_runs_elsewhere_on_its_own_input_and_on_another(name: str) -> None:
     spec = load(name)
-    missing = [
-        package for package in spec.apt if shutil.which(package) is None and package not in {"coreutils", "libc6-dev"}
-    ]
-    if missing and not all(os.path.exists(f"/var/lib/dpkg/info/{package}.list") for package in missing):
+    if missing := missing_packages([spec]):
         pytest.skip(f"not installed here: {' '.join(missing)} (make corpus JOB={name})")
     base = tempfile.mkdtemp(prefix="sdee-corpus-", dir="/home")
     os.chmod(base, 0o755)
