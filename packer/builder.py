@@ -151,6 +151,10 @@ class Builder:
         if matches(path, self.options.exclude) or (named and matches(named, self.options.exclude)):
             live = self.site.live_root(path)
             return (Verdict.SHARED if live else Verdict.HOST), [Reason("is left out by --exclude")]
+        if matches(path, self.options.host):
+            return Verdict.HOST, [Reason("is the node's own by sdee.toml")]
+        if matches(path, self.options.shared):
+            return Verdict.SHARED, [Reason("stays on shared storage by sdee.toml")]
         included = self.included(path) or (named != path and self.included(named))
         if not included and (why := host_reason(path)):
             return Verdict.HOST, [Reason(why)]

@@ -36,7 +36,9 @@ class ClosureOptions:
     """What the user asked for: `include`, `exclude` and `allow` are globs on absolute paths.
 
     A glob is fnmatch's (`*` goes past slashes, `**` means the same), and naming a directory means all of it. `expand`:
-    "packages" lets the whole distribution package of each file that the run used travel.
+    "packages" lets the whole distribution package of each file that the run used travel. `host` and `shared` are globs
+    of what the node provides and of what stays on shared storage, beside what is known to; the environments are globs
+    of variables; `without_units` names unit classes that shall not widen.
     """
 
     minimal: bool = False
@@ -45,6 +47,11 @@ class ClosureOptions:
     with_data: bool = False
     allow: tuple[str, ...] = ()
     expand: tuple[str, ...] = ()
+    host: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    fixed_environment: tuple[str, ...] = ()
+    live_environment: tuple[str, ...] = ()
+    without_units: tuple[str, ...] = ()
 
 
 def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
@@ -151,6 +158,8 @@ def _widen(trace: Trace, builder: Builder) -> None:
     named = tuple(a.path for a in accesses if a.existed and "read" in a.ops)
     view = View(builder.fs, builder.packages, tuple(d.path for d in used), named, builder.site.executed)
     for unit in UNITS:
+        if type(unit).__name__ in builder.options.without_units:
+            continue
         for widening in unit.widen(view):
             size = view.size(widening.paths)
             if size > widening.limit:

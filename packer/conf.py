@@ -28,7 +28,7 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
     pairs = [("machine", run.host.machine), ("program", run.program)]
     pairs += [("arg", argument) for argument in run.command]
     pairs += [("cwd", run.cwd), ("umask", f"{run.umask:o}")]
-    pairs += _environment(run)
+    pairs += _environment(run, builder)
     pairs += [("rlimit", " ".join((n, _limit(s), _limit(h)))) for n, (s, h) in sorted(run.rlimits.items())]
     pairs.append(("os", f"{run.host.os_id} {run.host.os_version}".strip()))
     if run.host.libc_path:
@@ -45,14 +45,17 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
     return tuple(pairs)
 
 
-def _environment(run: Run) -> Iterator[tuple[str, str]]:
+def _environment(run: Run, builder: Builder) -> Iterator[tuple[str, str]]:
+    options = builder.options
     for name, value in sorted(run.env.items()):
-        if not any(fnmatchcase(name, glob) for glob in tables.LIVE_ENVIRONMENT):
+        fixed = any(fnmatchcase(name, glob) for glob in options.fixed_environment)
+        if fixed or not any(fnmatchcase(name, glob) for glob in (*tables.LIVE_ENVIRONMENT, *options.live_environment)):
             yield "env", f"{name}={value}"
     # All that is set where the bundle runs counts there, as for any program, but what decides on the software
     yield "live-env", "*"
-    for glob in tables.FIXED_ENVIRONMENT:
-        yield "fixed-env", glob
+    for glob in dict.fromkeys((*tables.FIXED_ENVIRONMENT, *options.fixed_environment)):
+        if glob not in options.live_environment:
+            yield "fixed-env", glob
 
 
 def _limit(value: int) -> str:

@@ -39,9 +39,7 @@ DEFAULT_LEVEL = 7
     multiple=True,
     help="Widen to the whole distribution package of each file that the run used.",
 )
-@click.option(
-    "--level", type=click.IntRange(1, 19), default=DEFAULT_LEVEL, show_default=True, help="zstd compression level."
-)
+@click.option("--level", type=click.IntRange(1, 19), show_default=str(DEFAULT_LEVEL), help="zstd compression level.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Let these travel too. May be repeated.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Let these not travel. May be repeated.")
 @click.option("--with-data", is_flag=True, help="Let input data on shared storage travel too.")
@@ -54,7 +52,7 @@ def bundle(
     *,
     traces: tuple[str, ...],
     output: str,
-    level: int,
+    level: int | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     allow: tuple[str, ...],
@@ -76,13 +74,27 @@ def bundle(
       sdee bundle --dry-run | less         what would travel, and why
       sdee bundle rank.* -o job.sdee       traces of several ranks, merged
     """  # noqa: D301 - click wants the backspace character itself
+    from sdee.cli import policy  # noqa: PLC0415
     from sdee.packer.closure import ClosureOptions, build_closure  # noqa: PLC0415
     from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
 
     if os.path.isdir(output):
         raise UsageError(f"{output!a} is a directory", hint="name a file: -o FILE")
-    globs = [_absolute(include, anywhere=False), _absolute(exclude), _absolute(allow)]
-    options = ClosureOptions(minimal, globs[0], globs[1], with_data=with_data, allow=globs[2], expand=expand)
+    settings = policy.load()
+    options = ClosureOptions(
+        minimal=minimal or settings.get("minimal", default=False),
+        include=(*settings.get("include", ()), *_absolute(include, anywhere=False)),
+        exclude=(*settings.get("exclude", ()), *_absolute(exclude)),
+        with_data=with_data or settings.get("with-data", default=False),
+        allow=(*settings.get("allow", ()), *_absolute(allow)),
+        expand=(*settings.get("expand", ()), *expand),
+        host=tuple(settings.get("host", ())),
+        shared=tuple(settings.get("shared", ())),
+        fixed_environment=tuple(settings.get("fixed-environment", ())),
+        live_environment=tuple(settings.get("live-environment", ())),
+        without_units=tuple(settings.get("without-units", ())),
+    )
+    level = level or settings.get("level", DEFAULT_LEVEL)
     closure = build_closure(read_traces(_without_copies(traces) or [_default_trace()]), options)
     summary = summarize(closure)
     if dry_run:

@@ -1,0 +1,30 @@
+"""`sdee config`: the settings of sdee.toml as `sdee bundle` sees them, and where each came from."""
+
+from __future__ import annotations
+
+import click
+
+from sdee.cli import output as show
+from sdee.cli import policy
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def config(*, as_json: bool) -> None:
+    """Show the settings of sdee.toml, here and in your configuration directory, and where each came from.
+
+    Options of `sdee bundle` add to lists and replace the rest.
+    """
+    found = policy.load()
+    if as_json:
+        values = {key: {"value": v.value, "from": v.origins} for key, v in found.values.items()}
+        show.print_json({"files": found.files, "places": policy.places(), "values": values})
+        return
+    for path in policy.places():
+        click.echo(f"{show.safe(path)}: {'read' if path in found.files else 'not there'}")
+    for key, (_, meaning) in policy.KEYS.items():
+        value = found.values.get(key)
+        if value:
+            click.echo(f"{key} = {show.safe(str(value.value))}  # from {show.safe(', '.join(value.origins))}")
+        else:
+            click.echo(f"# {key}: {meaning}")

@@ -1,0 +1,119 @@
+"""The policy file: what a site or a job wants of `sdee bundle` each time, from sdee.toml, with where each value came from."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import platformdirs
+
+from sdee.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+NAME = "sdee.toml"
+# key → whether it is a list of strings, and what it does: `sdee config` prints it
+KEYS: dict[str, tuple[type, str]] = {
+    "include": (list, "globs that travel too"),
+    "exclude": (list, "globs that do not travel"),
+    "allow": (list, "globs that travel though they may hold secrets"),
+    "expand": (list, 'widen to: "packages"'),
+    "host": (list, "globs that the node provides: drivers, a site's own libraries"),
+    "shared": (list, "globs that stay on shared storage"),
+    "fixed-environment": (list, "globs of variables that stay as recorded"),
+    "live-environment": (list, "globs of variables that are taken from where the bundle runs"),
+    "without-units": (list, "unit types that do not widen: their class names, see packer/units"),
+    "minimal": (bool, "only what the run used"),
+    "with-data": (bool, "input data travels too"),
+    "level": (int, "zstd compression level, 1 to 19"),
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """One setting and the file that it came from; several files add to lists, the nearer file wins otherwise."""
+
+    value: Any
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All settings by key; a key that no file names is not there."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+    def get(self, key: str, default: Any) -> Any:
+        """Return a setting."""
+        found = self.values.get(key)
+        return found.value if found else default
+
+
+def places() -> list[str]:
+    """Return where policy files may be, the farthest first: the user's configuration directory, here beside the job."""
+    return [os.path.join(platformdirs.user_config_dir("sdee"), NAME), os.path.join(os.getcwd(), NAME)]
+
+
+def load() -> Policy:
+    """Read the policy files that exist.
+
+    Raises UsageError that names file, line and key.
+    """
+    values: dict[str, Value] = {}
+    read = []
+    for path in places():
+        if not os.path.exists(path):
+            continue
+        read.append(path)
+        for key, value in _read(path).items():
+            before = values.get(key)
+            if isinstance(value, list):
+                found = _absolute(key, value, os.path.dirname(path))
+                values[key] = Value(
+                    [*(before.value if before else []), *found], (*(before.origins if before else ()), path)
+                )
+            else:
+                values[key] = Value(value, (path,))
+    return Policy(values, tuple(read))
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+        raw = tomllib.loads(text.decode())
+    except OSError as error:
+        raise UsageError(f"cannot read the policy file {path!a}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path!a}: {error}", hint="the policy file is TOML: https://toml.io") from error
+    for key, value in raw.items():
+        if key not in KEYS:
+            known = ", ".join(KEYS)
+            raise UsageError(f"{path!a}, line {_line(text, key)}: there is no key {key!r}", hint=f"keys: {known}")
+        kind = KEYS[key][0]
+        strings = kind is not list or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+        if not isinstance(value, kind) or not strings or (kind is int and isinstance(value, bool)):
+            wanted = {list: "a list of strings", bool: "true or false", int: "a whole number"}[kind]
+            raise UsageError(f"{path!a}, line {_line(text, key)}: {key} must be {wanted}")
+    if not 1 <= raw.get("level", 1) <= 19:
+        raise UsageError(f"{path!a}, line {_line(text, 'level')}: level must be from 1 to 19")
+    return raw
+
+
+def _line(text: bytes, key: str) -> int:
+    match = re.search(rf'^[ \t]*["\[]?{re.escape(key)}\b'.encode(), text, re.MULTILINE)
+    return text[: match.start()].count(b"\n") + 1 if match else 1
+
+
+def _absolute(key: str, values: list[str], directory: str) -> list[str]:
+    """Take globs of paths from the file's own directory, unless they begin with `*` or `/`."""
+    if key not in {"include", "exclude", "allow", "host", "shared"}:
+        return values
+    return [v if v.startswith(("*", "/")) else os.path.normpath(os.path.join(directory, v)) for v in values]
