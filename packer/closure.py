@@ -9,7 +9,7 @@ import stat
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError
+from sdee.errors import InputError, UsageError
 from sdee.packer import tables
 from sdee.packer.accesses import Accesses
 from sdee.packer.builder import Builder
@@ -157,6 +157,9 @@ def _widen(trace: Trace, builder: Builder) -> None:
     accesses = sorted(trace.accesses.values(), key=lambda a: a.order)
     named = tuple(a.path for a in accesses if a.existed and "read" in a.ops)
     view = View(builder.fs, builder.packages, tuple(d.path for d in used), named, builder.site.executed)
+    names = [type(unit).__name__ for unit in UNITS]
+    for name in set(builder.options.without_units) - set(names):
+        raise UsageError(f"without-units: there is no unit {name!r}", hint=f"units: {', '.join(names)}")
     for unit in UNITS:
         if type(unit).__name__ in builder.options.without_units:
             continue

@@ -68,6 +68,13 @@ def test_variables_and_units_can_be_chosen(here: Path) -> None:
     assert ("env", "SEED=1") in pairs
 
 
+def test_a_unit_that_is_none_is_named(here: Path) -> None:
+    (here / "sdee.toml").write_text('without-units = ["Shel"]\n')
+    failed = sdee("bundle", "-n", cwd=here, status=2)
+    assert "without-units: there is no unit 'Shel'" in failed.stderr
+    assert "StandardLibrary" in failed.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

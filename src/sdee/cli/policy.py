@@ -1,4 +1,4 @@
-"""The policy file: what a site or a job wants of `sdee bundle` each time, from sdee.toml, with where each value came from."""
+"""The policy file sdee.toml: what a site or a job wants of `sdee bundle` each time, and where each value came from."""
 
 from __future__ import annotations
 
@@ -75,10 +75,9 @@ def load() -> Policy:
         for key, value in _read(path).items():
             before = values.get(key)
             if isinstance(value, list):
+                farther = before or Value([], ())
                 found = _absolute(key, value, os.path.dirname(path))
-                values[key] = Value(
-                    [*(before.value if before else []), *found], (*(before.origins if before else ()), path)
-                )
+                values[key] = Value([*farther.value, *found], (*farther.origins, path))
             else:
                 values[key] = Value(value, (path,))
     return Policy(values, tuple(read))
