@@ -35,12 +35,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """Split `[BUNDLE] [PATH]...`: the first is the bundle if it looks like one, else bundle.sdee is meant."""
-    if arguments and (_is_bundle(arguments[0]) or not os.path.exists(DEFAULT_BUNDLE)):
+    if arguments and (is_bundle(arguments[0]) or not os.path.exists(DEFAULT_BUNDLE)):
         return arguments[0], list(arguments[1:])
     return DEFAULT_BUNDLE, list(arguments)
 
 
-def _is_bundle(name: str) -> bool:
+def is_bundle(name: str) -> bool:
+    """Tell by its name or its footer whether a file is a bundle."""
     if name.endswith(".sdee"):
         return True
     try:
@@ -226,7 +227,7 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
 
     if len(arguments) > (1 if bundle_path else 2):
         raise UsageError("more than one PATH", hint="quote globs, so that the shell does not expand them")
-    if len(arguments) == 1 and not bundle_path and _is_bundle(arguments[0]) and os.path.exists(arguments[0]):
+    if len(arguments) == 1 and not bundle_path and is_bundle(arguments[0]) and os.path.exists(arguments[0]):
         raise UsageError(f"{arguments[0]!a} is a bundle, and no PATH is named", hint="sdee why BUNDLE PATH")
     name = bundle_path or (arguments[0] if len(arguments) == 2 else DEFAULT_BUNDLE)
     query = arguments[-1]

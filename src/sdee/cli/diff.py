@@ -1,0 +1,43 @@
+"""`sdee diff`: what differs between two traces or two bundles."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from sdee.cli import output as show
+from sdee.cli.inspect import is_bundle
+from sdee.errors import UsageError
+
+DIFFERENT = 1  # as diff(1): docs/exit-codes.md
+
+
+@click.command()
+@click.argument("one", type=click.Path())
+@click.argument("other", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def diff(*, one: str, other: str, as_json: bool) -> None:
+    """Show what differs between two traces, or two bundles.
+
+    Each line begins with - (only in ONE), + (only in OTHER) or ~ (in both, and different). Returns 1 if there are any.
+    """
+    from sdee.packer.compare import compare_bundles, compare_traces  # noqa: PLC0415
+    from sdee.packer.reader import open_bundle  # noqa: PLC0415
+    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
+
+    kinds = [is_bundle(name) for name in (one, other)]
+    if kinds[0] != kinds[1]:
+        raise UsageError("a trace and a bundle cannot be compared", hint="sdee diff TRACE TRACE, or BUNDLE BUNDLE")
+    if kinds[0]:
+        with open_bundle(one) as first, open_bundle(other) as second:
+            found = compare_bundles(first, second)
+    else:
+        found = compare_traces(read_traces([one]), read_traces([other]))
+    if as_json:
+        show.print_json([asdict(difference) for difference in found])
+    else:
+        for difference in found:
+            click.echo(f"{difference.sign} {show.safe(difference.path)}  {show.safe(difference.what)}")
+    sys.exit(DIFFERENT if found else 0)
