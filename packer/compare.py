@@ -29,7 +29,7 @@ def compare_traces(one: Trace, other: Trace) -> list[Difference]:
 
 
 def compare_bundles(one: Bundle, other: Bundle) -> list[Difference]:
-    """Return, sorted by path, what travels otherwise or got another verdict, then what the launcher is told otherwise."""
+    """Return, by path, what travels otherwise or got another verdict, and then what the launcher is told otherwise."""
     found = _compare(_contents(one), _contents(other))
     settings = [
         {f"{key} {value}" for key, value in b.table.conf if key not in {"shared", "fallback"}} for b in (one, other)
