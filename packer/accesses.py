@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sdee.packer.builder import Builder, Draft
     from sdee.tracer.model import Access, Saved, Trace
 
-_MADE = frozenset(("write", "create", "rename"))
-_CHANGED = _MADE | {"remove"}
+MADE = frozenset(("write", "create", "rename"))
+_CHANGED = MADE | {"remove"}
 _USED = frozenset(("read", "exec"))
 ONLY_ASKED = "was only asked about and is large"
 
@@ -79,7 +79,7 @@ class Accesses:
 
     def _not_there(self, access: Access, reason: Reason) -> None:
         builder = self._builder
-        if access.ops & _MADE or access.made:
+        if access.ops & MADE or access.made:
             builder.note(
                 access.path, Verdict.PRODUCED, Reason("was made by the job", reason.source), order=access.order
             )

@@ -86,6 +86,7 @@ class Builder:
     unreadable: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    made: frozenset[str] = frozenset()  # paths that the job itself made
     written: set[str] = field(default_factory=set)  # travelling files beside the node's own that the job changes
 
     def need(self, path: str, reason: Reason, *, order: int | None = None, unit: bool = False) -> Draft:
@@ -115,6 +116,9 @@ class Builder:
 
     def link(self, path: str, target: str, leads_to: Draft, asked: str) -> None:
         """Give a symbolic link its verdict: it travels if what it leads to does, or if it lies in the system."""
+        if path in self.made:
+            self.note(path, Verdict.PRODUCED, Reason("was made by the job"))
+            return
         if path in self.drafts:
             known = self.drafts[path]
             if known.verdict is Verdict.SHARED and leads_to.verdict is Verdict.BUNDLE and not known.alias:
@@ -203,7 +207,8 @@ class Builder:
         if not self.fs.readable(content):
             self.unreadable.append(path)
             return Verdict.HOST, [*reasons, Reason("cannot be read by this user, so the node must have it")]
-        if not allowed and (why := secret_by_content(content, self.fs)):
+        own = bool(self.site.live_root(path)) and not self.site.software_prefix(path)
+        if not allowed and (why := secret_by_content(content, self.fs, own=own)):
             return Verdict.SECRET, [*reasons, Reason(why, detail="--allow lets it travel")]
         return Verdict.BUNDLE, reasons
 
@@ -217,10 +222,14 @@ class Builder:
                 known = self.drafts.get(parent)
                 if known is None:
                     known = self.drafts[parent] = Draft(parent, Verdict.BUNDLE, [], self.fs.status(parent))
+                    if known.status is None:  # gone since: a saved copy lay in it
+                        known.mode = stat.S_IFDIR | 0o755
                 elif known.verdict is Verdict.BUNDLE:
                     break
                 known.verdict = Verdict.BUNDLE
                 known.status = known.status or self.fs.status(parent)
+                if known.status is None or not stat.S_ISDIR(known.status.st_mode):
+                    known.mode = stat.S_IFDIR | 0o755
                 known.explain(Reason("holds", draft.path))
                 path = parent
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, UsageError
 from sdee.packer import tables
-from sdee.packer.accesses import Accesses
+from sdee.packer.accesses import MADE, Accesses
 from sdee.packer.builder import Builder
 from sdee.packer.conf import conf_pairs, live_directories
 from sdee.packer.elf.needs import needs_of
@@ -60,8 +60,10 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     Raises InputError naming every file that the job read and that cannot be read now, or a glob of `include` that
     names nothing.
     """
-    fs = FileSystem()
-    builder = Builder(fs, Packages(fs), site_of(trace, fs), options)
+    fs = FileSystem(links_before(trace))
+    new = [access for access in trace.accesses.values() if not access.existed and access.ops & MADE]
+    made = frozenset(path for access in new for path in (access.path, access.real))
+    builder = Builder(fs, Packages(fs), site_of(trace, fs), options, made=made)
     accesses = Accesses(trace, builder)
     accesses.judge()
     needs = needs_of(trace, fs)
@@ -93,6 +95,18 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
         tuple(_notices(trace, builder)),
         run.status,
     )
+
+
+def links_before(trace: Trace) -> dict[str, str]:
+    """Return where the links led first that the job changed: it finds them so again."""
+    accesses = sorted(trace.accesses.values(), key=lambda a: a.order)
+    changed = {p for a in accesses if a.existed and a.ops & (MADE | {"remove"}) for p in (a.path, a.real)}
+    found: dict[str, str] = {}
+    for access in accesses:
+        for link, target in access.hops:
+            if link in changed:
+                found.setdefault(link, target)
+    return found
 
 
 def _add_programs(trace: Trace, builder: Builder, needs: Needs) -> None:

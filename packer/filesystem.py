@@ -38,9 +38,13 @@ class Resolution:
 
 
 class FileSystem:
-    """lstat(2), readlink(2), getdents(2) and the first bytes of files, each remembered."""
+    """lstat(2), readlink(2), getdents(2) and the first bytes of files, each remembered.
 
-    def __init__(self) -> None:
+    `links_before`: symbolic links that have changed since, by where they stand, and where they led before.
+    """
+
+    def __init__(self, links_before: dict[str, str] | None = None) -> None:
+        self.links_before = links_before or {}
         self._status: dict[str, os.stat_result | None] = {}
         self._resolved: dict[str, Resolution] = {}
         self._listed: dict[str, tuple[str, ...]] = {}
@@ -72,12 +76,15 @@ class FileSystem:
             return Resolution(above.hops, real, self.status(real))
         here = above.real.rstrip("/") + "/" + tail
         status = self.status(here) if above.status else None
-        if status is None or not stat.S_ISLNK(status.st_mode) or is_below_any(here, KERNEL_ROOTS):
-            return Resolution(above.hops, here, status)
-        try:
-            target = os.readlink(here)
-        except OSError:
-            return Resolution(above.hops, here, None)
+        before = self.links_before.get(here)
+        if before is None:
+            if status is None or not stat.S_ISLNK(status.st_mode) or is_below_any(here, KERNEL_ROOTS):
+                return Resolution(above.hops, here, status)
+            try:
+                before = os.readlink(here)
+            except OSError:
+                return Resolution(above.hops, here, None)
+        target = before
         if depth >= MAX_LINKS:
             return Resolution(above.hops, here, None)
         there = self.resolve(os.path.join(above.real, target), depth + 1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below_any
+from sdee.tokens import TOKEN
 
 if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 CONTENT_LIMIT = 1 << 20  # bytes; a key is some kilobytes
 # RFC 7468's header alone on its line, and base64 or a header field after it: source code that only names it is no key
 _KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n\s*[A-Za-z0-9+/]", re.MULTILINE)
-_TOKEN = re.compile("|".join(tables.SECRET_TOKENS).encode())
 _SOURCE = (".py", ".pyc", ".so", ".c", ".h", ".js", ".pl", ".pm", ".rb", ".md", ".rst", ".html")
 
 
@@ -57,18 +57,19 @@ def secret_by_name(path: str, fs: FileSystem) -> str:
     return "" if status is not None and _is_public(path, status) else f"is named like a secret: {name}"
 
 
-def secret_by_content(path: str, fs: FileSystem) -> str:
+def secret_by_content(path: str, fs: FileSystem, *, own: bool = False) -> str:
     """Return why a file's content is a secret, "" when it is not.
 
-    Not looked into: source code, files over 1 MB, and the system's files that anybody may read (sample keys in
-    packages' documentation).
+    Not looked into: files over 1 MB, the system's files that anybody may read (sample keys in packages' documentation)
+    and source code, unless it is the user's `own` and no part of some software.
     """
     status = fs.status(path)
     if status is None or not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= CONTENT_LIMIT:
         return ""
-    if _is_public(path, status) or path.endswith(_SOURCE) or fs.head(path)[:4] == b"\x7fELF":
+    code = path.endswith(_SOURCE) and not (own and not path.endswith((".pyc", ".so")))
+    if _is_public(path, status) or code or fs.head(path)[:4] == b"\x7fELF":
         return ""
     content = fs.read(path, CONTENT_LIMIT)
     if _KEY.search(content):
         return "holds a private key"
-    return "holds a token of some service" if _TOKEN.search(content) else ""
+    return "holds a token of some service" if TOKEN.search(content) else ""

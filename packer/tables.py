@@ -128,16 +128,6 @@ SECRET_PATHS = _words("""
     */.local/share/keyrings/* */.password-store/* */.cache/huggingface/token */.huggingface/token
     /etc/ssl/private/* /etc/ssh/ssh_host_*_key /etc/munge/munge.key /etc/krb5.keytab /root/.ssh/*
 """)
-# Tokens of common services, by the shapes that they publish for scanners (GitHub, GitLab, AWS, Google, Slack, Hugging
-# Face, PyPI, npm, OpenAI, Anthropic, Stripe, DigitalOcean, Databricks), and a key in JSON as clouds' key files have it
-SECRET_TOKENS = _words(r"""
-    gh[pousr]_[A-Za-z0-9]{36} github_pat_[A-Za-z0-9_]{60} glpat-[A-Za-z0-9_-]{20}
-    (?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])
-    (?i:aws_secret_access_key)["']?[\t\x20]*[=:][\t\x20]*["']?[A-Za-z0-9/+]{40}
-    AIza[A-Za-z0-9_-]{35} ya29\.[A-Za-z0-9_-]{40} "private_key":[\s]*"-----BEGIN
-    xox[abprs]-[0-9A-Za-z-]{20} hf_[A-Za-z0-9]{34} pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50} npm_[A-Za-z0-9]{36}
-    sk-(?:proj-|ant-)?[A-Za-z0-9_-]{40} [sr]k_live_[0-9A-Za-z]{24} dop_v1_[a-f0-9]{64} dapi[a-f0-9]{32}
-""")
 # Public files in those folders
 NOT_SECRET = _words("""
     */.ssh/known_hosts */.ssh/config */.ssh/*.pub */.ssh/authorized_keys
@@ -160,7 +150,7 @@ LIVE_ENVIRONMENT = _words("""
 # Variables that decide what software is found, or how output looks: as recorded, whatever is set where the bundle runs.
 # A site's own LD_PRELOAD (XALT, Darshan), PYTHONPATH or modules would bring in what the job never saw
 FIXED_ENVIRONMENT = _words("""
-    PATH LD_* GCONV_PATH LOCPATH NLSPATH TERMINFO TERMINFO_DIRS TZDIR TZ LANG LANGUAGE LC_*
+    PATH LD_* GCONV_PATH LOCPATH NLSPATH TERMINFO TERMINFO_DIRS TZDIR LANG LANGUAGE LC_*
     PYTHON* VIRTUAL_ENV* CONDA_* _CONDA_* MAMBA_* PERL5* PERL_* RUBYLIB RUBYOPT GEM_* BUNDLE_* LUA_*
     TCLLIBPATH TCL_LIBRARY R_HOME R_LIBS* R_ENVIRON* R_PROFILE* NODE_PATH NODE_OPTIONS JAVA_* _JAVA_OPTIONS CLASSPATH
     JULIA_* GOROOT GOPATH OCAML* CAML*

@@ -57,8 +57,14 @@ def what_a_node_has(bundle: Bundle) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     A node has its own accounts and network settings too.
     """
-    directories = (*bundle.conf("live"), *bundle.conf("cwd"))
+    directories = [*bundle.conf("live"), *bundle.conf("cwd")]
+    produced = {path: item for path, item in bundle.items.items() if item.verdict is Verdict.PRODUCED}
+    above = {os.path.dirname(path) for path in produced} - produced.keys()
+    directories += sorted(path for path in above if is_below_any(path, tuple(directories)) and os.path.isdir(path))
     shared = [path for path, item in bundle.items.items() if item.verdict is Verdict.SHARED]
+    # what was there before and is only written, moved or removed is no input, and yet there
+    was_there = "was there and written by the job"
+    shared += [p for p, item in produced.items() if any(reason.why == was_there for reason in item.reasons)]
     own = [path for path in bundle.conf("host") if is_below_any(path, (*tables.HOST_FILES, "/run"))]
     inputs = sorted(path for path in (*shared, *own) if path not in directories)
     return tuple(dict.fromkeys(directories)), tuple(inputs)

@@ -276,6 +276,56 @@ def test_code_read_by_a_link_and_written_by_its_name_is_the_nodes(made: TraceMak
     assert conf(made.closure(), "fallback") == [str(path)]
 
 
+def test_a_link_that_the_job_retargets_travels_as_it_was(made: TraceMaker, tmp_path: Path) -> None:
+    for name in ("v1", "v2"):
+        write(tmp_path / "opt" / name / "a.sh", f"echo {name}\n")
+    link = tmp_path / "opt" / "cur"
+    link.symlink_to("v1")
+    made.use(link / "a.sh")
+    made.accesses[str(link / "a.sh")].hops = ((str(link), "v1"),)
+    made.use(tmp_path / "opt" / "v2" / "a.sh")
+    made.use(link, "rename", existed=True)
+    link.unlink()
+    link.symlink_to("v2")
+    closure = made.closure()
+    assert closure.items[str(link)].target == "v1"
+    assert {verdict(closure, tmp_path / "opt" / name / "a.sh") for name in ("v1", "v2")} == {"bundle"}
+
+
+def test_a_link_that_the_job_made_does_not_travel(made: TraceMaker, tmp_path: Path) -> None:
+    write(tmp_path / "opt" / "v1" / "a.sh", "echo\n")
+    link = tmp_path / "opt" / "cur"
+    made.use(link, "create", existed=False)
+    link.symlink_to("v1")
+    made.use(link / "a.sh")
+    closure = made.closure()
+    assert (verdict(closure, link), verdict(closure, tmp_path / "opt" / "v1" / "a.sh")) == ("produced", "bundle")
+
+
+def test_a_file_of_a_directory_that_the_job_removed_travels_with_its_directory(
+    made: TraceMaker, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "etc" / "gone" / "a.sh")
+    made.use(path, "read", "remove", existed=True)
+    made.saved[path] = Saved(path, str(write(tmp_path / "saved" / "0", "echo\n")), 5, 1, stat.S_IFREG | 0o644)
+    closure = made.closure()
+    assert verdict(closure, path) == "bundle"
+    assert (verdict(closure, tmp_path / "etc" / "gone"), closure.items[str(tmp_path / "etc" / "gone")].kind) == (
+        "bundle",
+        "dir",
+    )
+
+
+def test_a_token_in_the_users_own_code_is_refused_and_in_installed_software_not(
+    made: TraceMaker, tmp_path: Path
+) -> None:
+    token = "K = 'ghp_" + "a1B2" * 9 + "'\n"
+    own = made.use(write(tmp_path / "work" / "job.py", token))
+    installed = made.use(write(tmp_path / "work" / "env" / "site-packages" / "sample" / "__init__.py", token))
+    closure = made.closure()
+    assert (verdict(closure, own), verdict(closure, installed)) == ("secret", "bundle")
+
+
 def test_data_that_was_read_and_changed_stays(made: TraceMaker, tmp_path: Path) -> None:
     path = made.use(write(tmp_path / "work" / "restart.dat"), "read", "write")
     assert verdict(made.closure(), path) == "shared"

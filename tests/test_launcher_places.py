@@ -180,6 +180,37 @@ def test_in_such_a_directory_a_job_can_change_all_that_it_could_outside(work: st
     assert listing(f"{work}/bundle") == listing(f"{work}/bare")
 
 
+def test_a_result_with_the_size_and_time_of_the_old_file_is_kept(work: str) -> None:
+    for name, text in (("cur", "step=1\n"), ("next", "step=2\n")):
+        os.utime(put(f"{work}/cwd/{name}", text), (1_700_000_000, 1_700_000_000))
+    os.chmod(f"{work}/cwd", 0o777)
+    maker = script("mv next cur; chmod 600 mode", programs=("mv", "chmod"), cwd=f"{work}/cwd", live=[work])
+    put(f"{work}/cwd/mode", "m\n", 0o644)
+    result = run([maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")])
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert text_of(f"{work}/cwd/cur") == "step=2\n"
+    assert sorted(os.listdir(f"{work}/cwd")) == ["cur", "mode"]
+    assert os.stat(f"{work}/cwd/mode").st_mode & 0o777 == 0o600
+
+
+def test_what_somebody_else_writes_meanwhile_is_not_overwritten(work: str) -> None:
+    put(f"{work}/cwd/log", "start\n")
+    os.chmod(f"{work}/cwd", 0o777)
+    maker = script("echo job >>log; echo ready; read line", cwd=f"{work}/cwd", live=[work])
+    bundle = maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([bundle], text=True, **pipes) as job:  # type: ignore[call-overload]
+        assert job.stdout.readline() == "ready\n"
+        with open(f"{work}/cwd/log", "a", encoding="utf-8") as file:
+            file.write("another rank\n")
+        _, said = job.communicate("go\n", timeout=60)
+    assert job.returncode == 247
+    assert f"{work}/cwd/log was changed on this node while the job ran" in said
+    (beside,) = [name for name in os.listdir(f"{work}/cwd") if name.startswith("log.sdee-")]
+    assert text_of(f"{work}/cwd/log") == "start\nanother rank\n"
+    assert text_of(f"{work}/cwd/{beside}") == "start\njob\n"
+
+
 @needs_root
 def test_what_goes_back_follows_no_link_that_another_user_planted(work: str) -> None:
     os.mkdir(f"{work}/cwd", 0o1777)

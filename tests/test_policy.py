@@ -59,7 +59,7 @@ def test_options_of_the_command_line_add_to_it(here: Path) -> None:
 
 def test_variables_and_units_can_be_chosen(here: Path) -> None:
     (here / "sdee.toml").write_text(
-        'fixed-environment = ["SEED"]\nlive-environment = ["PATH"]\nwithout-units = ["Shell"]\n'
+        'fixed-environment = ["SEED"]\nlive-environment = ["PATH"]\nwithout-units = ["LibraryData"]\n'
     )
     plan = json.loads(sdee("bundle", "-n", "--json", cwd=here).stdout)
     pairs = [tuple(pair) for pair in plan["conf"]]

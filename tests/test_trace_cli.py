@@ -298,6 +298,15 @@ def test_variables_that_look_like_secrets_are_left_out_of_the_trace_only(here: s
         assert "abc" not in file.read()
 
 
+def test_variables_that_hold_a_token_are_left_out_whatever_their_name(here: str) -> None:  # noqa: ARG001
+    env = {"PATH": os.environ["PATH"], "SETTING": "x=ghp_" + "a1B2" * 9, "PLAIN": "ghp_short"}
+    assert run("sh", "-c", 'test "$SETTING"', env=env).returncode == 0
+    header = records()[0]
+    assert (header["env_dropped"], header["env"]["PLAIN"]) == (["SETTING"], "ghp_short")
+    with open("sdee.trace") as file:
+        assert "a1B2" not in file.read()
+
+
 def test_io_uring_is_refused_under_trace(here: str, calls: str) -> None:  # noqa: ARG001
     assert run(calls, "io_uring").returncode == 0
     assert read_traces(["sdee.trace"]).incomplete == ()

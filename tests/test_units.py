@@ -215,19 +215,6 @@ def test_a_locale_below_home_is_no_input_data(made: TraceMaker, tmp_path: Path) 
     assert verdict(made.closure(), used) == "bundle"
 
 
-def test_time_zones_are_whole_without_their_copies(made: TraceMaker, tmp_path: Path) -> None:
-    zones = tmp_path / "usr" / "share" / "zoneinfo"
-    berlin, tokyo = write(zones / "Europe" / "Berlin"), write(zones / "Asia" / "Tokyo")
-    copy = write(zones / "right" / "Asia" / "Tokyo")
-    localtime = tmp_path / "etc" / "localtime"
-    localtime.parent.mkdir()
-    localtime.symlink_to(berlin)
-    made.use(localtime)
-    closure = made.closure()
-    assert [verdict(closure, p) for p in (berlin, tokyo, copy)] == ["bundle", "bundle", "nothing"]
-    assert closure.items[str(localtime)].kind == "link"
-
-
 def test_certificates_travel_with_what_they_link_to(made: TraceMaker) -> None:
     bundle = "/etc/ssl/certs/ca-certificates.crt"
     if not os.path.exists(bundle):
@@ -378,7 +365,8 @@ def test_header_files_come_by_package_and_cxx_headers_whole(made: TraceMaker) ->
     made.use("/usr/include/stdio.h")
     closure = made.closure()
     assert verdict(closure, "/usr/include/wctype.h") == "bundle"
-    assert "the headers of libc6-dev" in why(closure, "/usr/include/wctype.h")
+    assert verdict(closure, "/usr/lib/x86_64-linux-gnu/crt1.o") == "bundle"
+    assert "the development package libc6-dev" in why(closure, "/usr/include/wctype.h")
     assert closure.items["/usr/include/stdio.h"].package.startswith("libc6-dev ")
 
 
@@ -391,11 +379,17 @@ def test_whole_packages_travel_when_asked_for(made: TraceMaker) -> None:
     assert verdict(closure, "/usr/share/doc/zstd/copyright") == "nothing"
 
 
-def test_the_shell_of_system_travels_with_the_c_library(made: TraceMaker) -> None:
+def test_what_the_c_library_looks_for_travels_with_it(made: TraceMaker) -> None:
     made.use("/usr/bin/true")
-    assert verdict(made.closure(), os.path.realpath("/bin/sh")) == "nothing"
+    shell, zone = os.path.realpath("/bin/sh"), "/usr/share/zoneinfo/Asia/Tokyo"
+    assert {verdict(made.closure(), p) for p in (shell, zone)} == {"nothing"}
     made.use("/lib/x86_64-linux-gnu/libc.so.6")
-    shell = os.path.realpath("/bin/sh")
-    assert verdict(made.closure(), shell) == "bundle"
-    assert "the shell of system(3)" in why(made.closure(), shell)
+    assert {verdict(made.closure(), p) for p in (shell, zone, "/etc/services")} == {"bundle"}
+    assert verdict(made.closure(), "/usr/share/zoneinfo/right/Asia/Tokyo") == "nothing"
+    assert "what the C library looks for" in why(made.closure(), shell)
     assert verdict(made.closure(minimal=True), shell) == "nothing"
+
+
+def test_certificates_travel_with_a_library_for_tls(made: TraceMaker) -> None:
+    made.use("/usr/lib/x86_64-linux-gnu/libssl.so.3")
+    assert verdict(made.closure(), "/etc/ssl/certs/ca-certificates.crt") == "bundle"

@@ -120,6 +120,18 @@ def test_what_the_job_writes_reaches_nothing_of_this_machine(here: str) -> None:
         assert file.read() == "3\n"
 
 
+def test_what_the_job_moves_removes_or_writes_beside_is_there(here: str) -> None:
+    for name in ("y", "z"):
+        with open(f"{here}/{name}", "w", encoding="ascii") as file:
+            file.write(name)
+    os.mkdir(f"{here}/out")
+    bundle(here, ["sh", "-c", "rm y && mv z w && cat w && echo >out/f"])
+    os.rename(f"{here}/w", f"{here}/z")
+    with open(f"{here}/y", "w", encoding="ascii"):
+        pass
+    assert "as when it was traced" in sdee("verify", cwd=here).stdout
+
+
 def test_other_arguments_are_tried_and_show_what_the_run_did_not(here: str) -> None:
     script = f"{here}/job.sh"
     with open(script, "w", encoding="ascii") as file:

@@ -8,6 +8,8 @@ import resource
 import struct
 from typing import Any
 
+from sdee.tokens import TOKEN
+
 # Conservative on purpose: a variable too many stays behind and is counted; a secret never travels
 SECRET = re.compile(
     r"TOKENS?(?![A-Z])|SECRET|PASSW(OR)?D|PASSPHRASE|PASSCODE|(API|ACCESS|PRIVATE|SIGNING|ENCRYPTION|LICENSE)_?KEY(?!BOARD)"
@@ -28,8 +30,8 @@ _PT_NOTE = 4
 
 
 def split_environment(env: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return `env` without variables that look like secrets by their names, and those names."""
-    dropped = sorted(name for name in env if SECRET.search(name))
+    """Return `env` without variables that look like secrets by their names or values, and those names."""
+    dropped = sorted(name for name, value in env.items() if SECRET.search(name) or TOKEN.search(os.fsencode(value)))
     return {name: value for name, value in env.items() if name not in dropped}, dropped
 
 

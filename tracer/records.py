@@ -31,6 +31,7 @@ class Records:
         self.processes = 0
         self.reasons: dict[str, int] = {}  # why the trace is incomplete → how often
         self._recorded: dict[str, int] = {}  # path → bits of what was recorded
+        self._real: dict[str, str] = {}  # paths through links → where they led first
         self._used: set[str] = set()  # real paths that were read or executed
         self._made: set[str] = set()  # real paths that the job itself made, or moved there after it had made them
         self._sockets: set[str] = set()
@@ -43,6 +44,10 @@ class Records:
         made = exists and bool(self._made) and self.is_made(found.real)
         if exists and op in _USES:
             self._used.add(found.real)
+        if found.hops and found.path != found.real:  # a link on the way may have led elsewhere before
+            known = self._real.setdefault(found.path, found.real)
+            if known != found.real:
+                self.access(op, found._replace(path=found.real, hops=()), pid)
         bit = _BITS[op, exists]
         before = self._recorded.get(found.path)
         if before is None:

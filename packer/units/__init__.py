@@ -16,10 +16,9 @@ from sdee.packer.units.system import (
     Fonts,
     Gconv,
     Headers,
+    LibraryData,
     Locales,
-    Shell,
     Terminfo,
-    Timezones,
 )
 
 UNITS: tuple[Unit, ...] = (
@@ -34,7 +33,6 @@ UNITS: tuple[Unit, ...] = (
     NodePackages(),
     Gconv(),
     Locales(),
-    Timezones(),
     Terminfo(),
     Certificates(),
     CompilerSupport(),
@@ -43,7 +41,7 @@ UNITS: tuple[Unit, ...] = (
     Fonts(),
     Jdk(),
     ProgramResources(),
-    Shell(),
+    LibraryData(),
 )
 
 __all__ = ["UNITS", "Unit", "View", "Widening"]

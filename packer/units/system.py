@@ -6,6 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from sdee.packer import tables
+from sdee.packer.filesystem import is_below_any
 from sdee.packer.units.base import Unit, View, Widening
 
 if TYPE_CHECKING:
@@ -63,17 +65,6 @@ class Locales(Unit):
             yield Widening("the locale" if one else "the locales", path, view.tree(top) if one else every)
 
 
-class Timezones(Unit):
-    """zoneinfo, if a program asked for the time of a place: another input, or $TZ, may name another place."""
-
-    _TOP = re.compile(r"(?P<top>.*/share/zoneinfo)/.+$")
-
-    def widen(self, view: View) -> Iterator[Widening]:
-        """Yield each zoneinfo directory that a file was read of, by /etc/localtime too."""
-        # posix/ and right/ are the same again, without and with leap seconds
-        yield from _trees(view, self._TOP, "the time zones", 20 * _MB, frozenset(("posix", "right")))
-
-
 class Terminfo(Unit):
     """terminfo: the node's TERM may be another than this terminal's."""
 
@@ -88,16 +79,26 @@ class Certificates(Unit):
     """CA certificates: which of them is used depends on whom the job talks to."""
 
     _TOP = re.compile(r"(?P<top>/etc/ssl/certs|/etc/pki/(?:ca-trust|tls/certs)|/usr(?:/local)?/share/ca-certificates)/")
-    _ALL = ("/etc/ssl/certs", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
+    _TLS = re.compile(r"/lib(?:ssl|gnutls|nss3|mbedtls)[.-][^/]*so")
+    _ALL = (
+        "/etc/ssl/certs",
+        "/etc/ssl/openssl.cnf",
+        "/usr/lib/ssl",
+        "/usr/share/ca-certificates",
+        "/usr/local/share/ca-certificates",
+        "/etc/pki/tls",
+        "/etc/pki/ca-trust",
+    )
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield the system's certificates if one of them, or their bundle, was used."""
+        """Yield the system's certificates if one of them, their bundle or a library for TLS was used."""
         for path in (*view.named, *view.seen):
             match = self._TOP.match(path)
-            if match:
-                tops = dict.fromkeys((match["top"], *(self._ALL if "/pki/" not in path else ())))
-                paths = tuple(p for top in tops if view.fs.is_dir(top) for p in view.tree(top))
-                yield Widening("the system's CA certificates", path, paths, limit=20 * _MB)
+            if match or self._TLS.search(path):
+                tops = dict.fromkeys((*([match["top"]] if match else ()), *(self._ALL if "/pki/" not in path else ())))
+                paths = [p for top in tops if view.fs.is_dir(top) for p in view.tree(top, frozenset(("private",)))]
+                paths += [top for top in tops if view.fs.is_file(top)]
+                yield Widening("the system's CA certificates", path, tuple(paths), limit=20 * _MB)
                 return
 
 
@@ -134,12 +135,12 @@ class CxxHeaders(Unit):
 
 
 class Headers(Unit):
-    """Header files come by package: which of them a source includes, they themselves and GCC's fixed ones decide."""
+    """What a compiler takes of a development package, headers, libraries, start files: source and options decide."""
 
     _HEADER = re.compile(r".*/include/.+$")
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield the headers of each package of which one was read."""
+        """Yield each package of which a header was read, less what people read."""
         read = [path for path in view.seen if self._HEADER.match(path)]
         owners = view.packages.owners(read) if read else {}
         done: set[str] = set()
@@ -147,8 +148,9 @@ class Headers(Unit):
             package = owners.get(path, "")
             if package and package not in done:
                 done.add(package)
-                paths = tuple(p for p in view.packages.files(package) if self._HEADER.match(p))
-                yield Widening(f"the headers of {package}", path, paths, limit=100 * _MB)
+                members = view.packages.files(package)
+                paths = tuple(p for p in members if not is_below_any(p, tables.FOR_PEOPLE))
+                yield Widening(f"the development package {package}", path, paths, limit=100 * _MB)
 
 
 class Fonts(Unit):
@@ -172,11 +174,18 @@ class Fonts(Unit):
                 return
 
 
-class Shell(Unit):
-    """/bin/sh, which system(3) and popen(3) execute: any program may come to that with another input."""
+class LibraryData(Unit):
+    """What the C library itself looks for when a program comes to that: system(3)'s shell, time zones, services."""
+
+    _DATA = ("/bin/sh", "/etc/localtime", "/etc/services", "/etc/protocols")
+    _ZONES = ("/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo")
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield the shell if the job's programs use the C library that would ask for it."""
+        """Yield them if the job's programs use a C library: 140 kB compressed, and no job asks for them by name."""
         libc = next((path for path in view.seen if os.path.basename(path).startswith(("libc.so", "libc-2"))), "")
-        if libc and view.fs.is_file("/bin/sh"):
-            yield Widening("the shell of system(3)", libc, ("/bin/sh",))
+        if not libc:
+            return
+        # posix/ and right/ are the same zones again, without and with leap seconds
+        zones = [p for top in self._ZONES if view.fs.is_dir(top) for p in view.tree(top, frozenset(("posix", "right")))]
+        found = [path for path in self._DATA if view.fs.is_file(path)]
+        yield Widening("what the C library looks for", libc, (*found, *zones), limit=20 * _MB)

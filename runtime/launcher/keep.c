@@ -23,6 +23,7 @@ struct walk {
     char names[NAMES][PATH_MAX];
     bool failed;
     struct error *error;
+    struct timespec begun; /* when the node's directories were mounted */
     char path[PATH_MAX]; /* of what is looked at, in the new root */
     size_t length;
 };
@@ -116,6 +117,8 @@ static int on_node(struct belongs *place)
     const int parent = on_node(place->parent);
     if (parent < 0 || (mkdirat(parent, place->name, place->mode & 0777) != 0 && errno != EEXIST))
         return -1;
+    if ((place->mode & 07000) != 0) /* sticky, set-group-ID: mkdir(2) obeys the umask and takes none of them */
+        (void)!fchmodat(parent, place->name, place->mode & 07777, 0);
     place->fd = openat(parent, place->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return place->fd;
 }
@@ -157,19 +160,52 @@ static void lose(struct walk *walk, int directory, const char *name, const struc
         save_one(walk, directory, name, status, path);
 }
 
-static bool same_as_node(const char *path, const struct stat *status)
+static bool same_content(int one, int other)
 {
-    char node[PATH_MAX + 16];
-    struct stat other;
-    snprintf(node, sizeof node, "/oldroot%s", path);
-    return lstat(node, &other) == 0 && other.st_size == status->st_size && other.st_mtim.tv_sec == status->st_mtim.tv_sec &&
-           other.st_mtim.tv_nsec == status->st_mtim.tv_nsec;
+    static char left[1 << 15], right[1 << 15];
+    ssize_t size;
+    while ((size = read(one, left, sizeof left)) > 0)
+        for (ssize_t done = 0; done < size;) {
+            const ssize_t count = read(other, right, (size_t)(size - done));
+            if (count <= 0 || memcmp(left + done, right, (size_t)count) != 0)
+                return false;
+            done += count;
+        }
+    return size == 0;
 }
 
-static bool is_unchanged(const struct walk *walk, const char *path, uint32_t index, const struct stat *status)
+/* Has the node the same file, byte for byte? Size and time alone do not tell: `mv` keeps both. A mode that differs is set: overlayfs
+ * copies a file up also when only its mode changes. */
+static bool same_as_node(int directory, const char *name, const struct stat *status, const struct belongs *node)
+{
+    struct stat other;
+    if (node == NULL || node->fd < 0 || fstatat(node->fd, name, &other, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(other.st_mode) ||
+        !S_ISREG(status->st_mode) || other.st_size != status->st_size)
+        return false;
+    const int one = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), two = openat(node->fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    const bool same = one >= 0 && two >= 0 && same_content(one, two);
+    if (same && (other.st_mode & 07777) != (status->st_mode & 07777))
+        (void)!fchmod(two, status->st_mode & 07777);
+    if (one >= 0)
+        close(one);
+    if (two >= 0)
+        close(two);
+    return same;
+}
+
+/* Did somebody write the node's file while the job ran on a copy of it? Then neither is thrown away. */
+static bool has_changed_meanwhile(const struct walk *walk, int directory, const char *name)
+{
+    struct stat other;
+    if (walk->begun.tv_sec == 0 || fstatat(directory, name, &other, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(other.st_mode))
+        return false;
+    return other.st_mtim.tv_sec > walk->begun.tv_sec || (other.st_mtim.tv_sec == walk->begun.tv_sec && other.st_mtim.tv_nsec > walk->begun.tv_nsec);
+}
+
+static bool is_unchanged(const struct walk *walk, uint32_t index, const struct stat *status)
 {
     if (index == NO_ENTRY)
-        return same_as_node(path, status); /* an overlay's copy of a file whose mode or owner changed */
+        return false;
     const struct entry *entry = &walk->bundle->entries[index];
     if (!S_ISREG(status->st_mode) || !S_ISREG(entry->mode))
         return (status->st_mode & S_IFMT) == (entry->mode & S_IFMT);
@@ -215,6 +251,28 @@ static bool is_placed(const struct walk *walk, int directory, const char *name, 
     return size > 0 && (size_t)size == strlen((*place)->data) && memcmp(text, (*place)->data, (size_t)size) == 0;
 }
 
+static bool node_has(const struct belongs *node, const char *name)
+{
+    struct stat other;
+    return node != NULL && node->fd >= 0 && fstatat(node->fd, name, &other, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* The job's file goes beside the node's, which somebody else has changed. */
+static void put_beside(struct walk *walk, int directory, const char *name, const struct stat *status, int to)
+{
+    char beside[NAME_MAX + 32];
+    snprintf(beside, sizeof beside, "%s.sdee-%d", name, (int)getpid());
+    if (!copy_one(directory, name, status, to, beside)) {
+        could_not(walk, walk->path, "the node");
+        lose(walk, directory, name, status, walk->path);
+        return;
+    }
+    if (!walk->failed)
+        fail(walk->error, EXIT_OUTPUT, "compare the two", "%s was changed on this node while the job ran: what the job made of it is in %s.sdee-%d",
+             walk->path, walk->path, (int)getpid());
+    walk->failed = true;
+}
+
 static bool is_link_of(int directory, const char *name, const char *wanted)
 {
     char text[PATH_MAX];
@@ -240,9 +298,14 @@ static void walk_child(struct walk *walk, int directory, const char *name, struc
     const bool link = S_ISLNK(status.st_mode), same_link = link && index != NO_ENTRY && S_ISLNK(walk->bundle->entries[index].mode) &&
                                                            is_link_of(directory, name, walk->bundle->entries[index].link);
     if ((!S_ISREG(status.st_mode) && !link && !S_ISFIFO(status.st_mode)) || is_placed(walk, directory, name, &status) || same_link ||
-        (!(link && index != NO_ENTRY) && is_unchanged(walk, walk->path, index, &status)))
+        same_as_node(directory, name, &status, node) ||
+        (!(link && index != NO_ENTRY) && !(removals && node_has(node, name)) && is_unchanged(walk, index, &status)))
         return;
     const int to = on_node(node);
+    if (to >= 0 && removals && has_changed_meanwhile(walk, to, name)) {
+        put_beside(walk, directory, name, &status, to);
+        return;
+    }
     if (to >= 0 && copy_one(directory, name, &status, to, name))
         return;
     if (node != NULL && !(to < 0 && node->ours))
@@ -304,7 +367,7 @@ static void report(const struct walk *walk, const struct options *options)
 bool keep(const struct plan *plan, const struct bundle *bundle, const struct options *options, int save, struct error *error)
 {
     struct walk *walk = allocate(1, sizeof *walk);
-    *walk = (struct walk){.plan = plan, .bundle = bundle, .save = save, .error = error};
+    *walk = (struct walk){.plan = plan, .bundle = bundle, .save = save, .error = error, .begun = plan->begun};
     walk->places = allocate(plan->count, sizeof *walk->places);
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind != OP_ENTER)

@@ -69,7 +69,10 @@ bool copy_one(int from_directory, const char *name, const struct stat *status, i
     const int out = from < 0 ? -1 : openat(to_directory, to, O_CREAT | O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, status->st_mode & 0777);
     bool good = out >= 0 && copy_content(from, out, status->st_size);
     const struct timespec times[2] = {status->st_atim, status->st_mtim};
-    good = good && (futimens(out, times), true); /* as cp -p: nice to have */
+    if (good) { /* as cp -p: nice to have, refused for a file of somebody else's */
+        (void)!fchmod(out, status->st_mode & 07777);
+        (void)!futimens(out, times);
+    }
     const int number = errno;
     if (out >= 0 && close(out) != 0) /* NFS tells a full disk here */
         good = false;

@@ -155,6 +155,7 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
         return false;
     if (!bundle_detach(bundle, error))
         return false;
+    clock_gettime(CLOCK_REALTIME_COARSE, &plan.begun); /* the clock of files' times */
     const pid_t launcher = getpid();
     supervise_prepare();
     const pid_t pid = fork();

@@ -8,6 +8,7 @@
 #define SDEE_PLAN_H
 
 #include <sys/types.h>
+#include <time.h>
 
 #include "bundle.h"
 #include "node.h"
@@ -49,6 +50,7 @@ struct plan {
     size_t count;
     struct back *synthetic;
     size_t synthetic_count;
+    struct timespec begun; /* when it was carried out: what is newer on the node was written meanwhile */
     bool *wanted; /* for each entry: must it be unpacked? Not where the node has the same file at the same place */
 };
 
