@@ -384,10 +384,19 @@ def test_what_the_c_library_looks_for_travels_with_it(made: TraceMaker) -> None:
     shell, zone = os.path.realpath("/bin/sh"), "/usr/share/zoneinfo/Asia/Tokyo"
     assert {verdict(made.closure(), p) for p in (shell, zone)} == {"nothing"}
     made.use("/lib/x86_64-linux-gnu/libc.so.6")
-    assert {verdict(made.closure(), p) for p in (shell, zone, "/etc/services")} == {"bundle"}
-    assert verdict(made.closure(), "/usr/share/zoneinfo/right/Asia/Tokyo") == "nothing"
+    assert {verdict(made.closure(), p) for p in (shell, "/etc/services")} == {"bundle"}
+    assert verdict(made.closure(), zone) == "nothing"
     assert "what the C library looks for" in why(made.closure(), shell)
     assert verdict(made.closure(minimal=True), shell) == "nothing"
+
+
+@pytest.mark.parametrize("used", ["/etc/localtime", "/usr/bin/perl", os.path.realpath("/usr/bin/python3")])
+def test_time_zones_travel_where_a_time_may_be_asked_for(made: TraceMaker, used: str) -> None:
+    made.use("/lib/x86_64-linux-gnu/libc.so.6")
+    made.use(used)
+    closure = made.closure()
+    assert verdict(closure, "/usr/share/zoneinfo/Asia/Tokyo") == "bundle"
+    assert verdict(closure, "/usr/share/zoneinfo/right/Asia/Tokyo") == "nothing"
 
 
 def test_certificates_travel_with_a_library_for_tls(made: TraceMaker) -> None:

@@ -175,17 +175,26 @@ class Fonts(Unit):
 
 
 class LibraryData(Unit):
-    """What the C library itself looks for when a program comes to that: system(3)'s shell, time zones, services."""
+    """What the C library itself looks for when a program comes to that: system(3)'s shell, services, time zones.
+
+    Zones, 600 files, travel where a time was asked for, and with languages in which another input may: the start of a
+    bundle of one small program would take twice as long with them.
+    """
 
     _DATA = ("/bin/sh", "/etc/localtime", "/etc/services", "/etc/protocols")
     _ZONES = ("/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo")
+    _ASKS = re.compile(
+        r"/zoneinfo/|^/etc/(?:localtime|timezone)$|/lib(?:python|R|ruby|tcl|octinterp|lua|php|guile|julia|perl)[-.\d]*[^/]*\.so"
+        r"|/(?:python\d[^/]*|perl[^/]*|R|ruby[^/]*|tclsh[^/]*|octave[^/]*|lua[^/]*|php[^/]*|julia|node)$"
+    )
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield them if the job's programs use a C library: 140 kB compressed, and no job asks for them by name."""
+        """Yield them if the job's programs use a C library: no job asks for them by name."""
         libc = next((path for path in view.seen if os.path.basename(path).startswith(("libc.so", "libc-2"))), "")
         if not libc:
             return
         # posix/ and right/ are the same zones again, without and with leap seconds
-        zones = [p for top in self._ZONES if view.fs.is_dir(top) for p in view.tree(top, frozenset(("posix", "right")))]
+        tops = [top for top in self._ZONES if view.fs.is_dir(top)] if any(map(self._ASKS.search, view.seen)) else []
+        zones = [path for top in tops for path in view.tree(top, frozenset(("posix", "right")))]
         found = [path for path in self._DATA if view.fs.is_file(path)]
         yield Widening("what the C library looks for", libc, (*found, *zones), limit=20 * _MB)
