@@ -17,8 +17,6 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from sdee.tracer import ptrace_calls
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -41,6 +39,8 @@ class Restarts:
 
     def watch(self, tid: int) -> None:
         """Seize the process of `tid`, all its threads, and those that they will make."""
+        from sdee.tracer import ptrace_calls  # noqa: PLC0415 - 12 ms, and few jobs set timers
+
         try:
             tasks = [int(name) for name in os.listdir(f"/proc/{tid}/task")]
             for task in tasks:
@@ -69,6 +69,8 @@ class Restarts:
         if not os.WIFSTOPPED(status):
             self._watched.discard(tid)
             return False
+        from sdee.tracer import ptrace_calls  # noqa: PLC0415 - as above
+
         number, event = os.WSTOPSIG(status), status >> 16
         with contextlib.suppress(ProcessLookupError):  # killed meanwhile
             if event == ptrace_calls.PTRACE_EVENT_STOP and number in _STOPS:
