@@ -33,20 +33,39 @@ static void set(struct variables *variables, const char *pair)
     variables->items[i] = (char *)(uintptr_t)pair; /* execve(2) takes char *const[] and changes nothing */
 }
 
-static bool is_among(const struct bundle *bundle, const char *key, const char *name)
+/* CONF's globs of one key, looked for once: there are as many as a hundred, for each variable. */
+struct globs {
+    const char **items;
+    size_t count;
+};
+
+static struct globs globs_of(const struct bundle *bundle, const char *key)
 {
-    for (const char *cursor = NULL, *glob; (glob = conf_next(bundle, key, &cursor)) != NULL;)
-        if (fnmatch(glob, name, 0) == 0)
+    struct globs globs = {NULL, 0};
+    for (const char *cursor = NULL, *glob; (glob = conf_next(bundle, key, &cursor)) != NULL;) {
+        if (globs.count % 64 == 0)
+            globs.items = reallocate(globs.items, globs.count + 64, sizeof *globs.items);
+        globs.items[globs.count++] = glob;
+    }
+    return globs;
+}
+
+static bool is_among(const struct globs *globs, const char *name)
+{
+    for (size_t i = 0; i < globs->count; i++) {
+        const char *glob = globs->items[i];
+        if ((glob[0] == name[0] || strchr("*?[\\", glob[0]) != NULL) && fnmatch(glob, name, 0) == 0)
             return true;
+    }
     return false;
 }
 
-static bool is_live(const struct bundle *bundle, const char *pair, struct arena *arena)
+static bool is_live(const struct globs *live, const struct globs *fixed, const char *pair, struct arena *arena)
 {
     if (strchr(pair, '=') == NULL || options_is_own_variable(pair))
         return false;
     const char *name = arena_format(arena, "%.*s", (int)strcspn(pair, "="), pair);
-    return is_among(bundle, "live-env", name) && !is_among(bundle, "fixed-env", name);
+    return is_among(live, name) && !is_among(fixed, name);
 }
 
 char **environment_make(const struct bundle *bundle, const struct options *options, struct arena *arena)
@@ -54,9 +73,12 @@ char **environment_make(const struct bundle *bundle, const struct options *optio
     struct variables variables = {allocate(1, sizeof(char *)), 0};
     for (const char *cursor = NULL, *pair; (pair = conf_next(bundle, "env", &cursor)) != NULL;)
         set(&variables, pair);
+    const struct globs live = globs_of(bundle, "live-env"), fixed = globs_of(bundle, "fixed-env");
     for (char **pair = environ; *pair != NULL; pair++)
-        if (is_live(bundle, *pair, arena))
+        if (is_live(&live, &fixed, *pair, arena))
             set(&variables, *pair);
+    free(live.items);
+    free(fixed.items);
     if (options->chdir != NULL && environment_get(variables.items, "PWD") != NULL)
         set(&variables, arena_format(arena, "PWD=%s", options->chdir));
     for (int i = 0; i < options->env_count; i++) {
