@@ -193,6 +193,17 @@ def test_a_result_with_the_size_and_time_of_the_old_file_is_kept(work: str) -> N
     assert os.stat(f"{work}/cwd/mode").st_mode & 0o777 == 0o600
 
 
+def test_a_directory_that_may_not_be_listed_goes_back_too(work: str) -> None:
+    os.mkdir(f"{work}/cwd")
+    os.chmod(f"{work}/cwd", 0o777)
+    maker = script("mkdir d; echo x >d/f; chmod 311 d", programs=("mkdir", "chmod"), cwd=f"{work}/cwd", live=[work])
+    maker.add(f"{work}/cwd/only", "").directory("/opt/locked", 0o311)
+    result = run([maker.write(f"{work}/b.sdee")], uid=USERS[-1])
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert text_of(f"{work}/cwd/d/f") == "x\n"
+    assert os.stat(f"{work}/cwd/d").st_mode & 0o777 == 0o311
+
+
 def test_what_somebody_else_writes_meanwhile_is_not_overwritten(work: str) -> None:
     put(f"{work}/cwd/log", "start\n")
     os.chmod(f"{work}/cwd", 0o777)

@@ -315,7 +315,10 @@ static void walk_child(struct walk *walk, int directory, const char *name, struc
 
 static void walk_directory(struct walk *walk, int parent, const char *name, struct belongs *node, bool removals)
 {
-    const int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(parent, name, flags);
+    if (fd < 0 && errno == EACCES && fchmodat(parent, name, 0700, 0) == 0) /* ours, and nobody uses it any more */
+        fd = openat(parent, name, flags);
     DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
     if (stream == NULL) {
         could_not(walk, walk->path, "the node (it cannot be listed)");
