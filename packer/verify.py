@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -151,7 +152,7 @@ def _is_library(path: str) -> bool:
 
 
 def _explain(verdict: Verdict | None, path: str) -> tuple[str, str]:
-    quoted = path if path.isascii() and path.isprintable() and " " not in path else repr(path)
+    quoted = shlex.quote(path)
     if verdict is Verdict.SECRET:
         return "it was refused as a secret", f"--allow {quoted}"
     if verdict is Verdict.SHARED:

@@ -159,6 +159,15 @@ def test_a_signal_sent_to_the_tracer_reaches_the_job_and_the_trace_is_written(he
     assert records()[-1] == {**records()[-1], "t": "end", "status": 7}
 
 
+def test_a_sent_sigxcpu_reaches_the_job(here: str) -> None:  # noqa: ARG001
+    script = "trap 'echo got >said; exit 9' XCPU; echo ready >started; while :; do sleep 0.1; done"
+    with subprocess.Popen([*TRACE, "bash", "-c", script]) as tracer:
+        until(lambda: os.path.exists("started"))
+        tracer.send_signal(signal.SIGXCPU)
+        assert tracer.wait(timeout=60) == 9
+    assert os.path.exists("said")
+
+
 def test_a_signal_to_the_group_is_not_doubled(here: str) -> None:  # noqa: ARG001
     script = "trap 'echo hit' USR1; echo ready; sleep 0.2; kill -USR1 0; sleep 0.5 & wait; wait; echo end"
     result = run("-q", "bash", "-c", script, start_new_session=True)

@@ -22,12 +22,12 @@ _DEFAULT_PATH = "/bin:/usr/bin"  # confstr(_CS_PATH)
 # Caused by the process itself, not sent to it; or not to be caught; or handled apart (SIGCHLD)
 _NOT_RELAYED = {
     *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
-    *(signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGXCPU),
+    *(signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT, signal.SIGPIPE, signal.SIGXFSZ),
 }
 # Python ignores these in itself; a job must not inherit that (signal(7): ignored signals stay so over execve). What
 # they were before Python started cannot be known.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
-# The terminal sends these to the whole foreground group, so the job has them already
+# The terminal sends these to the whole foreground group, so the job has them already; and SIGXCPU is of our own limit
 _SI_KERNEL = 0x80
 _TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)  # si_code SI_KERNEL too, yet for one process
 _ANY_CHANGE = os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOHANG | os.WNOWAIT
@@ -110,8 +110,6 @@ class Signals:
         relayed = {int(number) for number in signal.valid_signals() - _NOT_RELAYED}
         # If SIGCHLD was ignored when we began, children would be reaped without a status
         self._chld = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # The job's own limit on processor time (setrlimit(2)) is ours too: its first warning must not end the tracer
-        self._cpu = signal.signal(signal.SIGXCPU, signal.SIG_IGN)
         self._mask = {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, relayed | {signal.SIGCHLD})}
         self.fd = linux.signalfd(relayed | {int(signal.SIGCHLD)})
         return self
@@ -125,7 +123,6 @@ class Signals:
             signal.sigtimedwait({number}, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         signal.signal(signal.SIGCHLD, self._chld if self._chld is not None else signal.SIG_DFL)
-        signal.signal(signal.SIGXCPU, self._cpu if self._cpu is not None else signal.SIG_DFL)
 
     def restore(self) -> None:
         """In the job's first process, before execve: dispositions and mask as the tracer was given them."""
@@ -133,7 +130,6 @@ class Signals:
             signal.signal(number, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGXCPU, self._cpu if self._cpu is not None else signal.SIG_DFL)
         if self._chld == signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
