@@ -79,6 +79,11 @@ class Accesses:
 
     def _not_there(self, access: Access, reason: Reason) -> None:
         builder = self._builder
+        ours = access.ops & MADE or access.made
+        led = access.real not in ("", access.path) and access.real not in builder.made and not access.made
+        if ours and led and access.ops & (_USED | {"list"}) and builder.fs.status(access.real):
+            # a link that the job makes, to what was there: it is made again, and what it leads to must be there
+            builder.need(access.real, Reason("was used by way of", access.path), order=access.order)
         if access.ops & MADE or access.made:
             builder.note(
                 access.path, Verdict.PRODUCED, Reason("was made by the job", reason.source), order=access.order

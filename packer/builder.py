@@ -134,7 +134,13 @@ class Builder:
         self.drafts[path] = Draft(path, verdict, [reason], status, target=target, mode=stat.S_IFLNK | 0o777)
 
     def alias(self, path: str, draft: Draft, reason: Reason, order: int) -> None:
-        """Note a path that leads through a link to another item: it has that one's verdict and adds nothing."""
+        """Note a path that leads through a link to another item: it has that one's verdict and adds nothing.
+
+        Behind a link that the job makes there is nothing before it does.
+        """
+        if any(link in self.made for link, _ in self.fs.resolve(path).hops):
+            self.note(path, Verdict.PRODUCED, reason, Reason("lies behind a link that the job makes"))
+            return
         if path not in self.drafts:
             way = Reason("leads through a symbolic link to", draft.path)
             self.drafts[path] = Draft(path, draft.verdict, [reason, way], draft.status, order=order, alias_of=draft)

@@ -61,8 +61,9 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     names nothing.
     """
     fs = FileSystem(links_before(trace))
-    new = [access for access in trace.accesses.values() if not access.existed and access.ops & MADE]
-    made = frozenset(path for access in new for path in (access.path, access.real))
+    new = [access.path for access in trace.accesses.values() if not access.existed and access.ops & MADE]
+    places = ((fs.resolve(os.path.dirname(path)).real.rstrip("/"), os.path.basename(path)) for path in new)
+    made = frozenset((*new, *(f"{directory}/{name}" for directory, name in places)))
     builder = Builder(fs, Packages(fs), site_of(trace, fs), options, made=made)
     accesses = Accesses(trace, builder)
     accesses.judge()

@@ -300,6 +300,16 @@ def test_a_link_that_the_job_made_does_not_travel(made: TraceMaker, tmp_path: Pa
     made.use(link / "a.sh")
     closure = made.closure()
     assert (verdict(closure, link), verdict(closure, tmp_path / "opt" / "v1" / "a.sh")) == ("produced", "bundle")
+    assert verdict(closure, link / "a.sh") == "produced"
+
+
+def test_what_a_link_of_the_job_leads_to_travels(made: TraceMaker, tmp_path: Path) -> None:
+    link = tmp_path / "work" / "srt"
+    made.use(link, "create", "exec", existed=False)
+    link.symlink_to("/usr/bin/sort")
+    made.accesses[str(link)].real = "/usr/bin/sort"
+    closure = made.closure()
+    assert (verdict(closure, link), verdict(closure, "/usr/bin/sort")) == ("produced", "bundle")
 
 
 def test_a_file_of_a_directory_that_the_job_removed_travels_with_its_directory(

@@ -463,3 +463,14 @@ def test_a_job_whose_tracer_was_killed_goes_on_unharmed(here: str) -> None:  # n
     with open("copy") as copy, open("/etc/hostname") as original:
         assert copy.read() == original.read()
     assert any("cut off" in why for why in read_traces(["sdee.trace"]).incomplete)
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_a_call_that_the_tracer_had_read_when_it_was_killed_is_answered(here: str, attempt: int) -> None:  # noqa: ARG001
+    code = "import os,time\nend=time.time()+1.5\nopen('started','w')\n"
+    code += "while time.time()<end: os.stat('/etc/passwd')\nopen('ended','w')"
+    with subprocess.Popen([*TRACE, "/usr/bin/python3", "-c", code], stderr=subprocess.DEVNULL) as tracer:
+        until(lambda: os.path.exists("started"))
+        time.sleep(0.3)
+        tracer.kill()
+    until(lambda: os.path.exists("ended"))

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import gc
+import mmap
 import os
 import select
 import struct
@@ -39,6 +40,8 @@ _SET_FLAGS = 0x40082104  # SECCOMP_IOCTL_NOTIF_SET_FLAGS
 _SYNC_WAKE_UP = 1  # SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, Linux 6.6: the tracee runs on this CPU while we wait
 _RESPONSE = struct.Struct("=QqiI")  # struct seccomp_notif_resp: id, val, error, flags
 _CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
+
+_IN_FLIGHT = 10_000  # calls that may wait when the tracer dies: one for each thread
 
 _PULSE = 1.0  # seconds
 _CLOCK_EVERY = 256  # stops: looking at the clock at each would cost more than it tells
@@ -150,14 +153,16 @@ class _Guard:
     """
 
     def __init__(self, listener: int) -> None:
+        # The id of the call that is being looked at: if this process dies just then, only the guard can answer it
+        self.current = mmap.mmap(-1, 8)
         reader, self._alive = os.pipe()
         self._pid = os.fork()
         if not self._pid:
-            self._stand_by(listener, reader)
+            self._stand_by(listener, reader, self.current)
         os.close(reader)
 
     @staticmethod
-    def _stand_by(listener: int, reader: int) -> NoReturn:
+    def _stand_by(listener: int, reader: int, current: mmap.mmap) -> NoReturn:
         os.setsid()
         # standard descriptors may be closed, so that ours have their numbers
         listener, reader = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in (listener, reader))
@@ -170,6 +175,11 @@ class _Guard:
         os.closerange(second + 1, 65536)
         if os.read(reader, 1):
             os._exit(0)
+        # Numbers are given in turn. Of those that nobody has read yet the kernel refuses the answer (EINPROGRESS)
+        last = int.from_bytes(current[:8], "little")
+        for number in range(last, last + _IN_FLIGHT):
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(listener, _SEND, _RESPONSE.pack(number % (1 << 64), 0, 0, _CONTINUE))
         _answer_for_ever(listener)
 
     def __enter__(self) -> Self:
@@ -236,7 +246,7 @@ class _Supervisor:
     def _wait(self, wait: Callable[[float], list[tuple[int, int]]]) -> bool:
         """Answer calls until something else is to be done (True) or the last tracee has ended (False)."""
         ioctl, unpack, pack_into, stop = fcntl.ioctl, _NOTIF.unpack, _RESPONSE.pack_into, self._handler.stop
-        listener, empty, clock = self._listener, bytes(_NOTIF.size), time.monotonic
+        listener, empty, clock, current = self._listener, bytes(_NOTIF.size), time.monotonic, self._guard.current
         notification, response = bytearray(_NOTIF.size), bytearray(_RESPONSE.size)
         a_call = [(listener, select.POLLIN)]
         end, countdown = clock() + _PULSE, _CLOCK_EVERY
@@ -249,6 +259,7 @@ class _Supervisor:
                 ioctl(listener, _RECV, notification)
             except OSError:  # ENOENT, EINTR: that thread was killed meanwhile
                 continue
+            current[:8] = notification[:8]
             call = unpack(notification)
             try:
                 if call[3] in _TIMER_NUMBERS and (call[4], call[3]) in _TIMERS:

@@ -58,7 +58,11 @@ class Policy:
 
 def places() -> list[str]:
     """Return where policy files may be, the farthest first: the user's configuration directory, here beside the job."""
-    return [os.path.join(platformdirs.user_config_dir("sdee"), NAME), os.path.join(os.getcwd(), NAME)]
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # removed: nothing lies there
+        here = "/proc/self/cwd"
+    return [os.path.join(platformdirs.user_config_dir("sdee"), NAME), os.path.join(here, NAME)]
 
 
 def load() -> Policy:
