@@ -37,7 +37,7 @@ class ClosureOptions:
 
     A glob is fnmatch's (`*` goes past slashes, `**` means the same), and naming a directory means all of it. `expand`:
     "packages" lets the whole distribution package of each file that the run used travel. `host` and `shared` are globs
-    of what the node provides and of what stays on shared storage, beside what is known to; the environments are globs
+    of what the node provides and of what stays on shared storage, beside what tables.py has; the environments are globs
     of variables; `without_units` names unit classes that shall not widen.
     """
 
@@ -156,9 +156,8 @@ def _expand(fs: FileSystem, glob: str) -> list[str]:
     """Return the existing paths that a glob matches, from its first directory without wildcards on."""
     from fnmatch import fnmatchcase  # noqa: PLC0415 - rarely needed
 
-    plain = glob.replace("[*]", "*").replace("[?]", "?").replace("[[]", "[")  # glob.escape() of a name
-    if not any(c in glob for c in "*?[") or fs.resolve(plain).status is not None:
-        return [plain] if fs.resolve(plain).status is not None else []
+    if not any(c in glob for c in "*?["):
+        return [glob] if fs.resolve(glob).status is not None else []
     plain = os.path.dirname(glob[: min(glob.index(c) for c in "*?[" if c in glob)] + "x")
     return [path for path in fs.walk(plain) if fnmatchcase(path, glob)]
 

@@ -51,11 +51,12 @@ def _environment(run: Run, builder: Builder) -> Iterator[tuple[str, str]]:
         fixed = any(fnmatchcase(name, glob) for glob in options.fixed_environment)
         if fixed or not any(fnmatchcase(name, glob) for glob in (*tables.LIVE_ENVIRONMENT, *options.live_environment)):
             yield "env", f"{name}={value}"
-    # All that is set where the bundle runs counts there, as for any program, but what decides on the software
-    yield "live-env", "*"
+    # All that is set where the bundle runs counts there, as for any program, but what decides on the software; what was
+    # left out as a secret, or is named as live, counts whatever it is
+    for glob in dict.fromkeys(("*", *options.live_environment, *sorted(run.env_dropped))):
+        yield "live-env", glob
     for glob in dict.fromkeys((*tables.FIXED_ENVIRONMENT, *options.fixed_environment)):
-        if glob not in options.live_environment:
-            yield "fixed-env", glob
+        yield "fixed-env", glob
 
 
 def _limit(value: int) -> str:

@@ -520,7 +520,7 @@ def test_the_environment_is_recorded_less_what_is_the_nodes(made: TraceMaker) ->
     made.rlimits = {"stack": (8_388_608, -1)}
     closure = made.closure()
     assert conf(closure, "env") == ["LD_LIBRARY_PATH=/x", "OMPI_MCA_btl=self", "PATH=/usr/bin"]
-    assert conf(closure, "live-env") == ["*"]
+    assert conf(closure, "live-env") == ["*", "AWS_SECRET_ACCESS_KEY"]
     assert {"PATH", "LD_*", "PYTHON*"} <= set(conf(closure, "fixed-env"))
     assert conf(closure, "rlimit") == ["stack 8388608 unlimited"]
 

@@ -326,6 +326,15 @@ def test_a_real_time_signal_reaches_the_job(work: str) -> None:
     assert job.returncode == 3
 
 
+def test_what_the_caller_sets_counts_but_what_is_fixed_unless_it_is_named(work: str) -> None:
+    live, fixed = ["*", "PYTHONPATH"], ["PYTHON*", "LANG"]
+    text = 'echo "$SEED $LANG $PYTHONPATH $PYTHONHOME"'
+    env = ["PATH=/usr/bin:/bin", "SEED=1", "LANG=C", "PYTHONHOME=/recorded"]
+    bundle = script(text, env=env, live_env=live, fixed_env=fixed).write(f"{work}/b.sdee")
+    given = {"SEED": "2", "LANG": "de_DE", "PYTHONPATH": "/mine", "PYTHONHOME": "/node"}
+    assert run([bundle], env=given).stdout == "2 C /mine /recorded\n"
+
+
 def test_ignored_signals_stay_ignored(work: str) -> None:
     bundle = script("kill -HUP $$; echo alive").write(f"{work}/b.sdee")
     assert run(["nohup", bundle]).stdout == "alive\n"

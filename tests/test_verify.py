@@ -143,6 +143,12 @@ def test_other_arguments_are_tried_and_show_what_the_run_did_not(here: str) -> N
     assert "the traced run did not use it" in text
 
 
+def test_other_arguments_may_end_otherwise_and_125_is_a_status_like_any(here: str) -> None:
+    bundle(here, ["sh", "-c", "exit 0"])
+    for status in (3, 125):
+        assert f"status {status}" in sdee("verify", "bundle.sdee", "-c", f"exit {status}", cwd=here).stdout
+
+
 def test_bundle_verify_does_both(here: str) -> None:
     bundle(here, ["sh", "-c", "date -u -d @0 +%Y"])
     assert "nothing is missing" in sdee("bundle", "--verify", cwd=here).stdout

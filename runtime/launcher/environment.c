@@ -50,10 +50,15 @@ static struct globs globs_of(const struct bundle *bundle, const char *key)
     return globs;
 }
 
-static bool is_among(const struct globs *globs, const char *name)
+/* `all`: is the glob of everything among them? It is passed over here. */
+static bool is_among(const struct globs *globs, const char *name, bool *all)
 {
     for (size_t i = 0; i < globs->count; i++) {
         const char *glob = globs->items[i];
+        if (strcmp(glob, "*") == 0) {
+            *all = true;
+            continue;
+        }
         if ((glob[0] == name[0] || strchr("*?[\\", glob[0]) != NULL) && fnmatch(glob, name, 0) == 0)
             return true;
     }
@@ -65,7 +70,8 @@ static bool is_live(const struct globs *live, const struct globs *fixed, const c
     if (strchr(pair, '=') == NULL || options_is_own_variable(pair))
         return false;
     const char *name = arena_format(arena, "%.*s", (int)strcspn(pair, "="), pair);
-    return is_among(live, name) && !is_among(fixed, name);
+    bool all = false, none = false;
+    return is_among(live, name, &all) || (all && !is_among(fixed, name, &none) && !none);
 }
 
 char **environment_make(const struct bundle *bundle, const struct options *options, struct arena *arena)
