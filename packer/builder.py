@@ -87,6 +87,8 @@ class Builder:
     incomplete: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     made: frozenset[str] = frozenset()  # paths that the job itself made
+    # libraries of which the node has its own, perhaps: (soname, who needs it) → is it needed to start a program?
+    host_needs: dict[tuple[str, str], bool] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)  # travelling files beside the node's own that the job changes
 
     def need(self, path: str, reason: Reason, *, order: int | None = None, unit: bool = False) -> Draft:

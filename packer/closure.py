@@ -17,6 +17,7 @@ from sdee.packer.conf import conf_pairs, live_directories
 from sdee.packer.elf.needs import needs_of
 from sdee.packer.elf.objects import MAGIC
 from sdee.packer.filesystem import FileSystem, is_below_any
+from sdee.packer.host_libraries import expectations, may_be_the_nodes
 from sdee.packer.model import Closure, Reason, Verdict
 from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
@@ -87,7 +88,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     host = {name: str(value) for name, value in asdict(run.host).items() if name != "mounts"}
     return Closure(
         {path: draft.item() for path, draft in builder.drafts.items()},
-        conf_pairs(trace, builder, needs.interpreters),
+        (*conf_pairs(trace, builder, needs.interpreters), *expectations(trace, builder, needs)),
         run.command,
         run.cwd,
         host,
@@ -121,14 +122,17 @@ def _add_programs(trace: Trace, builder: Builder, needs: Needs) -> None:
                 script = path
             if draft is not None and draft.verdict is Verdict.BUNDLE:
                 for search in needs.of_program(path, execution.libpath):
-                    _add_found(builder, search)
+                    _add_found(builder, search, starts=True)
         if execution.setid:
             builder.warnings.append(
                 f"{execution.path!a} is set-user-ID or set-group-ID: it has no privileges in a bundle"
             )
 
 
-def _add_found(builder: Builder, search: Search) -> None:
+def _add_found(builder: Builder, search: Search, *, starts: bool = False) -> None:
+    if may_be_the_nodes(search.name, builder.options.host):
+        needed = (search.name, search.by)
+        builder.host_needs[needed] = builder.host_needs.get(needed, False) or (starts and not search.optional)
     if search.path is None:
         return
     draft = builder.need(search.path, Reason("is needed by", search.by, f"{search.name}: {search.how}"), unit=True)

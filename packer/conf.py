@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sdee.packer import tables
 from sdee.packer.accesses import ONLY_ASKED
 from sdee.packer.filesystem import is_below, is_below_any
+from sdee.packer.host_libraries import may_be_the_nodes
 from sdee.packer.model import Verdict
 from sdee.packer.places import may_be_live
 
@@ -41,6 +42,7 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
     pairs += [("host", path) for path in _host(trace, builder)]
     shared = sorted(d.path for d in builder.drafts.values() if _is_input(d, live))
     pairs += [("shared", path) for path in shared[:SHARED_SHOWN]]
+    pairs += [("absent", path) for path in absent(builder)]
     pairs += [("incomplete", why) for why in (*trace.incomplete, *builder.incomplete)]
     return tuple(pairs)
 
@@ -112,6 +114,30 @@ def trees(builder: Builder) -> tuple[str, ...]:
                 directory = os.path.dirname(directory)
     whole = {c for c in candidates if c not in spoilt and not any(is_below(top, c) for top in site.live)}
     return tuple(sorted(c for c in whole if not any(c != other and is_below(c, other) for other in whole)))
+
+
+# Directories of the system: of others the job's user is the master, and what is new there is meant to be found
+_HIDDEN_IN = tuple(root for root in tables.SYSTEM_ROOTS if root not in ("/nix", "/gnu", "/snap"))
+
+
+def absent(builder: Builder) -> list[str]:
+    """Return what the job looked for in the system's directories and did not find: a node's own must not appear there.
+
+    For a path whose directory is not there either, the outermost directory that is not. Libraries that a node may have
+    its own of, and what was there and is gone, are not among them.
+    """
+    fs, found = builder.fs, set()
+    for draft in builder.drafts.values():
+        looked_for = any(reason.why == "was looked for" for reason in draft.reasons)
+        if draft.verdict is not Verdict.ABSENT or not looked_for or may_be_the_nodes(draft.path, builder.options.host):
+            continue
+        path = draft.path
+        while (above := os.path.dirname(path)) != "/" and fs.resolve(above).status is None:
+            path = above
+        real = f"{fs.resolve(above).real.rstrip('/')}/{os.path.basename(path)}"
+        if is_below_any(real, _HIDDEN_IN) and fs.status(real) is None and not builder.site.live_root(real):
+            found.add(real)
+    return sorted(found)
 
 
 def _host(trace: Trace, builder: Builder) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below, is_below_any
+from sdee.packer.host_libraries import never_travels
 
 if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
@@ -23,8 +23,7 @@ def host_reason(path: str) -> str:
         return f"{top} is the node's own" if not path.startswith("/dev/shm/") else ""
     if is_below_any(path, tables.HOST_FILES):
         return "says who and where the node is"
-    name = os.path.basename(path)
-    if "/stubs/" not in path and any(fnmatchcase(name, glob) for glob in tables.HOST_LIBRARIES):
+    if never_travels(path):
         return "belongs to a kernel module or fabric of the node"
     return ""
 

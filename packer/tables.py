@@ -41,13 +41,6 @@ HOST_ALWAYS = _words("""
     /etc/passwd /etc/group /etc/hosts /etc/hostname /etc/resolv.conf /etc/machine-id
     /run/munge /run/nscd /run/systemd/resolve /var/lib/sss
 """)
-# Libraries tied to the node's kernel modules or fabric, by file name: another version of them does not work at all
-HOST_LIBRARIES = _words("""
-    libcuda.so* libcudadebugger.so* libnvidia-*.so* libnvcuvid.so* libnvoptix.so* libGLX_nvidia.so* libEGL_nvidia.so*
-    libGLESv*_nvidia.so* libvdpau_nvidia.so*   # NVIDIA's driver: must match nvidia.ko exactly
-    libcxi.so*                                 # HPE Slingshot
-    libxpmem.so*                               # cross-process memory, its ioctls change with the module
-""")
 
 NETWORK_FILE_SYSTEMS = frozenset(
     _words("""

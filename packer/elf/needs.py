@@ -149,6 +149,11 @@ class Needs:
         """Return the ELF object at `path`, None when it is none."""
         return self.reader.read(path)
 
+    def library_directories(self) -> tuple[str, ...]:
+        """Return the default directories of the first glibc loader that the job's programs have, () when none has."""
+        facts = [rules.facts for rules in self._rules.values() if isinstance(rules, GlibcRules)]
+        return facts[0].system_dirs if facts else ()
+
     def siblings(self, path: str) -> list[str]:
         """Return the glibc-hwcaps variants of a library."""
         return GlibcRules(self.fs, self.reader).siblings(path)

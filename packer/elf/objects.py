@@ -12,6 +12,8 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.notes import iter_notes
 
+from sdee.packer.elf.demands import NOTHING, Demands, read_demands
+
 if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
 
@@ -57,6 +59,7 @@ class ElfObject:
     no_default_lib: bool = False
     dynamic: bool = False
     dlopen: tuple[DlopenNote, ...] = ()
+    demands: Demands = NOTHING
 
     def fits(self, other: ElfObject) -> bool:
         """Return whether a loader that loaded `other` would take this one: same class, byte order and machine."""
@@ -99,6 +102,7 @@ def _from_elf(path: str, elf: Any) -> ElfObject:
     strings = _string_table(elf, segments, values)
     texts = {tag: [_string(strings, n) for n in values.get(tag, ())] for tag in _STRING_TAGS}
     notes = [note for s in segments if s.kind == PT_NOTE for note in _dlopen_notes(elf, s)]
+    raw_notes = (_bytes(elf, s.offset, s.size) for s in segments if s.kind == PT_NOTE)
     return ElfObject(
         path=path,
         bits=elf.elfclass,
@@ -114,6 +118,7 @@ def _from_elf(path: str, elf: Any) -> ElfObject:
         no_default_lib=any(flags & DF_1_NODEFLIB for flags in values.get(DT_FLAGS_1, ())),
         dynamic=bool(dynamic),
         dlopen=tuple(notes),
+        demands=read_demands(raw_notes, little_endian=elf.little_endian, align=elf.elfclass // 8),
     )
 
 

@@ -80,6 +80,8 @@ static bool make_place(const struct op *op)
         good = mkdirat(parent, name, op->mode) == 0;
         if (!good && errno == EEXIST && fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode))
             good = (status.st_mode & 07777) == op->mode || fchmodat(parent, name, op->mode, 0) == 0;
+    } else if (op->kind == OP_WHITEOUT) {
+        good = mknodat(parent, name, S_IFCHR, 0) == 0;
     } else if (op->kind == OP_SYMLINK) {
         good = symlinkat(op->data, parent, name) == 0 || errno == EEXIST;
     } else {
@@ -169,6 +171,20 @@ static bool mount_overlay(const struct op *op, bool *refused, struct error *erro
     return sys_bind(op->fallback, name) == 0;
 }
 
+/* Before Linux 5.8 an ordinary user may not make one. */
+static bool whiteout_refused(const struct op *op, const struct options *options, bool *overlay_refused, struct error *error)
+{
+    const int number = errno;
+    if (options->root == ROOT_MERGED) {
+        note("warning: %s was not there when the job was traced, is on this node and cannot be hidden: %s; --root closed (SDEE_ROOT=closed) hides it",
+             op->target, strerror(number));
+        return true;
+    }
+    *overlay_refused = true;
+    return fail(error, EXIT_KERNEL, "use --root closed (SDEE_ROOT=closed)", "the kernel refuses a whiteout for %s (Linux 5.8 is needed): %s", op->target,
+                strerror(number));
+}
+
 static bool carry_one(const struct op *op, const bool *wanted, const struct bundle *bundle, const struct options *options, bool *overlay_refused, struct error *error)
 {
     bool good = false, refused = false;
@@ -183,6 +199,8 @@ static bool carry_one(const struct op *op, const bool *wanted, const struct bund
     case OP_WRITE:
         good = make_place(op);
         break;
+    case OP_WHITEOUT:
+        return make_place(op) || whiteout_refused(op, options, overlay_refused, error);
     case OP_BIND:
         good = bind_over(op->source, op->target);
         break;
@@ -227,7 +245,7 @@ bool carry_reset(const struct plan *failed, const struct plan *next, const struc
     for (size_t i = FIRST_ROOT_OP; i < failed->count; i++) { /* mount points and links that only the merged root has */
         const struct op *op = &failed->ops[i];
         const char *name = NULL;
-        const bool made = op->kind == OP_SYMLINK || op->kind == OP_FILE || op->kind == OP_WRITE;
+        const bool made = op->kind == OP_SYMLINK || op->kind == OP_FILE || op->kind == OP_WRITE || op->kind == OP_WHITEOUT;
         const int parent = made && bundle_find(bundle, op->target) == NO_ENTRY ? open_parent("/closure", op->target, &name) : -1;
         if (parent >= 0) {
             unlinkat(parent, name, 0);

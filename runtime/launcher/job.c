@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "elf.h"
 #include "environment.h"
 
 void inherited_save(struct inherited *inherited)
@@ -111,6 +112,7 @@ static const char *look_up(const struct job *job, const char *name, bool *denied
 static bool interpreter_of(const char *program, char interpreter[PATH_MAX])
 {
     uint8_t head[4096] = {0};
+    struct elf elf;
     const int fd = open(program, O_RDONLY | O_CLOEXEC);
     const ssize_t size = fd >= 0 ? read(fd, head, sizeof head - 1) : -1;
     bool found = false;
@@ -119,19 +121,14 @@ static bool interpreter_of(const char *program, char interpreter[PATH_MAX])
         name += strspn(name, " \t");
         snprintf(interpreter, PATH_MAX, "%.*s", (int)strcspn(name, " \t\r\n"), name);
         found = true;
-    } else if (size > (ssize_t)sizeof(Elf64_Ehdr) && memcmp(head, ELFMAG, SELFMAG) == 0) {
-        const bool wide = head[EI_CLASS] == ELFCLASS64;
-        const uint64_t table = wide ? read_u64(head + 32) : read_u32(head + 28), step = wide ? 56 : 32;
-        const unsigned count = read_u32(head + (wide ? 56 : 44)) & 0xffff;
-        for (unsigned i = 0; !found && i < count && table < 4096 && table + (i + 1) * step <= (uint64_t)size; i++) {
-            const uint8_t *segment = head + table + i * step;
-            const uint64_t at = wide ? read_u64(segment + 8) : read_u32(segment + 4);
-            if (read_u32(segment) != PT_INTERP)
-                continue;
-            const ssize_t length = pread(fd, interpreter, PATH_MAX - 1, (off_t)at);
-            interpreter[length > 0 ? length : 0] = '\0';
-            found = length > 0;
-        }
+    } else if (elf_open(&elf, program)) {
+        const uint8_t *name;
+        uint64_t length;
+        unsigned index = 0;
+        found = elf_segment(&elf, PT_INTERP, &index, &name, &length) && length > 0;
+        if (found)
+            snprintf(interpreter, PATH_MAX, "%.*s", (int)(length < PATH_MAX ? length : PATH_MAX - 1), (const char *)name);
+        elf_close(&elf);
     }
     if (fd >= 0)
         close(fd);

@@ -14,6 +14,7 @@
 #include "carry.h"
 #include "doctor.h"
 #include "environment.h"
+#include "expect.h"
 #include "help.h"
 #include "job.h"
 #include "keep.h"
@@ -87,13 +88,14 @@ static bool check_directory(const struct bundle *bundle, const struct options *o
                 "the working directory %s cannot be entered on this node: it is not there", recorded);
 }
 
-static bool choose_root(struct plan *plan, const struct options *options, const struct bundle *bundle, const struct node *node, struct error *error)
+static bool choose_root(struct plan *plan, const struct options *options, const struct bundle *bundle, const struct node *node,
+                        const struct host_libraries *libraries, struct error *error)
 {
     enum root_kind root = options->root;
     snprintf(plan->root_why, sizeof plan->root_why, "as asked for");
     if (root == ROOT_AUTO)
         root = node_same_system(node, bundle, plan->root_why, sizeof plan->root_why) ? ROOT_MERGED : ROOT_CLOSED;
-    return plan_make(plan, root, bundle, node, error);
+    return plan_make(plan, root, bundle, node, libraries, error);
 }
 
 /* Carry out the plan, the closed one when auto chose merged and the kernel refuses overlayfs. */
@@ -126,22 +128,66 @@ static bool make_absolute(struct options *options, struct arena *arena, struct e
     return true;
 }
 
+/* Does the node have what the bundle expects? With --force what it lacks is only said. */
+static bool check_node(const struct bundle *bundle, const struct options *options, const struct host_libraries *libraries, struct error *error)
+{
+    if (!node_check_machine(conf_get(bundle, "machine"), error) || !check_directory(bundle, options, error))
+        return false;
+    if (!expect_check(bundle, libraries, error)) {
+        if (!options->force)
+            return false;
+        note("warning: %s", error->message);
+        *error = (struct error){.code = EXIT_INTERNAL};
+    }
+    const char *missing = host_libraries_missing(libraries);
+    if (missing[0] != '\0' && !options->quiet && !options->force)
+        note("warning: the traced run loaded libraries of a driver that is not on this node: %s", missing);
+    return true;
+}
+
+/* What will be done, decided and, when asked for, printed. `closed` is the plan to fall back to. */
+static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle *bundle, struct options *options, struct arena *arena,
+                     struct error *error)
+{
+    struct node node;
+    struct host_libraries libraries;
+    host_libraries_find(&libraries, bundle, arena);
+    const bool good = node_read(&node, arena, error) && make_absolute(options, arena, error) && check_node(bundle, options, &libraries, error) &&
+                      choose_root(plan, options, bundle, &node, &libraries, error) &&
+                      (plan->root != ROOT_MERGED || options->root != ROOT_AUTO || plan_make(closed, ROOT_CLOSED, bundle, &node, &libraries, error));
+    if (good && options->dry_run)
+        dup2(STDOUT_FILENO, STDERR_FILENO); /* the plan is what was asked for */
+    if (good && (options->debug || options->dry_run)) {
+        host_libraries_print(&libraries);
+        plan_print(plan);
+    }
+    host_libraries_free(&libraries);
+    return good;
+}
+
+/* What is newer on the node than this was written meanwhile. Files' times come from the coarse clock, which ticks every 1 to 10 ms: where that
+ * matters, the job begins with a new tick, so that what was written before and what is written after differ. */
+static void set_begin(struct plan *plan)
+{
+    const struct timespec pause = {0, 300000};
+    struct timespec now;
+    bool matters = plan->synthetic_count > 0;
+    for (size_t i = 0; i < plan->count; i++)
+        matters = matters || plan->ops[i].back != NULL;
+    clock_gettime(CLOCK_REALTIME_COARSE, &plan->begun);
+    do
+        clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    while (matters && now.tv_sec == plan->begun.tv_sec && now.tv_nsec == plan->begun.tv_nsec && nanosleep(&pause, NULL) == 0);
+}
+
 static bool run(const struct bundle *bundle, struct options *options, struct inherited *inherited, int *status, struct error *error)
 {
     struct arena arena = {NULL};
-    struct node node;
     struct plan plan = {.arena = &arena}, closed = {.arena = &arena};
     struct job job = {.bundle = bundle, .options = options, .inherited = *inherited};
     int save = -1;
-    if (!node_check_machine(conf_get(bundle, "machine"), error) || !node_read(&node, &arena, error) || !make_absolute(options, &arena, error) ||
-        !check_directory(bundle, options, error) || !choose_root(&plan, options, bundle, &node, error))
+    if (!plan_all(&plan, &closed, bundle, options, &arena, error))
         return false;
-    if (plan.root == ROOT_MERGED && options->root == ROOT_AUTO && !plan_make(&closed, ROOT_CLOSED, bundle, &node, error))
-        return false;
-    if (options->dry_run)
-        dup2(STDOUT_FILENO, STDERR_FILENO); /* the plan is what was asked for */
-    if (options->debug || options->dry_run)
-        plan_print(&plan);
     if (options->dry_run)
         return true;
     if (!node_check_memory(unpack_memory(bundle, plan.wanted), bundle->name, error) || (options->save != NULL && !keep_open(options->save, &save, error)))
@@ -155,7 +201,7 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
         return false;
     if (!bundle_detach(bundle, error))
         return false;
-    clock_gettime(CLOCK_REALTIME_COARSE, &plan.begun); /* the clock of files' times */
+    set_begin(&plan);
     const pid_t launcher = getpid();
     supervise_prepare();
     const pid_t pid = fork();
@@ -164,6 +210,8 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
     if (pid == 0)
         job_become(&job, launcher);
     *status = supervise(pid);
+    if (WIFSIGNALED(*status) && WTERMSIG(*status) == SIGILL)
+        expect_explain_illegal(bundle);
     error->tried[0] = '\0'; /* of steps that succeeded another way */
     if (!keep(&plan, bundle, options, save, error)) {
         error_print(error);

@@ -1,15 +1,15 @@
 #include "node.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+#include "elf.h"
 
 /* Value of KEY=value or KEY="value", os-release(5). */
 static bool os_value(const char *line, const char *key, char *value, size_t size)
@@ -183,49 +183,6 @@ bool node_check_memory(uint64_t bytes, const char *bundle, struct error *error)
                 (unsigned long long)(available >> 20), limit);
 }
 
-/* GNU build-id of a 64- or 32-bit ELF file as lower-case hex, elf(5). False when there is none. */
-static bool build_id(const char *path, char *hex, size_t hex_size)
-{
-    bool found = false;
-    struct stat status;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &status) != 0 || status.st_size < (off_t)sizeof(Elf64_Ehdr)) {
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
-    const size_t size = (size_t)status.st_size;
-    const uint8_t *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    close(fd);
-    if (map == MAP_FAILED)
-        return false;
-    const bool wide = map[EI_CLASS] == ELFCLASS64;
-    const uint64_t table = wide ? read_u64(map + 32) : read_u32(map + 28);
-    const unsigned count = read_u32(map + (wide ? 56 : 44)) & 0xffff, step = wide ? 56 : 32;
-    for (unsigned i = 0; !found && i < count && table < size && table + (uint64_t)(i + 1) * step <= size; i++) {
-        const uint8_t *head = map + table + (uint64_t)i * step;
-        uint64_t at = wide ? read_u64(head + 8) : read_u32(head + 4);
-        const uint64_t length = wide ? read_u64(head + 32) : read_u32(head + 16);
-        if (read_u32(head) != PT_NOTE || at > size || length > size - at)
-            continue;
-        for (const uint64_t end = at + length; end - at >= 16 && !found;) {
-            const uint64_t name = read_u32(map + at), description = read_u32(map + at + 4);
-            const uint64_t whole = 12 + (name + 3) / 4 * 4 + (description + 3) / 4 * 4;
-            if (whole > end - at)
-                break;
-            if (read_u32(map + at + 8) == NT_GNU_BUILD_ID && name == 4 && memcmp(map + at + 12, "GNU", 4) == 0 &&
-                description * 2 < hex_size) {
-                for (uint64_t k = 0; k < description; k++)
-                    snprintf(hex + 2 * k, 3, "%02x", map[at + 16 + k]);
-                found = true;
-            }
-            at += whole;
-        }
-    }
-    munmap((void *)(uintptr_t)map, size);
-    return found;
-}
-
 bool node_same_system(const struct node *node, const struct bundle *bundle, char *why, size_t why_size)
 {
     const char *os = conf_get(bundle, "os"), *libc = conf_get(bundle, "libc");
@@ -242,7 +199,7 @@ bool node_same_system(const struct node *node, const struct bundle *bundle, char
     const size_t length = strcspn(libc, " ");
     snprintf(path, sizeof path, "%.*s", (int)length, libc);
     const char *expected = libc + length + (libc[length] == ' ');
-    const bool same = build_id(path, hex, sizeof hex) && strcmp(hex, expected) == 0;
+    const bool same = elf_build_id(path, hex, sizeof hex) && strcmp(hex, expected) == 0;
     snprintf(why, why_size, "this node is '%s' as well, and its %s has %s build-id (%s)", node->os, path, same ? "the same" : "another", hex);
     return same;
 }

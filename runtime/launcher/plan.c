@@ -86,6 +86,13 @@ static void place_top(struct planner *planner, const char *top)
     }
     if (is_system(top) && !merged)
         return;
+    if (is_system(top) && plan_hides(planner, top))
+        return;
+    if (is_system(top) && S_ISDIR(link.st_mode) && plan_hides_below(planner, top)) {
+        plan_add(planner, OP_DIRECTORY, top, "mount point")->mode = link.st_mode & 0777;
+        plan_overlay(planner, top, top, false, "the node's system without what was not there");
+        return;
+    }
     if (S_ISLNK(link.st_mode)) {
         char text[PATH_MAX];
         const ssize_t size = readlink(top, text, sizeof text - 1);
@@ -98,7 +105,7 @@ static void place_top(struct planner *planner, const char *top)
 }
 
 /* Where a path leads when the closure's symbolic links are followed; NULL when they form a cycle. */
-static const char *resolve_in_closure(struct planner *planner, const char *path)
+const char *plan_resolve(struct planner *planner, const char *path)
 {
     const struct bundle *bundle = planner->bundle;
     struct arena *arena = planner->plan->arena;
@@ -135,7 +142,7 @@ static const char *resolve_in_closure(struct planner *planner, const char *path)
 }
 
 /* Missing parent directories of a mount point on our tmpfs. */
-static void add_parents(struct planner *planner, const char *path)
+void plan_add_parents(struct planner *planner, const char *path)
 {
     for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         const char *parent = arena_format(planner->plan->arena, "%.*s", (int)(slash - path), path);
@@ -144,13 +151,23 @@ static void add_parents(struct planner *planner, const char *path)
     }
 }
 
+void plan_add_layer_parents(struct planner *planner, const char *path)
+{
+    struct stat status;
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        const char *parent = arena_format(planner->plan->arena, "%.*s", (int)(slash - path), path);
+        plan_add(planner, OP_DIRECTORY, parent, "parent in the closure's layer")->mode =
+            stat(parent, &status) == 0 ? status.st_mode & 01777 : 0755;
+    }
+}
+
 /* Below a system directory: one path that must be the node's own, from CONF live or host. */
-static void keep_nodes(struct planner *planner, const char *path, const char *why)
+void plan_keep_nodes(struct planner *planner, const char *path, const char *why)
 {
     const struct bundle *bundle = planner->bundle;
     const bool merged = planner->plan->root == ROOT_MERGED;
     char *real = realpath(path, NULL);
-    const char *target = resolve_in_closure(planner, path);
+    const char *target = plan_resolve(planner, path);
     struct stat status;
     if (real == NULL || target == NULL || strcmp(real, "/") == 0 || stat(real, &status) != 0 || !is_system(top_of(planner, target)) ||
         (merged && strcmp(real, path) != 0)) { /* merged: the links that the node follows are there as well */
@@ -173,14 +190,14 @@ static void keep_nodes(struct planner *planner, const char *path, const char *wh
     if (entry != NO_ENTRY && S_ISDIR(bundle->entries[entry].mode) != S_ISDIR(status.st_mode))
         return; /* a file cannot be mounted on a directory, nor the reverse: the closure's stays */
     if (ours && entry == NO_ENTRY) {
-        add_parents(planner, target);
+        plan_add_parents(planner, target);
         plan_add(planner, S_ISDIR(status.st_mode) ? OP_DIRECTORY : OP_FILE, target, "mount point")->mode = status.st_mode & 0777;
     }
     plan_bind(planner, node_path, target, true, why);
 }
 
 /* A path is kept once: below another one that was kept it is there already. */
-static bool kept_already(const struct bundle *bundle, const char *path)
+bool plan_is_kept(const struct bundle *bundle, const char *path)
 {
     for (const char *cursor = NULL, *live; (live = conf_next(bundle, "live", &cursor)) != NULL;)
         if (strcmp(live, "/") != 0 && plan_is_below(path, live))
@@ -191,13 +208,13 @@ static bool kept_already(const struct bundle *bundle, const char *path)
 static void keep_listed(struct planner *planner)
 {
     const struct bundle *bundle = planner->bundle;
-    keep_nodes(planner, "/var/tmp", "temporary files are live");
+    plan_keep_nodes(planner, "/var/tmp", "temporary files are live");
     for (const char *cursor = NULL, *path; (path = conf_next(bundle, "live", &cursor)) != NULL;)
-        if (strcmp(path, "/") != 0 && strcmp(path, "/var/tmp") != 0 && !kept_already(bundle, path))
-            keep_nodes(planner, path, "live directory of the job");
+        if (strcmp(path, "/") != 0 && strcmp(path, "/var/tmp") != 0 && !plan_is_kept(bundle, path))
+            plan_keep_nodes(planner, path, "live directory of the job");
     for (const char *cursor = NULL, *path; (path = conf_next(bundle, "host", &cursor)) != NULL;)
-        if (strcmp(path, "/") != 0 && strcmp(path, "/etc/passwd") != 0 && strcmp(path, "/etc/group") != 0 && !kept_already(bundle, path))
-            keep_nodes(planner, path, "the node provides it");
+        if (strcmp(path, "/") != 0 && strcmp(path, "/etc/passwd") != 0 && strcmp(path, "/etc/group") != 0 && !plan_is_kept(bundle, path))
+            plan_keep_nodes(planner, path, "the node provides it");
 }
 
 /* The closed root's user database: the node's, with a line for this user when there is none (users of LDAP, sssd). The node's
@@ -210,23 +227,32 @@ static void add_accounts(struct planner *planner)
     for (size_t i = 0; i < 2; i++) {
         const char *text = i == 0 ? passwd_with_user(planner->plan->arena) : group_with_user(planner->plan->arena);
         if (text == NULL) {
-            keep_nodes(planner, files[i].path, "the node's accounts");
+            plan_keep_nodes(planner, files[i].path, "the node's accounts");
             continue;
         }
-        add_parents(planner, files[i].path);
+        plan_add_parents(planner, files[i].path);
         plan_add(planner, OP_WRITE, files[i].path, arena_format(planner->plan->arena, "the node's %s lacks this %s", files[i].path, files[i].what))
             ->data = text;
     }
     if (bundle_find(planner->bundle, "/etc/nsswitch.conf") == NO_ENTRY) {
-        add_parents(planner, "/etc/nsswitch.conf");
+        plan_add_parents(planner, "/etc/nsswitch.conf");
         plan_add(planner, OP_WRITE, "/etc/nsswitch.conf", "the closure has none")->data =
             "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n";
     }
 }
 
-bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bundle, const struct node *node, struct error *error)
+static void planner_free(struct planner *planner)
 {
-    struct planner planner = {plan, bundle, node, allocate(bundle->entry_count, sizeof *planner.fallback)};
+    free(planner->fallback);
+    free(planner->absent);
+    free(planner->added);
+}
+
+bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bundle, const struct node *node,
+               const struct host_libraries *libraries, struct error *error)
+{
+    struct planner planner = {.plan = plan, .bundle = bundle, .node = node, .libraries = libraries};
+    planner.fallback = allocate(bundle->entry_count, sizeof *planner.fallback);
     for (const char *cursor = NULL, *path; (path = conf_next(bundle, "fallback", &cursor)) != NULL;) {
         const uint32_t index = bundle_find(bundle, path);
         if (index != NO_ENTRY)
@@ -239,9 +265,13 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
     plan_add(&planner, OP_BASE, "/", "private memory file system: nothing is written on the node")->data =
         "/tmp:/dev/shm:/run:/var/tmp:/mnt:/home:/opt:/srv:/media:/var:/usr:/etc:/dev";
     plan_add(&planner, OP_UNPACK, "/", "closure")->source = bundle->name;
+    if (root == ROOT_MERGED) {
+        plan_find_absent(&planner);
+        plan_libraries(&planner);
+    }
     DIR *stream = opendir("/");
     if (stream == NULL) {
-        free(planner.fallback);
+        planner_free(&planner);
         return fail(error, EXIT_NODE, NULL, "cannot list /: %s", strerror(errno));
     }
     for (const struct dirent *item; (item = readdir(stream)) != NULL;)
@@ -249,16 +279,18 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
             place_top(&planner, join(&planner, "/", item->d_name));
     closedir(stream);
     keep_listed(&planner);
-    if (root == ROOT_CLOSED)
+    if (root == ROOT_CLOSED) {
         add_accounts(&planner);
+        plan_libraries(&planner);
+    }
     plan_add(&planner, OP_ENTER, "/", "in the job's process");
-    free(planner.fallback);
+    planner_free(&planner);
     return true;
 }
 
 void plan_print(const struct plan *plan)
 {
-    static const char *const names[] = {"base", "unpack", "directory", "file", "symlink", "write", "bind", "overlay", "enter"};
+    static const char *const names[] = {"base", "unpack", "directory", "file", "symlink", "whiteout", "write", "bind", "overlay", "enter"};
     note("root: %s: %s", root_name(plan->root), plan->root_why);
     for (size_t i = 0; i < plan->count; i++) {
         const struct op *op = &plan->ops[i];

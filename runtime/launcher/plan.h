@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "bundle.h"
+#include "hostlib.h"
 #include "node.h"
 #include "options.h"
 
@@ -20,6 +21,7 @@ enum op_kind {
     OP_DIRECTORY, /* mkdir, or chmod when it is there: `made` */
     OP_FILE,      /* empty file as a mount point: `made` */
     OP_SYMLINK,   /* `made` with the text `data` */
+    OP_WHITEOUT,  /* what hides the node's `made` in an overlay */
     OP_WRITE,     /* file `made` with the content `data` */
     OP_BIND,      /* recursive bind of `source` on the new root's path `target` */
     OP_OVERLAY,   /* lower layers `source`, upper /upper/`number`, on the new root's path `target` */
@@ -57,16 +59,22 @@ struct plan {
 #define FIRST_ROOT_OP 2 /* ops before it make the base and hold for any root */
 
 /* Compute the plan. Looks at the node, changes nothing. Errors: EXIT_NODE. */
-bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bundle, const struct node *node, struct error *error);
+bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bundle, const struct node *node,
+               const struct host_libraries *libraries, struct error *error);
 
 /* One line for each op, tab-separated where it matters, on standard error. */
 void plan_print(const struct plan *plan);
 
-/* plan_live.c: used by plan.c. */
+/* plan_*.c: used by plan.c. */
 struct planner {
     struct plan *plan;
     const struct bundle *bundle;
     const struct node *node;
+    const struct host_libraries *libraries;
+    const char **absent; /* what the node has and must not appear */
+    size_t absent_count;
+    const char **added; /* what the merged root gets beside the closure: an overlay must be there for it */
+    size_t added_count;
     bool *fallback; /* for each entry: the node's own is used where it has one (CONF fallback) */
 };
 enum ground { GROUND_OURS, GROUND_NODES }; /* is the parent, in the new root, a tmpfs directory of ours or the node's own? */
@@ -80,6 +88,21 @@ void plan_overlay(struct planner *planner, const char *node_path, const char *ta
  * the kernel cannot do that with this directory. */
 bool plan_overlay_live(struct planner *planner, const char *node_path, const char *target);
 void plan_live(struct planner *planner, const char *path, const char *node_path, uint32_t entry, enum ground ground);
+void plan_keep_nodes(struct planner *planner, const char *path, const char *why);
+void plan_add_parents(struct planner *planner, const char *path);
+/* Directories in the closure's layer of an overlay, which need not be unpacked where the node has the same in them. */
+void plan_add_layer_parents(struct planner *planner, const char *path);
+const char *plan_resolve(struct planner *planner, const char *path);
+bool plan_is_kept(const struct bundle *bundle, const char *path);
+
+/* plan_libraries.c: in the merged root before its overlays, in the closed one after all else. */
+void plan_libraries(struct planner *planner);
+
+/* plan_absent.c */
+void plan_find_absent(struct planner *planner);
+bool plan_hides(const struct planner *planner, const char *path);
+bool plan_hides_below(const struct planner *planner, const char *directory);
+void plan_hide_below(struct planner *planner, const char *directory);
 const char *join(struct planner *planner, const char *directory, const char *name);
 void plan_show_nodes_own(struct planner *planner, const char *path, const char *node_path);
 bool plan_is_below(const char *path, const char *directory);

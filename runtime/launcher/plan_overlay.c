@@ -31,6 +31,15 @@ static bool has_mounts_below(const struct node *node, const char *path)
     return false;
 }
 
+/* Must something be hidden or added below a directory, beside the closure's own? */
+static bool adds_below(const struct planner *planner, const char *directory)
+{
+    for (size_t i = 0; i < planner->added_count; i++)
+        if (plan_is_below(planner->added[i], directory))
+            return true;
+    return plan_hides_below(planner, directory);
+}
+
 /* The node's directory cannot be a layer: what only one of both has stands there as it is, what both have is overlaid one by one. */
 static void split(struct planner *planner, const char *node_path, const char *target)
 {
@@ -46,11 +55,15 @@ static void split(struct planner *planner, const char *node_path, const char *ta
             continue;
         const char *child = join(planner, target, item->d_name), *node_child = join(planner, node_path, item->d_name);
         const uint32_t index = bundle_find(bundle, child);
-        if (index == NO_ENTRY)
+        if (plan_hides(planner, child))
+            continue;
+        if (index == NO_ENTRY && !adds_below(planner, child))
             plan_show_nodes_own(planner, child, node_child);
+        else if (index == NO_ENTRY)
+            plan_overlay(planner, node_child, child, false, "the node's system and what belongs to it");
         else if (!S_ISDIR(bundle->entries[index].mode) || lstat(node_child, &status) != 0 || !S_ISDIR(status.st_mode))
             continue; /* as in an overlay: the closure's entry hides the node's */
-        else if (bundle_children(bundle, index) == NO_ENTRY)
+        else if (bundle_children(bundle, index) == NO_ENTRY && !adds_below(planner, child))
             plan_bind(planner, node_child, child, true, "the node's own: the closure has nothing in it");
         else
             plan_overlay(planner, node_child, child, false, "closure over the node's system");
@@ -68,6 +81,10 @@ static bool is_nodes_own(const struct planner *planner, const char *target)
     for (size_t i = 0; i < sizeof top / sizeof *top && geteuid() != 0; i++)
         quiet = quiet || strcmp(target, top[i]) == 0 || plan_is_below(target, top[i]);
     const uint32_t directory = bundle_find(planner->bundle, target);
+    if (adds_below(planner, target))
+        return false;
+    if (directory == NO_ENTRY)
+        return true;
     for (uint32_t i = bundle_children(planner->bundle, directory); quiet && i != NO_ENTRY; i = planner->bundle->entries[i].next_sibling)
         quiet = !planner->plan->wanted[i];
     return quiet;
@@ -80,12 +97,15 @@ void plan_overlay(struct planner *planner, const char *node_path, const char *ta
         split(planner, node_path, target);
         return;
     }
-    if (!fallback) /* what is bound instead must be whole */
-        plan_skip_same(planner, node_path, bundle_find(planner->bundle, target));
+    const uint32_t directory = bundle_find(planner->bundle, target);
+    if (!fallback && directory != NO_ENTRY) /* what is bound instead must be whole */
+        plan_skip_same(planner, node_path, directory);
     if (!fallback && is_nodes_own(planner, target)) {
         plan_bind(planner, node_path, target, false, "the node has all that the closure has here");
         return;
     }
+    if (!fallback)
+        plan_hide_below(planner, target);
     struct op *op = plan_add(planner, OP_OVERLAY, target, why);
     op->source = arena_format(arena, "/closure%s:/oldroot%s", escaped(planner, target), escaped(planner, node_path));
     op->data = arena_format(arena, "/upper/%zu", planner->plan->count);
