@@ -42,7 +42,8 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
     pairs += [("host", path) for path in _host(trace, builder)]
     shared = sorted(d.path for d in builder.drafts.values() if _is_input(d, live))
     pairs += [("shared", path) for path in shared[:SHARED_SHOWN]]
-    pairs += [("absent", path) for path in absent(builder)]
+    hidden, elsewhere = absent(builder)
+    pairs += [("absent", path) for path in hidden] + [("looked-for", path) for path in elsewhere]
     pairs += [("incomplete", why) for why in (*trace.incomplete, *builder.incomplete)]
     return tuple(pairs)
 
@@ -120,13 +121,16 @@ def trees(builder: Builder) -> tuple[str, ...]:
 _HIDDEN_IN = tuple(root for root in tables.SYSTEM_ROOTS if root not in ("/nix", "/gnu", "/snap"))
 
 
-def absent(builder: Builder) -> list[str]:
-    """Return what the job looked for in the system's directories and did not find: a node's own must not appear there.
+def absent(builder: Builder) -> tuple[list[str], list[str]]:
+    """Return what the job looked for and did not find: in the system's directories, and elsewhere.
 
-    For a path whose directory is not there either, the outermost directory that is not. Libraries that a node may have
-    its own of, and what was there and is gone, are not among them.
+    A node's own must not appear in the former; the latter are told so that nobody wonders about them later. Of a path
+    whose directory is not there either, the outermost directory that is not. Libraries that a node may have its own of,
+    and what was there and is gone, are not among them.
     """
-    fs, found = builder.fs, set()
+    fs = builder.fs
+    hidden: set[str] = set()
+    elsewhere: set[str] = set()
     for draft in builder.drafts.values():
         looked_for = any(reason.why == "was looked for" for reason in draft.reasons)
         if draft.verdict is not Verdict.ABSENT or not looked_for or may_be_the_nodes(draft.path, builder.options.host):
@@ -135,9 +139,10 @@ def absent(builder: Builder) -> list[str]:
         while (above := os.path.dirname(path)) != "/" and fs.resolve(above).status is None:
             path = above
         real = f"{fs.resolve(above).real.rstrip('/')}/{os.path.basename(path)}"
-        if is_below_any(real, _HIDDEN_IN) and fs.status(real) is None and not builder.site.live_root(real):
-            found.add(real)
-    return sorted(found)
+        if fs.status(real) is not None or is_below_any(real, tables.HOST_ROOTS):
+            continue
+        (hidden if is_below_any(real, _HIDDEN_IN) and not builder.site.live_root(real) else elsewhere).add(real)
+    return sorted(hidden), sorted(elsewhere)
 
 
 def _host(trace: Trace, builder: Builder) -> list[str]:

@@ -96,7 +96,7 @@ def with_cache(
     """Run a command where this ld.so.cache is the machine's."""
     become = f"setpriv --reuid={uid} --regid={uid} --clear-groups" if uid else ""
     text = f'mount --bind "$1" /etc/ld.so.cache && shift && exec {become} "$@"'
-    return run(["unshare", "-m", "sh", "-c", text, "sh", cache, *command], env=env, **more)
+    return run(["unshare", "-m", "sh", "-c", text, "sh", cache, *command], env=env, **more)  # type: ignore[arg-type]
 
 
 def traced(work: str, program: str, *flags: str) -> str:

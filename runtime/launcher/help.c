@@ -18,6 +18,7 @@ static const char EXEC[] =
     "  --save DIR                 keep in DIR what the job writes outside live directories\n"
     "  --threads N                unpack with N threads; 0: one for each CPU that may be used [0]\n"
     "  --force                    run although this node's CPU, kernel or drivers are not what the bundle needs\n"
+    "  --diagnose                 run under a light trace; when the job fails, name the files that it looked for in vain\n"
     "  --debug                    print the mount plan before carrying it out\n"
     "  --dry-run                  only print the mount plan\n"
     "  --quiet                    no warnings\n"
@@ -38,6 +39,7 @@ static const char BUNDLE[] =
     "  SDEE_SAVE=DIR                 keep in DIR what the job writes outside live directories\n"
     "  SDEE_THREADS=N                unpack with N threads\n"
     "  SDEE_FORCE=1                  run although this node's CPU, kernel or drivers are not what the bundle needs\n"
+    "  SDEE_DIAGNOSE=1               run under a light trace; when the job fails, name the files that it looked for in vain\n"
     "  SDEE_DEBUG=1                  print the mount plan before carrying it out\n"
     "  SDEE_DRY_RUN=1                only print the mount plan\n"
     "  SDEE_QUIET=1                  no warnings\n";
@@ -54,7 +56,7 @@ void help_print(const char *bundle)
         printf(BUNDLE, bundle);
     else
         printf("%s\nThe variables SDEE_ROOT, SDEE_COMMAND, SDEE_SHELL, SDEE_CHDIR, SDEE_ENV (NAME,NAME), SDEE_SAVE, SDEE_THREADS,\n"
-               "SDEE_FORCE, SDEE_DEBUG, SDEE_DRY_RUN and SDEE_QUIET set the same.\n",
+               "SDEE_FORCE, SDEE_DIAGNOSE, SDEE_DEBUG, SDEE_DRY_RUN and SDEE_QUIET set the same.\n",
                EXEC);
     printf("%s", BOTH);
     fflush(stdout);

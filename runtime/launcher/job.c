@@ -1,6 +1,5 @@
 #include "job.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -13,8 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "elf.h"
+#include "diagnose.h"
 #include "environment.h"
+#include "script.h"
 
 void inherited_save(struct inherited *inherited)
 {
@@ -108,38 +108,11 @@ static const char *look_up(const struct job *job, const char *name, bool *denied
     }
 }
 
-/* The interpreter that a script (#!) or ELF file (PT_INTERP) names; false when it names none. */
-static bool interpreter_of(const char *program, char interpreter[PATH_MAX])
-{
-    uint8_t head[4096] = {0};
-    struct elf elf;
-    const int fd = open(program, O_RDONLY | O_CLOEXEC);
-    const ssize_t size = fd >= 0 ? read(fd, head, sizeof head - 1) : -1;
-    bool found = false;
-    if (size > 2 && head[0] == '#' && head[1] == '!') {
-        const char *name = (const char *)head + 2;
-        name += strspn(name, " \t");
-        snprintf(interpreter, PATH_MAX, "%.*s", (int)strcspn(name, " \t\r\n"), name);
-        found = true;
-    } else if (elf_open(&elf, program)) {
-        const uint8_t *name;
-        uint64_t length;
-        unsigned index = 0;
-        found = elf_segment(&elf, PT_INTERP, &index, &name, &length) && length > 0;
-        if (found)
-            snprintf(interpreter, PATH_MAX, "%.*s", (int)(length < PATH_MAX ? length : PATH_MAX - 1), (const char *)name);
-        elf_close(&elf);
-    }
-    if (fd >= 0)
-        close(fd);
-    return found;
-}
-
 static bool explain_exec(const char *program, int number, struct error *error)
 {
     char interpreter[PATH_MAX];
     struct stat status;
-    if ((number == ENOENT || number == ENOTDIR) && stat(program, &status) == 0 && interpreter_of(program, interpreter))
+    if ((number == ENOENT || number == ENOTDIR) && stat(program, &status) == 0 && script_interpreter(program, interpreter))
         return fail(error, EXIT_NOT_FOUND, "trace the job again and look for it with `sdee why`",
                     "%s was found but its interpreter %s was not, neither in the bundle nor on this node", program, interpreter);
     if (number == ENOENT || number == ENOTDIR)
@@ -151,25 +124,11 @@ static bool explain_exec(const char *program, int number, struct error *error)
                 "cannot execute %s: %s", program, strerror(number));
 }
 
-/* Text, as bash tells it: no NUL in the first line. A shell runs a script without #!, and execvp(3) gives one to sh. */
-static bool is_text(const char *program)
-{
-    char head[128];
-    const int fd = open(program, O_RDONLY | O_CLOEXEC);
-    const ssize_t size = fd >= 0 ? read(fd, head, sizeof head) : -1;
-    if (fd >= 0)
-        close(fd);
-    if (size < 0)
-        return false;
-    const char *line_end = memchr(head, '\n', (size_t)size);
-    return memchr(head, '\0', line_end != NULL ? (size_t)(line_end - head) : (size_t)size) == NULL;
-}
-
 /* Returns only on failure, with errno. `argv` has room for one more before its end. */
 static void execute(const char *program, char **argv, char **environment)
 {
     execve(program, argv, environment);
-    if (errno != ENOEXEC || !is_text(program))
+    if (errno != ENOEXEC || !script_is_text(program))
         return;
     size_t count = 0;
     while (argv[count] != NULL)
@@ -254,6 +213,8 @@ void job_become(const struct job *job, pid_t launcher)
                 close(fd);
         sigaction(SIGCHLD, &job->inherited.child_action, NULL);
         sigprocmask(SIG_SETMASK, &job->inherited.mask, NULL);
+        if (job->diagnosis != NULL)
+            diagnose_install(job->diagnosis);
         execute(program, argv, job->environment);
         explain_exec(program, errno, &error);
     }

@@ -27,6 +27,7 @@ struct job {
     char **environment;
     bool in_user_namespace;
     struct inherited inherited;
+    struct diagnosis *diagnosis; /* --diagnose, or NULL */
 };
 
 /* Fill closed standard descriptors with something harmless, so that no file of ours gets their numbers. */

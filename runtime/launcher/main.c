@@ -12,6 +12,7 @@
 
 #include "bundle.h"
 #include "carry.h"
+#include "diagnose.h"
 #include "doctor.h"
 #include "environment.h"
 #include "expect.h"
@@ -204,12 +205,17 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
     set_begin(&plan);
     const pid_t launcher = getpid();
     supervise_prepare();
+    job.diagnosis = options->diagnose ? diagnose_begin() : NULL;
     const pid_t pid = fork();
     if (pid < 0)
         return fail(error, EXIT_RESOURCES, "raise `ulimit -u`", "cannot make a process for the job: %s", strerror(errno));
     if (pid == 0)
         job_become(&job, launcher);
+    if (job.diagnosis != NULL)
+        diagnose_watch(job.diagnosis);
     *status = supervise(pid);
+    if (job.diagnosis != NULL)
+        diagnose_report(job.diagnosis, bundle, *status);
     if (WIFSIGNALED(*status) && WTERMSIG(*status) == SIGILL)
         expect_explain_illegal(bundle);
     error->tried[0] = '\0'; /* of steps that succeeded another way */

@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const char *const VARIABLES[] = {"SDEE_ROOT", "SDEE_DEBUG", "SDEE_DRY_RUN", "SDEE_COMMAND", "SDEE_SHELL",
-                                        "SDEE_CHDIR", "SDEE_ENV", "SDEE_SAVE", "SDEE_THREADS", "SDEE_QUIET", "SDEE_FORCE"};
+                                        "SDEE_CHDIR", "SDEE_ENV", "SDEE_SAVE", "SDEE_THREADS", "SDEE_QUIET", "SDEE_FORCE",
+                                        "SDEE_DIAGNOSE"};
 
 const char *root_name(enum root_kind root)
 {
@@ -69,6 +70,7 @@ static bool read_variables(struct options *options, struct error *error)
     options->dry_run = is_set("SDEE_DRY_RUN");
     options->shell = is_set("SDEE_SHELL");
     options->quiet = is_set("SDEE_QUIET");
+    options->diagnose = is_set("SDEE_DIAGNOSE");
     options->force = is_set("SDEE_FORCE");
     options->command = text_of("SDEE_COMMAND");
     options->chdir = text_of("SDEE_CHDIR");
@@ -111,7 +113,8 @@ static bool set_flag(struct options *options, const char *name)
         const char *name;
         bool *flag;
     } flags[] = {{"debug", &options->debug}, {"dry-run", &options->dry_run}, {"shell", &options->shell},
-                 {"quiet", &options->quiet}, {"force", &options->force}, {"help", &options->help}};
+                 {"quiet", &options->quiet}, {"force", &options->force},
+                 {"diagnose", &options->diagnose}, {"help", &options->help}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (strcmp(name, flags[i].name) == 0)
             return *flags[i].flag = true;

@@ -8,6 +8,7 @@ enum root_kind { ROOT_AUTO, ROOT_MERGED, ROOT_CLOSED };
 struct options {
     enum root_kind root;
     bool debug, dry_run, shell, quiet;
+    bool diagnose;
     bool force; /* run although the node lacks what the bundle expects */
     bool help;
     const char *command; /* another program than the recorded one, or NULL */

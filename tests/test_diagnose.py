@@ -1,0 +1,147 @@
+"""`sdee exec --diagnose`: a job that fails on a node, and the files that it looked for in vain."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from launcher_tools import ROOT, ROOTS, USERS, built, open_directory, run, script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SDEE = [sys.executable, "-m", "sdee"]
+
+
+@pytest.fixture
+def work() -> Iterator[str]:
+    yield from open_directory()
+
+
+def put(path: str, text: str, mode: int = 0o644) -> str:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path, mode)
+    return path
+
+
+@pytest.mark.parametrize("uid", USERS)
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_missing_file_its_program_and_the_option_are_named(work: str, root: str, uid: int) -> None:
+    bundle = script("cat /opt/no-such/table.csv", programs=("cat",)).write(f"{work}/b.sdee")
+    result = run([bundle], uid=uid, ROOT=root, DIAGNOSE="1")
+    assert (result.stdout, result.returncode) == ("", 1)
+    cat = os.path.realpath("/bin/cat")
+    assert "sdee: diagnosis: the job ended with status 1. The traced run had not missed this" in result.stderr
+    wanted = f"  /opt/no-such/table.csv, wanted by {cat}: `sdee bundle --include /opt/no-such/table.csv` carries it\n"
+    assert result.stderr.endswith(wanted)
+    assert "diagnosis" not in run([bundle], uid=uid, ROOT=root).stderr
+
+
+def test_a_job_that_succeeds_needs_no_explanation(work: str) -> None:
+    bundle = script("test -e /opt/no-such; echo out").write(f"{work}/b.sdee")
+    result = run([bundle], DIAGNOSE="1")
+    assert (result.stdout, result.returncode) == ("out\n", 0)
+    assert result.stderr == "sdee: diagnosis: the job ended with status 0, nothing to explain\n"
+
+
+def test_what_the_traced_run_missed_too_is_no_news(work: str) -> None:
+    text = "test -e /opt/known/file; test -e /srv/known; exit 3"
+    bundle = script(text, absent=["/opt/known", "/etc/ld.so.preload"], looked_for=["/srv/known"]).write(
+        f"{work}/b.sdee"
+    )
+    result = run([bundle], DIAGNOSE="1")
+    assert result.returncode == 3
+    assert "looked in vain for nothing that the traced run had not missed too" in result.stderr
+
+
+def test_input_on_shared_storage_is_carried_by_with_data(work: str) -> None:
+    bundle = script(f"cat {work}/gone", programs=("cat",), shared=f"{work}/gone", live=[work]).write(f"{work}/b.sdee")
+    result = run([bundle], DIAGNOSE="1", QUIET="1")
+    assert "input left on shared storage; `sdee bundle --with-data` carries it" in result.stderr
+    other = run([bundle], DIAGNOSE="1", QUIET="1", COMMAND="sh", ENV="")
+    assert other.returncode == 0
+
+
+def test_a_program_that_no_directory_of_path_has_is_named_once(work: str) -> None:
+    bundle = script("no-such-program").write(f"{work}/b.sdee")
+    result = run([bundle], DIAGNOSE="1")
+    assert result.returncode == 127
+    assert "  no-such-program, wanted by " in result.stderr
+    assert result.stderr.count("no-such-program, wanted by") == 1
+    assert "places, /usr/local/bin/no-such-program first: `sdee bundle --include PATH`" in result.stderr
+
+
+def test_a_script_whose_interpreter_is_missing_is_explained(work: str) -> None:
+    path = put(f"{work}/job.py", "#!/opt/no-such/python\n", 0o755)
+    bundle = script(path, live=[work]).write(f"{work}/b.sdee")
+    result = run([bundle], DIAGNOSE="1")
+    assert result.returncode in (126, 127)
+    assert f"  /opt/no-such/python, wanted by {path}: `sdee bundle --include /opt/no-such/python`" in result.stderr
+
+
+def test_what_is_found_in_the_end_or_made_is_not_named(work: str) -> None:
+    """A search through directories misses nothing when it succeeds; a file that is to be created is not missed."""
+    text = f"echo x >{work}/made; cat {work}/made; test -e {work}/later; echo y >{work}/later; exit 9"
+    bundle = script(text, programs=("cat",), live=[work]).write(f"{work}/b.sdee")
+    result = run([bundle], DIAGNOSE="1", ROOT="closed")
+    assert (result.stdout, result.returncode) == ("x\n", 9)
+    for name in ("made", "later", "/cat", "libc.so"):
+        assert f"{name}, wanted by" not in result.stderr, name
+
+
+@pytest.mark.skipif(not ROOT, reason="traces as root what traces itself")
+def test_under_another_tracer_the_job_runs_undiagnosed(work: str) -> None:
+    bundle = script("cat /opt/no-such/table.csv", programs=("cat",)).write(f"{work}/b.sdee")
+    trace = [*SDEE, "trace", "--engine", "unotify", "-q", "-o", f"{work}/t", "--", bundle]
+    result = run(trace, env=dict(os.environ), DIAGNOSE="1")
+    assert result.returncode == 1
+    assert "another tracer or container listens already" in result.stderr
+
+
+def test_processes_that_outlive_the_job_go_on(work: str) -> None:
+    text = f"(sleep 1; cat {work}/in >{work}/out) </dev/null >/dev/null 2>&1 & exit 4"
+    put(f"{work}/in", "late\n")
+    bundle = script(text, programs=("cat", "sleep"), live=[work]).write(f"{work}/b.sdee")
+    assert run([bundle], DIAGNOSE="1").returncode == 4
+    for _ in range(100):
+        if os.path.exists(f"{work}/out") and os.path.getsize(f"{work}/out"):
+            break
+        time.sleep(0.1)
+    with open(f"{work}/out", encoding="utf-8") as file:
+        assert file.read() == "late\n"
+
+
+def test_the_named_option_mends_a_real_bundle(work: str) -> None:
+    """Traced with one input, run with another that needs a further file of the software."""
+    job = put(f"{work}/job.sh", f"#!/bin/sh\ncat {work}/lib/$1.dat\n", 0o755)
+    software = "/opt/sdee-test-diagnose" if ROOT else f"{work}/opt"
+    os.makedirs(software, exist_ok=True)
+    try:
+        for name in ("a", "b"):
+            put(f"{software}/{name}.dat", f"{name}\n")
+        put(job, f"#!/bin/sh\ncat {software}/$1.dat\n", 0o755)
+        subprocess.run([*SDEE, "trace", "-q", "-o", f"{work}/t", "--", job, "a"], check=True, cwd=work)
+        make = [*SDEE, "bundle", "-q", "--minimal", f"{work}/t", "-o", f"{work}/b.sdee"]
+        subprocess.run(make, check=True, cwd=work)
+        os.rename(f"{software}/b.dat", f"{work}/b.dat")  # the node does not have it
+        result = run([f"{work}/b.sdee", "b"], DIAGNOSE="1", ROOT="closed")
+        assert f"{software}/b.dat, wanted by {os.path.realpath('/bin/cat')}" in result.stderr
+        os.rename(f"{work}/b.dat", f"{software}/b.dat")
+        subprocess.run([*make, "--include", f"{software}/b.dat"], check=True, cwd=work)
+        os.unlink(f"{software}/b.dat")
+        assert run([f"{work}/b.sdee", "b"], DIAGNOSE="1", ROOT="closed").stdout == "b\n"
+    finally:
+        subprocess.run(["rm", "-rf", software], check=True)
+
+
+def test_the_option_is_known_to_the_command_too(work: str) -> None:
+    bundle = script("exit 5").write(f"{work}/b.sdee")
+    result = run([built("sdee-launcher"), "--diagnose", bundle])
+    assert (result.returncode, "diagnosis: the job ended with status 5" in result.stderr) == (5, True)
