@@ -256,6 +256,26 @@ def test_a_frame_without_checksum_is_refused(work: str) -> None:
     refused(write(f"{work}/hostile", bytes(data)), "frame 0")
 
 
+@pytest.mark.parametrize("version", [5, 6, 7])
+def test_a_frame_of_an_old_zstd_format_is_refused_also_behind_a_good_one(work: str, version: int) -> None:
+    """Their decoders are not linked in: reaching one would be a crash."""
+    old = struct.pack("<I", 0xFD2FB520 + version) + bytes(60)
+    for put in (lambda good: good + old, lambda good: old + good, lambda good: old[: len(good)]):
+
+        class Hostile(Maker):
+            def payload(self) -> tuple[bytes, list[tuple[int, int]], dict[int, int]]:
+                packed, frames, offsets = super().payload()
+                changed = put(packed)  # noqa: B023 - used at once
+                return changed, [(len(changed), frames[0][1])], offsets
+
+        maker = script("true")
+        hostile = Hostile(maker.launcher, maker.entries, maker.conf, 64 << 20)
+        hostile.frame_size = 16 << 20
+        result = run([hostile.write(f"{work}/b.sdee")], ROOT="closed")
+        assert result.returncode == 241, result.stderr
+        assert "frame 0 has no valid head" in result.stderr
+
+
 def test_links_out_of_the_root_lead_nothing_out(work: str) -> None:
     """Mount points that the launcher makes must not be made through a hostile link into the node."""
     victim = f"{work}/victim"

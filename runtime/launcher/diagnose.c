@@ -305,8 +305,9 @@ static void leave_a_guard(int listener)
         return;
     prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
     setsid();
-    for (int fd = 0; fd < 3; fd++)
-        close(fd);
+    for (int fd = 0; fd < 256; fd++) /* the terminal, and the lock that tells who is still a member (join.h) */
+        if (fd != listener)
+            close(fd);
     answer(listener, NULL);
     _exit(0);
 }

@@ -16,6 +16,8 @@ static const char EXEC[] =
     "  --chdir DIR                working directory [the recorded one]\n"
     "  --env NAME[=VALUE]         set a variable of the job; without VALUE it is taken from here. May be repeated\n"
     "  --save DIR                 keep in DIR what the job writes outside live directories\n"
+    "  --join auto|never|NAME     share namespaces and the unpacked closure. auto: the ranks of one step on this node, by Slurm's, Open MPI's,\n"
+    "                             MPICH's and others' variables; NAME: all that are started here with this name [auto]\n"
     "  --threads N                unpack with N threads; 0: one for each CPU that may be used [0]\n"
     "  --force                    run although this node's CPU, kernel or drivers are not what the bundle needs\n"
     "  --diagnose                 run under a light trace; when the job fails, name the files that it looked for in vain\n"
@@ -37,6 +39,7 @@ static const char BUNDLE[] =
     "  SDEE_CHDIR=DIR                working directory\n"
     "  SDEE_ENV=NAME,NAME            further variables that the job takes from here\n"
     "  SDEE_SAVE=DIR                 keep in DIR what the job writes outside live directories\n"
+    "  SDEE_JOIN=auto|never|NAME     ranks of one step on this node share the unpacked closure; NAME: all started with it\n"
     "  SDEE_THREADS=N                unpack with N threads\n"
     "  SDEE_FORCE=1                  run although this node's CPU, kernel or drivers are not what the bundle needs\n"
     "  SDEE_DIAGNOSE=1               run under a light trace; when the job fails, name the files that it looked for in vain\n"
@@ -55,7 +58,7 @@ void help_print(const char *bundle)
     if (bundle != NULL)
         printf(BUNDLE, bundle);
     else
-        printf("%s\nThe variables SDEE_ROOT, SDEE_COMMAND, SDEE_SHELL, SDEE_CHDIR, SDEE_ENV (NAME,NAME), SDEE_SAVE, SDEE_THREADS,\n"
+        printf("%s\nThe variables SDEE_ROOT, SDEE_COMMAND, SDEE_SHELL, SDEE_CHDIR, SDEE_ENV (NAME,NAME), SDEE_SAVE, SDEE_JOIN, SDEE_THREADS,\n"
                "SDEE_FORCE, SDEE_DIAGNOSE, SDEE_DEBUG, SDEE_DRY_RUN and SDEE_QUIET set the same.\n",
                EXEC);
     printf("%s", BOTH);

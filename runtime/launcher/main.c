@@ -18,6 +18,7 @@
 #include "expect.h"
 #include "help.h"
 #include "job.h"
+#include "join.h"
 #include "keep.h"
 #include "namespaces.h"
 #include "node.h"
@@ -132,7 +133,7 @@ static bool make_absolute(struct options *options, struct arena *arena, struct e
 /* Does the node have what the bundle expects? With --force what it lacks is only said. */
 static bool check_node(const struct bundle *bundle, const struct options *options, const struct host_libraries *libraries, struct error *error)
 {
-    if (!node_check_machine(conf_get(bundle, "machine"), error) || !check_directory(bundle, options, error))
+    if (!check_directory(bundle, options, error))
         return false;
     if (!expect_check(bundle, libraries, error)) {
         if (!options->force)
@@ -147,13 +148,12 @@ static bool check_node(const struct bundle *bundle, const struct options *option
 }
 
 /* What will be done, decided and, when asked for, printed. `closed` is the plan to fall back to. */
-static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle *bundle, struct options *options, struct arena *arena,
-                     struct error *error)
+static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, struct error *error)
 {
     struct node node;
     struct host_libraries libraries;
-    host_libraries_find(&libraries, bundle, arena);
-    const bool good = node_read(&node, arena, error) && make_absolute(options, arena, error) && check_node(bundle, options, &libraries, error) &&
+    host_libraries_find(&libraries, bundle, plan->arena);
+    const bool good = node_read(&node, plan->arena, error) && check_node(bundle, options, &libraries, error) &&
                       choose_root(plan, options, bundle, &node, &libraries, error) &&
                       (plan->root != ROOT_MERGED || options->root != ROOT_AUTO || plan_make(closed, ROOT_CLOSED, bundle, &node, &libraries, error));
     if (good && options->dry_run)
@@ -181,45 +181,74 @@ static void set_begin(struct plan *plan)
     while (matters && now.tv_sec == plan->begun.tv_sec && now.tv_nsec == plan->begun.tv_nsec && nanosleep(&pause, NULL) == 0);
 }
 
-static bool run(const struct bundle *bundle, struct options *options, struct inherited *inherited, int *status, struct error *error)
+/* Plan and build the root. */
+static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, bool *in_user_namespace, struct error *error)
 {
-    struct arena arena = {NULL};
-    struct plan plan = {.arena = &arena}, closed = {.arena = &arena};
-    struct job job = {.bundle = bundle, .options = options, .inherited = *inherited};
-    int save = -1;
-    if (!plan_all(&plan, &closed, bundle, options, &arena, error))
+    struct plan closed = {.arena = plan->arena};
+    if (!plan_all(plan, &closed, bundle, options, error))
         return false;
     if (options->dry_run)
         return true;
-    if (!node_check_memory(unpack_memory(bundle, plan.wanted), bundle->name, error) || (options->save != NULL && !keep_open(options->save, &save, error)))
+    if (!node_check_memory(unpack_memory(bundle, plan->wanted), bundle->name, error))
         return false;
     if (!options->quiet) {
         warn(bundle, options);
         warn_of_arguments(bundle, options);
     }
-    job.environment = environment_make(bundle, options, &arena);
-    if (!namespaces_enter(&job.in_user_namespace, error) || !build(&plan, &closed, bundle, options, error))
-        return false;
-    if (!bundle_detach(bundle, error))
-        return false;
-    set_begin(&plan);
+    return namespaces_enter(in_user_namespace, error) && build(plan, &closed, bundle, options, error);
+}
+
+/* From fork to the job's end. */
+static bool launch(struct job *job, struct join *join, int *status, struct error *error)
+{
     const pid_t launcher = getpid();
     supervise_prepare();
-    job.diagnosis = options->diagnose ? diagnose_begin() : NULL;
+    job->diagnosis = job->options->diagnose ? diagnose_begin() : NULL;
     const pid_t pid = fork();
     if (pid < 0)
         return fail(error, EXIT_RESOURCES, "raise `ulimit -u`", "cannot make a process for the job: %s", strerror(errno));
     if (pid == 0)
-        job_become(&job, launcher);
-    if (job.diagnosis != NULL)
-        diagnose_watch(job.diagnosis);
+        job_become(job, launcher);
+    /* threads after the fork: in its child there would be no others */
+    join_serve(join);
+    if (job->diagnosis != NULL)
+        diagnose_watch(job->diagnosis);
     *status = supervise(pid);
-    if (job.diagnosis != NULL)
-        diagnose_report(job.diagnosis, bundle, *status);
+    if (job->diagnosis != NULL)
+        diagnose_report(job->diagnosis, job->bundle, *status);
     if (WIFSIGNALED(*status) && WTERMSIG(*status) == SIGILL)
-        expect_explain_illegal(bundle);
+        expect_explain_illegal(job->bundle);
+    return true;
+}
+
+static bool run(const struct bundle *bundle, struct options *options, struct inherited *inherited, int *status, struct error *error)
+{
+    struct arena arena = {NULL};
+    struct plan plan = {.arena = &arena};
+    struct job job = {.bundle = bundle, .options = options, .inherited = *inherited};
+    struct join join = {.role = ROLE_ALONE};
+    int save = -1;
+    if (!node_check_machine(conf_get(bundle, "machine"), error) || !make_absolute(options, &arena, error) ||
+        (options->save != NULL && !options->dry_run && !keep_open(options->save, &save, error)))
+        return false;
+    job.environment = environment_make(bundle, options, &arena);
+    if (!options->dry_run)
+        join_begin(&join, bundle, options);
+    job.in_user_namespace = join.in_user_namespace;
+    if (join.role != ROLE_JOINED && !prepare(&plan, bundle, options, &job.in_user_namespace, error))
+        return false;
+    if (options->dry_run)
+        return true;
+    if (!bundle_detach(bundle, error))
+        return false;
+    if (join.role != ROLE_JOINED)
+        set_begin(&plan);
+    if (join.role == ROLE_LEADS)
+        join_found(&join, &plan, job.in_user_namespace);
+    if (!launch(&job, &join, status, error))
+        return false;
     error->tried[0] = '\0'; /* of steps that succeeded another way */
-    if (!keep(&plan, bundle, options, save, error)) {
+    if (join_leave(&join, &plan) && !keep(&plan, bundle, options, save, error)) {
         error_print(error);
         if (*status == 0)
             *status = EXIT_OUTPUT << 8;

@@ -5,7 +5,7 @@
 
 static const char *const VARIABLES[] = {"SDEE_ROOT", "SDEE_DEBUG", "SDEE_DRY_RUN", "SDEE_COMMAND", "SDEE_SHELL",
                                         "SDEE_CHDIR", "SDEE_ENV", "SDEE_SAVE", "SDEE_THREADS", "SDEE_QUIET", "SDEE_FORCE",
-                                        "SDEE_DIAGNOSE"};
+                                        "SDEE_DIAGNOSE", "SDEE_JOIN"};
 
 const char *root_name(enum root_kind root)
 {
@@ -75,6 +75,7 @@ static bool read_variables(struct options *options, struct error *error)
     options->command = text_of("SDEE_COMMAND");
     options->chdir = text_of("SDEE_CHDIR");
     options->save = text_of("SDEE_SAVE");
+    options->join = text_of("SDEE_JOIN");
     const char *names = text_of("SDEE_ENV");
     if (names != NULL) {
         char *list = strdup(names), *rest = list;
@@ -102,6 +103,8 @@ static bool set_value(struct options *options, const char *name, const char *val
         options->command = value;
     else if (strcmp(name, "chdir") == 0)
         options->chdir = value;
+    else if (strcmp(name, "join") == 0)
+        options->join = value;
     else
         options->save = value;
     return true;
@@ -124,7 +127,7 @@ static bool set_flag(struct options *options, const char *name)
 /* Options end at the bundle's name: what follows belongs to the job, dashes and all. */
 static bool read_arguments(struct options *options, char **argv, struct error *error)
 {
-    static const char *const valued[] = {"root", "command", "chdir", "env", "save", "threads"};
+    static const char *const valued[] = {"root", "command", "chdir", "env", "save", "threads", "join"};
     static const char hint[] = "`sdee exec --help` lists the options";
     int i = 1;
     for (; argv[i] != NULL && argv[i][0] == '-' && argv[i][1] != '\0'; i++) {

@@ -14,6 +14,7 @@ struct options {
     const char *command; /* another program than the recorded one, or NULL */
     const char *chdir;   /* or NULL */
     const char *save;    /* or NULL */
+    const char *join;    /* "auto", "never" or a name; NULL: auto */
     unsigned threads;    /* 0: as many as CPUs */
     const char **env;    /* NAME or NAME=VALUE */
     int env_count;

@@ -161,7 +161,8 @@ static bool unpack_frame(struct work *work, uint32_t index, ZSTD_DCtx *context, 
     if (work->wanted != NULL && first == bundle->content_count)
         return true; /* nothing of it is used: not read, and so not checked */
     ZSTD_frameHeader header;
-    if (ZSTD_getFrameHeader(&header, source, frame->compressed) != 0 || header.frameType != ZSTD_frame || !header.checksumFlag)
+    if (ZSTD_getFrameHeader(&header, source, frame->compressed) != 0 || header.frameType != ZSTD_frame || !header.checksumFlag ||
+        ZSTD_findFrameCompressedSize(source, frame->compressed) != frame->compressed) /* nothing behind it: see LEGACY in the Makefile */
         return fail(error, EXIT_BUNDLE, "copy or make the bundle again", "%s is damaged: frame %u has no valid head", bundle->name, index);
     const size_t size = ZSTD_decompressDCtx(context, buffer, frame->size, source, frame->compressed);
     if (ZSTD_isError(size) || size != frame->size)

@@ -1,0 +1,41 @@
+/* Ranks of one step on one node share one set of namespaces and one unpacked closure.
+ *
+ * The first to bind a name in the abstract namespace of unix(7) leads: it builds the root, then serves. The others connect, wait, get the
+ * namespaces' descriptors and enter them by setns(2). The name is the kernel's: it goes with its owner, kill -9 included, and a rank that
+ * waits for a leader that dies tries to lead itself. Each member holds a shared flock(2) on a file in the base; the last one out, which gets
+ * it exclusively, copies back what was written (keep.h). Rejected: a lock file on the node, which kill -9 leaves there; a daemon.
+ *
+ * Whoever else binds the name can only be in the way: peers' user ids are compared (SO_PEERCRED), and then each rank works for itself. */
+#ifndef SDEE_JOIN_H
+#define SDEE_JOIN_H
+
+#include <pthread.h>
+
+#include "bundle.h"
+#include "options.h"
+#include "plan.h"
+
+enum role { ROLE_ALONE, ROLE_LEADS, ROLE_JOINED };
+
+struct join {
+    enum role role;
+    int listener;   /* of who leads */
+    int members;    /* the lock */
+    bool in_user_namespace;
+    bool serving;
+    pthread_t thread;
+};
+
+/* Find out the role; with ROLE_JOINED this process is in the namespaces of the others, its root is the base. Waits while another builds. */
+void join_begin(struct join *join, const struct bundle *bundle, const struct options *options);
+
+/* Who leads, when the root is built: be a member, and leave the plan for who is last. */
+void join_found(struct join *join, const struct plan *plan, bool in_user_namespace);
+
+/* Who leads, when its job has been started: let the others in. */
+void join_serve(struct join *join);
+
+/* At the end. True when nobody else is left in the namespaces, also for who was alone: then `plan` is the one that was carried out. */
+bool join_leave(struct join *join, struct plan *plan);
+
+#endif
