@@ -144,7 +144,7 @@ def test_a_name_joins_what_no_launcher_started(work: str) -> None:
 
 
 def test_the_last_one_out_brings_back_what_all_wrote(work: str) -> None:
-    """The directory lacks a file of the bundle: what is written there goes back at the end, and ranks see it at once."""
+    """The directory lacks a file of the bundle: what is written goes back at the end, and ranks see it at once."""
     os.mkdir(f"{work}/cwd")
     os.chmod(f"{work}/cwd", 0o777)
     text = "touch rank.$RANK; echo ready; read line; ls | while read name; do echo -n $name,; done"
