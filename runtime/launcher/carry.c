@@ -57,12 +57,51 @@ static bool make_base(const struct op *op, struct error *error)
                 "no private memory file system can be mounted on this node");
 }
 
-static bool make_closure(const struct bundle *bundle, const bool *wanted, unsigned threads, struct error *error)
+/* The deployed closure with private memory over it. False where the kernel refuses that: then the closure is unpacked as ever. */
+static bool mount_deployed(const char *deployed)
 {
-    const int fd = open("/closure", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    const bool good = fd >= 0 && unpack(bundle, fd, wanted, threads, error);
-    if (fd >= 0)
-        close(fd);
+    char options[4096];
+    if ((mkdir("/deployed", 0755) != 0 || mkdir("/deployed/u", 0755) != 0 || mkdir("/deployed/w", 0755) != 0) && errno != EEXIST)
+        return false;
+    snprintf(options, sizeof options, "lowerdir=/oldroot%s,upperdir=/deployed/u,workdir=/deployed/w,userxattr", deployed);
+    if (sys_mount_overlay("/closure", options) == 0)
+        return true;
+    *strrchr(options, ',') = '\0'; /* before Linux 5.11, as root */
+    return sys_mount_overlay("/closure", options) == 0;
+}
+
+/* What an overlay of a live directory shall show the node's own of. Elsewhere the deployed one is the same as the node's. */
+static bool leave_out(const struct plan *plan, const struct bundle *bundle)
+{
+    bool good = true;
+    for (uint32_t i = 0; good && i < bundle->entry_count; i++) {
+        const struct entry *entry = &bundle->entries[i];
+        if (plan->wanted[i] || S_ISDIR(entry->mode) || !plan_is_live(bundle, entry->path))
+            continue;
+        const char *name = NULL;
+        const int parent = open_parent("/closure", entry->path, &name);
+        good = parent >= 0 && (unlinkat(parent, name, 0) == 0 || errno == ENOENT);
+        if (parent >= 0)
+            close(parent);
+    }
+    return good;
+}
+
+/* `again`: for another plan, when the closure is there in part. */
+static bool make_closure(const struct plan *plan, bool again, const struct bundle *bundle, const struct options *options, struct error *error)
+{
+    static bool is_deployed;
+    if (!again)
+        is_deployed = plan->deployed != NULL && mount_deployed(plan->deployed);
+    bool good = is_deployed && leave_out(plan, bundle);
+    if (is_deployed && !good)
+        return fail(error, EXIT_KERNEL, "`sdee undeploy` and run it again", "cannot prepare the deployed closure: %s", strerror(errno));
+    if (!is_deployed && node_check_memory(unpack_memory(bundle, plan->wanted), bundle->name, error)) {
+        const int fd = open("/closure", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        good = fd >= 0 && unpack(bundle, fd, plan->wanted, options->threads, error);
+        if (fd >= 0)
+            close(fd);
+    }
     if (good && sys_bind("/closure", "/newroot") != 0)
         return fail(error, EXIT_KERNEL, NULL, "cannot bind the closure: %s", strerror(errno));
     return good;
@@ -185,14 +224,14 @@ static bool whiteout_refused(const struct op *op, const struct options *options,
                 strerror(number));
 }
 
-static bool carry_one(const struct op *op, const bool *wanted, const struct bundle *bundle, const struct options *options, bool *overlay_refused, struct error *error)
+static bool carry_one(const struct plan *plan, const struct op *op, const struct bundle *bundle, const struct options *options, bool *overlay_refused, struct error *error)
 {
     bool good = false, refused = false;
     switch (op->kind) {
     case OP_BASE:
         return make_base(op, error);
     case OP_UNPACK:
-        return make_closure(bundle, wanted, options->threads, error);
+        return make_closure(plan, false, bundle, options, error);
     case OP_DIRECTORY:
     case OP_FILE:
     case OP_SYMLINK:
@@ -233,7 +272,7 @@ bool carry_out(const struct plan *plan, size_t from, size_t to, const struct bun
     *overlay_refused = false;
     bool good = true;
     for (size_t i = from; good && i < to; i++)
-        good = carry_one(&plan->ops[i], plan->wanted, bundle, options, overlay_refused, error);
+        good = carry_one(plan, &plan->ops[i], bundle, options, overlay_refused, error);
     return good && chdir("/") == 0;
 }
 
@@ -254,6 +293,5 @@ bool carry_reset(const struct plan *failed, const struct plan *next, const struc
     }
     for (uint32_t i = 0; i < bundle->entry_count; i++)
         next->wanted[i] = next->wanted[i] && (!failed->wanted[i] || S_ISDIR(bundle->entries[i].mode));
-    return node_check_memory(unpack_memory(bundle, next->wanted), bundle->name, error) &&
-           make_closure(bundle, next->wanted, options->threads, error);
+    return make_closure(next, true, bundle, options, error);
 }

@@ -12,6 +12,7 @@
 
 #include "bundle.h"
 #include "carry.h"
+#include "deploy.h"
 #include "diagnose.h"
 #include "doctor.h"
 #include "environment.h"
@@ -184,13 +185,13 @@ static void set_begin(struct plan *plan)
 /* Plan and build the root. */
 static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, bool *in_user_namespace, struct error *error)
 {
-    struct plan closed = {.arena = plan->arena};
+    struct plan closed = {.arena = plan->arena, .deployed = plan->deployed};
     if (!plan_all(plan, &closed, bundle, options, error))
         return false;
     if (options->dry_run)
         return true;
-    if (!node_check_memory(unpack_memory(bundle, plan->wanted), bundle->name, error))
-        return false;
+    if (plan->deployed == NULL && !node_check_memory(unpack_memory(bundle, plan->wanted), bundle->name, error))
+        return false; /* before anything is done */
     if (!options->quiet) {
         warn(bundle, options);
         warn_of_arguments(bundle, options);
@@ -231,7 +232,10 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
     if (!node_check_machine(conf_get(bundle, "machine"), error) || !make_absolute(options, &arena, error) ||
         (options->save != NULL && !options->dry_run && !keep_open(options->save, &save, error)))
         return false;
+    if (options->deploy || options->undeploy)
+        return options->deploy ? deploy(bundle, options, error) : undeploy(bundle, options, error);
     job.environment = environment_make(bundle, options, &arena);
+    plan.deployed = deploy_find(bundle, options, &arena);
     if (!options->dry_run)
         join_begin(&join, bundle, options);
     job.in_user_namespace = join.in_user_namespace;

@@ -78,14 +78,6 @@ static bool is_there_now(const char *path)
     return lstat(now, &status) == 0;
 }
 
-static bool is_live(const struct bundle *bundle, const char *path)
-{
-    for (const char *cursor = NULL, *live; (live = conf_next(bundle, "live", &cursor)) != NULL;)
-        if (plan_is_below(path, live))
-            return true;
-    return false;
-}
-
 /* One thing that was missed: a name that one process looked for in one or more directories. */
 struct group {
     const struct miss *first;
@@ -119,7 +111,7 @@ static void print_group(const struct bundle *bundle, const struct group *group)
              name_of(path), program, group->places, path);
     else if (conf_lists(bundle, "shared", path))
         note("  %s, wanted by %s: input left on shared storage; `sdee bundle --with-data` carries it", path, program);
-    else if (is_live(bundle, path))
+    else if (plan_is_live(bundle, path))
         note("  %s, wanted by %s: in a directory that is this node's own; copy it there, or `sdee bundle --include %s`", path, program, path);
     else
         note("  %s, wanted by %s: `sdee bundle --include %s` carries it", path, program, path);

@@ -5,7 +5,7 @@
 
 static const char *const VARIABLES[] = {"SDEE_ROOT", "SDEE_DEBUG", "SDEE_DRY_RUN", "SDEE_COMMAND", "SDEE_SHELL",
                                         "SDEE_CHDIR", "SDEE_ENV", "SDEE_SAVE", "SDEE_THREADS", "SDEE_QUIET", "SDEE_FORCE",
-                                        "SDEE_DIAGNOSE", "SDEE_JOIN"};
+                                        "SDEE_DIAGNOSE", "SDEE_JOIN", "SDEE_DEPLOY", "SDEE_UNDEPLOY", "SDEE_DEPLOY_DIR"};
 
 const char *root_name(enum root_kind root)
 {
@@ -71,6 +71,9 @@ static bool read_variables(struct options *options, struct error *error)
     options->shell = is_set("SDEE_SHELL");
     options->quiet = is_set("SDEE_QUIET");
     options->diagnose = is_set("SDEE_DIAGNOSE");
+    options->deploy = is_set("SDEE_DEPLOY");
+    options->undeploy = is_set("SDEE_UNDEPLOY");
+    options->deploy_directory = text_of("SDEE_DEPLOY_DIR");
     options->force = is_set("SDEE_FORCE");
     options->command = text_of("SDEE_COMMAND");
     options->chdir = text_of("SDEE_CHDIR");
@@ -103,6 +106,8 @@ static bool set_value(struct options *options, const char *name, const char *val
         options->command = value;
     else if (strcmp(name, "chdir") == 0)
         options->chdir = value;
+    else if (strcmp(name, "deploy-dir") == 0)
+        options->deploy_directory = value;
     else if (strcmp(name, "join") == 0)
         options->join = value;
     else
@@ -117,7 +122,8 @@ static bool set_flag(struct options *options, const char *name)
         bool *flag;
     } flags[] = {{"debug", &options->debug}, {"dry-run", &options->dry_run}, {"shell", &options->shell},
                  {"quiet", &options->quiet}, {"force", &options->force},
-                 {"diagnose", &options->diagnose}, {"help", &options->help}};
+                 {"diagnose", &options->diagnose},
+                 {"deploy", &options->deploy}, {"undeploy", &options->undeploy}, {"help", &options->help}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (strcmp(name, flags[i].name) == 0)
             return *flags[i].flag = true;
@@ -127,7 +133,7 @@ static bool set_flag(struct options *options, const char *name)
 /* Options end at the bundle's name: what follows belongs to the job, dashes and all. */
 static bool read_arguments(struct options *options, char **argv, struct error *error)
 {
-    static const char *const valued[] = {"root", "command", "chdir", "env", "save", "threads", "join"};
+    static const char *const valued[] = {"root", "command", "chdir", "env", "save", "threads", "join", "deploy-dir"};
     static const char hint[] = "`sdee exec --help` lists the options";
     int i = 1;
     for (; argv[i] != NULL && argv[i][0] == '-' && argv[i][1] != '\0'; i++) {
@@ -174,6 +180,11 @@ bool options_read(struct options *options, char **argv, bool own_arguments, stru
         options->arguments = argv[0] != NULL ? argv + 1 : argv;
     while (options->arguments[options->argument_count] != NULL)
         options->argument_count++;
+    const char *directory = options->deploy_directory;
+    if (directory != NULL && (directory[0] != '/' || strpbrk(directory, ":,\\") != NULL || strlen(directory) > 3000)) /* it becomes an option of mount(2) */
+        return fail(error, EXIT_USAGE, "it is an absolute path without ':', ',' and '\\'", "--deploy-dir cannot be '%.300s'", directory);
+    if (options->deploy && options->undeploy)
+        return fail(error, EXIT_USAGE, "choose one of them", "a bundle cannot be deployed and undeployed at once");
     if (options->shell && options->command != NULL)
         return fail(error, EXIT_USAGE, "choose one of them", "a shell and another command cannot both be run");
     return true;

@@ -9,11 +9,13 @@ struct options {
     enum root_kind root;
     bool debug, dry_run, shell, quiet;
     bool diagnose;
+    bool deploy, undeploy;
     bool force; /* run although the node lacks what the bundle expects */
     bool help;
     const char *command; /* another program than the recorded one, or NULL */
     const char *chdir;   /* or NULL */
     const char *save;    /* or NULL */
+    const char *deploy_directory; /* or NULL: the first of some that has room */
     const char *join;    /* "auto", "never" or a name; NULL: auto */
     unsigned threads;    /* 0: as many as CPUs */
     const char **env;    /* NAME or NAME=VALUE */

@@ -49,6 +49,14 @@ bool plan_is_below(const char *path, const char *directory)
     return strncmp(path, directory, length) == 0 && path[length] == '/';
 }
 
+bool plan_is_live(const struct bundle *bundle, const char *path)
+{
+    for (const char *cursor = NULL, *live; (live = conf_next(bundle, "live", &cursor)) != NULL;)
+        if (plan_is_below(path, live))
+            return true;
+    return false;
+}
+
 static bool is_system(const char *top)
 {
     for (size_t i = 0; i < sizeof SYSTEM / sizeof *SYSTEM; i++)
@@ -264,7 +272,8 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
     memset(plan->wanted, true, bundle->entry_count);
     plan_add(&planner, OP_BASE, "/", "private memory file system: nothing is written on the node")->data =
         "/tmp:/dev/shm:/run:/var/tmp:/mnt:/home:/opt:/srv:/media:/var:/usr:/etc:/dev";
-    plan_add(&planner, OP_UNPACK, "/", "closure")->source = bundle->name;
+    plan_add(&planner, OP_UNPACK, "/", plan->deployed != NULL ? "closure, as it is deployed" : "closure")->source =
+        plan->deployed != NULL ? plan->deployed : bundle->name;
     if (root == ROOT_MERGED) {
         plan_find_absent(&planner);
         plan_libraries(&planner);

@@ -53,6 +53,7 @@ struct plan {
     struct back *synthetic;
     size_t synthetic_count;
     struct timespec begun; /* when it was carried out: what is newer on the node was written meanwhile */
+    const char *deployed; /* the closure's directory on the node (deploy.h), or NULL */
     bool *wanted; /* for each entry: must it be unpacked? Not where the node has the same file at the same place */
 };
 
@@ -107,6 +108,8 @@ const char *join(struct planner *planner, const char *directory, const char *nam
 void plan_show_nodes_own(struct planner *planner, const char *path, const char *node_path);
 bool plan_is_below(const char *path, const char *directory);
 void plan_skip_same(struct planner *planner, const char *node_path, uint32_t directory);
+/* Below a live directory (CONF live). */
+bool plan_is_live(const struct bundle *bundle, const char *path);
 bool conf_lists(const struct bundle *bundle, const char *key, const char *path);
 
 #endif

@@ -6,11 +6,11 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; `exec` is replaced by the launcher, everything else is click's."""
-    if len(sys.argv) > 1 and sys.argv[1] == "exec":
+    """Run the command line; `exec`, `deploy`, `undeploy` are replaced by the launcher, everything else is click's."""
+    if len(sys.argv) > 1 and sys.argv[1] in ("exec", "deploy", "undeploy"):
         from sdee.runtime.execute import main as execute  # noqa: PLC0415
 
-        execute(sys.argv[2:])
+        execute(([] if sys.argv[1] == "exec" else [f"--{sys.argv[1]}"]) + sys.argv[2:])
     from sdee.cli import main as cli  # noqa: PLC0415
 
     cli()

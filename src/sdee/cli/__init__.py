@@ -17,6 +17,8 @@ COMMANDS = {
     "trace": ("trace", "Run a command once and record every file it uses."),
     "bundle": ("bundle", "Pack what a traced command needs into one executable file."),
     "exec": ("execute", "Run a bundle."),
+    "deploy": ("execute", "Unpack a bundle on this node, for the runs that follow."),
+    "undeploy": ("execute", "Remove what was deployed."),
     "verify": ("verify", "Run a bundle here as on a bare node, and say what is missing."),
     "info": ("inspect", "Show what a bundle is."),
     "ls": ("inspect", "List what a bundle holds."),
@@ -44,7 +46,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"sdee.cli.{COMMANDS[cmd_name][0]}")
-        command = getattr(module, cmd_name if cmd_name != "exec" else "execute")
+        command = getattr(module, "execute" if COMMANDS[cmd_name][0] == "execute" else cmd_name)
         assert isinstance(command, click.Command)
         return command
 

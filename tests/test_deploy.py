@@ -1,0 +1,167 @@
+"""`sdee deploy`: a closure that stays on the node between the steps of a job, and goes with `sdee undeploy`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from launcher_tools import PLAIN, ROOTS, USERS, as_user, open_directory, run, script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SDEE = [sys.executable, "-m", "sdee"]
+
+
+@pytest.fixture
+def work() -> Iterator[str]:
+    yield from open_directory()
+
+
+def stage(work: str) -> str:
+    """Return a directory for what is deployed, which a bind mount of /tmp will not hide."""
+    path = f"{work}/node"
+    os.mkdir(path)
+    os.chmod(path, 0o1777)
+    return path
+
+
+def left(directory: str) -> list[str]:
+    return sorted(os.listdir(directory))
+
+
+@pytest.mark.parametrize("uid", USERS)
+@pytest.mark.parametrize("root", ROOTS)
+def test_what_is_deployed_runs_without_unpacking_and_stays_as_it_was(work: str, root: str, uid: int) -> None:
+    text = "cat /opt/sdee-test/data; echo changed >/opt/sdee-test/data; rm /opt/sdee-test/other; ls /opt/sdee-test"
+    maker = script(text, programs=("cat", "rm", "ls")).add("/opt/sdee-test/data", "as bundled\n").add("/opt/sdee-test/other", "x")
+    bundle = maker.directory("/opt/sdee-test/locked", 0o555).write(f"{work}/b.sdee")
+    node = stage(work)
+    made = run([bundle], uid=uid, DEPLOY="1", DEPLOY_DIR=node)
+    assert (made.stderr, made.returncode) == ("", 0)
+    (name,) = left(node)
+    assert made.stdout == f"{node}/{name}\n"
+    assert name.startswith(f"sdee-{uid}-")
+    assert os.stat(f"{node}/{name}").st_mode & 0o777 == 0o700
+    for _ in range(2):
+        result = run([bundle], uid=uid, ROOT=root, DEPLOY_DIR=node, DEBUG="1", QUIET="1")
+        assert (result.stdout, result.returncode) == ("as bundled\ndata\nlocked\n", 0), result.stderr
+        assert f"plan: unpack    {node}/{name}/closure -> /  # closure, as it is deployed" in result.stderr
+    gone = run([bundle], uid=uid, UNDEPLOY="1", DEPLOY_DIR=node)
+    assert (gone.stdout, gone.stderr, gone.returncode, left(node)) == ("", "", 0, [])
+    after = run([bundle], uid=uid, ROOT=root, DEPLOY_DIR=node, DEBUG="1", QUIET="1")
+    assert after.stdout == result.stdout
+    assert f"plan: unpack    {bundle} -> /  # closure\n" in after.stderr
+
+
+def test_without_a_directory_named_the_first_with_room_is_taken(work: str) -> None:
+    bundle = script("true").write(f"{work}/b.sdee")
+    place = run([bundle], DEPLOY="1").stdout.strip()
+    try:
+        assert os.path.dirname(place) in ("/dev/shm", "/tmp", "/var/tmp")
+        assert place in run([bundle], DEBUG="1").stderr
+    finally:
+        assert run([bundle], UNDEPLOY="1").returncode == 0
+    assert not os.path.exists(place)
+
+
+def test_a_step_can_be_deployed_twice_and_a_damaged_one_is_made_anew(work: str) -> None:
+    bundle = script("cat /opt/sdee-test/data", programs=("cat",)).add("/opt/sdee-test/data", "good\n").write(f"{work}/b.sdee")
+    node = stage(work)
+    first = run([bundle], DEPLOY="1", DEPLOY_DIR=node).stdout.strip()
+    inode = os.stat(first).st_ino
+    assert run([bundle], DEPLOY="1", DEPLOY_DIR=node).stdout.strip() == first
+    assert os.stat(first).st_ino == inode
+    with open(f"{first}/closure/opt/sdee-test/data", "a", encoding="utf-8") as file:
+        file.write("spoilt")
+    assert run([bundle], DEPLOY_DIR=node).stdout == "good\n"  # not used
+    assert run([bundle], DEPLOY="1", DEPLOY_DIR=node).stdout.strip() == first
+    with open(f"{first}/closure/opt/sdee-test/data", encoding="utf-8") as file:
+        assert file.read() == "good\n"
+
+
+def test_it_is_not_removed_while_a_job_uses_it(work: str) -> None:
+    bundle = script("echo ready; read line").write(f"{work}/b.sdee")
+    node = stage(work)
+    run([bundle], DEPLOY="1", DEPLOY_DIR=node)
+    env = PLAIN | {"SDEE_DEPLOY_DIR": node}
+    pipe = subprocess.PIPE
+    with subprocess.Popen([bundle], env=env, stdin=pipe, stdout=pipe, text=True) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "ready\n"
+        refused = run([bundle], UNDEPLOY="1", DEPLOY_DIR=node)
+        assert refused.returncode == 243
+        assert "is in use" in refused.stderr
+        assert "hint: undeploy when the job's steps have ended" in refused.stderr
+        job.communicate("go\n", timeout=60)
+    assert run([bundle], UNDEPLOY="1", DEPLOY_DIR=node).returncode == 0
+    assert left(node) == []
+
+
+def test_a_deploy_that_was_killed_leaves_nothing_that_the_next_does_not_take_away(work: str) -> None:
+    maker = script("true")
+    for i in range(60):
+        maker.add(f"/opt/ballast/{i}", os.urandom(4 << 20))
+    bundle = maker.write(f"{work}/b.sdee")
+    node = stage(work)
+    env = PLAIN | {"SDEE_DEPLOY": "1", "SDEE_DEPLOY_DIR": node, "SDEE_THREADS": "1"}
+    with subprocess.Popen([*as_user(USERS[-1]), bundle], env=env) as process:
+        while not left(node) and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    (half,) = left(node)
+    assert half.startswith(".sdee-")
+    assert run([bundle], uid=USERS[-1], DEPLOY_DIR=node).returncode == 0
+    assert run([bundle], uid=USERS[-1], DEPLOY="1", DEPLOY_DIR=node).returncode == 0
+    (whole,) = left(node)
+    assert whole == half[1:].rsplit(".", 1)[0]
+
+
+@pytest.mark.skipif(len(USERS) < 2, reason="two users: needs root")
+def test_another_users_deployment_is_not_used(work: str) -> None:
+    bundle = script("true").write(f"{work}/b.sdee")
+    node = stage(work)
+    place = run([bundle], uid=0, DEPLOY="1", DEPLOY_DIR=node).stdout.strip()
+    forged = place.replace("sdee-0-", f"sdee-{USERS[-1]}-")
+    os.rename(place, forged)
+    result = run([bundle], uid=USERS[-1], DEPLOY_DIR=node, DEBUG="1")
+    assert result.returncode == 0
+    assert "as it is deployed" not in result.stderr
+
+
+def test_without_room_each_place_is_told(work: str) -> None:
+    bundle = script("true").write(f"{work}/b.sdee")
+    result = run([bundle], DEPLOY="1", DEPLOY_DIR=f"{work}/nowhere")
+    assert result.returncode == 243
+    assert f"tried: {work}/nowhere: No such file or directory" in result.stderr
+    assert run([bundle], DEPLOY="1", DEPLOY_DIR="relative").returncode == 2
+    assert run([bundle], UNDEPLOY="1", DEPLOY_DIR=f"{work}/nowhere").returncode == 0
+
+
+def test_data_of_the_node_wins_over_what_is_deployed(work: str) -> None:
+    os.mkdir(f"{work}/cwd")
+    os.chmod(f"{work}/cwd", 0o777)
+    maker = script("cat data only", programs=("cat",), cwd=f"{work}/cwd", live=[work], fallback=f"{work}/cwd/data")
+    bundle = maker.add(f"{work}/cwd/data", "old\n").add(f"{work}/cwd/only", "only\n").write(f"{work}/b.sdee")
+    node = stage(work)
+    assert run([bundle], DEPLOY="1", DEPLOY_DIR=node).returncode == 0
+    assert run([bundle], DEPLOY_DIR=node).stdout == "old\nonly\n"
+    with open(f"{work}/cwd/data", "w", encoding="utf-8") as file:
+        file.write("newer, the node's\n")
+    assert run([bundle], DEPLOY_DIR=node).stdout == "newer, the node's\nonly\n"
+
+
+def test_the_commands_are_those_of_the_launcher(work: str) -> None:
+    bundle = script("echo ran").write(f"{work}/b.sdee")
+    node = stage(work)
+    env = dict(os.environ) | {"SDEE_DEPLOY_DIR": node}
+    assert run([*SDEE, "deploy", bundle], env=env).returncode == 0
+    assert len(left(node)) == 1
+    assert run([*SDEE, "exec", bundle], env=env).stdout == "ran\n"
+    assert run([*SDEE, "undeploy", bundle], env=env).returncode == 0
+    assert left(node) == []
