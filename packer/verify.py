@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below, is_below_any
+from sdee.packer.host_libraries import never_travels
 from sdee.packer.model import Verdict
 from sdee.packer.places import host_reason
 from sdee.packer.provenance import Provenance
@@ -67,7 +68,9 @@ def what_a_node_has(bundle: Bundle) -> tuple[tuple[str, ...], tuple[str, ...]]:
     was_there = "was there and written by the job"
     shared += [p for p, item in produced.items() if any(reason.why == was_there for reason in item.reasons)]
     own = [path for path in bundle.conf("host") if is_below_any(path, (*tables.HOST_FILES, "/run"))]
-    inputs = sorted(path for path in (*shared, *own) if path not in directories)
+    drivers = [path for path, item in bundle.items.items() if item.verdict is Verdict.HOST and never_travels(path)]
+    own += [name for path in drivers for name in (path, os.path.realpath(path))]  # libcuda.so.1 → libcuda.so.535.104
+    inputs = sorted(path for path in {*shared, *own} if path not in directories)
     return tuple(dict.fromkeys(directories)), tuple(inputs)
 
 

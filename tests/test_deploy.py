@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from launcher_tools import PLAIN, ROOTS, USERS, as_user, open_directory, run, script
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def left(directory: str) -> list[str]:
 @pytest.mark.parametrize("root", ROOTS)
 def test_what_is_deployed_runs_without_unpacking_and_stays_as_it_was(work: str, root: str, uid: int) -> None:
     text = "cat /opt/sdee-test/data; echo changed >/opt/sdee-test/data; rm /opt/sdee-test/other; ls /opt/sdee-test"
-    maker = script(text, programs=("cat", "rm", "ls")).add("/opt/sdee-test/data", "as bundled\n").add("/opt/sdee-test/other", "x")
+    maker = script(text, programs=("cat", "rm", "ls"))
+    maker.add("/opt/sdee-test/data", "as bundled\n").add("/opt/sdee-test/other", "x")
     bundle = maker.directory("/opt/sdee-test/locked", 0o555).write(f"{work}/b.sdee")
     node = stage(work)
     made = run([bundle], uid=uid, DEPLOY="1", DEPLOY_DIR=node)
@@ -71,7 +73,8 @@ def test_without_a_directory_named_the_first_with_room_is_taken(work: str) -> No
 
 
 def test_a_step_can_be_deployed_twice_and_a_damaged_one_is_made_anew(work: str) -> None:
-    bundle = script("cat /opt/sdee-test/data", programs=("cat",)).add("/opt/sdee-test/data", "good\n").write(f"{work}/b.sdee")
+    maker = script("cat /opt/sdee-test/data", programs=("cat",))
+    bundle = maker.add("/opt/sdee-test/data", "good\n").write(f"{work}/b.sdee")
     node = stage(work)
     first = run([bundle], DEPLOY="1", DEPLOY_DIR=node).stdout.strip()
     inode = os.stat(first).st_ino

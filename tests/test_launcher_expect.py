@@ -127,6 +127,15 @@ def test_the_nodes_own_driver_library_is_used_and_never_travels(work: str, progr
 
 
 @needs_root
+def test_verify_takes_the_driver_of_this_machine_for_the_nodes(work: str) -> None:
+    bundle = traced(work, "loaded", "-ldl")
+    login = driver(f"{work}/login", 1)
+    result = run([*SDEE, "verify", bundle], env=dict(os.environ))
+    assert (result.returncode, result.stderr.splitlines()[0]) == (0, "driver 1")
+    assert f"the node must provide {login}" in result.stdout or "nothing is missing on a bare node" in result.stdout
+
+
+@needs_root
 def test_a_node_without_the_driver_is_named_before_the_job_starts(work: str) -> None:
     bundle = traced(work, "linked", f"-L{work}/login", "-l:libcuda.so.1")
     result = run([bundle])
