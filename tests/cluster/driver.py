@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-START_LIMIT, STOP_LIMIT = 60.0, 10.0  # seconds
+START_LIMIT, STOP_LIMIT = 30.0, 10.0  # seconds
+ATTEMPTS = 3  # one start in a hundred has a slurmd that never says a word
+LOOK = "for p in /proc/[0-9]*; do echo $p $(tr '\\0' ' ' <$p/cmdline) in $(cat $p/wchan); done"
 
 
 class ClusterError(Exception):
@@ -78,22 +80,29 @@ class Cluster:
         with self._locked():
             if self.pid():
                 raise ClusterError(f"a cluster is up in {self.spec.directory} already")
-            shutil.rmtree(self.spec.state, ignore_errors=True)
-            inside.prepare(self.spec)
-            with open(f"{self.spec.state}/spec.json", "w", encoding="utf-8") as file:
-                file.write(self.spec.dumps())
-            command = [sys.executable, HERE, "inside", self.spec.directory, *(["--with-parent"] if with_parent else [])]
-            with open(f"{self.spec.state}/log/login", "wb") as log:
-                holder = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-                )
-            deadline = time.monotonic() + START_LIMIT
-            while not self.ready():
-                if time.monotonic() > deadline or holder.poll() is not None:
-                    logs = self.logs()
-                    self.stop()
-                    raise ClusterError(f"the cluster does not come up in {START_LIMIT:.0f} s\n{logs}")
-                time.sleep(0.1)
+            for attempt in range(1, ATTEMPTS + 1):
+                shutil.rmtree(self.spec.state, ignore_errors=True)
+                inside.prepare(self.spec)
+                with open(f"{self.spec.state}/spec.json", "w", encoding="utf-8") as file:
+                    file.write(self.spec.dumps())
+                logs = self._start(with_parent)
+                if not logs:
+                    return
+                self.stop()
+                sys.stderr.write(f"cluster: not up after {START_LIMIT:.0f} s, attempt {attempt}\n{logs}\n")
+            raise ClusterError(f"the cluster does not come up in {START_LIMIT:.0f} s\n{logs}")
+
+    def _start(self, with_parent: bool) -> str:
+        """Start the processes; return "" when all nodes are at work, else what the logs say."""
+        command = [sys.executable, HERE, "inside", self.spec.directory, *(["--with-parent"] if with_parent else [])]
+        with open(f"{self.spec.state}/log/login", "wb") as log:
+            holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + START_LIMIT
+        while not self.ready():
+            if time.monotonic() > deadline or holder.poll() is not None:
+                return self.logs()
+            time.sleep(0.1)
+        return ""
 
     def stop(self) -> None:
         """End the cluster, all its processes and mounts, and remove its state; `shared` stays.
@@ -128,10 +137,12 @@ class Cluster:
 
     def logs(self) -> str:
         """Return the end of each side's log."""
-        found = []
+        found = [self.run(["sinfo", "-N", "-o", "%N %T %E"]).stdout] if self.pid() else []
         for name in sorted(os.listdir(f"{self.spec.state}/log")):
             with open(f"{self.spec.state}/log/{name}", encoding="utf-8", errors="replace") as file:
                 found.append(f"-- {name}\n" + "".join(file.readlines()[-8:]))
+            if self.pid() and os.path.exists(f"{self.spec.state}/pids/{name}"):
+                found.append(self.on_node(name, ["sh", "-c", LOOK]).stdout)
         return "".join(found)
 
     @contextlib.contextmanager

@@ -6,8 +6,10 @@ mount and interface. Nothing of it is visible from outside but the files in the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 NAMESPACES = foreign.CLONE_NEWNS | foreign.CLONE_NEWUTS | foreign.CLONE_NEWIPC | foreign.CLONE_NEWNET
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MUNGE = "/run/munge"
+CONTROLLER_PORT = 6817  # slurm.conf(5), SlurmctldPort
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(os.path.dirname(HERE))
 
@@ -83,6 +86,7 @@ def login(spec: Spec) -> None:
     _settings(spec, "", f"{spec.state}/login.")
     _munged(MUNGE)
     _spawn(["slurmctld", "-D"])
+    _wait(lambda: _accepts(spec.address("login"), CONTROLLER_PORT), "slurmctld")  # a node that asks before is lost for long
     for node in spec.nodes:
         with open(f"{spec.state}/log/{node.name}", "wb") as log:
             command = [sys.executable, HERE, "inside-node", spec.directory, node.name]
@@ -176,13 +180,23 @@ def _ail(node: Node, root: str) -> None:
 
 def _munged(directory: str) -> None:
     """Start the authentication daemon, and wait for its socket."""
-    socket = f"{directory}/munge.socket.2"
+    path = f"{directory}/munge.socket.2"
     files = [f"--{what}-file={directory}/{what}" for what in ("key", "pid", "seed")]
-    _spawn(["munged", "-F", f"--socket={socket}", *files])
+    _spawn(["munged", "-F", f"--socket={path}", *files])
+    _wait(lambda: os.path.exists(path), "munged")
+
+
+def _accepts(address: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
+        return True
+    return False
+
+
+def _wait(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 20
-    while not os.path.exists(socket):
+    while not condition():
         if time.monotonic() > deadline:
-            sys.exit("munged does not start")
+            sys.exit(f"{what} does not start")
         time.sleep(0.02)
 
 
