@@ -73,7 +73,8 @@ def numbers_out(text: str) -> str:
     """Return messages of Slurm without what differs from one step to the next: ids, times, order of lines."""
     text = re.sub(r"\b(STEP|JOB|StepId=|JobId=|job|step) ?\d+(\.\d+)?", r"\1 N", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+", "TIME", text)
-    return "\n".join(sorted(text.splitlines()))
+    waits = ("queued and waiting for resources", "has been allocated resources")  # an earlier job's end may take a moment
+    return "\n".join(sorted(line for line in text.splitlines() if not line.endswith(waits)))
 
 
 def place(cluster: Cluster, name: str) -> Place:

@@ -16,14 +16,14 @@ import subprocess
 
 from foreign.roots import CACHE, CannotBuildError, cached
 
-RECIPE = "1"
+RECIPE = "2"
 LIBRARIES = f"/usr/lib/{os.uname().machine}-linux-gnu"
 PLUGINS, PMIX = f"{LIBRARIES}/slurm-wlm", f"{LIBRARIES}/pmix2"
 LOADER = "ld-linux-x86-64.so.2"
 DAEMONS = ("munged", "slurmd", "slurmstepd")
 COMMANDS = ("munge", "unmunge", "srun", "sbatch", "salloc", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sattach")
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "libpmix2", "libpmix-dev", "iproute2")
-WRAPPER = "#!/bin/sh\nexec /opt/slurm/lib/{loader} --library-path /opt/slurm/lib /opt/slurm/bin/{name} \"$@\"\n"
+WRAPPER = "#!/bin/sh\nexec /opt/slurm/loaders/{name} --library-path /opt/slurm/lib /opt/slurm/bin/{name} \"$@\"\n"
 
 
 def check_packages() -> None:
@@ -53,7 +53,7 @@ def slurm_layer() -> str:
 
 def _build(layer: str) -> None:
     libraries, programs = f"{layer}/opt/slurm/lib", f"{layer}/opt/slurm/bin"
-    for directory in (libraries, programs, f"{layer}/etc/slurm", f"{layer}{PLUGINS}"):
+    for directory in (libraries, programs, f"{layer}/opt/slurm/loaders", f"{layer}/etc/slurm", f"{layer}{PLUGINS}"):
         os.makedirs(directory)
     open(f"{layer}/etc/hosts", "w", encoding="ascii").close()  # a mount point, which minimal roots lack
     shutil.copytree(PMIX, f"{layer}{PMIX}", symlinks=True, ignore=shutil.ignore_patterns("*.a"))
@@ -68,11 +68,11 @@ def _build(layer: str) -> None:
             shutil.copy(origins[-1], f"{programs}/{name}")
             wrapper = f"{layer}/{where}/{name}"
             with open(wrapper, "w", encoding="ascii") as file:
-                file.write(WRAPPER.format(loader=LOADER, name=name))
+                file.write(WRAPPER.format(name=name))
             os.chmod(wrapper, 0o755)
+            shutil.copy(f"/lib64/{LOADER}", f"{layer}/opt/slurm/loaders/{name}")  # its name is what ps and comm show
     for library in _needed([*origins, f"{PMIX}/lib/libpmix.so", *glob.glob(f"{PMIX}/lib/pmix/*.so")]):
         shutil.copy(library, libraries)
-    shutil.copy(f"/lib64/{LOADER}", libraries)
 
 
 def _program(name: str) -> str:
