@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.jobs import SDEE, Outcome, Place, copy_fixture, held, numbers_out, place
+from cluster.jobs import SDEE, Outcome, Place, copy_fixture, held, numbers_out, place, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from cluster.driver import Cluster
 
@@ -41,14 +41,6 @@ def work(cluster: Cluster) -> Iterator[Place]:
     for name, was in before.items():
         now = held(cluster, name)
         assert {what: now[what] - was[what] for what in now} == {what: set() for what in now}, f"left on {name}"
-
-
-def wait_for(condition: Callable[[], bool], what: str, limit: float = 60) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def both(work: Place, options: list[str], *arguments: str, text: str | None = None) -> tuple[Outcome, Outcome]:

@@ -207,6 +207,12 @@ class Cluster:
         enter = ["nsenter", "-t", pid, "-m", "-n", "-u", "-i", "-p", "-r", "-w", "--", "env", "-i", f"PATH={inside.PATH}"]
         return self.command([*enter, *argv], user="root")
 
+    def crash(self, name: str) -> None:
+        """Let a node go as if its power were cut: its process 1 is killed, and with it all that it runs."""
+        with open(f"{self.spec.state}/pids/{name}", encoding="ascii") as file:
+            pid = file.read()
+        self.run(["kill", "-KILL", pid], user="root")
+
     def on_node(self, name: str, argv: list[str]) -> subprocess.CompletedProcess[str]:
         """Run `argv` on a node as root, past Slurm."""
         return subprocess.run(self.node_command(name, argv), capture_output=True, text=True, check=False)

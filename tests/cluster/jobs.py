@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from cluster.inside import REPO
 from cluster.spec import USERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cluster.driver import Cluster
 
 FIXTURES = os.path.join(REPO, "fixtures")
@@ -104,3 +107,11 @@ def held(cluster: Cluster, node: str) -> dict[str, set[str]]:
     programs, mounts, files = cluster.on_node(node, ["sh", "-c", look]).stdout.split("//\n")
     kept = {line.split()[0] for line in programs.splitlines() if line.split()}
     return {"programs": kept, "mounts": set(mounts.splitlines()), "files": set(files.splitlines())}
+
+
+def wait_for(condition: Callable[[], bool], what: str, limit: float = 60) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)

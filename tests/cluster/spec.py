@@ -45,11 +45,14 @@ NODES = (
 
 @dataclass(frozen=True)
 class Spec:
-    """A whole cluster: its directory (state, logs and `shared`, the storage that all nodes see), nodes, CPUs a node."""
+    """A whole cluster: its directory (state, logs and `shared`, the storage that all nodes see) and nodes.
+
+    `cpus`: of each node, as Slurm believes: so many tasks run at once.
+    """
 
     directory: str
     nodes: tuple[Node, ...] = NODES
-    cpus: int = 4
+    cpus: int = 70
 
     @property
     def state(self) -> str:
