@@ -150,13 +150,14 @@ def _host(trace: Trace, builder: Builder) -> list[str]:
     provided = [d for d in builder.drafts.values() if d.verdict is Verdict.HOST]
     named = {d.path for d in provided if all(reason.why != ONLY_ASKED for reason in d.reasons)}
     sockets = {path for path in trace.sockets if path.startswith("/") and not builder.site.live_root(path)}
-    # a process's own files are the kernel's, not worth naming one by one
+    # a process's own files are the kernel's, not worth naming one by one; those below a job manager's directory are of
+    # one step, and the next has others
     paths = {_shorten(path) for path in named | sockets} | set(tables.HOST_ALWAYS)
     return sorted(p for p in paths if not any(is_below(p, q) and p != q for q in paths))
 
 
 def _shorten(path: str) -> str:
-    for root in ("/proc", "/sys", "/dev"):
+    for root in ("/proc", "/sys", "/dev", *tables.HOST_FILES):
         if is_below(path, root):
             return root
     return path

@@ -40,6 +40,7 @@ HOST_FILES = _words("""
 HOST_ALWAYS = _words("""
     /etc/passwd /etc/group /etc/hosts /etc/hostname /etc/resolv.conf /etc/machine-id
     /run/munge /run/nscd /run/systemd/resolve /var/lib/sss
+    /etc/slurm /etc/slurm-llnl /var/spool/slurmd /var/spool/slurm   # srun in the job; PMIx's directories of each step
 """)
 
 NETWORK_FILE_SYSTEMS = frozenset(
