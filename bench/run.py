@@ -14,7 +14,10 @@ import re
 import subprocess
 
 from harness import ROOT, Bench, Row
-from rows import ROWS
+from parallel import ROWS as PARALLEL
+from rows import ROWS as SINGLE
+
+ROWS = [*SINGLE, *PARALLEL]
 
 
 def measure(row: Row, bench: Bench) -> str:

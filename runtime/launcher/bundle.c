@@ -181,10 +181,13 @@ bool bundle_parse(struct bundle *bundle, const char *name, const uint8_t *data, 
         return false;
     bundle->conf = (const char *)sections[4].data;
     bundle->conf_size = sections[4].size;
-    if (check_conf(bundle, error) && table_read(bundle, sections, error))
-        return true;
-    bundle_close(bundle);
-    return false;
+    return check_conf(bundle, error);
+}
+
+bool bundle_read_entries(struct bundle *bundle, struct error *error)
+{
+    struct span sections[6];
+    return bundle->entries != NULL || (read_sections(bundle, sections, error) && table_read(bundle, sections, error));
 }
 
 bool bundle_detach(const struct bundle *bundle, struct error *error)

@@ -60,12 +60,15 @@ struct bundle {
 /* True when the file ends in something that claims to be a footer (so: a bundle, intact or not). */
 bool bundle_has_footer(int fd);
 
-/* Map and check the whole file but the payload, which unpack() checks. `check_launcher`: its SHA-256 too.
- * Errors: EXIT_BUNDLE; EXIT_RESOURCES when it cannot be mapped. */
+/* Map the file, check its footer, the table's SHA-256 and CONF. `check_launcher`: its SHA-256 too. A rank that joins another needs no more:
+ * entries are read by bundle_read_entries(), contents are checked by unpack(). Errors: EXIT_BUNDLE; EXIT_RESOURCES when it cannot be mapped. */
 bool bundle_open(struct bundle *bundle, const char *name, int fd, bool check_launcher, struct error *error);
 
 /* The same on memory, which must stay; for the fuzzer too. */
 bool bundle_parse(struct bundle *bundle, const char *name, const uint8_t *data, size_t size, bool check_launcher, struct error *error);
+
+/* Read and check entries and frames, once. Errors: EXIT_BUNDLE. */
+bool bundle_read_entries(struct bundle *bundle, struct error *error);
 
 /* Make the table independent of the file: it may be overwritten while the job runs. Errors: EXIT_RESOURCES. */
 bool bundle_detach(const struct bundle *bundle, struct error *error);

@@ -47,9 +47,9 @@ static int open_deployed(const char *directory, const char *name)
 }
 
 /* Are all entries there, of the type, size and time that the bundle says? */
-static bool is_whole(const struct bundle *bundle, int fd)
+bool deploy_is_whole(const struct bundle *bundle, const char *closure)
 {
-    const int tree = openat(fd, "closure", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int tree = open(closure, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     bool whole = tree >= 0;
     for (uint32_t i = 0; whole && i < bundle->entry_count; i++) {
         const struct entry *entry = &bundle->entries[i];
@@ -63,16 +63,16 @@ static bool is_whole(const struct bundle *bundle, int fd)
     return whole;
 }
 
-const char *deploy_find(const struct bundle *bundle, const struct options *options, struct arena *arena)
+const char *deploy_find(const struct bundle *bundle, const struct options *options, struct arena *arena, int *lock)
 {
     char name[NAME_SIZE];
     name_of(bundle, name);
     for (size_t i = 0; place(options, i) != NULL; i++) {
-        const int fd = open_deployed(place(options, i), name);
-        if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) == 0 && is_whole(bundle, fd))
-            return arena_format(arena, "%s/%s/closure", place(options, i), name); /* fd stays open: the lock */
-        if (fd >= 0)
-            close(fd);
+        *lock = open_deployed(place(options, i), name);
+        if (*lock >= 0 && flock(*lock, LOCK_SH | LOCK_NB) == 0)
+            return arena_format(arena, "%s/%s/closure", place(options, i), name);
+        if (*lock >= 0)
+            close(*lock);
     }
     return NULL;
 }
@@ -175,7 +175,12 @@ bool deploy(const struct bundle *bundle, const struct options *options, struct e
     char name[NAME_SIZE];
     struct arena arena = {NULL};
     name_of(bundle, name);
-    const char *there = deploy_find(bundle, options, &arena);
+    int lock;
+    const char *there = deploy_find(bundle, options, &arena, &lock);
+    if (there != NULL && !deploy_is_whole(bundle, there)) {
+        close(lock);
+        there = NULL;
+    }
     for (size_t i = 0; there == NULL && place(options, i) != NULL; i++) {
         const char *path = place(options, i);
         const int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

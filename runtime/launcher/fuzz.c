@@ -42,13 +42,15 @@ static void run(const uint8_t *data, size_t size)
 {
     struct bundle bundle;
     struct error error = {0};
-    if (bundle_parse(&bundle, "fuzz", data, size, true, &error)) {
+    if (!bundle_parse(&bundle, "fuzz", data, size, true, &error))
+        return;
+    if (bundle_read_entries(&bundle, &error)) {
         for (uint32_t i = 0; i < bundle.entry_count; i++)
             if (bundle_find(&bundle, bundle.entries[i].path) != i)
                 abort();
         unpack_somewhere(&bundle);
-        bundle_close(&bundle);
     }
+    bundle_close(&bundle);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -185,6 +185,8 @@ static void set_begin(struct plan *plan)
 /* Plan and build the root. */
 static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, bool *in_user_namespace, struct error *error)
 {
+    if (plan->deployed != NULL && !deploy_is_whole(bundle, plan->deployed))
+        plan->deployed = NULL;
     struct plan closed = {.arena = plan->arena, .deployed = plan->deployed};
     if (!plan_all(plan, &closed, bundle, options, error))
         return false;
@@ -222,24 +224,24 @@ static bool launch(struct job *job, struct join *join, int *status, struct error
     return true;
 }
 
-static bool run(const struct bundle *bundle, struct options *options, struct inherited *inherited, int *status, struct error *error)
+static bool run(struct bundle *bundle, struct options *options, struct inherited *inherited, int *status, struct error *error)
 {
     struct arena arena = {NULL};
     struct plan plan = {.arena = &arena};
     struct job job = {.bundle = bundle, .options = options, .inherited = *inherited};
     struct join join = {.role = ROLE_ALONE};
-    int save = -1;
+    int save = -1, lock;
     if (!node_check_machine(conf_get(bundle, "machine"), error) || !make_absolute(options, &arena, error) ||
         (options->save != NULL && !options->dry_run && !keep_open(options->save, &save, error)))
         return false;
     if (options->deploy || options->undeploy)
-        return options->deploy ? deploy(bundle, options, error) : undeploy(bundle, options, error);
+        return bundle_read_entries(bundle, error) && (options->deploy ? deploy(bundle, options, error) : undeploy(bundle, options, error));
     job.environment = environment_make(bundle, options, &arena);
-    plan.deployed = deploy_find(bundle, options, &arena);
+    plan.deployed = deploy_find(bundle, options, &arena, &lock); /* kept to this process' end */
     if (!options->dry_run)
         join_begin(&join, bundle, options);
     job.in_user_namespace = join.in_user_namespace;
-    if (join.role != ROLE_JOINED && !prepare(&plan, bundle, options, &job.in_user_namespace, error))
+    if (join.role != ROLE_JOINED && (!bundle_read_entries(bundle, error) || !prepare(&plan, bundle, options, &job.in_user_namespace, error)))
         return false;
     if (options->dry_run)
         return true;
@@ -252,7 +254,7 @@ static bool run(const struct bundle *bundle, struct options *options, struct inh
     if (!launch(&job, &join, status, error))
         return false;
     error->tried[0] = '\0'; /* of steps that succeeded another way */
-    if (join_leave(&join, &plan) && !keep(&plan, bundle, options, save, error)) {
+    if (join_leave(&join, &plan) && !(bundle_read_entries(bundle, error) && keep(&plan, bundle, options, save, error))) {
         error_print(error);
         if (*status == 0)
             *status = EXIT_OUTPUT << 8;

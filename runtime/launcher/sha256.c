@@ -1,6 +1,11 @@
 #include "sha256.h"
 
+#include <stdbool.h>
 #include <string.h>
+#if defined __x86_64__ && !defined SHA256_PLAIN
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
 
 static const uint32_t K[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be,
@@ -24,7 +29,7 @@ static uint32_t rotate(uint32_t x, int n)
         h = t + (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) | (c & (a | b)));                                          \
     } while (0)
 
-static void compress(uint32_t state[8], const uint8_t *data, size_t blocks)
+static void compress_plain(uint32_t state[8], const uint8_t *data, size_t blocks)
 {
     for (; blocks > 0; blocks--, data += 64) {
         uint32_t w[64];
@@ -48,6 +53,56 @@ static void compress(uint32_t state[8], const uint8_t *data, size_t blocks)
         }
         state[0] += a, state[1] += b, state[2] += c, state[3] += d, state[4] += e, state[5] += f, state[6] += g, state[7] += h;
     }
+}
+
+#if defined __x86_64__ && !defined SHA256_PLAIN
+/* The CPU's own instructions (Intel SDM, SHA256RNDS2 and its like): six times as fast, which shows in the start of a bundle with a table of a
+ * megabyte. Two registers hold the state as a, b, e, f and c, d, g, h; each instruction does two rounds. */
+__attribute__((target("sha,sse4.1"))) static void compress_fast(uint32_t state[8], const uint8_t *data, size_t blocks)
+{
+    const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+    __m128i abef = _mm_set_epi32((int)state[0], (int)state[1], (int)state[4], (int)state[5]);
+    __m128i cdgh = _mm_set_epi32((int)state[2], (int)state[3], (int)state[6], (int)state[7]);
+    for (; blocks > 0; blocks--, data += 64) {
+        const __m128i abef_before = abef, cdgh_before = cdgh;
+        __m128i w[4] = {abef, abef, abef, abef};
+        for (int i = 0; i < 16; i++) {
+            __m128i *now = &w[i % 4];
+            const __m128i last = w[(i + 3) % 4];
+            if (i < 4)
+                *now = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)data + i), swap);
+            else
+                *now = _mm_sha256msg2_epu32(
+                    _mm_add_epi32(_mm_sha256msg1_epu32(*now, w[(i + 1) % 4]), _mm_alignr_epi8(last, w[(i + 2) % 4], 4)), last);
+            const __m128i sum = _mm_add_epi32(*now, _mm_loadu_si128((const __m128i *)(const void *)&K[4 * i]));
+            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
+            abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0e));
+        }
+        abef = _mm_add_epi32(abef, abef_before);
+        cdgh = _mm_add_epi32(cdgh, cdgh_before);
+    }
+    state[0] = (uint32_t)_mm_extract_epi32(abef, 3), state[1] = (uint32_t)_mm_extract_epi32(abef, 2);
+    state[2] = (uint32_t)_mm_extract_epi32(cdgh, 3), state[3] = (uint32_t)_mm_extract_epi32(cdgh, 2);
+    state[4] = (uint32_t)_mm_extract_epi32(abef, 1), state[5] = (uint32_t)_mm_extract_epi32(abef, 0);
+    state[6] = (uint32_t)_mm_extract_epi32(cdgh, 1), state[7] = (uint32_t)_mm_extract_epi32(cdgh, 0);
+}
+
+static bool is_fast(void)
+{
+    unsigned a, b = 0, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1) != 0 && __builtin_cpu_supports("sse4.1"); /* GCC has no name for SHA */
+}
+#endif
+
+static void compress(uint32_t state[8], const uint8_t *data, size_t blocks)
+{
+#if defined __x86_64__ && !defined SHA256_PLAIN
+    if (is_fast()) {
+        compress_fast(state, data, blocks);
+        return;
+    }
+#endif
+    compress_plain(state, data, blocks);
 }
 
 void sha256(const uint8_t *data, size_t size, uint8_t digest[32])
