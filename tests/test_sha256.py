@@ -8,6 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
 from launcher_tools import SOURCES
 
 if TYPE_CHECKING:

@@ -204,22 +204,7 @@ class Cluster:
                 pid = file.read()
         except FileNotFoundError as error:
             raise ClusterError(f"no node {name}: {' '.join(node.name for node in self.spec.nodes)}") from error
-        enter = [
-            "nsenter",
-            "-t",
-            pid,
-            "-m",
-            "-n",
-            "-u",
-            "-i",
-            "-p",
-            "-r",
-            "-w",
-            "--",
-            "env",
-            "-i",
-            f"PATH={inside.PATH}",
-        ]
+        enter = ["nsenter", "-t", pid, "-m", "-n", "-u", "-i", "-p", "-r", "-w", "--", "env", "-i", f"PATH={inside.PATH}"]
         return self.command([*enter, *argv], user="root")
 
     def crash(self, name: str) -> None:
@@ -232,9 +217,7 @@ class Cluster:
         """Run `argv` on a node as root, past Slurm."""
         return subprocess.run(self.node_command(name, argv), capture_output=True, text=True, check=False)
 
-    def submit(
-        self, script: str, *options: str, cwd: str, user: str = "tester", env: dict[str, str] | None = None
-    ) -> str:
+    def submit(self, script: str, *options: str, cwd: str, user: str = "tester", env: dict[str, str] | None = None) -> str:
         """Submit a batch script; its output goes to JOB.out and JOB.err in `cwd`. Return the job's id."""
         where = [f"--output={cwd}/%A.%a.out", f"--error={cwd}/%A.%a.err"] if "array" in " ".join(options) else []
         where = where or [f"--output={cwd}/%j.out", f"--error={cwd}/%j.err"]

@@ -86,9 +86,7 @@ def login(spec: Spec) -> None:
     _settings(spec, "", f"{spec.state}/login.")
     _munged(MUNGE)
     _spawn(["slurmctld", "-D"])
-    _wait(
-        lambda: _accepts(spec.address("login"), CONTROLLER_PORT), "slurmctld"
-    )  # a node that asks before is lost for long
+    _wait(lambda: _accepts(spec.address("login"), CONTROLLER_PORT), "slurmctld")  # a node that asks before is lost for long
     for node in spec.nodes:
         with open(f"{spec.state}/log/{node.name}", "wb") as log:
             command = [sys.executable, HERE, "inside-node", spec.directory, node.name]

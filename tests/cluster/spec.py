@@ -82,9 +82,7 @@ class Spec:
         with open(f"{root}/etc/{name}", encoding="utf-8") as file:
             lines = [line for line in file.read().splitlines() if line.split(":")[0] not in USERS]
         for user, uid in USERS.items():
-            lines.append(
-                f"{user}:x:{uid}:{uid}::{self.home(user)}:/bin/bash" if name == "passwd" else f"{user}:x:{uid}:"
-            )
+            lines.append(f"{user}:x:{uid}:{uid}::{self.home(user)}:/bin/bash" if name == "passwd" else f"{user}:x:{uid}:")
         return "\n".join(lines) + "\n"
 
     def slurm_conf(self) -> str:
