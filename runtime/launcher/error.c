@@ -42,10 +42,23 @@ static void write_all(const char *text, size_t size)
     }
 }
 
+/* The node's name in a job of some manager, where the output of many nodes may come together; "" elsewhere. */
+static const char *node_name(void)
+{
+    static const char *const jobs[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID", "FLUX_JOB_ID", "COBALT_JOBID", "OAR_JOB_ID",
+                                       "PALS_APID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"};
+    static char name[256];
+    for (size_t i = 0; i < sizeof jobs / sizeof *jobs && name[0] == '\0'; i++)
+        if (getenv(jobs[i]) != NULL && gethostname(name, sizeof name - 1) != 0)
+            name[0] = '\0';
+    return name;
+}
+
 void error_print(const struct error *error)
 {
-    char text[sizeof(struct error) + 64];
-    int size = snprintf(text, sizeof text, "sdee: error: %s\n%s%s%s%s", error->message, error->tried,
+    char text[sizeof(struct error) + 512];
+    const char *node = node_name();
+    int size = snprintf(text, sizeof text, "sdee: error: %s%s%s\n%s%s%s%s", error->message, node[0] != '\0' ? "\n  node: " : "", node, error->tried,
                         error->hint[0] != '\0' ? "  hint: " : "", error->hint, error->hint[0] != '\0' ? "\n" : "");
     write_all(text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
 }
@@ -58,6 +71,8 @@ void note(const char *format, ...)
     int size = vsnprintf(text + 6, sizeof text - 7, format, arguments);
     va_end(arguments);
     size_t end = 6 + ((size_t)size < sizeof text - 8 ? (size_t)size : sizeof text - 8);
+    if (strncmp(format, "warning:", 8) == 0 && node_name()[0] != '\0' && end + 300 < sizeof text)
+        end += (size_t)snprintf(text + end, sizeof text - end, " (node %s)", node_name());
     text[end] = '\n';
     write_all(text, end + 1);
 }
