@@ -356,7 +356,7 @@ def test_in_a_job_messages_name_the_node(work: str) -> None:
     bundle = script("true", cwd=f"{work}/nowhere", live=[work]).write(f"{work}/b.sdee")
     plain, job = run([bundle]), run([bundle], env={"SLURM_JOB_ID": "7"})
     assert plain.returncode == job.returncode == 244
-    assert "node:" not in plain.stderr
+    assert "\n  node: " not in plain.stderr
     assert f"\n  node: {os.uname().nodename}\n  hint: " in job.stderr
     bundle = script("true", shared=f"{work}/gone").write(f"{work}/b.sdee")
     assert run([bundle], env={"PBS_JOBID": "7"}).stderr.endswith(f" (node {os.uname().nodename})\n")
