@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from harness import ROOT, USER, Bench, Result, Row, milliseconds
-from rows import python_job
+from rows import big_directory, python_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,33 @@ def deployed(bench: Bench) -> Result:
     ours, anew = bench.medians(["env", f"SDEE_DEPLOY_DIR={place}", *one], ["env", *one])
     bench.run(["env", "SDEE_UNDEPLOY=1", f"SDEE_DEPLOY_DIR={place}", bundle])
     return Result(ours / anew, f"deployed, unpacked: {milliseconds(ours, anew)}")
+
+
+def deploys(bench: Bench) -> Result:
+    """Deploy closures of 20, 100 and 400 MB, against `cp -r` of what was deployed."""
+    files = [path for path in sorted(big_directory().rglob("*")) if path.is_file() and not path.is_symlink()]
+    place = bench.work / "sizes"
+    place.mkdir(mode=0o777, exist_ok=True)
+    os.chown(place, USER if os.getuid() == 0 else -1, -1)
+    environment = f"SDEE_DEPLOY_DIR={place}"
+    ratios, words = [], []
+    for megabytes in (20, 100, 400):
+        chosen, total = [], 0
+        while files and total < megabytes << 20:
+            chosen.append(files.pop())
+            total += chosen[-1].stat().st_size
+        files = [*chosen, *files]
+        options = [word for path in chosen for word in ("--include", str(path))]
+        bundle = bench.bundle(f"size-{megabytes}", ["/bin/true"], *options)
+        ours, copies = [], []
+        for _ in range(bench.repeat):
+            ours.append(bench.run(["env", environment, "SDEE_DEPLOY=1", bundle]))
+            copies.append(bench.run(["sh", "-c", f"cp -r {place}/sdee-* {place}/copy "]))
+            bench.run(["rm", "-rf", place / "copy"])
+            bench.run(["env", environment, "SDEE_UNDEPLOY=1", bundle])
+        ratios.append(statistics.median(ours) / statistics.median(copies))
+        words.append(f"{megabytes} MB {milliseconds(statistics.median(ours), statistics.median(copies))}")
+    return Result(max(ratios), f"sdee deploy, cp -r: {'; '.join(words)}")
 
 
 def _pingpong(bench: Bench, *program: str | Path) -> tuple[float, float]:
@@ -103,6 +130,7 @@ ROWS = [
     Row("ranks-64", "64 ranks at once", "64 times the same", 1.2, lambda b: ranks(b, 64)),
     Row("ranks-closed", "64 ranks at once, closed root, 170 MB", "one rank", 2.0, closed_ranks),
     Row("deployed", "a step whose closure is deployed, closed root", "one that unpacks", 0.5, deployed),
+    Row("deploy", "sdee deploy of 20, 100, 400 MB: the worst", "cp -r of the same files, unpacked", 3.0, deploys),
     Row("latency", "Open MPI ping-pong inside, 8 bytes: time", "outside", 1.03, latency),
     Row("bandwidth", "the same, 4 MB: time", "outside", 1.03, bandwidth),
 ]
