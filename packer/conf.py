@@ -133,7 +133,9 @@ def absent(builder: Builder) -> tuple[list[str], list[str]]:
     elsewhere: set[str] = set()
     for draft in builder.drafts.values():
         looked_for = any(reason.why == "was looked for" for reason in draft.reasons)
-        if draft.verdict is not Verdict.ABSENT or not looked_for or may_be_the_nodes(draft.path, builder.options.host):
+        if draft.verdict is not Verdict.ABSENT or not looked_for:
+            continue
+        if may_be_the_nodes(draft.path, builder.options.host, unasked=True):
             continue
         path = draft.path
         while (above := os.path.dirname(path)) != "/" and fs.resolve(above).status is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sdee.packer.elf.needs import Needs
     from sdee.tracer.model import Trace
 
-NEVER, PREFER = "never", "prefer"
+NEVER, PREFER, ASKED = "never", "prefer", "asked"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ level-zero prefer  libze_intel_gpu.so* libze_intel_vpu.so*
 opencl     prefer  libigdrcl.so* /etc/OpenCL/vendors/intel.icd # the loader libOpenCL.so is like any other library
 verbs      prefer  libibverbs.so* librdmacm.so* libmlx4.so* libmlx5.so* libefa.so* libmana.so* libhns.so*
                    /etc/libibverbs.d /usr/lib64/libibverbs /usr/lib/x86_64-linux-gnu/libibverbs
+mpi        asked   libmpi.so* libmpi_*.so* libmpich*.so* libmpicxx.so* libmpifort*.so*   # what programs link with
+                   libopen-rte.so* libopen-pal.so* libpmix.so* libprrte.so* libhwloc.so* libevent*.so* # and theirs
+                   libucp.so* libucs.so* libuct.so* libucm.so* libfabric.so* libpsm2.so* libpmi.so* libpmi2.so*
+                   /etc/openmpi /usr/share/openmpi /usr/lib/x86_64-linux-gnu/openmpi /usr/lib64/openmpi
+                   /usr/share/pmix /usr/share/pmix2 /usr/lib/x86_64-linux-gnu/pmix2 /usr/lib64/pmix /etc/mpich
 """
 
 
@@ -96,9 +102,13 @@ def _site_family(globs: tuple[str, ...]) -> tuple[Family, ...]:
     return (Family("site", NEVER, named),) if named else ()
 
 
-def may_be_the_nodes(soname: str, globs: tuple[str, ...]) -> bool:
-    """Return whether a node may have its own of a library: by the table, or by sdee.toml's `host` globs."""
-    return any(family.has(soname) for family in (*families(), *_site_family(globs)))
+def may_be_the_nodes(soname: str, globs: tuple[str, ...], *, unasked: bool = False) -> bool:
+    """Return whether a node may have its own of a library: by the table, or by sdee.toml's `host` globs.
+
+    `unasked`: without an option that says so.
+    """
+    chosen = (family for family in families() if not (unasked and family.mode == ASKED))
+    return any(family.has(soname) for family in (*chosen, *_site_family(globs)))
 
 
 def expectations(trace: Trace, builder: Builder, needs: Needs) -> Iterator[tuple[str, str]]:
@@ -110,6 +120,8 @@ def expectations(trace: Trace, builder: Builder, needs: Needs) -> Iterator[tuple
     families_ = (*families(), *_site_family(builder.options.host))
     asked = [path for path in trace.accesses if ".so" in path] + [soname for soname, _ in builder.host_needs]
     wanted = [family for family in families_ if any(family.has(path) for path in asked)]
+    if not any(_MPI.match(soname) for soname, _ in builder.host_needs):  # libhwloc alone is no MPI
+        wanted = [family for family in wanted if family.mode != ASKED]
     if not wanted:
         return
     directories = needs.library_directories()
@@ -121,6 +133,7 @@ def expectations(trace: Trace, builder: Builder, needs: Needs) -> Iterator[tuple
     for need in _needs(builder, wanted):
         must = need.must and any(family.has(need.soname) for family in never)
         yield "host-need", " ".join((need.soname, "must" if must else "may", _one_word(need.by), *need.versions))
+    yield from _mpi_symbols(builder)
     used = {os.path.basename(p) for f in never for p, a in trace.accesses.items() if a.existed and f.has(p)}
     for name in sorted(used):
         yield "host-used", _one_word(name)
@@ -166,6 +179,27 @@ def _required(binary: object, soname: str) -> tuple[str, ...]:
     """Return the symbol versions that an object wants of one library (DT_VERNEED), sorted."""
     requirements = getattr(binary, "symbols_version_requirement", ())
     return tuple(sorted({str(a.name) for r in requirements if r.name == soname for a in r.get_auxiliary_symbols()}))
+
+
+_MPI = re.compile(r"lib(?:mpi|mpich|mpicxx|mpifort)[^/]*\.so")  # what programs call, not what it calls itself
+
+
+def _mpi_symbols(builder: Builder) -> Iterator[tuple[str, str]]:
+    """Yield for each object of the job that calls MPI the symbols that it takes of each MPI library."""
+    import lief  # noqa: PLC0415
+
+    exported: dict[str, set[str]] = {}
+    by_name = {os.path.basename(path): draft for path, draft in builder.drafts.items()}
+    for soname, by in sorted(builder.host_needs):
+        if not _MPI.match(soname) or _MPI.match(os.path.basename(by)) or soname not in by_name:
+            continue
+        if soname not in exported:
+            library = lief.ELF.parse(builder.fs.resolve(by_name[soname].path).real)
+            exported[soname] = {str(symbol.name) for symbol in library.exported_symbols} if library else set()
+        binary = lief.ELF.parse(by)
+        names = {str(symbol.name) for symbol in binary.imported_symbols} & exported[soname] if binary else set()
+        if names:
+            yield "host-symbols", " ".join((soname, _one_word(by), *sorted(names)))
 
 
 # What a node's own library may need of the bundle: it runs over the bundle's libc, whichever is newer

@@ -141,6 +141,21 @@ def test_a_library_that_the_site_names_as_its_own_is_treated_as_a_drivers(made: 
     assert conf(closure, "host-family") == ["site never libsite?mpi.so*"]
 
 
+@pytest.mark.skipif(shutil.which("mpicc") is None, reason="no mpicc")
+def test_what_a_program_calls_of_its_mpi_is_told(made: TraceMaker, tmp_path: Path) -> None:
+    path = str(tmp_path / "ring")
+    subprocess.run(["mpicc", f"{REPO}/fixtures/mpi/ring.c", "-o", path], check=True)
+    made.execute(path, "/lib64/ld-linux-x86-64.so.2")
+    closure = made.closure()
+    (symbols,) = conf(closure, "host-symbols")
+    soname, by, *names = symbols.split()
+    assert soname.startswith("libmpi.so.")
+    assert by == path
+    assert {"MPI_Init", "MPI_Send", "MPI_Recv", "MPI_Finalize"} <= set(names)
+    assert not {"printf", "malloc"} & set(names)
+    assert any(value.startswith("mpi asked ") for value in conf(closure, "host-family"))
+
+
 def test_the_table_of_families_is_whole() -> None:
     assert {"nvidia", "rocm", "verbs", "level-zero", "opencl"} <= {family.name for family in families()}
     for family in families():

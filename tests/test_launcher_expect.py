@@ -223,6 +223,52 @@ def test_a_preferred_library_is_the_nodes_where_it_has_the_versions_that_the_job
     assert result.stdout == ("driver 2\n" if needed == "SITE_1.1" else "driver 1\n"), result.stderr
 
 
+def mpi_bundle(work: str, symbols: str) -> str:
+    """Return a bundle with an "MPI library" of its own, version 1, and the directory NODE with one of version 2."""
+    for directory, number in (("node", 2), ("login", 1)):
+        os.makedirs(f"{work}/{directory}", exist_ok=True)
+        name = f"{work}/{directory}/libmpi.so.77"
+        compile_("-shared", "-fPIC", f"-DVERSION={number}", "driver.c", "-Wl,-soname,libmpi.so.77", "-o", name)
+    compile_("linked.c", "-o", f"{work}/job", f"-L{work}/login", "-l:libmpi.so.77")
+    conf = {
+        "host_family": "mpi asked libmpi.so*",
+        "host_need": "libmpi.so.77 may /opt/app",
+        "host_symbols": f"libmpi.so.77 /opt/app {symbols}",
+        "library_directory": ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu"],
+    }
+    maker = bundle_maker.job(built("sdee-launcher"), [f"{work}/job"], **conf)  # type: ignore[arg-type]
+    maker.host_file("/lib/x86_64-linux-gnu/libc.so.6")
+    maker.host_file("/etc/ld.so.cache")
+    maker.host_file(f"{work}/login/libmpi.so.77", at="/usr/lib/x86_64-linux-gnu/libmpi.so.77")
+    return maker.write(f"{work}/b.sdee")
+
+
+@needs_root
+@pytest.mark.parametrize("root", ROOTS)
+def test_the_nodes_mpi_takes_the_place_of_the_bundles_only_when_asked_for(work: str, root: str) -> None:
+    bundle = mpi_bundle(work, "cuDriverGetVersion")
+    cache = cache_with(work, f"{work}/node")
+    assert with_cache(cache, bundle, ROOT=root).stdout == "driver 1\n"
+    asked = with_cache(cache, bundle, ROOT=root, MPI="host")
+    assert (asked.stdout, asked.stderr, asked.returncode) == ("driver 2\n", "", 0)
+
+
+@needs_root
+def test_another_mpi_on_the_node_is_refused_with_the_reason(work: str) -> None:
+    bundle = mpi_bundle(work, "cuDriverGetVersion MPI_Session_init")
+    cache = cache_with(work, f"{work}/node")
+    lacks = with_cache(cache, bundle, MPI="host")
+    assert (lacks.stdout, lacks.returncode) == ("", 244)
+    assert f"libmpi.so.77 ({work}/node/libmpi.so.77) lacks MPI_Session_init, which /opt/app calls" in lacks.stderr
+    os.unlink(f"{work}/node/libmpi.so.77")
+    missing = with_cache(cache_with(work, f"{work}/node"), bundle, MPI="host")
+    assert missing.returncode == 244
+    assert "--mpi host: libmpi.so.77, which /opt/app needs, is not on this node" in missing.stderr
+    assert "hint: without --mpi host" in missing.stderr
+    assert run([bundle], MPI="other").returncode == 2
+    assert "call no MPI library" in run([script("true").write(f"{work}/c.sdee")], MPI="host").stderr
+
+
 # ---- what was not there when the job was traced ----
 
 LOOK = 'for f in "$@"; do test -e $f && echo $f; done; true'

@@ -166,6 +166,39 @@ bool elf_next_defined_version(const struct elf *elf, struct elf_version *version
     return false;
 }
 
+/* The GNU hash table: buckets of chains, each chain's hashes parallel to the symbols' (glibc elf/dl-lookup.c does the same). */
+bool elf_defines(const struct elf *elf, const char *symbol)
+{
+    uint64_t table, symbols;
+    uint32_t hash = 5381;
+    if (!dynamic_value(elf, DT_GNU_HASH, 0, &table) || !dynamic_value(elf, DT_SYMTAB, 0, &symbols))
+        return false;
+    for (const char *at = symbol; *at != '\0'; at++)
+        hash = hash * 33 + (uint8_t)*at;
+    const uint8_t *head = at_address(elf, table, 16);
+    const uint32_t buckets = head != NULL ? read_u32(head) : 0;
+    if (buckets == 0)
+        return false;
+    const uint64_t first_bucket = table + 16 + (uint64_t)read_u32(head + 8) * 8, chains = first_bucket + (uint64_t)buckets * 4;
+    const uint32_t first_symbol = read_u32(head + 4);
+    const uint8_t *bucket = at_address(elf, first_bucket + (uint64_t)(hash % buckets) * 4, 4);
+    uint32_t index = bucket != NULL ? read_u32(bucket) : 0;
+    while (index >= first_symbol && index != 0) {
+        const uint8_t *chain = at_address(elf, chains + (uint64_t)(index - first_symbol) * 4, 4);
+        const uint8_t *entry = at_address(elf, symbols + (uint64_t)index * sizeof(Elf64_Sym), sizeof(Elf64_Sym));
+        if (chain == NULL || entry == NULL)
+            return false;
+        const char *name = string_at(elf, read_u32(entry));
+        const unsigned section = read_u32(entry + 4) >> 16; /* st_shndx */
+        if ((read_u32(chain) | 1) == (hash | 1) && section != SHN_UNDEF && name != NULL && strcmp(name, symbol) == 0)
+            return true;
+        if ((read_u32(chain) & 1) != 0)
+            return false;
+        index++;
+    }
+    return false;
+}
+
 bool elf_build_id(const char *path, char *hex, size_t hex_size)
 {
     struct elf elf;

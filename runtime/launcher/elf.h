@@ -35,6 +35,9 @@ const char *elf_string(const struct elf *elf, int64_t tag, unsigned *index);
 bool elf_next_needed_version(const struct elf *elf, struct elf_version *version);
 bool elf_next_defined_version(const struct elf *elf, struct elf_version *version);
 
+/* Does the object define a symbol (DT_GNU_HASH)? */
+bool elf_defines(const struct elf *elf, const char *symbol);
+
 /* GNU build-id as lower-case hex. False when there is none or it is longer than `hex_size` allows. */
 bool elf_build_id(const char *path, char *hex, size_t hex_size);
 

@@ -18,6 +18,7 @@ static const char EXEC[] =
     "  --save DIR                 keep in DIR what the job writes outside live directories\n"
     "  --join auto|never|NAME     share namespaces and the unpacked closure. auto: the ranks of one step on this node, by Slurm's, Open MPI's,\n"
     "                             MPICH's and others' variables; NAME: all that are started here with this name [auto]\n"
+    "  --mpi bundle|host          host: this node's MPI libraries instead of the bundle's, if their sonames and symbols agree [bundle]\n"
     "  --deploy                   only unpack the closure on this node, for the runs that follow; prints where. `sdee deploy` is the same\n"
     "  --undeploy                 remove it again. `sdee undeploy` is the same\n"
     "  --deploy-dir DIR           where [the first of /dev/shm, /tmp, /var/tmp that has room]\n"
@@ -43,6 +44,7 @@ static const char BUNDLE[] =
     "  SDEE_ENV=NAME,NAME            further variables that the job takes from here\n"
     "  SDEE_SAVE=DIR                 keep in DIR what the job writes outside live directories\n"
     "  SDEE_JOIN=auto|never|NAME     ranks of one step on this node share the unpacked closure; NAME: all started with it\n"
+    "  SDEE_MPI=bundle|host          host: this node's MPI libraries instead of the bundle's, if sonames and symbols agree\n"
     "  SDEE_DEPLOY=1                 only unpack the closure on this node, for the runs that follow; prints where\n"
     "  SDEE_UNDEPLOY=1               remove it again\n"
     "  SDEE_DEPLOY_DIR=DIR           where [the first of /dev/shm, /tmp, /var/tmp that has room]\n"
@@ -64,7 +66,7 @@ void help_print(const char *bundle)
     if (bundle != NULL)
         printf(BUNDLE, bundle);
     else
-        printf("%s\nThe variables SDEE_ROOT, SDEE_COMMAND, SDEE_SHELL, SDEE_CHDIR, SDEE_ENV (NAME,NAME), SDEE_SAVE, SDEE_JOIN, SDEE_THREADS,\n"
+        printf("%s\nThe variables SDEE_ROOT, SDEE_COMMAND, SDEE_SHELL, SDEE_CHDIR, SDEE_ENV (NAME,NAME), SDEE_SAVE, SDEE_MPI, SDEE_JOIN, SDEE_THREADS,\n"
                "SDEE_FORCE, SDEE_DIAGNOSE, SDEE_DEPLOY, SDEE_UNDEPLOY, SDEE_DEPLOY_DIR, SDEE_DEBUG, SDEE_DRY_RUN and SDEE_QUIET set the same.\n",
                EXEC);
     printf("%s", BOTH);

@@ -33,36 +33,36 @@ static struct library *known(const struct host_libraries *found, const char *son
     return NULL;
 }
 
-static void add(struct host_libraries *found, const char *soname, const char *path, bool never)
+static void add(struct host_libraries *found, const char *soname, const char *path, enum family_mode mode)
 {
     if (known(found, soname) != NULL || access(path, R_OK) != 0)
         return; /* the first that can be read counts, as for the loader */
     found->items = reallocate(found->items, found->count + 1, sizeof *found->items);
     found->items[found->count++] =
-        (struct library){arena_format(found->arena, "%s", soname), arena_format(found->arena, "%s", path), never, NULL};
+        (struct library){arena_format(found->arena, "%s", soname), arena_format(found->arena, "%s", path), mode, NULL};
 }
 
 /* Without an ld.so.cache: what lies in the usual directories. */
-static void look_in_directories(struct host_libraries *found, const char *glob, bool never)
+static void look_in_directories(struct host_libraries *found, const char *glob, enum family_mode mode)
 {
     for (size_t i = 0; i < sizeof COMMON / sizeof *COMMON; i++) {
         DIR *stream = opendir(COMMON[i]);
         for (const struct dirent *item; stream != NULL && (item = readdir(stream)) != NULL;)
             if (fnmatch(glob, item->d_name, 0) == 0)
-                add(found, item->d_name, arena_format(found->arena, "%s/%s", COMMON[i], item->d_name), never);
+                add(found, item->d_name, arena_format(found->arena, "%s/%s", COMMON[i], item->d_name), mode);
         if (stream != NULL)
             closedir(stream);
     }
 }
 
-static void look_for(struct host_libraries *found, const struct ldcache *cache, const char *glob, bool never)
+static void look_for(struct host_libraries *found, const struct ldcache *cache, const char *glob, enum family_mode mode)
 {
     const char *soname, *path;
     if (cache->count == 0)
-        look_in_directories(found, glob, never);
+        look_in_directories(found, glob, mode);
     for (uint32_t index = 0; ldcache_next(cache, &index, &soname, &path);)
         if (soname[0] == glob[0] && fnmatch(glob, soname, 0) == 0)
-            add(found, soname, path, never);
+            add(found, soname, path, mode);
 }
 
 /* The CONF value `key SONAME …` for a library: what follows the name; NULL for none. */
@@ -151,7 +151,7 @@ static void judge(struct host_libraries *found, const struct ldcache *cache, siz
         for (const char *name; unfit == NULL && (name = elf_string(&elf, 1 /* DT_NEEDED */, &next)) != NULL;) {
             if (known(found, name) != NULL || in_bundle(found, name) || strncmp(name, "ld-", 3) == 0)
                 continue;
-            look_for(found, cache, name, library.never);
+            look_for(found, cache, name, library.mode);
             if (known(found, name) == NULL)
                 unfit = arena_format(found->arena, "it needs %s, which neither the bundle nor this node has", name);
         }
@@ -160,30 +160,36 @@ static void judge(struct host_libraries *found, const struct ldcache *cache, siz
     found->items[index].unfit = unfit;
 }
 
-/* One family that is preferred over the bundle's own is used as a whole or not at all. */
-static void keep_or_drop(struct host_libraries *found, size_t from, bool never)
+/* A family that is used in the bundle's stead is used as a whole: not at all when one that the bundle needs does not fit. */
+static void keep_or_drop(struct host_libraries *found, size_t from)
 {
     const char *unfit = NULL;
-    for (size_t i = from; i < found->count && unfit == NULL; i++)
-        unfit = found->items[i].unfit;
-    for (size_t i = from; i < found->count && !never && unfit != NULL; i++)
+    for (size_t i = from; i < found->count && unfit == NULL; i++) {
+        const char *cursor = NULL;
+        if (value_for(found->bundle, "host-need", found->items[i].soname, &cursor) != NULL)
+            unfit = found->items[i].unfit;
+    }
+    for (size_t i = from; i < found->count && unfit != NULL; i++)
         if (found->items[i].unfit == NULL)
             found->items[i].unfit = unfit;
 }
 
-static void find_family(struct host_libraries *found, const struct ldcache *cache, const char *family)
+static void find_family(struct host_libraries *found, const struct ldcache *cache, const char *family, bool mpi)
 {
     const size_t from = found->count;
     next_word(found->arena, &family); /* its name */
     const char *mode = next_word(found->arena, &family);
-    const bool never = mode != NULL && strcmp(mode, "never") == 0;
+    const enum family_mode kind = mode == NULL || strcmp(mode, "prefer") == 0 ? FAMILY_PREFER : strcmp(mode, "never") == 0 ? FAMILY_NEVER : FAMILY_ASKED;
+    if (kind == FAMILY_ASKED && !mpi)
+        return;
     const char *rest = family;
     for (const char *word; (word = next_word(found->arena, &rest)) != NULL;)
         if (word[0] != '/')
-            look_for(found, cache, word, never);
+            look_for(found, cache, word, kind);
     for (size_t i = from; i < found->count; i++)
         judge(found, cache, i);
-    keep_or_drop(found, from, never);
+    if (kind != FAMILY_NEVER)
+        keep_or_drop(found, from);
     bool used = false;
     for (size_t i = from; i < found->count; i++)
         used = used || found->items[i].unfit == NULL;
@@ -195,10 +201,10 @@ static void find_family(struct host_libraries *found, const struct ldcache *cach
     }
 }
 
-void host_libraries_find(struct host_libraries *found, const struct bundle *bundle, struct arena *arena)
+void host_libraries_find(struct host_libraries *found, const struct bundle *bundle, bool mpi, struct arena *arena)
 {
     struct ldcache cache = {0};
-    *found = (struct host_libraries){.arena = arena, .bundle = bundle};
+    *found = (struct host_libraries){.arena = arena, .bundle = bundle, .mpi = mpi};
     if (conf_get(bundle, "host-family") == NULL)
         return;
     for (const char *cursor = NULL, *path; (path = conf_next(bundle, "library-directory", &cursor)) != NULL;)
@@ -208,7 +214,7 @@ void host_libraries_find(struct host_libraries *found, const struct bundle *bund
         }
     ldcache_open(&cache, "/etc/ld.so.cache");
     for (const char *cursor = NULL, *family; (family = conf_next(bundle, "host-family", &cursor)) != NULL;)
-        find_family(found, &cache, family);
+        find_family(found, &cache, family, mpi);
     ldcache_close(&cache);
 }
 
@@ -235,6 +241,47 @@ bool host_libraries_check(const struct host_libraries *found, struct error *erro
         if (library->unfit != NULL)
             return fail(error, EXIT_NODE, "trace and bundle the job on a system whose libraries fit this node's; --force (SDEE_FORCE=1) tries all the same",
                         "%s needs this node's own %s (%s), which does not fit: %s", by, soname, library->path, library->unfit);
+    }
+    return true;
+}
+
+/* What is on the node of the kind, when it is not what is needed. */
+static void tell_mpi(const struct host_libraries *found, struct error *error)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < found->count; i++)
+        if (found->items[i].mode == FAMILY_ASKED && strncmp(found->items[i].soname, "libmpi", 6) == 0) {
+            tried(error, "%s (%s)", found->items[i].soname, found->items[i].path);
+            count++;
+        }
+    if (count == 0)
+        tried(error, "/etc/ld.so.cache: no MPI library in it");
+}
+
+bool host_libraries_check_mpi(const struct host_libraries *found, struct error *error)
+{
+    static const char hint[] = "without --mpi host (SDEE_MPI=host) the bundle's own MPI is used";
+    const char *cursor = NULL;
+    if (found->bundle == NULL || conf_get(found->bundle, "host-symbols") == NULL)
+        return fail(error, EXIT_NODE, hint, "--mpi host: the bundle's programs call no MPI library that a node's could take the place of");
+    for (const char *rest; (rest = conf_next(found->bundle, "host-symbols", &cursor)) != NULL;) {
+        const char *soname = next_word(found->arena, &rest), *by = next_word(found->arena, &rest);
+        const struct library *library = soname != NULL ? known(found, soname) : NULL;
+        struct elf elf;
+        if (library == NULL) {
+            tell_mpi(found, error);
+            return fail(error, EXIT_NODE, hint, "--mpi host: %s, which %s needs, is not on this node", soname, by);
+        }
+        if (library->unfit != NULL)
+            return fail(error, EXIT_NODE, hint, "--mpi host: this node's %s (%s) does not fit: %s", soname, library->path, library->unfit);
+        if (!elf_open(&elf, library->path))
+            return fail(error, EXIT_NODE, hint, "--mpi host: %s cannot be read", library->path);
+        const char *missing = NULL;
+        for (const char *symbol; missing == NULL && (symbol = next_word(found->arena, &rest)) != NULL;)
+            missing = elf_defines(&elf, symbol) ? NULL : symbol;
+        elf_close(&elf);
+        if (missing != NULL)
+            return fail(error, EXIT_NODE, hint, "--mpi host: this node's %s (%s) lacks %s, which %s calls", soname, library->path, missing, by);
     }
     return true;
 }

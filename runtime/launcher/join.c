@@ -39,7 +39,7 @@ static socklen_t name_of(const struct bundle *bundle, const struct options *opti
     else if (!ranks_key(key, sizeof key))
         return 0;
     stat("/", &root);
-    const int size = snprintf(text, sizeof text, "%d %llu:%llu %s", (int)options->root, (unsigned long long)root.st_dev,
+    const int size = snprintf(text, sizeof text, "%d%d %llu:%llu %s", (int)options->root, options->mpi_host, (unsigned long long)root.st_dev,
                               (unsigned long long)root.st_ino, key);
     sha256((const uint8_t *)text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1, digest);
     char *name = address->sun_path + 1;

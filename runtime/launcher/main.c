@@ -142,6 +142,8 @@ static bool check_node(const struct bundle *bundle, const struct options *option
         note("warning: %s", error->message);
         *error = (struct error){.code = EXIT_INTERNAL};
     }
+    if (options->mpi_host && !host_libraries_check_mpi(libraries, error))
+        return false;
     const char *missing = host_libraries_missing(libraries);
     if (missing[0] != '\0' && !options->quiet && !options->force)
         note("warning: the traced run loaded libraries of a driver that is not on this node: %s", missing);
@@ -153,7 +155,7 @@ static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle
 {
     struct node node;
     struct host_libraries libraries;
-    host_libraries_find(&libraries, bundle, plan->arena);
+    host_libraries_find(&libraries, bundle, options->mpi_host, plan->arena);
     const bool good = node_read(&node, plan->arena, error) && check_node(bundle, options, &libraries, error) &&
                       choose_root(plan, options, bundle, &node, &libraries, error) &&
                       (plan->root != ROOT_MERGED || options->root != ROOT_AUTO || plan_make(closed, ROOT_CLOSED, bundle, &node, &libraries, error));

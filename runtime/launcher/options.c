@@ -5,7 +5,7 @@
 
 static const char *const VARIABLES[] = {"SDEE_ROOT", "SDEE_DEBUG", "SDEE_DRY_RUN", "SDEE_COMMAND", "SDEE_SHELL",
                                         "SDEE_CHDIR", "SDEE_ENV", "SDEE_SAVE", "SDEE_THREADS", "SDEE_QUIET", "SDEE_FORCE",
-                                        "SDEE_DIAGNOSE", "SDEE_JOIN", "SDEE_DEPLOY", "SDEE_UNDEPLOY", "SDEE_DEPLOY_DIR"};
+                                        "SDEE_DIAGNOSE", "SDEE_JOIN", "SDEE_DEPLOY", "SDEE_UNDEPLOY", "SDEE_DEPLOY_DIR", "SDEE_MPI"};
 
 const char *root_name(enum root_kind root)
 {
@@ -41,6 +41,12 @@ static bool read_threads(struct options *options, const char *source, const char
         return fail(error, EXIT_USAGE, "it is a number; 0 means one for each CPU", "%s cannot be '%s'", source, value);
     options->threads = (unsigned)count;
     return true;
+}
+
+static bool read_mpi(struct options *options, const char *source, const char *value, struct error *error)
+{
+    options->mpi_host = strcmp(value, "host") == 0;
+    return options->mpi_host || strcmp(value, "bundle") == 0 || fail(error, EXIT_USAGE, "it is one of bundle, host", "%s cannot be '%s'", source, value);
 }
 
 static bool add_env(struct options *options, const char *text, struct error *error)
@@ -86,8 +92,8 @@ static bool read_variables(struct options *options, struct error *error)
             if (name[0] != '\0' && !add_env(options, name, error))
                 return false;
     }
-    const char *root = text_of("SDEE_ROOT"), *threads = text_of("SDEE_THREADS");
-    return (root == NULL || read_root(options, "SDEE_ROOT", root, error)) &&
+    const char *root = text_of("SDEE_ROOT"), *threads = text_of("SDEE_THREADS"), *mpi = text_of("SDEE_MPI");
+    return (mpi == NULL || read_mpi(options, "SDEE_MPI", mpi, error)) && (root == NULL || read_root(options, "SDEE_ROOT", root, error)) &&
            (threads == NULL || read_threads(options, "SDEE_THREADS", threads, error));
 }
 
@@ -98,6 +104,8 @@ static bool set_value(struct options *options, const char *name, const char *val
         return read_root(options, "--root", value, error);
     if (strcmp(name, "threads") == 0)
         return read_threads(options, "--threads", value, error);
+    if (strcmp(name, "mpi") == 0)
+        return read_mpi(options, "--mpi", value, error);
     if (strcmp(name, "env") == 0)
         return add_env(options, value, error);
     if (value[0] == '\0')
@@ -133,7 +141,7 @@ static bool set_flag(struct options *options, const char *name)
 /* Options end at the bundle's name: what follows belongs to the job, dashes and all. */
 static bool read_arguments(struct options *options, char **argv, struct error *error)
 {
-    static const char *const valued[] = {"root", "command", "chdir", "env", "save", "threads", "join", "deploy-dir"};
+    static const char *const valued[] = {"root", "command", "chdir", "env", "save", "threads", "join", "deploy-dir", "mpi"};
     static const char hint[] = "`sdee exec --help` lists the options";
     int i = 1;
     for (; argv[i] != NULL && argv[i][0] == '-' && argv[i][1] != '\0'; i++) {

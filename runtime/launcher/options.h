@@ -9,6 +9,7 @@ struct options {
     enum root_kind root;
     bool debug, dry_run, shell, quiet;
     bool diagnose;
+    bool mpi_host; /* the node's MPI instead of the bundle's */
     bool deploy, undeploy;
     bool force; /* run although the node lacks what the bundle expects */
     bool help;

@@ -276,7 +276,7 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
         plan->deployed != NULL ? plan->deployed : bundle->name;
     if (root == ROOT_MERGED) {
         plan_find_absent(&planner);
-        plan_libraries(&planner);
+        plan_link_libraries(&planner);
     }
     DIR *stream = opendir("/");
     if (stream == NULL) {
@@ -288,10 +288,9 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
             place_top(&planner, join(&planner, "/", item->d_name));
     closedir(stream);
     keep_listed(&planner);
-    if (root == ROOT_CLOSED) {
+    if (root == ROOT_CLOSED)
         add_accounts(&planner);
-        plan_libraries(&planner);
-    }
+    plan_bind_libraries(&planner);
     plan_add(&planner, OP_ENTER, "/", "in the job's process");
     planner_free(&planner);
     return true;

@@ -96,8 +96,9 @@ void plan_add_layer_parents(struct planner *planner, const char *path);
 const char *plan_resolve(struct planner *planner, const char *path);
 bool plan_is_kept(const struct bundle *bundle, const char *path);
 
-/* plan_libraries.c: in the merged root before its overlays, in the closed one after all else. */
-void plan_libraries(struct planner *planner);
+/* plan_libraries.c: in the merged root before its overlays; in both after all else. */
+void plan_link_libraries(struct planner *planner);
+void plan_bind_libraries(struct planner *planner);
 
 /* plan_absent.c */
 void plan_find_absent(struct planner *planner);

@@ -23,11 +23,13 @@ static void bind_as(struct planner *planner, const struct library *library, cons
     const uint32_t entry = bundle_find(planner->bundle, target);
     if (entry != NO_ENTRY && S_ISDIR(planner->bundle->entries[entry].mode))
         return;
+    if (entry == NO_ENTRY && planner->plan->root == ROOT_MERGED)
+        return; /* the overlay shows the node's */
     if (entry == NO_ENTRY) {
         plan_add_parents(planner, target);
         plan_add(planner, OP_FILE, target, "mount point");
     }
-    plan_bind(planner, real, target, false, library->never ? "the node's own driver library" : "the node's own library instead of the bundle's");
+    plan_bind(planner, real, target, false, library->mode == FAMILY_NEVER ? "the node's own driver library" : "the node's own library instead of the bundle's");
 }
 
 static bool is_default(const struct planner *planner, const char *path)
@@ -53,25 +55,48 @@ static void link_to(struct planner *planner, const struct library *library)
     plan_add(planner, OP_SYMLINK, target, "the node's own driver library")->data = library->path;
 }
 
-void plan_libraries(struct planner *planner)
+/* A directory or file that belongs to them, whole: plugins of two versions in one directory are of no use to anybody. */
+static void bind_path(struct planner *planner, const char *path)
+{
+    struct stat status;
+    char *real = realpath(path, NULL);
+    const char *target = plan_resolve(planner, path);
+    if (real != NULL && target != NULL && stat(real, &status) == 0) {
+        const uint32_t entry = bundle_find(planner->bundle, target);
+        if (entry == NO_ENTRY && planner->plan->root == ROOT_CLOSED) {
+            plan_add_parents(planner, target);
+            plan_add(planner, S_ISDIR(status.st_mode) ? OP_DIRECTORY : OP_FILE, target, "mount point")->mode = status.st_mode & 0777;
+        }
+        if (entry == NO_ENTRY || S_ISDIR(planner->bundle->entries[entry].mode) == S_ISDIR(status.st_mode))
+            plan_bind(planner, arena_format(planner->plan->arena, "%s", real), target, true, "belongs to the node's own libraries");
+    }
+    free(real);
+}
+
+void plan_link_libraries(struct planner *planner)
+{
+    for (size_t i = 0; i < planner->libraries->count && planner->libraries->directory_count > 0; i++)
+        if (planner->libraries->items[i].mode == FAMILY_NEVER && planner->libraries->items[i].unfit == NULL)
+            link_to(planner, &planner->libraries->items[i]);
+}
+
+void plan_bind_libraries(struct planner *planner)
 {
     const struct host_libraries *libraries = planner->libraries;
     const bool merged = planner->plan->root == ROOT_MERGED;
     for (size_t i = 0; i < libraries->count && libraries->directory_count > 0; i++) {
         const struct library *library = &libraries->items[i];
-        char *real = library->unfit == NULL ? realpath(library->path, NULL) : NULL;
+        if (library->unfit != NULL || (merged && library->mode != FAMILY_ASKED))
+            continue; /* in the merged root the node's file is there */
+        char *real = realpath(library->path, NULL);
         if (real == NULL)
             continue;
         const char *node_path = arena_format(planner->plan->arena, "%s", real);
         free(real);
-        if (merged && library->never) {
-            link_to(planner, library);
-        } else if (!merged) {
-            bind_as(planner, library, node_path, library->soname);
-            if (strcmp(name_of(node_path), library->soname) != 0)
-                bind_as(planner, library, node_path, name_of(node_path));
-        }
+        bind_as(planner, library, node_path, library->soname);
+        if (strcmp(name_of(node_path), library->soname) != 0)
+            bind_as(planner, library, node_path, name_of(node_path));
     }
-    for (size_t i = 0; i < libraries->path_count && !merged; i++)
-        plan_keep_nodes(planner, libraries->paths[i], "belongs to the node's own libraries");
+    for (size_t i = 0; i < libraries->path_count && (!merged || libraries->mpi); i++)
+        bind_path(planner, libraries->paths[i]);
 }
