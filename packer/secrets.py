@@ -67,9 +67,11 @@ def secret_by_content(path: str, fs: FileSystem, *, own: bool = False) -> str:
     if status is None or not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= CONTENT_LIMIT:
         return ""
     code = path.endswith(_SOURCE) and not (own and not path.endswith((".pyc", ".so")))
-    if _is_public(path, status) or code or fs.head(path)[:4] == b"\x7fELF":
+    if _is_public(path, status) or code:
         return ""
     content = fs.read(path, CONTENT_LIMIT)
+    if content.startswith(b"\x7fELF"):
+        return ""
     if _KEY.search(content):
         return "holds a private key"
     return "holds a token of some service" if TOKEN.search(content) else ""
