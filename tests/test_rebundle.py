@@ -165,7 +165,7 @@ def test_a_bundle_that_lies_about_its_frames_gives_none(tree: Path, tmp_path: Pa
     assert write(tree, out).reused <= 1  # the one in the middle has its own
     assert out.read_bytes() == good.read_bytes()
     right = frames_meta(1, [bytes(32)] * fresh.frames)
-    lies = (
+    lies: tuple[object, ...] = (
         None,
         [],
         {},

@@ -62,6 +62,8 @@ class Records:
         flag = "true" if exists else "false"
         shown = quote(kind) if kind else "null"
         own = ',"made":true' if made else ""
+        if kind == "file" and op in _USES and found.status:
+            own += f',"size":{found.status.st_size},"mtime_ns":{found.status.st_mtime_ns}'
         self.writer.line(
             f'{{"t":"path","path":{quote(found.path)},"ops":["{op}"],"pid":{pid},"exists":{flag},"kind":{shown},'
             f'"hops":[{hops}],"real":{quote(found.real)}{own}}}\n'
