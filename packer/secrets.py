@@ -11,14 +11,30 @@ from typing import TYPE_CHECKING
 
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below_any
-from sdee.tokens import TOKEN
+from sdee.tokens import has_token
 
 if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
 
 CONTENT_LIMIT = 1 << 20  # bytes; a key is some kilobytes
 # RFC 7468's header alone on its line, and base64 or a header field after it: source code that only names it is no key
-_KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n\s*[A-Za-z0-9+/]", re.MULTILINE)
+_KEYS = (
+    (b"PRIVATE KEY", rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n\s*[A-Za-z0-9+/]"),
+    (b"SSH2 ENCRYPTED", rb"^---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\r?\n"),  # RFC 4716's sibling of ssh.com
+    (b"PuTTY-User-Key-File", rb"\APuTTY-User-Key-File-[0-9]: "),
+)
+# What a file begins with that is a secret as a whole, whatever its name
+_BEGINNINGS = (
+    (rb"\x05[\x03\x04](?:\x00\x0c\x00\x01|\x00\x00\x00\x00)", "holds Kerberos tickets"),  # MIT, ccache format
+    (rb"\x05\x02\x00\x00..\x00[\x01-\x08]", "holds Kerberos keys"),  # keytab format
+    (rb"# (?:Netscape )?HTTP Cookie File[^\n]*\n(?s:.*)\t(?:TRUE|FALSE)\t", "holds cookies"),  # curl, wget
+    (rb"SQLite format 3\0(?s:.*)CREATE TABLE (?:moz_)?cookies\b", "holds a browser's cookies"),
+    (rb"SQLite format 3\0(?s:.*)CREATE TABLE (?:moz_)?logins\b", "holds a browser's passwords"),
+    (
+        rb"(?:#[^\n]*\n|\s)*machine\s+\S+\s+login\s+\S+\s+(?:account\s+\S+\s+)?password\s+\S",
+        "holds passwords, as .netrc does",
+    ),
+)
 _SOURCE = (".py", ".pyc", ".so", ".c", ".h", ".js", ".pl", ".pm", ".rb", ".md", ".rst", ".html")
 
 
@@ -72,6 +88,12 @@ def secret_by_content(path: str, fs: FileSystem, *, own: bool = False) -> str:
     content = fs.read(path, CONTENT_LIMIT)
     if content.startswith(b"\x7fELF"):
         return ""
-    if _KEY.search(content):
+    if _holds_key(content):
         return "holds a private key"
-    return "holds a token of some service" if TOKEN.search(content) else ""
+    if has_token(content):
+        return "holds a token of some service"
+    return next((why for begin, why in _BEGINNINGS if re.match(begin, content)), "")
+
+
+def _holds_key(content: bytes) -> bool:
+    return any(word in content and re.search(shape, content, re.MULTILINE) for word, shape in _KEYS)

@@ -6,6 +6,8 @@ import os
 from _json import encode_basestring_ascii as quote  # json's own C function without its layers: half of a line's cost
 from typing import TYPE_CHECKING
 
+from sdee.tokens import redact
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -114,7 +116,7 @@ class Records:
         fields = {
             "pid": pid,
             "path": path,
-            "argv": argv,
+            "argv": redact(argv),
             "interpreters": interpreters,
             "libpath": libpath,
             "setid": setid,
