@@ -1,8 +1,9 @@
 """Secrets by their shapes: tokens of common services as their makers publish them for scanners, keys, command lines.
 
 The tracer drops variables that hold one and blanks them in command lines, the packer refuses files that do. A shape has
-a text that it cannot be without: looking for that first goes through 55 MB a second, one large expression of half as
-many through 13, and shapes are compiled when they are met. Every shape is bounded on both sides, since Base64 has everything in it somewhere.
+a text that it cannot be without: looking for that first goes through some 50 MB a second, one large expression of half
+as many through 13, and shapes are compiled when they are met. Every shape is bounded on both sides, since Base64 has
+everything in it somewhere.
 """
 
 from __future__ import annotations
