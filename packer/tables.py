@@ -112,32 +112,6 @@ MODULE_DIRECTORIES = frozenset(
     """)
 )
 
-SECRET_NAMES = _words("""
-    id_rsa id_dsa id_ecdsa id_ed25519 id_ecdsa_sk id_ed25519_sk identity ssh_host_*_key   # OpenSSH
-    .netrc _netrc .authinfo .authinfo.gpg .pgpass pgpass pgpass.conf .my.cnf .mylogin.cnf .htpasswd .git-credentials
-    .npmrc .pypirc .s3cfg .boto .vault-token .kaggle.json kaggle.json kubeconfig .dockercfg .databrickscfg .modal.toml
-    .cdsapirc .ecmwfapirc .urs_cookies .smbcredentials .msmtprc .fetchmailrc .terraformrc credentials.tfrc.json
-    application_default_credentials.json cookies.txt .cookies .Xauthority .ICEauthority x509up_u* slurmdbd.conf
-    *.kdbx *.kdb *.p12 *.pfx *.jks *.keytab krb5.keytab krb5cc_* munge.key .slurm_jwt* jwt_hs256.key slurm.key
-    cookies.sqlite cookies.sqlite-wal Cookies Cookies-journal logins.json key3.db key4.db Login*Data
-    .env .env.* .bash_history .zsh_history .python_history .psql_history .mysql_history
-    token *.token .*token access_token* *_token *-token token.json *_token.json
-""")
-# Folders of secrets: directory, then the names in it that are (a ":" between)
-SECRET_PATHS = _words("""
-    */.ssh/* */.gnupg/* */.aws/credentials */.aws/sso/* */.azure/* */.kube/config */.docker/config.json
-    */.config/gcloud/* */.config/gh/hosts.yml */.config/rclone/rclone.conf */.globus/*.pem */.subversion/auth/*
-    */.config/glab-cli/config.yml */.config/doctl/config.yaml */containers/auth.json */.oci/* */.cargo/credentials*
-    */.gem/credentials */.config/sops/age/keys.txt */.globusonline/* */.globus/cli/* */.snowflake/connections.toml
-    */.aws/cli/cache/* */jupyter/runtime/* */.vnc/passwd */.davfs2/secrets /etc/shadow /etc/gshadow
-    */.local/share/keyrings/* */.password-store/* */.cache/huggingface/token */.huggingface/token
-    /etc/ssl/private/* /etc/ssh/ssh_host_*_key /etc/munge/munge.key /etc/krb5.keytab /root/.ssh/*
-""")
-# Public files in those folders
-NOT_SECRET = _words("""
-    */.ssh/known_hosts */.ssh/config */.ssh/*.pub */.ssh/authorized_keys
-""")
-
 # Variables whose value is the node's and the run's own: not recorded in a bundle
 LIVE_ENVIRONMENT = _words("""
     HOME USER LOGNAME USERNAME MAIL SHLVL OLDPWD HOSTNAME HOST

@@ -46,7 +46,7 @@ def run(*command: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a database, `rpm`, and two packages installed below it; `lib` is a link, as on merged systems."""
+    """A directory with a database, `rpm`, and two packages installed below it; `lib` is a link, as on merged /usr."""
     top = tmp_path_factory.mktemp("rpm")
     build = tmp_path_factory.mktemp("build")
     for name, count in (("probe", 20), ("other", 3000)):

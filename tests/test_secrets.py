@@ -270,3 +270,17 @@ def test_no_secret_of_a_run_is_stored_or_printed(tmp_path: Path) -> None:
     for secret in hidden:
         assert secret not in stored
         assert secret.encode() not in data
+
+
+def test_no_copy_is_kept_of_a_secret_that_the_job_changes(tmp_path: Path) -> None:
+    token = TOKENS["GitHub"]()
+    (tmp_path / "settings.txt").write_text(f"token {token}\n")
+    (tmp_path / ".pgpass").write_text(f"h:1:d:u:{some(20)}\n")
+    (tmp_path / "plain.txt").write_text("plain\n")
+    script = "cat settings.txt .pgpass plain.txt; for f in settings.txt .pgpass plain.txt; do echo x >> $f; done"
+    command = [sys.executable, "-m", "sdee", "trace", "-q", "--", "sh", "-c", script]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert [path.read_text() for path in (tmp_path / "sdee.trace.saved").iterdir()] == ["plain\n"]
+    text = (tmp_path / "sdee.trace").read_text()
+    assert text.count("it may hold a secret") == 2
+    assert token not in text
