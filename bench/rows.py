@@ -206,6 +206,48 @@ def size(bench: Bench) -> Result:
     return Result(ours / min(theirs.values()), f"sdee {ours / 1e6:.1f} MB (--minimal {minimal / 1e6:.1f} MB), {words}")
 
 
+def script_job(bench: Bench) -> tuple[Path, Command, Path]:
+    """The numpy/scipy/pandas job as a script, traced: the script, the command that bundles it, and the bundle."""
+    script, out = bench.work / "job.py", bench.work / "again.sdee"
+    script.write_text(PYTHON)
+    script.chmod(0o644)
+    bench.run([SDEE, "trace", "-q", "-o", "again.trace", "--", python_job()[0], script])
+    return script, [SDEE, "bundle", "-q", "again.trace", "-o", out], out
+
+
+def rebundle(bench: Bench) -> Result:
+    """Bundle, change the script, bundle again over it: whole commands, with working out the closure."""
+    script, bundle, out = script_job(bench)
+    first, again = [], []
+    for turn in range(bench.repeat + 1):
+        out.unlink(missing_ok=True)
+        script.write_text(PYTHON)
+        first.append(bench.run(bundle))
+        script.write_text(PYTHON + "# changed\n" * (turn + 1))
+        again.append(bench.run(bundle))
+    anew, ours = statistics.median(first[1:]), statistics.median(again[1:])
+    return Result(ours / anew, f"first, again: {milliseconds(anew, ours)}")
+
+
+def rebundle_tar(bench: Bench) -> Result:
+    """The same against packing the same files anew, at the same level on all cores; the peer knows what to pack."""
+    script, bundle, out = script_job(bench)
+    bench.run(bundle)
+    files = bench.work / "again"
+    shutil.rmtree(files, ignore_errors=True)
+    bench.run([SDEE, "extract", "-C", files, out])
+    packed = bench.work / "again.tar.zst"
+    pack = ["bash", "-o", "pipefail", "-c", f"tar -C {files} -cf - . | zstd -7 -T0 -qf -o {packed}"]
+    ours, theirs = [], []
+    for turn in range(bench.repeat + 1):
+        script.write_text(PYTHON + "# changed\n" * (turn + 1))
+        ours.append(bench.run(bundle))
+        theirs.append(bench.run(pack))
+    mine, peer = statistics.median(ours[1:]), statistics.median(theirs[1:])
+    sizes = f"{out.stat().st_size / 1e6:.1f} MB, {packed.stat().st_size / 1e6:.1f} MB"
+    return Result(mine / peer, f"sdee, tar \\| zstd: {milliseconds(mine, peer)}; {sizes}")
+
+
 def stats_inside(bench: Bench) -> Result:
     """Walk and lstat /usr in a merged root; ten times the promised number, so that start and noise do not show."""
     stats: list[str | Path] = [bench.work / "stats"]
@@ -228,5 +270,7 @@ ROWS = (
     Row("exec", "sdee exec of /bin/true", "podman run --rm", 0.3, start_podman),
     Row("unpack", "unpack of a 400 MB closure into tmpfs", "zstd -d, tar x into tmpfs", 0.7, unpack),
     Row("size", "bundle size, numpy/scipy/pandas job", "smaller of care's and reprozip's", 1.0, size),
+    Row("rebundle", "sdee bundle again, a script changed; numpy/scipy/pandas job", "sdee bundle anew", 0.5, rebundle),
+    Row("rebundle-tar", "the same", "tar, zstd -7 -T0 of the same files", 1.0, rebundle_tar),
     Row("stats", "20,000 stats inside, merged root", "bare", 1.1, stats_inside),
 )

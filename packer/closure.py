@@ -14,6 +14,7 @@ from sdee.packer import tables
 from sdee.packer.accesses import MADE, Accesses
 from sdee.packer.builder import Builder
 from sdee.packer.conf import conf_pairs, live_directories
+from sdee.packer.conflicts import conflict_notices
 from sdee.packer.elf.needs import needs_of
 from sdee.packer.elf.objects import MAGIC
 from sdee.packer.filesystem import FileSystem, is_below_any
@@ -23,6 +24,7 @@ from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
 from sdee.packer.secrets import matches
 from sdee.packer.units import UNITS, View
+from sdee.tokens import BLANK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -262,6 +264,9 @@ def _notices(trace: Trace, builder: Builder) -> Iterator[str]:
     if late:
         more = f" and {len(late) - 3} more" if len(late) > 3 else ""
         yield f"changed since the job was traced, and travels as it is now: {', '.join(map(ascii, late[:3]))}{more}"
+    if any(BLANK in argument for argument in trace.runs[0].command):
+        yield "a secret of the command line was not recorded: run the bundle with all its arguments"
+    yield from conflict_notices(trace, builder)
     for option, globs in (("exclude", builder.options.exclude), ("allow", builder.options.allow)):
         for glob in globs:
             if not any(matches(path, (glob,)) for path in builder.drafts):

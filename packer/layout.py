@@ -100,7 +100,7 @@ def _place(nodes: dict[str, Node]) -> dict[str, Node]:
         real = f"{parents[parent]}/{name}"
         # the node that the closure itself names there wins over one that was moved there
         if real == path or real not in nodes:
-            placed.setdefault(real, replace(node, path=real))
+            placed.setdefault(real, node if real == path else replace(node, path=real))
     return placed
 
 
@@ -129,8 +129,12 @@ def _real(path: str, nodes: dict[str, Node]) -> str:
 def _add_parents(nodes: dict[str, Node]) -> None:
     for path in list(nodes):
         for parent in _ancestors(path):
-            there = nodes.setdefault(parent, Node(parent, stat.S_IFDIR | 0o755))
-            if not stat.S_ISDIR(there.mode):
+            there = nodes.get(parent)
+            if there is None:
+                nodes[parent] = Node(parent, stat.S_IFDIR | 0o755)
+            elif stat.S_ISDIR(there.mode):
+                break  # what is above it is seen to in its own turn, or was
+            else:
                 raise InternalError(f"the closure holds {path!a} below {parent!a}, which is not a directory")
 
 

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
 
 DPKG = "/var/lib/dpkg"
+# Where rpm has its database, newer systems first, and the names it has by format. Without one rpm is not asked: it
+# would make an empty one in the home
+RPM = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
+_RPM_FILES = ("rpmdb.sqlite", "Packages.db", "Packages")
+_RPM_PATIENCE = 60  # seconds; 60,000 paths take 0.05
 _RPM_QUERY = r"[%{=NAME}\t%{=VERSION}-%{=RELEASE}\t%{FILENAMES}\n]"  # rpm(8), --queryformat
 
 
@@ -45,39 +50,65 @@ class Packages:
         names = self._fs.names(f"{self._database}/info")
         stamp = self._fs.status(f"{self._database}/status")
         found = dict(_listed_by_dpkg(self._database, names, stamp.st_mtime_ns if stamp else 0))
-        for name, _, path in self._rpm:
-            found[name] = found.get(name, frozenset()) | {path}
+        for name, (_, paths) in self._rpm.items():
+            found[name] = found.get(name, frozenset()) | paths
         return found
 
     @cached_property
     def _versions(self) -> dict[str, str]:
         status = os.fsdecode(self._fs.read(f"{self._database}/status", 64 << 20))
         pairs = re.findall(r"^Package: (\S+)\n(?:(?!Package:|Version:).*\n)*?Version: (\S+)$", status, re.MULTILINE)
-        return {**dict(pairs), **{name: version for name, version, _ in self._rpm}}
+        return {**dict(pairs), **{name: version for name, (version, _) in self._rpm.items()}}
 
     @cached_property
-    def _rpm(self) -> list[tuple[str, str, str]]:
-        """Ask rpm(8), where there is one with a database: its formats are its own."""
+    def _rpm(self) -> dict[str, tuple[str, frozenset[str]]]:
+        """Version and paths by package, from rpm(8): its formats are its own."""
         if not shutil.which("rpm"):
-            return []
-        command = ["rpm", "--query", "--all", "--queryformat", _RPM_QUERY]
-        said = subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", check=False).stdout
-        rows = (line.split("\t") for line in said.splitlines())
-        return [(row[0], row[1], row[2]) for row in rows if len(row) == 3]
+            return {}
+        for directory in RPM:
+            for name in _RPM_FILES:
+                if status := self._fs.status(f"{directory}/{name}"):
+                    return _listed_by_rpm(directory, status.st_mtime_ns)
+        return {}
+
+
+@lru_cache(maxsize=1)
+def _listed_by_rpm(database: str, _stamp: int) -> dict[str, tuple[str, frozenset[str]]]:
+    """Ask rpm for all packages and their files; once for a state of the database."""
+    command = ["rpm", "--dbpath", database, "--query", "--all", "--queryformat", _RPM_QUERY]
+    try:
+        said = subprocess.run(command, capture_output=True, check=False, timeout=_RPM_PATIENCE).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    canonical = _Canonical()
+    versions: dict[str, str] = {}
+    paths: dict[str, set[str]] = {}
+    for line in os.fsdecode(said).split("\n"):
+        name, version, path = (*line.split("\t", 2), "", "")[:3]
+        if path.startswith("/"):  # a package without files says "(none)" or nothing
+            versions[name] = version
+            paths.setdefault(name, set()).add(path if path.startswith("/usr/") else canonical(path))
+    return {name: (versions[name], frozenset(listed)) for name, listed in paths.items()}
+
+
+class _Canonical:
+    """Takes the links out of a path's directory: packages still say /lib where /lib leads to /usr/lib."""
+
+    def __init__(self) -> None:
+        self._real: dict[str, str] = {}
+
+    def __call__(self, path: str) -> str:
+        """Return the path by which the file is known."""
+        directory, name = os.path.split(path)
+        if directory not in self._real:
+            self._real[directory] = os.path.realpath(directory).rstrip("/")
+        return f"{self._real[directory]}/{name}" if name else path
 
 
 @lru_cache(maxsize=1)
 def _listed_by_dpkg(database: str, names: tuple[str, ...], _stamp: int) -> dict[str, frozenset[str]]:
     """Read dpkg's lists, 226,000 paths in 0.2 s on a machine with 1,285 packages; once for a state of the database."""
-    real: dict[str, str] = {}
-
-    def canonical(path: str) -> str:
-        """Take the links out of a path's directory: dpkg still says /lib where /lib leads to /usr/lib."""
-        directory, name = os.path.split(path)
-        if directory not in real:
-            real[directory] = os.path.realpath(directory).rstrip("/")
-        return f"{real[directory]}/{name}" if name else path
-
+    canonical = _Canonical()
     found: dict[str, frozenset[str]] = {}
     for file in names:
         if not file.endswith(".list"):

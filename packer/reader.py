@@ -224,7 +224,7 @@ class Bundle:
         waiting: deque[tuple[int, Future[bytes]]] = deque()
         try:
             for number in numbers:
-                waiting.append((self._starts[number], pool.submit(self._frame, number)))
+                waiting.append((self._starts[number], pool.submit(self._content, number)))
                 if len(waiting) >= threads + 4:
                     start, future = waiting.popleft()
                     yield start, future.result()
@@ -233,7 +233,8 @@ class Bundle:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _frame(self, number: int) -> bytes:
+    def frame(self, number: int) -> tuple[bytes, bytes]:
+        """Return a frame of the payload as it is in the file, and what it holds. Raises BundleError: damaged."""
         size = self.table.frames[number].size
         data = self._read(self._places[number], self.table.frames[number].compressed)
         damaged = f"damaged payload: frame {number + 1} of {len(self.table.frames)}"
@@ -246,7 +247,10 @@ class Bundle:
             raise self._error(f"{damaged}: {error}") from error
         if len(content) != size:
             raise self._error(f"{damaged} has not the size that the table of contents says")
-        return content
+        return data, content
+
+    def _content(self, number: int) -> bytes:
+        return self.frame(number)[1]
 
     def _check_digest(self, entry: Entry, digest: hashlib._Hash) -> None:
         if digest.digest() != entry.sha256:

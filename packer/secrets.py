@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from fnmatch import fnmatchcase, translate
-from functools import lru_cache
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below_any
-from sdee.tokens import TOKEN
+from sdee.secret_files import CODE, CONTENT_LIMIT, secret_content, secret_name, secret_place
 
 if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
-
-CONTENT_LIMIT = 1 << 20  # bytes; a key is some kilobytes
-# RFC 7468's header alone on its line, and base64 or a header field after it: source code that only names it is no key
-_KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n\s*[A-Za-z0-9+/]", re.MULTILINE)
-_SOURCE = (".py", ".pyc", ".so", ".c", ".h", ".js", ".pl", ".pm", ".rb", ".md", ".rst", ".html")
-
-
-@lru_cache(maxsize=512)
-def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(translate(g) for g in globs) or r"(?!)")
 
 
 def matches(path: str, globs: tuple[str, ...]) -> bool:
@@ -46,15 +34,10 @@ def _is_public(path: str, status: os.stat_result) -> bool:
 
 def secret_by_name(path: str, fs: FileSystem) -> str:
     """Return why a file's name means a secret, "" when it does not. Code is never one by its name."""
-    if _pattern(tables.NOT_SECRET).match(path):
-        return ""
-    if _pattern(tables.SECRET_PATHS).match(path):
-        return "lies where secrets are kept"
-    name = os.path.basename(path)
-    if name.endswith(_SOURCE) or not _pattern(tables.SECRET_NAMES).match(name):
-        return ""
-    status = fs.status(path)
-    return "" if status is not None and _is_public(path, status) else f"is named like a secret: {name}"
+    if why := secret_place(path):
+        return why
+    why, status = secret_name(path), fs.status(path)
+    return "" if why and status is not None and _is_public(path, status) else why
 
 
 def secret_by_content(path: str, fs: FileSystem, *, own: bool = False) -> str:
@@ -66,10 +49,5 @@ def secret_by_content(path: str, fs: FileSystem, *, own: bool = False) -> str:
     status = fs.status(path)
     if status is None or not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= CONTENT_LIMIT:
         return ""
-    code = path.endswith(_SOURCE) and not (own and not path.endswith((".pyc", ".so")))
-    if _is_public(path, status) or code or fs.head(path)[:4] == b"\x7fELF":
-        return ""
-    content = fs.read(path, CONTENT_LIMIT)
-    if _KEY.search(content):
-        return "holds a private key"
-    return "holds a token of some service" if TOKEN.search(content) else ""
+    code = path.endswith(CODE) and not (own and not path.endswith((".pyc", ".so")))
+    return "" if code or _is_public(path, status) else secret_content(fs.read(path, CONTENT_LIMIT))

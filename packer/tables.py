@@ -106,27 +106,6 @@ MODULE_DIRECTORIES = frozenset(
     """)
 )
 
-SECRET_NAMES = _words("""
-    id_rsa id_dsa id_ecdsa id_ed25519 id_ecdsa_sk id_ed25519_sk identity ssh_host_*_key   # OpenSSH
-    .netrc _netrc .authinfo .authinfo.gpg .pgpass .my.cnf .mylogin.cnf .htpasswd .git-credentials
-    .npmrc .pypirc .s3cfg .boto .vault-token .kaggle.json kubeconfig .dockercfg
-    *.kdbx *.kdb *.p12 *.pfx *.jks *.keytab krb5.keytab krb5cc_* munge.key .slurm_jwt* jwt_hs256.key
-    cookies.sqlite Cookies logins.json key3.db key4.db Login*Data
-    .env .env.* .bash_history .zsh_history .python_history .psql_history .mysql_history
-    token *.token .*token access_token* *_token *-token token.json *_token.json
-""")
-# Folders of secrets: directory, then the names in it that are (a ":" between)
-SECRET_PATHS = _words("""
-    */.ssh/* */.gnupg/* */.aws/credentials */.aws/sso/* */.azure/* */.kube/config */.docker/config.json
-    */.config/gcloud/* */.config/gh/hosts.yml */.config/rclone/rclone.conf */.globus/*.pem */.subversion/auth/*
-    */.local/share/keyrings/* */.password-store/* */.cache/huggingface/token */.huggingface/token
-    /etc/ssl/private/* /etc/ssh/ssh_host_*_key /etc/munge/munge.key /etc/krb5.keytab /root/.ssh/*
-""")
-# Public files in those folders
-NOT_SECRET = _words("""
-    */.ssh/known_hosts */.ssh/config */.ssh/*.pub */.ssh/authorized_keys
-""")
-
 # Variables whose value is the node's and the run's own: not recorded in a bundle
 LIVE_ENVIRONMENT = _words("""
     HOME USER LOGNAME USERNAME MAIL SHLVL OLDPWD HOSTNAME HOST

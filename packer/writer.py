@@ -21,6 +21,7 @@ from sdee.packer import content
 from sdee.packer.frames import FrameWriter, usable_cores
 from sdee.packer.layout import Layout, Node, lay_out
 from sdee.packer.model import Verdict
+from sdee.packer.reuse import OldFrames, frames_meta
 from sdee.packer.table import SKIPPABLE_HEADER, SKIPPABLE_TABLE, Entry, Footer, Table, pack_table, parse_table
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ _BILLION = 1_000_000_000
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """What was written: sizes in bytes, numbers of entries. `content` has duplicates once, `duplicates` the rest."""
+    """What was written: sizes in bytes, numbers of entries. `content` has duplicates once, `duplicates` the rest.
+
+    `reused` of the `frames` were taken from older bundles; `useless` says of which bundles none could be, and why.
+    """
 
     path: str
     identity: str
@@ -45,6 +49,8 @@ class BundleSummary:
     launcher: int
     payload: int
     table: int
+    frames: int
+    reused: int
     files: int
     directories: int
     links: int
@@ -52,6 +58,7 @@ class BundleSummary:
     content: int
     duplicates: int
     warnings: tuple[str, ...]
+    useless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class _Job:
     level: int
     threads: int
     progress: Progress | None
+    old: OldFrames
 
 
 def write_bundle(
@@ -73,13 +81,16 @@ def write_bundle(
     level: int,
     threads: int = 0,
     progress: Progress | None = None,
+    reuse: tuple[str, ...] = (),
 ) -> BundleSummary:
     """Write `closure` to the file `out`, mode 0755 less the umask; an older file there is replaced in one step.
 
     `launcher` is the path of the executable to begin with; `level` zstd's; `threads` 0 means one for each usable core;
     `progress` is called with bytes done and bytes in all. The same closure over the same files gives the same bytes.
+    Frames are taken from the older file, and from the bundles `reuse`, where these hold the same (reuse.py).
 
-    Raises InputError (a file cannot be read, or changes meanwhile), OutputError, InternalError (an impossible closure).
+    Raises InputError (a file cannot be read, or changes meanwhile), OutputError, InternalError (an impossible closure),
+    BundleError (one of `reuse` is no bundle).
     On any error nothing is left behind and an older `out` is untouched.
     """
     layout = lay_out(closure)
@@ -89,7 +100,18 @@ def write_bundle(
     target = os.path.realpath(out)
     if os.path.lexists(target) and not os.path.isfile(target):
         raise OutputError(f"{out!a} is there already and is not a regular file", hint="name another file with -o")
-    job = _Job(closure, layout, sources, launcher, level, threads or usable_cores(), progress)
+    with OldFrames(level) as old:
+        if os.path.exists(target):
+            with suppress(BundleError):  # whatever it is, it will be replaced
+                old.add(target)
+        useless = tuple(f"{path!a}: {why}" for path in reuse if (why := old.add(path)))
+        job = _Job(closure, layout, sources, launcher, level, threads or usable_cores(), progress, old)
+        summary = _replace(target, out, job)
+    return BundleSummary(out, **summary, warnings=warnings, useless=useless)
+
+
+def _replace(target: str, out: str, job: _Job) -> dict[str, Any]:
+    """Write a file beside `target` and give it that name; `out` is what the user called it."""
     temporary = ""
     try:
         fd, temporary = tempfile.mkstemp(prefix=".sdee-", suffix=".tmp", dir=os.path.dirname(target))
@@ -105,7 +127,7 @@ def write_bundle(
     except BaseException:  # Ctrl-C, SIGTERM as SystemExit
         _discard(temporary)
         raise
-    return BundleSummary(out, **summary, warnings=warnings)
+    return summary
 
 
 def _discard(temporary: str) -> None:
@@ -116,7 +138,10 @@ def _discard(temporary: str) -> None:
 
 def _write(file: IO[bytes], job: _Job) -> dict[str, Any]:
     launcher_size, launcher_digest = _copy_launcher(job.launcher, file)
-    with FrameWriter(file, job.level, job.threads) as stream, ThreadPoolExecutor(job.threads, "load") as loaders:
+    with (
+        FrameWriter(file, job.level, job.threads, job.old) as stream,
+        ThreadPoolExecutor(job.threads, "load") as loaders,
+    ):
         tar = _TarStream(stream, sum(s.size for s in job.sources), job.progress)
         try:
             for node in job.layout.fixed:
@@ -130,7 +155,8 @@ def _write(file: IO[bytes], job: _Job) -> dict[str, Any]:
             raise
     entries = tuple(sorted(tar.entries, key=lambda e: os.fsencode(e.path)))
     counts = _count(entries)
-    data = pack_table(Table(entries, frames, job.closure.conf, _meta_frame(job.closure, counts)))
+    meta = _meta(job.closure, counts) | {"frames": frames_meta(job.level, stream.digests)}
+    data = pack_table(Table(entries, frames, job.closure.conf, _meta_frame(meta)))
     payload = sum(frame.compressed for frame in frames)
     footer = Footer(launcher_size, payload, len(data), hashlib.sha256(data).digest(), launcher_digest)
     try:
@@ -141,7 +167,8 @@ def _write(file: IO[bytes], job: _Job) -> dict[str, Any]:
     file.write(data)
     file.write(footer.pack())
     sizes = {"size": footer.file_size, "launcher": launcher_size, "payload": payload, "table": len(data)}
-    return {"identity": footer.table_digest.hex(), **sizes, **counts}
+    reuse = {"frames": len(frames), "reused": stream.reused}
+    return {"identity": footer.table_digest.hex(), **sizes, **reuse, **counts}
 
 
 def _copy_launcher(launcher: str, file: IO[bytes]) -> tuple[int, bytes]:
@@ -171,7 +198,7 @@ class _TarStream:
     def add_fixed(self, node: Node) -> None:
         """Add a directory or a symbolic link."""
         kind = tarfile.DIRTYPE if stat.S_ISDIR(node.mode) else tarfile.SYMTYPE
-        self._stream.write(_header(node, kind, link=node.target))
+        self._begin(node, _header(node, kind, link=node.target))
         self.entries.append(Entry(node.path, node.mode, node.mtime_ns, link=node.target))
 
     def add_file(self, loaded: content.Loaded) -> None:
@@ -188,23 +215,29 @@ class _TarStream:
             digest = digest or self._hash(source)
             entry = self._first.get((*length, digest))
         if entry:
-            self._stream.write(_header(node, tarfile.LNKTYPE, link=entry.path[1:]))
+            self._begin(node, _header(node, tarfile.LNKTYPE, link=entry.path[1:]))
             again = Entry(node.path, node.mode, node.mtime_ns, link=entry.path, hard_link=True, sha256=entry.sha256)
             self.entries.append(again)
             self._advance(source.size)
             return
-        self._stream.write(_header(node, tarfile.REGTYPE, size=source.size))
+        padding = -source.size % tarfile.BLOCKSIZE
+        self._begin(node, _header(node, tarfile.REGTYPE, size=source.size), source.size + padding)
         offset = self._stream.offset if source.size else 0
         if loaded.data is None:
             digest = self._copy(source, digest)
         else:
             self._stream.write(loaded.data)
             self._advance(source.size)
-        self._stream.write(bytes(-source.size % tarfile.BLOCKSIZE))
+        self._stream.write(bytes(padding))
         entry = Entry(node.path, node.mode, node.mtime_ns, source.size, offset, sha256=digest)
         self.entries.append(entry)
         self._first[inode] = self._first[(*length, digest)] = entry
         self._lengths.add(length)
+
+    def _begin(self, node: Node, header: bytes, content: int = 0) -> None:
+        """Begin a member; `content` bytes follow."""
+        self._stream.begin(os.fsencode(node.path), len(header) + content)
+        self._stream.write(header)
 
     def _copy(self, source: Source, expected: bytes) -> bytes:
         """Copy a large file into the stream; return its SHA-256."""
@@ -283,9 +316,9 @@ def _count(entries: tuple[Entry, ...]) -> dict[str, int]:
     }
 
 
-def _meta_frame(closure: Closure, counts: dict[str, int]) -> bytes:
-    meta = json.dumps(_meta(closure, counts), sort_keys=True, separators=(",", ":")).encode("ascii")
-    return zstandard.ZstdCompressor(level=META_LEVEL, write_checksum=True, write_content_size=True).compress(meta)
+def _meta_frame(meta: dict[str, Any]) -> bytes:
+    text = json.dumps(meta, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return zstandard.ZstdCompressor(level=META_LEVEL, write_checksum=True, write_content_size=True).compress(text)
 
 
 def _meta(closure: Closure, counts: dict[str, int]) -> dict[str, Any]:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
+from sdee.packer import frames as frames_module
 from sdee.packer.model import Closure, Item, Reason, Verdict
 from sdee.packer.table import SKIPPABLE_HEADER, SKIPPABLE_TABLE, Entry, Footer, Frame, Table, pack_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import pytest
 
 CONF = (
     ("machine", "x86_64"),
@@ -61,6 +64,12 @@ def launcher(tmp_path: Path) -> str:
     path = tmp_path / "launcher"
     path.write_bytes(LAUNCHER)
     return str(path)
+
+
+def shrink_frames(patch: pytest.MonkeyPatch, size: int) -> None:
+    """Let frames hold about `size` bytes of stream, and longer members be cut at multiples of it."""
+    for name, value in (("LEAST", size // 4), ("USUAL", size), ("MOST", 2 * size), ("STEP", size)):
+        patch.setattr(frames_module, name, value)
 
 
 def meta_frame(text: bytes = b'{"items":[],"summary":{}}') -> bytes:

@@ -13,9 +13,19 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from bundles import CONF, LAUNCHER, assemble, closure_of, dir_entry, file_entry, frame, launcher, meta_frame
+from bundles import (
+    CONF,
+    LAUNCHER,
+    assemble,
+    closure_of,
+    dir_entry,
+    file_entry,
+    frame,
+    launcher,
+    meta_frame,
+    shrink_frames,
+)
 from sdee.errors import BundleError, OutputError, SdeeError
-from sdee.packer import frames
 from sdee.packer.extract import extract, select
 from sdee.packer.reader import Bundle, open_bundle
 from sdee.packer.table import Entry
@@ -41,7 +51,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tree / "b").symlink_to("a")
     shutil.copy2(tree / "a", tree / "c")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frames, "FRAME_SIZE", 3000)
+        shrink_frames(patch, 3000)
         write_bundle(closure_of(tree), launcher(tmp_path), str(tmp_path / "b.sdee"), level=1)
     return tmp_path / "b.sdee"
 

@@ -370,7 +370,7 @@ def test_a_private_key_is_told_by_its_content_and_source_code_is_not(made: Trace
     "text",
     [
         "token: ghp_" + "a1B2" * 9,
-        "export AWS_SECRET_ACCESS_KEY=" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "export AWS_SECRET_ACCESS_KEY=" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYaB1cD2eF3g",
         '{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\\nMIIE"}',
         "hf_" + "aBcD" * 8 + "ab",
     ],

@@ -8,13 +8,13 @@ import resource
 import struct
 from typing import Any
 
-from sdee.tokens import TOKEN
+from sdee.tokens import has_secret
 
 # Conservative on purpose: a variable too many stays behind and is counted; a secret never travels
 SECRET = re.compile(
     r"TOKENS?(?![A-Z])|SECRET|PASSW(OR)?D|PASSPHRASE|PASSCODE|(API|ACCESS|PRIVATE|SIGNING|ENCRYPTION|LICENSE)_?KEY(?!BOARD)"
     r"|CREDENTIAL|^AWS_(?!CA_BUNDLE$|(DEFAULT_)?REGION$)|^AZURE_|^GOOGLE_APPLICATION|(^|_)(PWD_?HASH|PAT|AUTH|COOKIE|DSN)$|^SSH_(AUTH_SOCK|ASKPASS)"
-    r"|^(GPG|PGP)_|DATABASE_URL|KRB5CCNAME|WEBHOOK",
+    r"|^(GPG|PGP)_|DATABASE_URL|KRB5CCNAME|WEBHOOK|JWT|BEARER",
     re.IGNORECASE,
 )
 
@@ -31,7 +31,7 @@ _PT_NOTE = 4
 
 def split_environment(env: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """Return `env` without variables that look like secrets by their names or values, and those names."""
-    dropped = sorted(name for name, value in env.items() if SECRET.search(name) or TOKEN.search(os.fsencode(value)))
+    dropped = sorted(name for name, value in env.items() if SECRET.search(name) or has_secret(value))
     return {name: value for name, value in env.items() if name not in dropped}, dropped
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sdee.tracer.sightings import State
 from sdee.tracer.tracefile import FORMAT
 
-__all__ = ["FORMAT", "Access", "Exec", "Host", "Process", "Run", "Saved", "Trace"]
+__all__ = ["FORMAT", "Access", "Exec", "Host", "Process", "Run", "Saved", "State", "Trace"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Host:
 class Run:
     """One traced command: a segment's header and end. `status` is None when the trace was cut off.
 
-    `ended`: seconds since 1970, None if not known.
+    `began`, `ended`: seconds since 1970, None if not known. `trace`: the file's name, and `segment` the run's number
+    in it, from 1.
     """
 
     command: tuple[str, ...]
@@ -50,6 +52,9 @@ class Run:
     host: Host
     status: int | None
     ended: float | None = None
+    began: float | None = None
+    trace: str = ""
+    segment: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,11 @@ class Process:
 
 @dataclass(frozen=True)
 class Trace:
-    """One or more runs, merged. The first run's command, environment and cwd are what a bundle repeats."""
+    """One or more runs, merged. The first run's command, environment and cwd are what a bundle repeats.
+
+    `differing`: paths free of links that runs found in different states before they changed anything there, each state
+    with the numbers of the runs that did; `changed`: which runs changed or made a path. Both of several runs only.
+    """
 
     runs: tuple[Run, ...]
     processes: tuple[Process, ...]
@@ -112,3 +121,5 @@ class Trace:
     sockets: tuple[str, ...]
     saved: dict[str, Saved]
     incomplete: tuple[str, ...]
+    differing: dict[str, dict[State, list[int]]] = field(default_factory=dict)
+    changed: dict[str, list[int]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdee.errors import TraceError
 from sdee.tracer.model import Access, Exec, Host, Process, Run, Saved, Trace
+from sdee.tracer.sightings import Sightings
 from sdee.tracer.tracefile import FORMAT
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Reader:
     def __init__(self) -> None:
         self.runs: list[dict[str, Any]] = []
         self.statuses: list[int | None] = []
-        self.ends: list[float | None] = []
+        self.times: list[tuple[float | None, float | None]] = []  # of each run: when it began and ended
+        self.names: list[tuple[str, int]] = []  # of each run: its trace, its number there
         self.processes: list[Process] = []
         self.execs: list[Exec] = []
         self.accesses: dict[str, Access] = {}
@@ -49,12 +51,14 @@ class Reader:
         self.saved: dict[str, Saved] = {}
         self.incomplete: dict[str, None] = {}
         self._path = ""
+        self._segments = 0
         self._alive: dict[int, int] = {}  # pid → index into processes: numbers are used again
         self._open = False
         self._made: set[str] = set()
         # real paths whose first content was used, and those whose first content was gone before it was used
         self._used: set[str] = set()
         self._replaced: set[str] = set()
+        self._sightings = Sightings()
 
     def read(self, path: str) -> None:
         """Add the segments of one file. Raises TraceError."""
@@ -67,6 +71,7 @@ class Reader:
             raise TraceError(f"cannot read the trace {path!r}: {error.strerror}", hint=hint) from error
         cut = lines.pop() != b""  # the last line has no newline: it was being written
         self._open = False
+        self._segments = 0
         begun = False
         for number, line in enumerate(lines, 1):
             try:
@@ -105,7 +110,10 @@ class Reader:
         self._alive = {}
         self.runs.append(record)
         self.statuses.append(None)
-        self.ends.append(None)
+        self.times.append((None, None))
+        self._segments += 1
+        self.names.append((self._path, self._segments))
+        self._sightings.begin()
 
     def _on_process(self, record: dict[str, Any]) -> None:
         self._alive[record["pid"]] = len(self.processes)
@@ -123,6 +131,7 @@ class Reader:
 
     def _on_path(self, record: dict[str, Any]) -> None:
         path, ops = record["path"], record["ops"]
+        self._sightings.add(record)
         there = record["exists"] and not record.get("made", False)
         access = self.accesses.get(path)
         if access is None:
@@ -157,14 +166,17 @@ class Reader:
     def _on_end(self, record: dict[str, Any]) -> None:
         self._open = False
         self.statuses[-1] = record["status"]
-        self.ends[-1] = record.get("time")
+        ended = record.get("time")
+        self.times[-1] = (ended - record.get("seconds", 0) if ended else None, ended)
 
     def trace(self) -> Trace:
         """Return what has been read."""
         for access in self.accesses.values():
             access.replaced = access.existed and access.real in self._replaced
-        rows = zip(self.runs, self.statuses, self.ends, strict=True)
-        runs = (_run(header, status, ended) for header, status, ended in rows)
+        self._sightings.end()
+        several = len(self.runs) > 1
+        rows = zip(self.runs, self.statuses, self.times, self.names, strict=True)
+        runs = (_run(header, status, times, name) for header, status, times, name in rows)
         return Trace(
             runs=tuple(runs),
             processes=tuple(self.processes),
@@ -173,10 +185,14 @@ class Reader:
             sockets=tuple(self.sockets),
             saved=self.saved,
             incomplete=tuple(self.incomplete),
+            differing=self._sightings.differing() if several else {},
+            changed=self._sightings.changed if several else {},
         )
 
 
-def _run(header: Mapping[str, Any], status: int | None, ended: float | None) -> Run:
+def _run(
+    header: Mapping[str, Any], status: int | None, times: tuple[float | None, float | None], name: tuple[str, int]
+) -> Run:
     return Run(
         command=tuple(header["command"]),
         program=header["program"],
@@ -191,5 +207,8 @@ def _run(header: Mapping[str, Any], status: int | None, ended: float | None) -> 
         engine=header["engine"],
         host=_host(header["host"]),
         status=status,
-        ended=ended,
+        ended=times[1],
+        began=times[0],
+        trace=name[0],
+        segment=name[1],
     )

@@ -6,6 +6,8 @@ import os
 from _json import encode_basestring_ascii as quote  # json's own C function without its layers: half of a line's cost
 from typing import TYPE_CHECKING
 
+from sdee.tokens import redact
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -62,6 +64,8 @@ class Records:
         flag = "true" if exists else "false"
         shown = quote(kind) if kind else "null"
         own = ',"made":true' if made else ""
+        if kind == "file" and op in _USES and found.status:
+            own += f',"size":{found.status.st_size},"mtime_ns":{found.status.st_mtime_ns}'
         self.writer.line(
             f'{{"t":"path","path":{quote(found.path)},"ops":["{op}"],"pid":{pid},"exists":{flag},"kind":{shown},'
             f'"hops":[{hops}],"real":{quote(found.real)}{own}}}\n'
@@ -112,7 +116,7 @@ class Records:
         fields = {
             "pid": pid,
             "path": path,
-            "argv": argv,
+            "argv": redact(argv),
             "interpreters": interpreters,
             "libpath": libpath,
             "setid": setid,

@@ -7,6 +7,8 @@ import os
 import stat
 from typing import NamedTuple
 
+from sdee.secret_files import CONTENT_LIMIT, secret_content, secret_name, secret_place
+
 COPY_LIMIT = 64 << 20  # bytes copied where the file system has no reflinks: the job waits meanwhile
 SUM_LIMIT = 1 << 30  # bytes of all copies together
 FREE_SHARE = 0.05  # of the space that is free: the rest is the job's
@@ -51,6 +53,8 @@ class Saver:
             return None
         self._done.add(path)
         name, why = str(self._next), ""
+        if _may_be_secret(path, place, status.st_size):
+            return Copy(path, None, status.st_size, status.st_mtime_ns, status.st_mode, "it may hold a secret")
         try:
             os.makedirs(self._directory, 0o700, exist_ok=True)
             self._copy(place, os.path.join(self._directory, name), status.st_size)
@@ -86,6 +90,19 @@ class Saver:
                 os.close(writer)
         finally:
             os.close(reader)
+
+
+def _may_be_secret(path: str, place: str, size: int) -> bool:
+    if secret_place(path) or secret_name(path):
+        return True
+    if size > CONTENT_LIMIT:
+        return False
+    try:
+        fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            return bool(secret_content(file.read(CONTENT_LIMIT)))
+    except OSError:
+        return False
 
 
 class _TooLargeError(Exception):

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import sdee
+from sdee.tokens import redact
 from sdee.tracer import host, tracee
 from sdee.tracer.recorder import Recorder
 from sdee.tracer.saved import Saver
@@ -39,6 +40,7 @@ class Result(NamedTuple):
     seconds: float
     incomplete: dict[str, int]  # reason → how often
     dropped: tuple[str, ...]  # environment variables that looked like secrets
+    blanked: bool  # the command line holds what looked like a secret
     write_error: OSError | None
 
 
@@ -62,7 +64,7 @@ def _header(plan: Plan, engine: str) -> dict[str, object]:
         "sdee": FORMAT,
         "version": sdee.__version__,
         "engine": engine,
-        "command": plan.command,
+        "command": redact(plan.command),
         "program": _absolute(plan.program, cwd),
         "cwd": cwd,
         "env": environment,
@@ -115,5 +117,6 @@ def run(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
         seconds,
         records.reasons,
         dropped,
+        header["command"] != list(plan.command),
         writer.error,
     )

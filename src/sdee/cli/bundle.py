@@ -44,6 +44,12 @@ DEFAULT_LEVEL = 7
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Let these not travel. May be repeated.")
 @click.option("--with-data", is_flag=True, help="Let input data on shared storage travel too.")
 @click.option("--allow", multiple=True, metavar="SECRET", help="Let this file travel though it may hold a secret.")
+@click.option(
+    "--reuse",
+    multiple=True,
+    metavar="BUNDLE",
+    help="Take what did not change from this older bundle too; the one that is replaced serves in any case.",
+)
 @click.option("--verify", is_flag=True, help="Then run it here as on a bare node: sdee verify.")
 @click.option("-n", "--dry-run", is_flag=True, help="List every path with its verdict and reason; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -59,6 +65,7 @@ def bundle(
     expand: tuple[str, ...],
     minimal: bool,
     with_data: bool,
+    reuse: tuple[str, ...],
     verify: bool,
     dry_run: bool,
     as_json: bool,
@@ -100,7 +107,7 @@ def bundle(
     if dry_run:
         _print_plan(closure, summary, as_json=as_json, quiet=quiet)
     else:
-        _write(closure, summary, output, level, as_json=as_json, quiet=quiet)
+        _write(closure, summary, output, level, reuse, as_json=as_json, quiet=quiet)
         if verify:
             _verify(output, quiet=quiet or as_json)
 
@@ -144,7 +151,16 @@ def _print_plan(closure: Closure, summary: dict[str, Any], *, as_json: bool, qui
     _warn(summary)
 
 
-def _write(closure: Closure, summary: dict[str, Any], output: str, level: int, *, as_json: bool, quiet: bool) -> None:
+def _write(
+    closure: Closure,
+    summary: dict[str, Any],
+    output: str,
+    level: int,
+    reuse: tuple[str, ...],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     from sdee.packer.writer import write_bundle  # noqa: PLC0415
     from sdee.runtime.execute import launcher_path  # noqa: PLC0415
 
@@ -154,7 +170,7 @@ def _write(closure: Closure, summary: dict[str, Any], output: str, level: int, *
     start = time.monotonic()
     try:
         with show.progress_bar("bundling", hidden=quiet or as_json) as progress:
-            written = write_bundle(closure, launcher_path(), output, level=level, progress=progress)
+            written = write_bundle(closure, launcher_path(), output, level=level, progress=progress, reuse=reuse)
     except KeyboardInterrupt:
         click.echo("sdee: interrupted, nothing was written", err=True)
         sys.exit(128 + signal.SIGINT)

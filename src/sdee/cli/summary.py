@@ -86,10 +86,15 @@ def _groups(items: Iterable[Item], key: Any) -> list[dict[str, Any]]:
 def written_lines(written: BundleSummary, seconds: float) -> list[str]:
     """Return the lines that say what was written."""
     content = f"{count_text(written.files, 'file')} of {size_text(written.content + written.duplicates)}"
-    return [
+    lines = [
         f"{safe(written.path)}: {size_text(written.size)}, {content}, in {seconds:.1f} s",
         f"  identity    sha256:{written.identity}",
     ]
+    if written.reused:
+        lines.append(
+            f"  reused      {written.reused} of {count_text(written.frames, 'frame')} of what was there before"
+        )
+    return lines + [f"  reused      nothing of {safe(text)}" for text in written.useless]
 
 
 def plan_lines(summary: dict[str, Any]) -> list[str]:

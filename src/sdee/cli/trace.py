@@ -86,6 +86,8 @@ def _summary(plan: session.Plan, result: session.Result) -> None:
     if result.dropped:
         parts.append(f"left out {count_text(len(result.dropped), 'variable')} named like secrets")
     _say(f"traced {os.path.basename(plan.command[0])}: {', '.join(parts)} → {name}")
+    if result.blanked:
+        _say("what looks like a secret in the command line was not recorded: give all arguments again to the bundle")
     for why, count in result.incomplete.items():
         _say(f"the trace may be incomplete: {why}" + (f" ({count} times)" if count > 1 else ""))
     if result.incomplete:
