@@ -194,7 +194,9 @@ def test_sdee_exec_works_in_a_job_where_sdee_is_installed(work: Place) -> None:
 
 
 def test_an_allocation_runs_the_bundle_on_the_login_side_and_on_its_nodes(work: Place) -> None:
-    command = "./step.sdee step.sh exit 2; echo login: $?; srun ./step.sdee step.sh say; srun ./step.sdee step.sh exit 8"
+    command = (
+        "./step.sdee step.sh exit 2; echo login: $?; srun ./step.sdee step.sh say; srun ./step.sdee step.sh exit 8"
+    )
     done = work.cluster.run(["salloc", "-Q", "-N2", "bash", "-c", command], cwd=work.path)
     assert done.returncode == 8, done
     assert sorted(done.stdout.splitlines()) == ["login: 2", "task 0 of 2 on node 0", "task 1 of 2 on node 1"]
@@ -210,7 +212,9 @@ def test_each_element_of_an_array_knows_which_it_is(work: Place) -> None:
 # ---- signals ----
 
 
-def heard(work: Place, name: str, script: str, *actions: list[str], options: tuple[str, ...] = ()) -> tuple[object, ...]:
+def heard(
+    work: Place, name: str, script: str, *actions: list[str], options: tuple[str, ...] = ()
+) -> tuple[object, ...]:
     """Run a batch script that writes to file `name`; do `actions` when it is ready, {job} filled in; return what came."""
     if os.path.exists(work.file(name)):
         os.unlink(work.file(name))
@@ -247,7 +251,10 @@ def test_signals_of_scancel_reach_the_job_once(work: Place, srun: str) -> None:
     assert bare[0] == ["ready 0 0", "usr1", "usr2", "TERM"]
 
 
-@pytest.mark.parametrize(("srun", "verb"), [pytest.param("srun", "wait", marks=TWICE), ("srun", "stay"), pytest.param("exec", "wait", marks=TWICE)])
+@pytest.mark.parametrize(
+    ("srun", "verb"),
+    [pytest.param("srun", "wait", marks=TWICE), ("srun", "stay"), pytest.param("exec", "wait", marks=TWICE)],
+)
 def test_scancel_ends_a_job_that_listens_and_one_that_does_not(work: Place, srun: str, verb: str) -> None:
     bare, bundle = (
         heard(work, f"end.{name}", step_script(which, srun, verb, f"end.{name}"), ["scancel", "{job}"])

@@ -79,7 +79,9 @@ def test_ranks_of_one_node_talk_by_shared_memory(work: Place, node: str) -> None
         assert (bare.status, bare.lines, bare.stderr) == (done.status, done.lines, done.stderr)
 
 
-@pytest.mark.xfail(strict=True, reason="each rank has a user namespace of its own, so that there is no process_vm_readv between them")
+@pytest.mark.xfail(
+    strict=True, reason="each rank has a user namespace of its own, so that there is no process_vm_readv between them"
+)
 @pytest.mark.parametrize("node", THREE)
 def test_ranks_of_one_node_read_each_others_memory(work: Place, node: str) -> None:
     done = work.srun("-w", node, "-n4", *PMIX, "./ring.sdee", OMPI_MCA_btl="self,vader")

@@ -76,7 +76,10 @@ def numbers_out(text: str) -> str:
     """Return messages of Slurm without what differs from one step to the next: ids, times, order of lines."""
     text = re.sub(r"\b(STEP|JOB|StepId=|JobId=|job|step) ?\d+(\.\d+)?", r"\1 N", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+", "TIME", text)
-    waits = ("queued and waiting for resources", "has been allocated resources")  # an earlier job's end may take a moment
+    waits = (
+        "queued and waiting for resources",
+        "has been allocated resources",
+    )  # an earlier job's end may take a moment
     return "\n".join(sorted(line for line in text.splitlines() if not line.endswith(waits)))
 
 

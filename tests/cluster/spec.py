@@ -47,12 +47,14 @@ NODES = (
 class Spec:
     """A whole cluster: its directory (state, logs and `shared`, the storage that all nodes see) and nodes.
 
-    `cpus`: of each node, as Slurm believes: so many tasks run at once.
+    `cpus`: of each node, as Slurm believes: so many tasks run at once. `counting`: the shared storage counts what its
+    clients ask of it (fixtures/slurm/countfs.c); it is then seen only inside, and from outside in `backing`.
     """
 
     directory: str
     nodes: tuple[Node, ...] = NODES
     cpus: int = 70
+    counting: bool = False
 
     @property
     def state(self) -> str:
@@ -63,6 +65,11 @@ class Spec:
     def shared(self) -> str:
         """The shared storage, at the same path everywhere."""
         return os.path.join(self.directory, "shared")
+
+    @property
+    def backing(self) -> str:
+        """Where the shared storage lies, as seen from outside."""
+        return os.path.join(self.directory, "backing") if self.counting else self.shared
 
     def home(self, user: str) -> str:
         """Return a user's home, on shared storage."""
@@ -82,7 +89,9 @@ class Spec:
         with open(f"{root}/etc/{name}", encoding="utf-8") as file:
             lines = [line for line in file.read().splitlines() if line.split(":")[0] not in USERS]
         for user, uid in USERS.items():
-            lines.append(f"{user}:x:{uid}:{uid}::{self.home(user)}:/bin/bash" if name == "passwd" else f"{user}:x:{uid}:")
+            lines.append(
+                f"{user}:x:{uid}:{uid}::{self.home(user)}:/bin/bash" if name == "passwd" else f"{user}:x:{uid}:"
+            )
         return "\n".join(lines) + "\n"
 
     def slurm_conf(self) -> str:
