@@ -113,7 +113,7 @@ TWICE = pytest.mark.xfail(
 def test_the_job_managers_and_the_users_variables_are_live_and_the_softwares_as_traced(work: Place, node: str) -> None:
     user = {"OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "1,2", "SEED": "5", "LD_PRELOAD": "/nowhere/site.so"}
     options = ["-w", node, "--mpi=pmi2", "--export=ALL"]
-    bare, bundle = (environment(work.srun(*options, *which, "env", **user)) for which in (BARE, BUNDLE))
+    bare, bundle = (environment(work.srun(*options, *which, "env", env=user)) for which in (BARE, BUNDLE))
     live = {name for name in bare if name.startswith(("SLURM", "PMI", "OMP", "CUDA", "SEED"))}
     assert {"SLURM_PROCID", "PMI_RANK", "OMP_NUM_THREADS"} <= live
     assert {n: bundle.get(n) for n in live - OF_THE_STEP} == {n: bare[n] for n in live - OF_THE_STEP}
@@ -135,7 +135,7 @@ def test_from_another_directory_the_job_runs_where_it_was_traced_or_here_if_told
     options = ("-N1", f"--chdir={work.file('elsewhere')}")
     script = work.file("step.sh")
     traced = work.srun(*options, work.file("step.sdee"), script, "where")
-    here = work.srun(*options, work.file("step.sdee"), script, "where", SDEE_CHDIR=".")
+    here = work.srun(*options, work.file("step.sdee"), script, "where", env={"SDEE_CHDIR": "."})
     assert traced.stdout.splitlines()[0] == work.path
     assert here.stdout.splitlines()[0] == work.file("elsewhere")
 
@@ -188,7 +188,8 @@ def test_a_batch_script_uses_a_bundle_as_it_would_a_program(work: Place) -> None
 
 def test_sdee_exec_works_in_a_job_where_sdee_is_installed(work: Place) -> None:
     sdee = " ".join(SDEE)
-    script = f"#!/bin/bash\n#SBATCH -p own -n2\nsrun {sdee} exec step.sdee step.sh say\n{sdee} exec step.sdee step.sh exit 6\n"
+    step = f"{sdee} exec step.sdee step.sh"
+    script = f"#!/bin/bash\n#SBATCH -p own -n2\nsrun {step} say\n{step} exit 6\n"
     done = work.cluster.batch(script, cwd=work.path)
     assert (done.status, sorted(done.stdout.splitlines())) == (6, [f"task {rank} of 2 on node 0" for rank in (0, 1)])
 
@@ -215,7 +216,10 @@ def test_each_element_of_an_array_knows_which_it_is(work: Place) -> None:
 def heard(
     work: Place, name: str, script: str, *actions: list[str], options: tuple[str, ...] = ()
 ) -> tuple[object, ...]:
-    """Run a batch script that writes to file `name`; do `actions` when it is ready, {job} filled in; return what came."""
+    """Run a batch script that writes to file `name`; do `actions` when it is ready; return what came.
+
+    "{job}" in an action is the job's id.
+    """
     if os.path.exists(work.file(name)):
         os.unlink(work.file(name))
     job = work.cluster.submit(script, *options, cwd=work.path)
@@ -266,7 +270,7 @@ def test_scancel_ends_a_job_that_listens_and_one_that_does_not(work: Place, srun
 
 
 def test_a_requeued_job_begins_anew(work: Place) -> None:
-    outcomes = []
+    outcomes: list[list[str]] = []
     for which in (BARE, BUNDLE):
         name = f"again.{len(outcomes)}"
         job = work.cluster.submit(step_script(which, "srun", "wait", name), "--requeue", cwd=work.path)

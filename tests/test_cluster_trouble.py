@@ -1,4 +1,4 @@
-"""What the user of a cluster sees when a bundle cannot run, and that many starts at once, and two users, are no trouble."""
+"""What the user of a cluster sees when a bundle cannot run; many starts at once, and two users, are no trouble."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_node_with_noexec_tiny_tmp_and_no_shm_runs_it_as_any_other(work: Place
 def test_results_that_do_not_fit_on_the_nodes_disk_are_told(work: Place) -> None:
     fill = f"for i in 1 2 3 4 5 6 7 8 9; do echo {'x' * 20000} >>/usr/new; done"
     env = {"SDEE_COMMAND": "bash", "SDEE_SAVE": "/tmp/kept", "SDEE_ROOT": "closed"}
-    done = work.srun("-p", "odd", "-w", "bare", "./step.sdee", "-c", fill, **env)
+    done = work.srun("-p", "odd", "-w", "bare", "./step.sdee", "-c", fill, env=env)
     assert (done.status, "sdee: error: " in done.stderr, "/tmp/kept" in done.stderr) == (247, True, True), done
     work.cluster.on_node("bare", ["rm", "-rf", "/tmp/kept"])
 
@@ -161,7 +161,8 @@ def test_a_bundle_that_may_be_executed_and_not_read_says_so(work: Place) -> None
 def test_two_users_run_one_bundle_on_one_node_at_once(work: Place) -> None:
     os.makedirs(work.file("both"), exist_ok=True)
     os.chmod(work.file("both"), 0o1777)
-    text = "trap 'exit 0' TERM; echo $UID >both/$UID; until [ -e both/1001 ] && [ -e both/1002 ]; do sleep 0.05; done; echo $UID"
+    wait = "until [ -e both/1001 ] && [ -e both/1002 ]; do sleep 0.05; done"
+    text = f"echo $UID >both/$UID; {wait}; echo $UID"
     commands = [
         work.cluster.command(
             ["srun", "-w", "n2", "./step.sdee", "-c", text], cwd=work.path, user=user, env={"SDEE_COMMAND": "bash"}

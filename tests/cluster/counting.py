@@ -1,6 +1,6 @@
 """How much a job asks of the shared storage: bare from a virtual environment there, and from a bundle.
 
-    python -m cluster.counting     prints the table of docs/shared-storage.md, from a cluster of its own (as root, in tests/)
+    cd tests && python -m cluster.counting     as root: prints the table of docs/shared-storage.md
 
 The storage is fixtures/slurm/countfs.c: it counts requests as a parallel file system's servers would get them.
 """

@@ -178,7 +178,7 @@ class Cluster:
         cwd: str = "",
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `argv` on the login side; after `timeout` seconds it is killed and the status is 124, as of timeout(1)."""
+        """Run `argv` on the login side; after `timeout` seconds it is killed, with status 124 as of timeout(1)."""
         limited = ["timeout", "-k", "5", str(timeout), *argv]
         return subprocess.run(
             self.command(limited, user=user, cwd=cwd, env=env),

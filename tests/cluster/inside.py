@@ -32,7 +32,7 @@ REPO = os.path.dirname(os.path.dirname(HERE))
 
 
 def prepare(spec: Spec) -> None:
-    """Write what the processes inside read; build or find the roots. Before any namespace, since it may take minutes."""
+    """Write what the processes inside read; build or find the roots, which may take minutes."""
     os.makedirs(f"{spec.state}/slurmctld")
     os.chmod(spec.state, 0o700)
     for name in ("log", "nodes", "pids"):
@@ -79,7 +79,7 @@ def hold(spec: Spec) -> NoReturn:
 
 
 def start_time(pid: int) -> str:
-    """Return when a process began: with its id it names the process for good. "" when there is none (proc_pid_stat(5))."""
+    """Return when a process began, "" when there is none: with its id it names it for good (proc_pid_stat(5))."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             state, *fields = file.read().rpartition(")")[2].split()

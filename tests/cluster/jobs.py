@@ -52,7 +52,9 @@ class Place:
         done = self.cluster.run([*SDEE, *arguments], cwd=self.path, env=env)
         assert done.returncode == 0, f"sdee {' '.join(arguments)}: {done.stderr}"
 
-    def srun(self, *arguments: str, text: str | None = None, timeout: float = 60, **env: str) -> Outcome:
+    def srun(
+        self, *arguments: str, text: str | None = None, timeout: float = 60, env: dict[str, str] | None = None
+    ) -> Outcome:
         """Run `srun ARGUMENTS` here; return how it ended."""
         done = self.cluster.run(["srun", *arguments], cwd=self.path, text=text, timeout=timeout, env=env)
         return Outcome(done.returncode, done.stdout, numbers_out(done.stderr))
@@ -103,7 +105,7 @@ def copy_fixture(place: Place, name: str) -> str:
 def held(cluster: Cluster, node: str) -> dict[str, set[str]]:
     """Return what a node holds besides its system: programs that run, mounts, files in writable places."""
     look = (
-        "for p in /proc/[0-9]*; do [ $p = /proc/$$ ] || [ $p = /proc/self ] || tr '\\0' ' ' <$p/cmdline 2>/dev/null && echo; done;"
+        "for p in /proc/[0-9]*; do [ $p = /proc/$$ ] || tr '\\0' ' ' <$p/cmdline 2>/dev/null && echo; done;"
         "echo //; cut -d' ' -f5,9- /proc/1/mountinfo; echo //;"
         f"find {' '.join(WRITABLE)} -xdev 2>/dev/null"
     )

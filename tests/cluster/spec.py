@@ -80,7 +80,7 @@ class Spec:
         return f"{NETWORK}.{1 if name == 'login' else 11 + [node.name for node in self.nodes].index(name)}"
 
     def hosts(self) -> str:
-        """Return hosts(5)."""
+        """Return what /etc/hosts says on all sides."""
         names = ("login", *(node.name for node in self.nodes))
         return "127.0.0.1 localhost\n" + "".join(f"{self.address(name)} {name}\n" for name in names)
 
@@ -95,10 +95,10 @@ class Spec:
         return "\n".join(lines) + "\n"
 
     def slurm_conf(self) -> str:
-        """Return slurm.conf(5).
+        """Return Slurm's configuration, slurm.conf(5).
 
-        The daemons are root's, since they share nothing with this machine. linuxproc, since the machine's cgroups are not
-        ours. A node is as big as we say (config_overrides). KillWait: seconds from SIGTERM to SIGKILL.
+        The daemons are root's, since they share nothing with this machine; linuxproc, since the machine's cgroups are
+        not ours. A node is as big as we say (config_overrides). KillWait: seconds from SIGTERM to SIGKILL.
         """
         lines = [
             "ClusterName=sdee",
