@@ -35,6 +35,7 @@ def work(cluster: Cluster) -> Iterator[Place]:
     copy_fixture(here, "slurm/step.sh")
     here.sdee("trace", "-q", "--", "bash", "step.sh", "all")
     here.sdee("bundle", "-q", "-o", "step.sdee")
+    limited(here)
     yield here
     cluster.run(["scancel", "-u", "tester"])
     wait_for(lambda: not cluster.run(["squeue", "-h"]).stdout, "jobs are left")
@@ -289,7 +290,43 @@ def begin_now(work: Place, job: str, name: str) -> None:
     deadline = time.monotonic() + 60
     while "ready 1 0" not in work.read(name):
         assert time.monotonic() < deadline, f"the job does not begin again: {work.cluster.state_of(job)}"
-        idle = set(work.cluster.run(["sinfo", "-h", "-N", "-o", "%T"]).stdout.split()) == {"idle"}
-        if idle and work.cluster.state_of(job)["JobState"] == "PENDING":
+        ended = not work.cluster.run(["squeue", "-h", "-t", "CG"]).stdout
+        if ended and work.cluster.state_of(job)["JobState"] == "PENDING":
             work.cluster.run(["scontrol", "update", f"JobId={job}", "StartTime=now"])
         time.sleep(0.3)
+
+
+# ---- the time limit ----
+
+# A minute is the shortest, and Slurm looks every half minute: these jobs begin with the first test and are looked at by the
+# last. name: how the job runs, and sbatch's --signal: of the steps, or of the script's own process alone
+LIMITED = {"step": ("srun", "USR1@50"), "script": ("exec", "B:USR1@50")}
+KINDS = {"bare": BARE, "bundle": BUNDLE}
+
+
+def limited(work: Place) -> None:
+    """Submit jobs with a time limit of a minute that want a signal before."""
+    for name, (srun, wanted) in LIMITED.items():
+        for kind, which in KINDS.items():
+            script = step_script(which, srun, "wait", f"{name}.{kind}")
+            job = work.cluster.submit(script, "--time=1", f"--signal={wanted}", cwd=work.path)
+            work.file(f"{name}.{kind}.job", job)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [pytest.param("step", marks=TWICE), "script"])
+def test_before_the_time_limit_comes_the_signal_that_was_asked_for_and_then_the_end(work: Place, name: str) -> None:
+    came = {}
+    for kind in KINDS:
+        job = work.read(f"{name}.{kind}.job")
+        ended = work.cluster.wait(job, work.path, timeout=200)
+        lines = work.read(f"{name}.{kind}").splitlines()
+        came[kind] = (
+            lines[:2],
+            set(lines),
+            work.cluster.state_of(job)["JobState"],
+            "DUE TO TIME LIMIT" in ended.stderr,
+        )
+    assert came["bundle"] == came["bare"]
+    assert came["bare"] == (["ready 0 0", "usr1"], {"ready 0 0", "usr1", "TERM"}, "TIMEOUT", True)
+    assert work.read(f"{name}.bundle").splitlines().count("usr1") == 1
