@@ -35,6 +35,7 @@ def work(cluster: Cluster) -> Iterator[Place]:
     copy_fixture(here, "slurm/step.sh")
     here.sdee("trace", "-q", "--", "bash", "step.sh", "all")
     here.sdee("bundle", "-q", "-o", "step.sdee")
+    limited(here)
     yield here
     cluster.run(["scancel", "-u", "tester"])
     wait_for(lambda: not cluster.run(["squeue", "-h"]).stdout, "jobs are left")
@@ -113,7 +114,7 @@ TWICE = pytest.mark.xfail(
 def test_the_job_managers_and_the_users_variables_are_live_and_the_softwares_as_traced(work: Place, node: str) -> None:
     user = {"OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "1,2", "SEED": "5", "LD_PRELOAD": "/nowhere/site.so"}
     options = ["-w", node, "--mpi=pmi2", "--export=ALL"]
-    bare, bundle = (environment(work.srun(*options, *which, "env", **user)) for which in (BARE, BUNDLE))
+    bare, bundle = (environment(work.srun(*options, *which, "env", env=user)) for which in (BARE, BUNDLE))
     live = {name for name in bare if name.startswith(("SLURM", "PMI", "OMP", "CUDA", "SEED"))}
     assert {"SLURM_PROCID", "PMI_RANK", "OMP_NUM_THREADS"} <= live
     assert {n: bundle.get(n) for n in live - OF_THE_STEP} == {n: bare[n] for n in live - OF_THE_STEP}
@@ -135,7 +136,7 @@ def test_from_another_directory_the_job_runs_where_it_was_traced_or_here_if_told
     options = ("-N1", f"--chdir={work.file('elsewhere')}")
     script = work.file("step.sh")
     traced = work.srun(*options, work.file("step.sdee"), script, "where")
-    here = work.srun(*options, work.file("step.sdee"), script, "where", SDEE_CHDIR=".")
+    here = work.srun(*options, work.file("step.sdee"), script, "where", env={"SDEE_CHDIR": "."})
     assert traced.stdout.splitlines()[0] == work.path
     assert here.stdout.splitlines()[0] == work.file("elsewhere")
 
@@ -188,13 +189,16 @@ def test_a_batch_script_uses_a_bundle_as_it_would_a_program(work: Place) -> None
 
 def test_sdee_exec_works_in_a_job_where_sdee_is_installed(work: Place) -> None:
     sdee = " ".join(SDEE)
-    script = f"#!/bin/bash\n#SBATCH -p own -n2\nsrun {sdee} exec step.sdee step.sh say\n{sdee} exec step.sdee step.sh exit 6\n"
+    step = f"{sdee} exec step.sdee step.sh"
+    script = f"#!/bin/bash\n#SBATCH -p own -n2\nsrun {step} say\n{step} exit 6\n"
     done = work.cluster.batch(script, cwd=work.path)
     assert (done.status, sorted(done.stdout.splitlines())) == (6, [f"task {rank} of 2 on node 0" for rank in (0, 1)])
 
 
 def test_an_allocation_runs_the_bundle_on_the_login_side_and_on_its_nodes(work: Place) -> None:
-    command = "./step.sdee step.sh exit 2; echo login: $?; srun ./step.sdee step.sh say; srun ./step.sdee step.sh exit 8"
+    command = (
+        "./step.sdee step.sh exit 2; echo login: $?; srun ./step.sdee step.sh say; srun ./step.sdee step.sh exit 8"
+    )
     done = work.cluster.run(["salloc", "-Q", "-N2", "bash", "-c", command], cwd=work.path)
     assert done.returncode == 8, done
     assert sorted(done.stdout.splitlines()) == ["login: 2", "task 0 of 2 on node 0", "task 1 of 2 on node 1"]
@@ -210,8 +214,13 @@ def test_each_element_of_an_array_knows_which_it_is(work: Place) -> None:
 # ---- signals ----
 
 
-def heard(work: Place, name: str, script: str, *actions: list[str], options: tuple[str, ...] = ()) -> tuple[object, ...]:
-    """Run a batch script that writes to file `name`; do `actions` when it is ready, {job} filled in; return what came."""
+def heard(
+    work: Place, name: str, script: str, *actions: list[str], options: tuple[str, ...] = ()
+) -> tuple[object, ...]:
+    """Run a batch script that writes to file `name`; do `actions` when it is ready; return what came.
+
+    "{job}" in an action is the job's id.
+    """
     if os.path.exists(work.file(name)):
         os.unlink(work.file(name))
     job = work.cluster.submit(script, *options, cwd=work.path)
@@ -247,7 +256,10 @@ def test_signals_of_scancel_reach_the_job_once(work: Place, srun: str) -> None:
     assert bare[0] == ["ready 0 0", "usr1", "usr2", "TERM"]
 
 
-@pytest.mark.parametrize(("srun", "verb"), [pytest.param("srun", "wait", marks=TWICE), ("srun", "stay"), pytest.param("exec", "wait", marks=TWICE)])
+@pytest.mark.parametrize(
+    ("srun", "verb"),
+    [pytest.param("srun", "wait", marks=TWICE), ("srun", "stay"), pytest.param("exec", "wait", marks=TWICE)],
+)
 def test_scancel_ends_a_job_that_listens_and_one_that_does_not(work: Place, srun: str, verb: str) -> None:
     bare, bundle = (
         heard(work, f"end.{name}", step_script(which, srun, verb, f"end.{name}"), ["scancel", "{job}"])
@@ -259,7 +271,7 @@ def test_scancel_ends_a_job_that_listens_and_one_that_does_not(work: Place, srun
 
 
 def test_a_requeued_job_begins_anew(work: Place) -> None:
-    outcomes = []
+    outcomes: list[list[str]] = []
     for which in (BARE, BUNDLE):
         name = f"again.{len(outcomes)}"
         job = work.cluster.submit(step_script(which, "srun", "wait", name), "--requeue", cwd=work.path)
@@ -278,7 +290,43 @@ def begin_now(work: Place, job: str, name: str) -> None:
     deadline = time.monotonic() + 60
     while "ready 1 0" not in work.read(name):
         assert time.monotonic() < deadline, f"the job does not begin again: {work.cluster.state_of(job)}"
-        idle = set(work.cluster.run(["sinfo", "-h", "-N", "-o", "%T"]).stdout.split()) == {"idle"}
-        if idle and work.cluster.state_of(job)["JobState"] == "PENDING":
+        ended = not work.cluster.run(["squeue", "-h", "-t", "CG"]).stdout
+        if ended and work.cluster.state_of(job)["JobState"] == "PENDING":
             work.cluster.run(["scontrol", "update", f"JobId={job}", "StartTime=now"])
         time.sleep(0.3)
+
+
+# ---- the time limit ----
+
+# A minute is the shortest, and Slurm looks every half minute: these jobs begin with the first test and are looked at by the
+# last. name: how the job runs, and sbatch's --signal: of the steps, or of the script's own process alone
+LIMITED = {"step": ("srun", "USR1@50"), "script": ("exec", "B:USR1@50")}
+KINDS = {"bare": BARE, "bundle": BUNDLE}
+
+
+def limited(work: Place) -> None:
+    """Submit jobs with a time limit of a minute that want a signal before."""
+    for name, (srun, wanted) in LIMITED.items():
+        for kind, which in KINDS.items():
+            script = step_script(which, srun, "wait", f"{name}.{kind}")
+            job = work.cluster.submit(script, "--time=1", f"--signal={wanted}", cwd=work.path)
+            work.file(f"{name}.{kind}.job", job)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [pytest.param("step", marks=TWICE), "script"])
+def test_before_the_time_limit_comes_the_signal_that_was_asked_for_and_then_the_end(work: Place, name: str) -> None:
+    came = {}
+    for kind in KINDS:
+        job = work.read(f"{name}.{kind}.job")
+        ended = work.cluster.wait(job, work.path, timeout=200)
+        lines = work.read(f"{name}.{kind}").splitlines()
+        came[kind] = (
+            lines[:2],
+            set(lines),
+            work.cluster.state_of(job)["JobState"],
+            "DUE TO TIME LIMIT" in ended.stderr,
+        )
+    assert came["bundle"] == came["bare"]
+    assert came["bare"] == (["ready 0 0", "usr1"], {"ready 0 0", "usr1", "TERM"}, "TIMEOUT", True)
+    assert work.read(f"{name}.bundle").splitlines().count("usr1") == 1

@@ -1,4 +1,4 @@
-"""What the user of a cluster sees when a bundle cannot run, and that many starts at once, and two users, are no trouble."""
+"""What the user of a cluster sees when a bundle cannot run; many starts at once, and two users, are no trouble."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def test_a_job_that_ends_with_a_status_of_ours_has_no_message_of_ours(work: Plac
 
 
 def test_a_node_with_noexec_tiny_tmp_and_no_shm_runs_it_as_any_other(work: Place) -> None:
-    look = work.srun("-p", "odd", "-w", "bare", "sh", "-c", "df -k /tmp; ls /dev/shm; cp /bin/true /tmp/t; /tmp/t; rm /tmp/t")
+    look = work.srun(
+        "-p", "odd", "-w", "bare", "sh", "-c", "df -k /tmp; ls /dev/shm; cp /bin/true /tmp/t; /tmp/t; rm /tmp/t"
+    )
     assert " 64 " in look.stdout
     assert "Permission denied" in look.stderr
     assert "/dev/shm" in look.stderr
@@ -101,7 +103,7 @@ def test_a_node_with_noexec_tiny_tmp_and_no_shm_runs_it_as_any_other(work: Place
 def test_results_that_do_not_fit_on_the_nodes_disk_are_told(work: Place) -> None:
     fill = f"for i in 1 2 3 4 5 6 7 8 9; do echo {'x' * 20000} >>/usr/new; done"
     env = {"SDEE_COMMAND": "bash", "SDEE_SAVE": "/tmp/kept", "SDEE_ROOT": "closed"}
-    done = work.srun("-p", "odd", "-w", "bare", "./step.sdee", "-c", fill, **env)
+    done = work.srun("-p", "odd", "-w", "bare", "./step.sdee", "-c", fill, env=env)
     assert (done.status, "sdee: error: " in done.stderr, "/tmp/kept" in done.stderr) == (247, True, True), done
     work.cluster.on_node("bare", ["rm", "-rf", "/tmp/kept"])
 
@@ -159,12 +161,17 @@ def test_a_bundle_that_may_be_executed_and_not_read_says_so(work: Place) -> None
 def test_two_users_run_one_bundle_on_one_node_at_once(work: Place) -> None:
     os.makedirs(work.file("both"), exist_ok=True)
     os.chmod(work.file("both"), 0o1777)
-    text = "trap 'exit 0' TERM; echo $UID >both/$UID; until [ -e both/1001 ] && [ -e both/1002 ]; do sleep 0.05; done; echo $UID"
+    wait = "until [ -e both/1001 ] && [ -e both/1002 ]; do sleep 0.05; done"
+    text = f"echo $UID >both/$UID; {wait}; echo $UID"
     commands = [
-        work.cluster.command(["srun", "-w", "n2", "./step.sdee", "-c", text], cwd=work.path, user=user, env={"SDEE_COMMAND": "bash"})
+        work.cluster.command(
+            ["srun", "-w", "n2", "./step.sdee", "-c", text], cwd=work.path, user=user, env={"SDEE_COMMAND": "bash"}
+        )
         for user in USERS
     ]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for command in commands]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for command in commands
+    ]
     ended = [(*process.communicate(timeout=60), process.returncode) for process in running]
     assert ended == [("1001\n", "", 0), ("1002\n", "", 0)]
     assert [os.stat(work.file(f"both/{uid}")).st_uid for uid in USERS.values()] == list(USERS.values())
@@ -174,7 +181,9 @@ def test_two_users_run_one_bundle_on_one_node_at_once(work: Place) -> None:
 def test_two_hundred_elements_of_an_array_start_at_once(work: Place) -> None:
     script = "#!/bin/bash\n./step.sdee step.sh array\n"
     done = work.cluster.run(
-        ["sbatch", "--parsable", "--array=0-199", f"--output={work.path}/many.%a", "--begin=now"], text=script, cwd=work.path
+        ["sbatch", "--parsable", "--array=0-199", f"--output={work.path}/many.%a", "--begin=now"],
+        text=script,
+        cwd=work.path,
     )
     job = done.stdout.strip()
     wait_for(lambda: not work.cluster.run(["squeue", "-h", "-j", job]).stdout, "the array does not end", 240)
@@ -197,7 +206,10 @@ def test_when_a_node_dies_as_the_bundle_unpacks_the_job_begins_anew_on_another()
         here.sdee("bundle", "-q", "--with-data", "--include", here.file("data"), "-o", "large.sdee")
         script = "#!/bin/bash\nSDEE_THREADS=1 ./large.sdee step.sh wait heard\n"
         job = small.submit(script, "--requeue", "-w", "n2", cwd=here.path)
-        wait_for(lambda: "large.sdee" in small.on_node("n2", ["sh", "-c", "cat /proc/[0-9]*/comm"]).stdout, "it does not begin")
+        wait_for(
+            lambda: "large.sdee" in small.on_node("n2", ["sh", "-c", "cat /proc/[0-9]*/comm"]).stdout,
+            "it does not begin",
+        )
         small.crash("n2")
         assert here.read("heard") == "", "the job ran already"
         # Slurm itself needs half a minute to notice

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 START_LIMIT, STOP_LIMIT = 30.0, 10.0  # seconds
-ATTEMPTS = 3  # one start in a hundred has a slurmd that never says a word
 LOOK = "for p in /proc/[0-9]*; do echo $p $(tr '\\0' ' ' <$p/cmdline) in $(cat $p/wchan); done"
 
 
@@ -80,17 +79,14 @@ class Cluster:
         with self._locked():
             if self.pid():
                 raise ClusterError(f"a cluster is up in {self.spec.directory} already")
-            for attempt in range(1, ATTEMPTS + 1):
-                shutil.rmtree(self.spec.state, ignore_errors=True)
-                inside.prepare(self.spec)
-                with open(f"{self.spec.state}/spec.json", "w", encoding="utf-8") as file:
-                    file.write(self.spec.dumps())
-                logs = self._start(with_parent)
-                if not logs:
-                    return
+            shutil.rmtree(self.spec.state, ignore_errors=True)
+            inside.prepare(self.spec)
+            with open(f"{self.spec.state}/spec.json", "w", encoding="utf-8") as file:
+                file.write(self.spec.dumps())
+            logs = self._start(with_parent)
+            if logs:
                 self.stop()
-                sys.stderr.write(f"cluster: not up after {START_LIMIT:.0f} s, attempt {attempt}\n{logs}\n")
-            raise ClusterError(f"the cluster does not come up in {START_LIMIT:.0f} s\n{logs}")
+                raise ClusterError(f"the cluster does not come up in {START_LIMIT:.0f} s\n{logs}")
 
     def _start(self, with_parent: bool) -> str:
         """Start the processes; return "" when all nodes are at work, else what the logs say."""
@@ -182,7 +178,7 @@ class Cluster:
         cwd: str = "",
         env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `argv` on the login side; after `timeout` seconds it is killed and the status is 124, as of timeout(1)."""
+        """Run `argv` on the login side; after `timeout` seconds it is killed, with status 124 as of timeout(1)."""
         limited = ["timeout", "-k", "5", str(timeout), *argv]
         return subprocess.run(
             self.command(limited, user=user, cwd=cwd, env=env),
@@ -204,7 +200,22 @@ class Cluster:
                 pid = file.read()
         except FileNotFoundError as error:
             raise ClusterError(f"no node {name}: {' '.join(node.name for node in self.spec.nodes)}") from error
-        enter = ["nsenter", "-t", pid, "-m", "-n", "-u", "-i", "-p", "-r", "-w", "--", "env", "-i", f"PATH={inside.PATH}"]
+        enter = [
+            "nsenter",
+            "-t",
+            pid,
+            "-m",
+            "-n",
+            "-u",
+            "-i",
+            "-p",
+            "-r",
+            "-w",
+            "--",
+            "env",
+            "-i",
+            f"PATH={inside.PATH}",
+        ]
         return self.command([*enter, *argv], user="root")
 
     def crash(self, name: str) -> None:
@@ -217,7 +228,9 @@ class Cluster:
         """Run `argv` on a node as root, past Slurm."""
         return subprocess.run(self.node_command(name, argv), capture_output=True, text=True, check=False)
 
-    def submit(self, script: str, *options: str, cwd: str, user: str = "tester", env: dict[str, str] | None = None) -> str:
+    def submit(
+        self, script: str, *options: str, cwd: str, user: str = "tester", env: dict[str, str] | None = None
+    ) -> str:
         """Submit a batch script; its output goes to JOB.out and JOB.err in `cwd`. Return the job's id."""
         where = [f"--output={cwd}/%A.%a.out", f"--error={cwd}/%A.%a.err"] if "array" in " ".join(options) else []
         where = where or [f"--output={cwd}/%j.out", f"--error={cwd}/%j.err"]

@@ -32,15 +32,29 @@ REPO = os.path.dirname(os.path.dirname(HERE))
 
 
 def prepare(spec: Spec) -> None:
-    """Write what the processes inside read; build or find the roots. Before any namespace, since it may take minutes."""
+    """Write what the processes inside read; build or find the roots, which may take minutes."""
     os.makedirs(f"{spec.state}/slurmctld")
     os.chmod(spec.state, 0o700)
     for name in ("log", "nodes", "pids"):
         os.mkdir(f"{spec.state}/{name}")
     layer = slurm_layer()
+    os.makedirs(spec.shared, exist_ok=True)
     for user, uid in USERS.items():
-        os.makedirs(spec.home(user), exist_ok=True)
-        os.chown(spec.home(user), uid, uid)
+        home = spec.backing + spec.home(user).removeprefix(spec.shared)
+        os.makedirs(home, exist_ok=True)
+        os.chown(home, uid, uid)
+    if spec.counting:
+        source = os.path.join(REPO, "fixtures", "slurm", "countfs.c")
+        options = [
+            "-O2",
+            "-D_FILE_OFFSET_BITS=64",
+            "-I/usr/include/fuse3",
+            "-o",
+            f"{spec.state}/countfs",
+            source,
+            "-lfuse3",
+        ]
+        subprocess.run(["gcc", *options], check=True)
     _write(f"{spec.state}/munge.key", os.urandom(128), 0o400)
     _write(f"{spec.state}/slurm.conf", spec.slurm_conf())
     _write(f"{spec.state}/hosts", spec.hosts())
@@ -60,14 +74,12 @@ def prepare(spec: Spec) -> None:
 def hold(spec: Spec) -> NoReturn:
     """Make the login side's namespaces, be their only process outside, and end with them."""
     foreign.check(foreign.libc.unshare(NAMESPACES | foreign.CLONE_NEWPID), "unshare")
-    pid = _child(lambda: login(spec))
-    _write(f"{spec.state}/pid", f"{pid} {start_time(pid)}")
-    os.waitpid(pid, 0)
+    _child(lambda: login(spec), lambda pid: _write(f"{spec.state}/pid", f"{pid} {start_time(pid)}"))
     sys.exit(1)
 
 
 def start_time(pid: int) -> str:
-    """Return when a process began: with its id it names the process for good. "" when there is none (proc_pid_stat(5))."""
+    """Return when a process began, "" when there is none: with its id it names it for good (proc_pid_stat(5))."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             state, *fields = file.read().rpartition(")")[2].split()
@@ -84,9 +96,14 @@ def login(spec: Spec) -> None:
     _ip("link set lo up", "link add br0 type bridge", f"addr add {spec.address('login')}/24 dev br0", "link set br0 up")
     foreign.tmpfs("/run", 0o755)
     _settings(spec, "", f"{spec.state}/login.")
+    if spec.counting:
+        _spawn([f"{spec.state}/countfs", spec.backing, spec.shared])
+        _wait(lambda: os.path.ismount(spec.shared), "countfs")
     _munged(MUNGE)
     _spawn(["slurmctld", "-D"])
-    _wait(lambda: _accepts(spec.address("login"), CONTROLLER_PORT), "slurmctld")  # a node that asks before is lost for long
+    _wait(
+        lambda: _accepts(spec.address("login"), CONTROLLER_PORT), "slurmctld"
+    )  # a node that asks before is lost for long
     for node in spec.nodes:
         with open(f"{spec.state}/log/{node.name}", "wb") as log:
             command = [sys.executable, HERE, "inside-node", spec.directory, node.name]
@@ -106,8 +123,7 @@ def node(spec: Spec, name: str) -> None:
     foreign.check(foreign.libc.unshare(foreign.CLONE_NEWPID), "unshare")
     known = next(node for node in spec.nodes if node.name == name)
     # the id outside this node, as the login side knows it
-    _write(f"{spec.state}/pids/{name}", str(_child(lambda: node_first(spec, known))))
-    os.wait()
+    _child(lambda: node_first(spec, known), lambda pid: _write(f"{spec.state}/pids/{name}", str(pid)))
 
 
 def node_first(spec: Spec, node: Node) -> None:
@@ -204,12 +220,20 @@ def _spawn(command: list[str]) -> int:
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={"PATH": PATH}).pid
 
 
-def _child(function: Callable[[], None]) -> int:
-    """Run a function in a child that ends with its parent; return the child's id."""
+def _child(function: Callable[[], None], note: Callable[[int], None]) -> None:
+    """Run a function in a child that ends with its parent, after `note` of the child's id, and wait for its end.
+
+    Both are in one mount namespace: the child begins when the parent needs /proc and its own root no more.
+    """
+    read, write = os.pipe()
     pid = os.fork()
     if pid:
-        return pid
+        note(pid)
+        os.write(write, b"go")
+        os.waitpid(pid, 0)
+        return
     foreign.libc.prctl(foreign.PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    os.read(read, 2)
     try:
         function()
     except BaseException as error:  # noqa: BLE001 - said where someone looks; a child must not go on as its parent

@@ -52,7 +52,9 @@ class Place:
         done = self.cluster.run([*SDEE, *arguments], cwd=self.path, env=env)
         assert done.returncode == 0, f"sdee {' '.join(arguments)}: {done.stderr}"
 
-    def srun(self, *arguments: str, text: str | None = None, timeout: float = 60, **env: str) -> Outcome:
+    def srun(
+        self, *arguments: str, text: str | None = None, timeout: float = 60, env: dict[str, str] | None = None
+    ) -> Outcome:
         """Run `srun ARGUMENTS` here; return how it ended."""
         done = self.cluster.run(["srun", *arguments], cwd=self.path, text=text, timeout=timeout, env=env)
         return Outcome(done.returncode, done.stdout, numbers_out(done.stderr))
@@ -76,7 +78,10 @@ def numbers_out(text: str) -> str:
     """Return messages of Slurm without what differs from one step to the next: ids, times, order of lines."""
     text = re.sub(r"\b(STEP|JOB|StepId=|JobId=|job|step) ?\d+(\.\d+)?", r"\1 N", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+", "TIME", text)
-    waits = ("queued and waiting for resources", "has been allocated resources")  # an earlier job's end may take a moment
+    waits = (
+        "queued and waiting for resources",
+        "has been allocated resources",
+    )  # an earlier job's end may take a moment
     return "\n".join(sorted(line for line in text.splitlines() if not line.endswith(waits)))
 
 
@@ -100,7 +105,7 @@ def copy_fixture(place: Place, name: str) -> str:
 def held(cluster: Cluster, node: str) -> dict[str, set[str]]:
     """Return what a node holds besides its system: programs that run, mounts, files in writable places."""
     look = (
-        "for p in /proc/[0-9]*; do [ $p = /proc/$$ ] || [ $p = /proc/self ] || tr '\\0' ' ' <$p/cmdline 2>/dev/null && echo; done;"
+        "for p in /proc/[0-9]*; do [ $p = /proc/$$ ] || tr '\\0' ' ' <$p/cmdline 2>/dev/null && echo; done;"
         "echo //; cut -d' ' -f5,9- /proc/1/mountinfo; echo //;"
         f"find {' '.join(WRITABLE)} -xdev 2>/dev/null"
     )

@@ -21,9 +21,21 @@ LIBRARIES = f"/usr/lib/{os.uname().machine}-linux-gnu"
 PLUGINS, PMIX = f"{LIBRARIES}/slurm-wlm", f"{LIBRARIES}/pmix2"
 LOADER = "ld-linux-x86-64.so.2"
 DAEMONS = ("munged", "slurmd", "slurmstepd")
-COMMANDS = ("munge", "unmunge", "srun", "sbatch", "salloc", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "sattach")
+COMMANDS = (
+    "munge",
+    "unmunge",
+    "srun",
+    "sbatch",
+    "salloc",
+    "sbcast",
+    "scancel",
+    "scontrol",
+    "sinfo",
+    "squeue",
+    "sattach",
+)
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "libpmix2", "libpmix-dev", "iproute2")
-WRAPPER = "#!/bin/sh\nexec /opt/slurm/loaders/{name} --library-path /opt/slurm/lib /opt/slurm/bin/{name} \"$@\"\n"
+WRAPPER = '#!/bin/sh\nexec /opt/slurm/loaders/{name} --library-path /opt/slurm/lib /opt/slurm/bin/{name} "$@"\n'
 
 
 def check_packages() -> None:

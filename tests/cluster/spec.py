@@ -47,12 +47,14 @@ NODES = (
 class Spec:
     """A whole cluster: its directory (state, logs and `shared`, the storage that all nodes see) and nodes.
 
-    `cpus`: of each node, as Slurm believes: so many tasks run at once.
+    `cpus`: of each node, as Slurm believes: so many tasks run at once. `counting`: the shared storage counts what its
+    clients ask of it (fixtures/slurm/countfs.c); it is then seen only inside, and from outside in `backing`.
     """
 
     directory: str
     nodes: tuple[Node, ...] = NODES
     cpus: int = 70
+    counting: bool = False
 
     @property
     def state(self) -> str:
@@ -64,6 +66,11 @@ class Spec:
         """The shared storage, at the same path everywhere."""
         return os.path.join(self.directory, "shared")
 
+    @property
+    def backing(self) -> str:
+        """Where the shared storage lies, as seen from outside."""
+        return os.path.join(self.directory, "backing") if self.counting else self.shared
+
     def home(self, user: str) -> str:
         """Return a user's home, on shared storage."""
         return os.path.join(self.shared, "home", user)
@@ -73,7 +80,7 @@ class Spec:
         return f"{NETWORK}.{1 if name == 'login' else 11 + [node.name for node in self.nodes].index(name)}"
 
     def hosts(self) -> str:
-        """Return hosts(5)."""
+        """Return what /etc/hosts says on all sides."""
         names = ("login", *(node.name for node in self.nodes))
         return "127.0.0.1 localhost\n" + "".join(f"{self.address(name)} {name}\n" for name in names)
 
@@ -82,14 +89,16 @@ class Spec:
         with open(f"{root}/etc/{name}", encoding="utf-8") as file:
             lines = [line for line in file.read().splitlines() if line.split(":")[0] not in USERS]
         for user, uid in USERS.items():
-            lines.append(f"{user}:x:{uid}:{uid}::{self.home(user)}:/bin/bash" if name == "passwd" else f"{user}:x:{uid}:")
+            lines.append(
+                f"{user}:x:{uid}:{uid}::{self.home(user)}:/bin/bash" if name == "passwd" else f"{user}:x:{uid}:"
+            )
         return "\n".join(lines) + "\n"
 
     def slurm_conf(self) -> str:
-        """Return slurm.conf(5).
+        """Return Slurm's configuration, slurm.conf(5).
 
-        The daemons are root's, since they share nothing with this machine. linuxproc, since the machine's cgroups are not
-        ours. A node is as big as we say (config_overrides). KillWait: seconds from SIGTERM to SIGKILL.
+        The daemons are root's, since they share nothing with this machine; linuxproc, since the machine's cgroups are
+        not ours. A node is as big as we say (config_overrides). KillWait: seconds from SIGTERM to SIGKILL.
         """
         lines = [
             "ClusterName=sdee",
