@@ -168,3 +168,48 @@ def test_the_commands_are_those_of_the_launcher(work: str) -> None:
     assert run([*SDEE, "exec", bundle], env=env).stdout == "ran\n"
     assert run([*SDEE, "undeploy", bundle], env=env).returncode == 0
     assert left(node) == []
+
+
+@pytest.mark.parametrize("uid", USERS)
+def test_what_was_not_there_stays_hidden_and_fallbacks_work_over_a_deployed_closure(work: str, uid: int) -> None:
+    os.mkdir(f"{work}/cwd")
+    os.chmod(f"{work}/cwd", 0o777)
+    text = "test -e /etc/debian_version && echo seen; cat only"
+    maker = script(text, programs=("cat",), cwd=f"{work}/cwd", live=[work], absent="/etc/debian_version")
+    bundle = maker.add(f"{work}/cwd/only", "only\n").write(f"{work}/b.sdee")
+    node = stage(work)
+    assert run([bundle], uid=uid, DEPLOY="1", DEPLOY_DIR=node).returncode == 0
+    for root in ("auto", *ROOTS):
+        result = run([bundle], uid=uid, ROOT=root, DEPLOY_DIR=node)
+        assert (result.stdout, result.stderr, result.returncode) == ("only\n", "", 0), root
+
+
+def test_one_that_lost_its_mark_is_made_anew_and_removed_all_the_same(work: str) -> None:
+    bundle = script("echo ran").write(f"{work}/b.sdee")
+    node = stage(work)
+    place = run([bundle], DEPLOY="1", DEPLOY_DIR=node).stdout.strip()
+    os.unlink(f"{place}/complete")
+    assert "as it is deployed" not in run([bundle], DEPLOY_DIR=node, DEBUG="1").stderr
+    assert run([bundle], DEPLOY="1", DEPLOY_DIR=node).stdout.strip() == place
+    assert "as it is deployed" in run([bundle], DEPLOY_DIR=node, DEBUG="1").stderr
+    os.unlink(f"{place}/complete")
+    assert run([bundle], UNDEPLOY="1", DEPLOY_DIR=node).returncode == 0
+    assert left(node) == []
+
+
+def test_deploying_has_no_dry_run(work: str) -> None:
+    bundle = script("true").write(f"{work}/b.sdee")
+    node = stage(work)
+    result = run([bundle], DEPLOY="1", DEPLOY_DIR=node, DRY_RUN="1")
+    assert (result.returncode, left(node)) == (2, [])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts an overlay: needs root")
+def test_on_an_overlay_it_is_refused_with_the_reason(work: str) -> None:
+    bundle = script("true").write(f"{work}/b.sdee")
+    mount = f"cd {work}; mkdir l u w m; mount -t tmpfs t u; mkdir u/u u/w"
+    mount += "; mount -t overlay o -o lowerdir=l,upperdir=u/u,workdir=u/w m"
+    text = f"{mount} && SDEE_DEPLOY=1 SDEE_DEPLOY_DIR={work}/m {bundle}"
+    result = run(["unshare", "-m", "sh", "-c", text])
+    assert result.returncode == 243
+    assert "it is on an overlay" in result.stderr

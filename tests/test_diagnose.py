@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launcher_tools import ROOT, ROOTS, USERS, built, open_directory, run, script
+from launcher_tools import PLAIN, ROOT, ROOTS, USERS, built, open_directory, run, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,6 +116,30 @@ def test_processes_that_outlive_the_job_go_on(work: str) -> None:
         time.sleep(0.1)
     with open(f"{work}/out", encoding="utf-8") as file:
         assert file.read() == "late\n"
+
+
+def test_when_the_launcher_is_killed_the_others_go_on(work: str) -> None:
+    text = f"setsid sh -c 'sleep 1; cat {work}/in >{work}/out' </dev/null >/dev/null 2>&1 & echo ready; read line"
+    put(f"{work}/in", "late\n")
+    bundle = script(text, programs=("cat", "sleep", "setsid"), live=[work]).write(f"{work}/b.sdee")
+    env = PLAIN | {"SDEE_DIAGNOSE": "1"}
+    with subprocess.Popen([bundle], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        job.kill()
+    for _ in range(100):
+        if os.path.exists(f"{work}/out") and os.path.getsize(f"{work}/out"):
+            break
+        time.sleep(0.1)
+    with open(f"{work}/out", encoding="utf-8") as file:
+        assert file.read() == "late\n"
+
+
+def test_a_fifo_that_is_executed_does_not_stop_the_watch(work: str) -> None:
+    os.mkfifo(f"{work}/fifo", 0o755)
+    bundle = script(f"{work}/fifo; exit 6", live=[work]).write(f"{work}/b.sdee")
+    assert run([bundle], DIAGNOSE="1").returncode == 6
 
 
 def test_the_named_option_mends_a_real_bundle(work: str) -> None:

@@ -143,19 +143,116 @@ def test_a_name_joins_what_no_launcher_started(work: str) -> None:
     assert sum(unpacked(rank.end()[1]) for rank in ranks) == 1
 
 
-def test_the_last_one_out_brings_back_what_all_wrote(work: str) -> None:
-    """The directory lacks a file of the bundle: what is written goes back at the end, and ranks see it at once."""
+def synthetic(work: str, text: str) -> str:
+    """Return a bundle whose job runs `text` in a directory that lacks a file of the bundle: what is written goes back."""
     os.mkdir(f"{work}/cwd")
     os.chmod(f"{work}/cwd", 0o777)
-    text = "touch rank.$RANK; echo ready; read line; ls | while read name; do echo -n $name,; done"
     maker = script(text, programs=TOOLS, cwd=f"{work}/cwd", live=[work], live_env=["RANK", "HOME", "SLURM_*"])
-    bundle = maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")
+    return maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")
+
+
+def test_ranks_see_what_others_wrote_and_each_that_leaves_brings_it_back(work: str) -> None:
+    text = "touch rank.$RANK; echo ready; read line; ls | while read name; do echo -n $name,; done; echo $RANK >>log"
+    bundle = synthetic(work, text)
     ranks = [Rank(bundle, slurm(i, 3) | {"RANK": str(i)}, USERS[-1]) for i in range(3)]
     assert [rank.line() for rank in ranks] == ["ready"] * 3
+    assert os.listdir(f"{work}/cwd") == []
+    for i, rank in enumerate(ranks):
+        out, said, status = rank.end()
+        assert "only,rank.0,rank.1,rank.2," in out
+        assert (status, "changed on this node" in said) == (0, False)
+        with open(f"{work}/cwd/log", encoding="utf-8") as file:  # written again by each, and no conflict
+            assert file.read().split() == [str(n) for n in range(i + 1)]
+    assert sorted(os.listdir(f"{work}/cwd")) == ["log", "rank.0", "rank.1", "rank.2"]
+
+
+def test_results_of_a_rank_that_ended_outlive_the_kill_of_another(work: str) -> None:
+    bundle = synthetic(work, "echo $RANK >out.$RANK; echo ready; read line")
+    ranks = [Rank(bundle, slurm(i) | {"RANK": str(i)}, USERS[-1]) for i in range(2)]
     for rank in ranks:
-        assert os.listdir(f"{work}/cwd") == []
-        assert rank.end()[0] == "only,rank.0,rank.1,rank.2,"
-    assert sorted(os.listdir(f"{work}/cwd")) == ["rank.0", "rank.1", "rank.2"]
+        rank.line()
+    assert ranks[0].end()[2] == 0
+    ranks[1].process.kill()
+    ranks[1].process.wait()
+    with open(f"{work}/cwd/out.0", encoding="utf-8") as file:
+        assert file.read() == "0\n"
+
+
+def test_what_somebody_else_wrote_meanwhile_is_still_not_overwritten(work: str) -> None:
+    bundle = synthetic(work, "echo $RANK >>log; echo ready; read line; echo $RANK again >>log")
+    ranks = [Rank(bundle, slurm(i) | {"RANK": str(i)}, USERS[-1]) for i in range(2)]
+    for rank in ranks:
+        rank.line()
+    assert ranks[0].end()[2] == 0
+    with open(f"{work}/cwd/log", "w", encoding="utf-8") as file:
+        file.write("another program\n")
+    _, said, status = ranks[1].end()
+    assert (status, "was changed on this node while the job ran" in said) == (247, True)
+    with open(f"{work}/cwd/log", encoding="utf-8") as file:
+        assert file.read() == "another program\n"
+
+
+def test_runs_of_a_batch_script_are_not_one_anothers_ranks(work: str) -> None:
+    bundle = script(NAMESPACE, programs=TOOLS).write(f"{work}/b.sdee")
+    batch = {"SLURM_JOB_ID": "5", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SDEE_DEBUG": "1"}
+    runs = [Rank(bundle, batch, USERS[-1]) for _ in range(2)]
+    for rank in runs:
+        rank.line()
+    assert [role(rank.end()[1]) for rank in runs] == ["", ""]
+
+
+def test_ranks_that_save_elsewhere_are_apart(work: str) -> None:
+    bundle = script("echo $SLURM_PROCID >/usr/result; " + NAMESPACE, programs=TOOLS).write(f"{work}/b.sdee")
+    ranks = [Rank(bundle, slurm(i) | {"SDEE_SAVE": f"{work}/{i}", "SDEE_ROOT": "closed"}, USERS[-1]) for i in range(2)]
+    for rank in ranks:
+        rank.line()
+        rank.end()
+    for i in range(2):
+        with open(f"{work}/{i}/usr/result", encoding="utf-8") as file:
+            assert file.read() == f"{i}\n"
+
+
+@pytest.mark.skipif(not ROOT, reason="mounts: needs root")
+def test_a_rank_sees_its_own_mounts_and_none_of_anothers(work: str) -> None:
+    bundle = script(f"cat {work}/at/who; echo; read line", programs=TOOLS, live=[work]).write(f"{work}/b.sdee")
+    os.mkdir(f"{work}/at")
+    ranks = []
+    for i in range(2):
+        os.mkdir(f"{work}/{i}")
+        with open(f"{work}/{i}/who", "w", encoding="utf-8") as file:
+            file.write(str(i))
+        with open(f"{work}/{i}.sh", "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\nexec unshare -m sh -c 'mount --bind {work}/{i} {work}/at && exec {bundle}'\n")
+        os.chmod(f"{work}/{i}.sh", 0o755)
+        ranks.append(Rank(f"{work}/{i}.sh", slurm(i)))
+        assert ranks[-1].line() == str(i)
+    assert [rank.end()[2] for rank in ranks] == [0, 0]
+
+
+@pytest.mark.skipif(not ROOT, reason="chroot(2): needs root")
+def test_in_a_chroot_each_works_for_itself(work: str) -> None:
+    """setns(2) leads to the root of the mount namespace, which is not the root of who leads there."""
+    bundle = script(NAMESPACE, programs=TOOLS).write(f"{work}/b.sdee")
+    os.mkdir(f"{work}/jail")
+    with open(f"{work}/jail.sh", "w", encoding="utf-8") as file:
+        inside = f"mount --rbind / {work}/jail && mount --make-rprivate {work}/jail && exec chroot {work}/jail {bundle}"
+        file.write(f"#!/bin/sh\nexec unshare -m sh -c '{inside}'\n")
+    os.chmod(f"{work}/jail.sh", 0o755)
+    # two that share one mount namespace with a root that is not its own
+    with open(f"{work}/both.sh", "w", encoding="utf-8") as file:
+        inside = (
+            f"mount --rbind / {work}/jail && mount --make-rprivate {work}/jail; chroot {work}/jail {bundle} & sleep 1"
+        )
+        file.write(f"#!/bin/sh\nexec unshare -m sh -c '{inside}; echo two | chroot {work}/jail {bundle}; wait'\n")
+    os.chmod(f"{work}/both.sh", 0o755)
+    first = Rank(f"{work}/jail.sh", slurm(0))
+    first.line()
+    assert first.end()[2] == 0
+    out, said, _ = Rank(f"{work}/both.sh", slurm(0)).end("")
+    assert "two" in out
+    assert "pivot_root" not in said
+    assert not os.path.exists("/members")
+    assert not os.path.exists("/ending")
 
 
 def test_when_the_first_ends_the_others_go_on_and_a_later_one_can_start(work: str) -> None:
@@ -208,10 +305,9 @@ def test_a_first_rank_that_dies_while_others_wait_is_replaced(work: str, stage: 
 
 def test_nothing_is_left_when_the_last_has_gone(work: str) -> None:
     bundle = script("true").write(f"{work}/b.sdee")
-    before = os.listdir("/tmp")
     ranks = [Rank(bundle, slurm(i, 8), USERS[-1]) for i in range(8)]
     assert [rank.end()[2] for rank in ranks] == [0] * 8
-    assert set(os.listdir("/tmp")) - set(before) == set()
+    assert [name for name in os.listdir("/dev/shm") if name.startswith(("sdee", ".sdee"))] == []
     with open("/proc/net/unix", encoding="utf-8") as file:
         assert f"@sdee-{USERS[-1]}-" not in file.read()
 

@@ -289,6 +289,14 @@ def test_what_was_not_there_does_not_appear_from_the_node(work: str, uid: int) -
     assert run([half], uid=uid, ROOT="merged").stdout.split() == found[:1]
 
 
+def test_below_a_file_of_the_bundle_there_is_nothing_to_hide(work: str) -> None:
+    """The node has a directory where the bundle has a file: it covers all that is in it."""
+    maker = script("cat /usr/share/common-licenses; echo", programs=("cat",), absent="/usr/share/common-licenses/BSD")
+    bundle = maker.add("/usr/share/common-licenses", "a file").write(f"{work}/b.sdee")
+    result = run([bundle], ROOT="merged")
+    assert (result.stdout, result.returncode) == ("a file\n", 0), result.stderr
+
+
 def test_only_what_the_node_has_is_hidden_and_the_plan_says_it(work: str) -> None:
     bundle = script("true", absent=["/etc/debian_version", "/etc/nothing"]).write(f"{work}/b.sdee")
     plan = run([bundle], ROOT="merged", DRY_RUN="1").stdout

@@ -57,29 +57,29 @@ static bool make_base(const struct op *op, struct error *error)
                 "no private memory file system can be mounted on this node");
 }
 
-/* The deployed closure with private memory over it. False where the kernel refuses that: then the closure is unpacked as ever. */
-static bool mount_deployed(const char *deployed)
+/* The deployed closure with private memory over it, by the descriptor that was checked: its name may lead elsewhere by now. False where the
+ * kernel refuses that: then the closure is unpacked as ever. */
+static bool mount_deployed(int fd)
 {
-    char options[4096];
+    char options[512];
     if ((mkdir("/deployed", 0755) != 0 || mkdir("/deployed/u", 0755) != 0 || mkdir("/deployed/w", 0755) != 0) && errno != EEXIST)
         return false;
-    snprintf(options, sizeof options, "lowerdir=/oldroot%s,upperdir=/deployed/u,workdir=/deployed/w,userxattr", deployed);
+    snprintf(options, sizeof options, "lowerdir=/oldroot/proc/self/fd/%d/closure,upperdir=/deployed/u,workdir=/deployed/w,userxattr", fd);
     if (sys_mount_overlay("/closure", options) == 0)
         return true;
     *strrchr(options, ',') = '\0'; /* before Linux 5.11, as root */
     return sys_mount_overlay("/closure", options) == 0;
 }
 
-/* What an overlay of a live directory shall show the node's own of. Elsewhere the deployed one is the same as the node's. */
+/* What overlays of live directories shall show the node's own of. */
 static bool leave_out(const struct plan *plan, const struct bundle *bundle)
 {
     bool good = true;
     for (uint32_t i = 0; good && i < bundle->entry_count; i++) {
-        const struct entry *entry = &bundle->entries[i];
-        if (plan->wanted[i] || S_ISDIR(entry->mode) || !plan_is_live(bundle, entry->path))
-            continue;
         const char *name = NULL;
-        const int parent = open_parent("/closure", entry->path, &name);
+        if (!plan->nodes_own[i])
+            continue;
+        const int parent = open_parent("/closure", bundle->entries[i].path, &name);
         good = parent >= 0 && (unlinkat(parent, name, 0) == 0 || errno == ENOENT);
         if (parent >= 0)
             close(parent);
@@ -92,7 +92,7 @@ static bool make_closure(const struct plan *plan, bool again, const struct bundl
 {
     static bool is_deployed;
     if (!again)
-        is_deployed = plan->deployed != NULL && mount_deployed(plan->deployed);
+        is_deployed = plan->deployed != NULL && mount_deployed(plan->deployed_fd);
     bool good = is_deployed && leave_out(plan, bundle);
     if (is_deployed && !good)
         return fail(error, EXIT_KERNEL, "`sdee undeploy` and run it again", "cannot prepare the deployed closure: %s", strerror(errno));
@@ -119,8 +119,6 @@ static bool make_place(const struct op *op)
         good = mkdirat(parent, name, op->mode) == 0;
         if (!good && errno == EEXIST && fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode))
             good = (status.st_mode & 07777) == op->mode || fchmodat(parent, name, op->mode, 0) == 0;
-    } else if (op->kind == OP_WHITEOUT) {
-        good = mknodat(parent, name, S_IFCHR, 0) == 0;
     } else if (op->kind == OP_SYMLINK) {
         good = symlinkat(op->data, parent, name) == 0 || errno == EEXIST;
     } else {
@@ -210,6 +208,22 @@ static bool mount_overlay(const struct op *op, bool *refused, struct error *erro
     return sys_bind(op->fallback, name) == 0;
 }
 
+static bool make_whiteout(const char *path)
+{
+    char hidden[PATH_MAX + 16], node[PATH_MAX + 32];
+    struct stat status;
+    snprintf(hidden, sizeof hidden, "/hidden%s", path);
+    if (mkdir("/hidden", 0755) != 0 && errno != EEXIST)
+        return false;
+    for (char *slash = hidden + strlen("/hidden/"); (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
+        *slash = '\0'; /* a layer of ours alone: no link can be in it */
+        snprintf(node, sizeof node, "/oldroot%s", hidden + strlen("/hidden"));
+        if (mkdir(hidden, stat(node, &status) == 0 ? status.st_mode & 01777 : 0755) != 0 && errno != EEXIST)
+            return false;
+    }
+    return mknodat(AT_FDCWD, hidden, S_IFCHR, 0) == 0 || errno == EEXIST;
+}
+
 /* Before Linux 5.8 an ordinary user may not make one. */
 static bool whiteout_refused(const struct op *op, const struct options *options, bool *overlay_refused, struct error *error)
 {
@@ -239,7 +253,7 @@ static bool carry_one(const struct plan *plan, const struct op *op, const struct
         good = make_place(op);
         break;
     case OP_WHITEOUT:
-        return make_place(op) || whiteout_refused(op, options, overlay_refused, error);
+        return make_whiteout(op->target) || whiteout_refused(op, options, overlay_refused, error);
     case OP_BIND:
         good = bind_over(op->source, op->target);
         break;
@@ -284,7 +298,7 @@ bool carry_reset(const struct plan *failed, const struct plan *next, const struc
     for (size_t i = FIRST_ROOT_OP; i < failed->count; i++) { /* mount points and links that only the merged root has */
         const struct op *op = &failed->ops[i];
         const char *name = NULL;
-        const bool made = op->kind == OP_SYMLINK || op->kind == OP_FILE || op->kind == OP_WRITE || op->kind == OP_WHITEOUT;
+        const bool made = op->kind == OP_SYMLINK || op->kind == OP_FILE || op->kind == OP_WRITE;
         const int parent = made && bundle_find(bundle, op->target) == NO_ENTRY ? open_parent("/closure", op->target, &name) : -1;
         if (parent >= 0) {
             unlinkat(parent, name, 0);

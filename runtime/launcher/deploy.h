@@ -14,10 +14,11 @@ bool deploy(const struct bundle *bundle, const struct options *options, struct e
 /* Remove it. Errors: EXIT_RESOURCES while it is in use. */
 bool undeploy(const struct bundle *bundle, const struct options *options, struct error *error);
 
-/* The deployed closure's path, in `arena`, or NULL; locked until `lock` is closed. Needs no entries. */
+/* The deployed closure's path, in `arena`, or NULL; `lock`, a descriptor of the directory that it is in, holds it until it is closed. Needs no
+ * entries. */
 const char *deploy_find(const struct bundle *bundle, const struct options *options, struct arena *arena, int *lock);
 
 /* Is every entry there as it was unpacked? */
-bool deploy_is_whole(const struct bundle *bundle, const char *closure);
+bool deploy_is_whole(const struct bundle *bundle, int lock);
 
 #endif

@@ -56,6 +56,8 @@ enum { CALL_COUNT = sizeof CALLS / sizeof *CALLS };
 struct diagnosis {
     int pair[2]; /* the listener's way from the job's process to the launcher */
     int listener;
+    int alive[2]; /* closed by the end of the launcher, whichever it is */
+    int stop[2];  /* closed to end the thread */
     pthread_t thread;
     bool watching;
     struct misses misses;
@@ -248,43 +250,63 @@ static void look(struct diagnosis *diagnosis, const struct seccomp_notif *stop)
     close(root);
 }
 
-/* Let each call go on; `diagnosis` NULL: without looking. Until nobody is left under the filter. */
-static void answer(int listener, struct diagnosis *diagnosis)
+/* Let each call go on; `diagnosis` NULL: without looking. Until nobody is left under the filter, or `stop` can be read or is closed. */
+static void answer(int listener, int stop, struct diagnosis *diagnosis)
 {
-    struct pollfd wait = {.fd = listener, .events = POLLIN};
+    struct pollfd wait[2] = {{.fd = listener, .events = POLLIN}, {.fd = stop, .events = POLLIN}};
     struct seccomp_notif_sizes sizes;
     if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) != 0)
         return;
     const size_t size = sizes.seccomp_notif > sizeof(struct seccomp_notif) ? sizes.seccomp_notif : sizeof(struct seccomp_notif);
-    struct seccomp_notif *stop = allocate(1, size);
+    struct seccomp_notif *call = allocate(1, size);
     for (;;) {
-        if (poll(&wait, 1, -1) < 0 && errno != EINTR)
+        wait[0].revents = wait[1].revents = 0;
+        if ((poll(wait, 2, -1) < 0 && errno != EINTR) || wait[1].revents != 0)
             break;
-        if ((wait.revents & POLLIN) == 0) {
-            if ((wait.revents & (POLLHUP | POLLERR)) != 0)
+        if ((wait[0].revents & POLLIN) == 0) {
+            if ((wait[0].revents & (POLLHUP | POLLERR)) != 0)
                 break;
             continue;
         }
-        memset(stop, 0, size);
-        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, stop) != 0)
+        memset(call, 0, size);
+        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, call) != 0)
             continue; /* ENOENT: the caller was killed */
         if (diagnosis != NULL)
-            look(diagnosis, stop);
-        struct seccomp_notif_resp go = {.id = stop->id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+            look(diagnosis, call);
+        struct seccomp_notif_resp go = {.id = call->id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
         ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &go);
     }
-    free(stop);
+    free(call);
+}
+
+/* A process that waits for the launcher to end, be it by kill -9, and answers from then on: without a listener each of the calls that it
+ * stops fails with ENOSYS, in processes that outlive the job. It ends with the last of them. */
+static void start_guard(int listener, const int launcher[2])
+{
+    char byte;
+    if (fork() != 0)
+        return;
+    setsid();
+    for (int fd = 0; fd < 1024; fd++) /* the terminal, the bundle, the lock that tells who is still a member (join.h) */
+        if (fd != listener && fd != launcher[0])
+            close(fd);
+    while (read(launcher[0], &byte, 1) < 0 && errno == EINTR)
+        ;
+    answer(listener, -1, NULL);
+    _exit(0);
 }
 
 static void *watch(void *argument)
 {
     struct diagnosis *diagnosis = argument;
     const int listener = receive_descriptor(diagnosis->pair[0]);
+    if (listener >= 0)
+        start_guard(listener, diagnosis->alive);
     pthread_mutex_lock(&diagnosis->misses.lock);
     diagnosis->listener = listener;
     pthread_mutex_unlock(&diagnosis->misses.lock);
     if (listener >= 0)
-        answer(listener, diagnosis);
+        answer(listener, diagnosis->stop[0], diagnosis);
     return NULL;
 }
 
@@ -292,33 +314,19 @@ void diagnose_watch(struct diagnosis *diagnosis)
 {
     close(diagnosis->pair[1]);
     misses_begin(&diagnosis->misses);
-    diagnosis->watching = pthread_create(&diagnosis->thread, NULL, watch, diagnosis) == 0;
+    diagnosis->watching = pipe2(diagnosis->alive, O_CLOEXEC) == 0 && pipe2(diagnosis->stop, O_CLOEXEC) == 0 &&
+                          pthread_create(&diagnosis->thread, NULL, watch, diagnosis) == 0;
     if (!diagnosis->watching)
         note("warning: cannot diagnose: no thread can be made");
 }
 
-/* Processes that outlive the job need somebody to answer, or each of their calls fails with ENOSYS. */
-static void leave_a_guard(int listener)
-{
-    struct pollfd wait = {.fd = listener};
-    if (poll(&wait, 1, 0) != 0 || fork() != 0)
-        return;
-    prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
-    setsid();
-    for (int fd = 0; fd < 256; fd++) /* the terminal, and the lock that tells who is still a member (join.h) */
-        if (fd != listener)
-            close(fd);
-    answer(listener, NULL);
-    _exit(0);
-}
-
 void diagnose_report(struct diagnosis *diagnosis, const struct bundle *bundle, int status)
 {
-    pthread_mutex_lock(&diagnosis->misses.lock);
-    const int listener = diagnosis->listener;
-    if (listener >= 0)
+    if (!diagnosis->watching)
+        return;
+    close(diagnosis->stop[1]); /* what it has received it answers first: the guard cannot */
+    pthread_join(diagnosis->thread, NULL);
+    if (diagnosis->listener >= 0)
         misses_print(&diagnosis->misses, bundle, status);
-    pthread_mutex_unlock(&diagnosis->misses.lock);
-    if (listener >= 0)
-        leave_a_guard(listener);
+    close(diagnosis->alive[1]); /* from here on the guard */
 }

@@ -18,7 +18,7 @@ struct walk {
     const struct bundle *bundle;
     const struct op **places; /* of the plan, sorted by target: what the launcher made itself */
     size_t place_count;
-    int save;
+    const struct keeping *keeping;
     size_t lost;
     char names[NAMES][PATH_MAX];
     bool failed;
@@ -133,7 +133,7 @@ static void could_not(struct walk *walk, const char *path, const char *where)
 
 static void save_one(struct walk *walk, int directory, const char *name, const struct stat *status, const char *path)
 {
-    int at = dup(walk->save);
+    int at = dup(walk->keeping->save);
     for (const char *rest = path + 1; at >= 0; rest += strcspn(rest, "/") + 1) {
         char component[NAME_MAX + 1];
         const size_t length = strcspn(rest, "/");
@@ -156,7 +156,7 @@ static void lose(struct walk *walk, int directory, const char *name, const struc
     if (walk->lost < NAMES)
         snprintf(walk->names[walk->lost], PATH_MAX, "%s", path);
     walk->lost++;
-    if (walk->save >= 0)
+    if (walk->keeping->save >= 0)
         save_one(walk, directory, name, status, path);
 }
 
@@ -199,7 +199,9 @@ static bool has_changed_meanwhile(const struct walk *walk, int directory, const 
     struct stat other;
     if (walk->begun.tv_sec == 0 || fstatat(directory, name, &other, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(other.st_mode))
         return false;
-    return other.st_mtim.tv_sec > walk->begun.tv_sec || (other.st_mtim.tv_sec == walk->begun.tv_sec && other.st_mtim.tv_nsec > walk->begun.tv_nsec);
+    const bool newer = other.st_mtim.tv_sec > walk->begun.tv_sec ||
+                       (other.st_mtim.tv_sec == walk->begun.tv_sec && other.st_mtim.tv_nsec > walk->begun.tv_nsec);
+    return newer && !(walk->keeping->shared && record_has(walk->path, &other.st_mtim));
 }
 
 static bool is_unchanged(const struct walk *walk, uint32_t index, const struct stat *status)
@@ -306,8 +308,11 @@ static void walk_child(struct walk *walk, int directory, const char *name, struc
         put_beside(walk, directory, name, &status, to);
         return;
     }
-    if (to >= 0 && copy_one(directory, name, &status, to, name))
+    if (to >= 0 && copy_one(directory, name, &status, to, name)) {
+        if (walk->keeping->shared)
+            record_add(walk->path, &status.st_mtim);
         return;
+    }
     if (node != NULL && !(to < 0 && node->ours))
         could_not(walk, walk->path, "the node");
     lose(walk, directory, name, &status, walk->path);
@@ -317,7 +322,7 @@ static void walk_directory(struct walk *walk, int parent, const char *name, stru
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     int fd = openat(parent, name, flags);
-    if (fd < 0 && errno == EACCES && fchmodat(parent, name, 0700, 0) == 0) /* ours, and nobody uses it any more */
+    if (fd < 0 && errno == EACCES && walk->keeping->last && fchmodat(parent, name, 0700, 0) == 0) /* ours, and nobody uses it any more */
         fd = openat(parent, name, flags);
     DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
     if (stream == NULL) {
@@ -360,17 +365,27 @@ static void report(const struct walk *walk, const struct options *options)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i > 0 ? ", " : "", walk->names[i]);
     if (walk->lost > NAMES && used < sizeof text)
         snprintf(text + used, sizeof text - used, " and %zu more", walk->lost - NAMES);
-    if (walk->lost > 0 && walk->save >= 0)
+    if (walk->lost > 0 && walk->keeping->save >= 0)
         note("%zu file%s written outside live directories: %s; saved in %s", walk->lost, walk->lost > 1 ? "s" : "", text, options->save);
     else if (walk->lost > 0 && !options->quiet)
         note("%zu file%s written outside live directories and gone with the job: %s; keep them with --save DIR (SDEE_SAVE=DIR)", walk->lost,
              walk->lost > 1 ? "s" : "", text);
 }
 
-bool keep(const struct plan *plan, const struct bundle *bundle, const struct options *options, int save, struct error *error)
+static bool has_back(const struct plan *plan)
 {
+    bool found = plan->synthetic_count > 0;
+    for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
+        found = found || plan->ops[i].back != NULL;
+    return found;
+}
+
+bool keep(const struct plan *plan, const struct bundle *bundle, const struct options *options, const struct keeping *keeping, struct error *error)
+{
+    if (!keeping->last && keeping->save < 0 && !has_back(plan))
+        return true;
     struct walk *walk = allocate(1, sizeof *walk);
-    *walk = (struct walk){.plan = plan, .bundle = bundle, .save = save, .error = error, .begun = plan->begun};
+    *walk = (struct walk){.plan = plan, .bundle = bundle, .keeping = keeping, .error = error, .begun = plan->begun};
     walk->places = allocate(plan->count, sizeof *walk->places);
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind != OP_ENTER)
@@ -385,7 +400,8 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind == OP_OVERLAY)
             walk_upper(walk, &plan->ops[i]);
-    report(walk, options);
+    if (keeping->last)
+        report(walk, options);
     const bool good = !walk->failed;
     free(walk->places);
     free(walk);

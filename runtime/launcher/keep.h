@@ -6,9 +6,20 @@
 
 #include "plan.h"
 
-/* Copy new and changed files of directories that exist on the node back to there; list the others on standard error and, when
- * `save` is not negative, copy them below that directory. False when something that should be kept could not be: EXIT_OUTPUT. */
-bool keep(const struct plan *plan, const struct bundle *bundle, const struct options *options, int save, struct error *error);
+/* How: where to, and who else is there. */
+struct keeping {
+    int save;    /* the directory of --save, or -1 */
+    bool shared; /* other ranks have been, or are, in these namespaces: what each copies back is noted in the base */
+    bool last;   /* nobody else is there: what is not kept is gone */
+};
+
+/* Copy new and changed files of directories that exist on the node back to there; when it is the last chance, list the others on standard
+ * error; copy them below the directory of --save. False when something that should be kept could not be: EXIT_OUTPUT. */
+bool keep(const struct plan *plan, const struct bundle *bundle, const struct options *options, const struct keeping *keeping, struct error *error);
+
+/* keep_record.c: what a rank has copied back before. */
+void record_add(const char *path, const struct timespec *mtime);
+bool record_has(const char *path, const struct timespec *mtime);
 
 /* keep_copy.c. Copy a file, link or FIFO, in place of what is there unless that is a directory; false with errno. */
 bool copy_one(int from_directory, const char *name, const struct stat *status, int to_directory, const char *to);

@@ -187,9 +187,9 @@ static void set_begin(struct plan *plan)
 /* Plan and build the root. */
 static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, bool *in_user_namespace, struct error *error)
 {
-    if (plan->deployed != NULL && !deploy_is_whole(bundle, plan->deployed))
+    if (plan->deployed != NULL && !deploy_is_whole(bundle, plan->deployed_fd))
         plan->deployed = NULL;
-    struct plan closed = {.arena = plan->arena, .deployed = plan->deployed};
+    struct plan closed = {.arena = plan->arena, .deployed = plan->deployed, .deployed_fd = plan->deployed_fd};
     if (!plan_all(plan, &closed, bundle, options, error))
         return false;
     if (options->dry_run)
@@ -232,16 +232,16 @@ static bool run(struct bundle *bundle, struct options *options, struct inherited
     struct plan plan = {.arena = &arena};
     struct job job = {.bundle = bundle, .options = options, .inherited = *inherited};
     struct join join = {.role = ROLE_ALONE};
-    int save = -1, lock;
+    int save = -1;
     if (!node_check_machine(conf_get(bundle, "machine"), error) || !make_absolute(options, &arena, error) ||
         (options->save != NULL && !options->dry_run && !keep_open(options->save, &save, error)))
         return false;
     if (options->deploy || options->undeploy)
         return bundle_read_entries(bundle, error) && (options->deploy ? deploy(bundle, options, error) : undeploy(bundle, options, error));
     job.environment = environment_make(bundle, options, &arena);
-    plan.deployed = deploy_find(bundle, options, &arena, &lock); /* kept to this process' end */
-    if (!options->dry_run)
-        join_begin(&join, bundle, options);
+    plan.deployed = deploy_find(bundle, options, &arena, &plan.deployed_fd); /* kept to this process' end: the lock */
+    if (!options->dry_run && !join_begin(&join, bundle, options, error))
+        return false;
     job.in_user_namespace = join.in_user_namespace;
     if (join.role != ROLE_JOINED && (!bundle_read_entries(bundle, error) || !prepare(&plan, bundle, options, &job.in_user_namespace, error)))
         return false;
@@ -256,11 +256,13 @@ static bool run(struct bundle *bundle, struct options *options, struct inherited
     if (!launch(&job, &join, status, error))
         return false;
     error->tried[0] = '\0'; /* of steps that succeeded another way */
-    if (join_leave(&join, &plan) && !(bundle_read_entries(bundle, error) && keep(&plan, bundle, options, save, error))) {
+    struct keeping keeping = {.save = save, .shared = join.role != ROLE_ALONE};
+    if (join_leave(&join, &plan, &keeping.last) && !(bundle_read_entries(bundle, error) && keep(&plan, bundle, options, &keeping, error))) {
         error_print(error);
         if (*status == 0)
             *status = EXIT_OUTPUT << 8;
     }
+    join_left(&join);
     arena_free(&arena);
     return true;
 }

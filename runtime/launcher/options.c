@@ -191,6 +191,8 @@ bool options_read(struct options *options, char **argv, bool own_arguments, stru
     const char *directory = options->deploy_directory;
     if (directory != NULL && (directory[0] != '/' || strpbrk(directory, ":,\\") != NULL || strlen(directory) > 3000)) /* it becomes an option of mount(2) */
         return fail(error, EXIT_USAGE, "it is an absolute path without ':', ',' and '\\'", "--deploy-dir cannot be '%.300s'", directory);
+    if ((options->deploy || options->undeploy) && options->dry_run)
+        return fail(error, EXIT_USAGE, "leave --dry-run (SDEE_DRY_RUN) away", "--deploy and --undeploy have no plan of mounts that could be shown");
     if (options->deploy && options->undeploy)
         return fail(error, EXIT_USAGE, "choose one of them", "a bundle cannot be deployed and undeployed at once");
     if (options->shell && options->command != NULL)

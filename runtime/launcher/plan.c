@@ -268,6 +268,7 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
     }
     plan->root = root;
     plan->count = plan->synthetic_count = 0;
+    plan->nodes_own = allocate(bundle->entry_count, sizeof *plan->nodes_own);
     plan->wanted = allocate(bundle->entry_count, sizeof *plan->wanted);
     memset(plan->wanted, true, bundle->entry_count);
     plan_add(&planner, OP_BASE, "/", "private memory file system: nothing is written on the node")->data =

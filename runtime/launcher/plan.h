@@ -3,6 +3,7 @@
  * Paths of sources and of what is made (`made`) are in the base namespace:
  *   /oldroot  the node's own root        /closure  the unpacked closure: also the new root's lowest layer
  *   /newroot  the new root: a bind mount of /closure, onto which all else is mounted     /upper  overlays' upper and work directories
+ *   /hidden   whiteouts, a layer between the closure's and the node's
  */
 #ifndef SDEE_PLAN_H
 #define SDEE_PLAN_H
@@ -21,7 +22,7 @@ enum op_kind {
     OP_DIRECTORY, /* mkdir, or chmod when it is there: `made` */
     OP_FILE,      /* empty file as a mount point: `made` */
     OP_SYMLINK,   /* `made` with the text `data` */
-    OP_WHITEOUT,  /* what hides the node's `made` in an overlay */
+    OP_WHITEOUT,  /* what hides the node's `target` in an overlay: below /hidden, with its parents */
     OP_WRITE,     /* file `made` with the content `data` */
     OP_BIND,      /* recursive bind of `source` on the new root's path `target` */
     OP_OVERLAY,   /* lower layers `source`, upper /upper/`number`, on the new root's path `target` */
@@ -53,7 +54,9 @@ struct plan {
     struct back *synthetic;
     size_t synthetic_count;
     struct timespec begun; /* when it was carried out: what is newer on the node was written meanwhile */
-    const char *deployed; /* the closure's directory on the node (deploy.h), or NULL */
+    const char *deployed; /* the closure's directory on the node (deploy.h), or NULL, and a descriptor of what it is in */
+    int deployed_fd;
+    bool *nodes_own; /* for each entry: must a deployed closure show the node's own instead? */
     bool *wanted; /* for each entry: must it be unpacked? Not where the node has the same file at the same place */
 };
 
@@ -109,7 +112,7 @@ const char *join(struct planner *planner, const char *directory, const char *nam
 void plan_show_nodes_own(struct planner *planner, const char *path, const char *node_path);
 bool plan_is_below(const char *path, const char *directory);
 void plan_skip_same(struct planner *planner, const char *node_path, uint32_t directory);
-/* Below a live directory (CONF live). */
+/* Lies a path below a live directory (CONF live)? */
 bool plan_is_live(const struct bundle *bundle, const char *path);
 bool conf_lists(const struct bundle *bundle, const char *key, const char *path);
 

@@ -1,7 +1,8 @@
 /* Paths that were not there in the trace and that the node has: whiteouts hide them in the merged root. The closed root lacks them anyway.
  *
- * A whiteout is a character device 0:0 in the closure's layer (Documentation/filesystems/overlayfs.rst). Making one needs no privilege since
- * Linux 5.8; where the kernel refuses it, carry.c takes the closed root instead, or says so when the merged one was asked for. */
+ * A whiteout is a character device 0:0 (Documentation/filesystems/overlayfs.rst), here in a layer of its own between the closure's and the
+ * node's: through an overlay, which a deployed closure is, none can be made. Making one needs no privilege since Linux 5.8; where the kernel
+ * refuses it, carry.c takes the closed root instead, or says so when the merged one was asked for. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,11 +24,24 @@ static bool is_there(const char *path, struct planner *planner)
     return same;
 }
 
+/* Does a file or link of the closure stand in its way? Then nothing of the node's shows below it anyway. */
+static bool is_covered(struct planner *planner, const char *path)
+{
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        const uint32_t entry = bundle_find(planner->bundle, arena_format(planner->plan->arena, "%.*s", (int)(slash - path), path));
+        if (entry != NO_ENTRY && !S_ISDIR(planner->bundle->entries[entry].mode))
+            return true;
+    }
+    return false;
+}
+
 void plan_find_absent(struct planner *planner)
 {
     const struct bundle *bundle = planner->bundle;
     for (const char *cursor = NULL, *path; (path = conf_next(bundle, "absent", &cursor)) != NULL;) {
-        if (!path_is_normal(path) || bundle_find(bundle, path) != NO_ENTRY || plan_is_kept(bundle, path) || !is_there(path, planner))
+        if (!path_is_normal(path) || !is_there(path, planner)) /* the rest costs more, and mostly there is nothing to hide */
+            continue;
+        if (bundle_find(bundle, path) != NO_ENTRY || plan_is_kept(bundle, path) || is_covered(planner, path))
             continue;
         planner->absent = reallocate(planner->absent, planner->absent_count + 1, sizeof *planner->absent);
         planner->absent[planner->absent_count++] = path;
@@ -52,11 +66,7 @@ bool plan_hides_below(const struct planner *planner, const char *directory)
 
 void plan_hide_below(struct planner *planner, const char *directory)
 {
-    for (size_t i = 0; i < planner->absent_count; i++) {
-        const char *path = planner->absent[i];
-        if (!plan_is_below(path, directory))
-            continue;
-        plan_add_layer_parents(planner, path);
-        plan_add(planner, OP_WHITEOUT, path, "was not there when the job was traced");
-    }
+    for (size_t i = 0; i < planner->absent_count; i++)
+        if (plan_is_below(planner->absent[i], directory))
+            plan_add(planner, OP_WHITEOUT, planner->absent[i], "was not there when the job was traced");
 }

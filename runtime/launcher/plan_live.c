@@ -155,7 +155,7 @@ static void place_over(struct planner *planner, const char *path, const char *no
         const char *node_child = join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1);
         const enum fate fate = fate_of(planner, i, node_child);
         if (fate == FATE_NODES && !S_ISDIR(bundle->entries[i].mode))
-            planner->plan->wanted[i] = false; /* the overlay shows the node's */
+            planner->plan->wanted[i] = !(planner->plan->nodes_own[i] = true); /* the overlay shows the node's */
         else if (fate == FATE_NODES)
             plan_bind(planner, node_child, bundle->entries[i].path, true, "the node has the same");
         else

@@ -104,10 +104,12 @@ void plan_overlay(struct planner *planner, const char *node_path, const char *ta
         plan_bind(planner, node_path, target, false, "the node has all that the closure has here");
         return;
     }
-    if (!fallback)
+    const bool hides = !fallback && plan_hides_below(planner, target);
+    if (hides)
         plan_hide_below(planner, target);
     struct op *op = plan_add(planner, OP_OVERLAY, target, why);
-    op->source = arena_format(arena, "/closure%s:/oldroot%s", escaped(planner, target), escaped(planner, node_path));
+    op->source = arena_format(arena, "/closure%s:%s%s%s/oldroot%s", escaped(planner, target), hides ? "/hidden" : "",
+                              hides ? escaped(planner, target) : "", hides ? ":" : "", escaped(planner, node_path));
     op->data = arena_format(arena, "/upper/%zu", planner->plan->count);
     op->fallback = fallback ? arena_format(arena, "/closure%s", target) : NULL;
     op->back = fallback ? node_path : NULL;

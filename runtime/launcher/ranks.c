@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 /* One line each: which variable says that this is a rank, which name the step (NULL: the parent, which starts all ranks of a node), and
- * which says how many there are here or at least in all (NULL: unknown). First match counts: mpirun below Slurm or PBS starts its own ranks. */
+ * which says how many there are here or at least in all (NULL: unknown). First match counts: mpirun below Slurm or PBS
+ * starts its own ranks. Not here: variables that a batch script has too (PBS_TASKNUM, LSB_JOBID), whose runs are not one another's ranks. */
 static const struct launcher {
     const char *rank, *step[3], *size;
 } LAUNCHERS[] = {
@@ -17,11 +18,9 @@ static const struct launcher {
     {"JSM_NAMESPACE_RANK", {"LSB_JOBID", "JSM_NAMESPACE_ID"}, "JSM_NAMESPACE_LOCAL_SIZE"}, /* LSF's jsrun */
     {"PALS_RANKID", {"PALS_APID"}, NULL},                                            /* HPE's mpiexec, aprun */
     {"FLUX_TASK_RANK", {"FLUX_JOB_ID"}, "FLUX_JOB_SIZE"},                            /* flux run */
-    {"SLURM_PROCID", {"SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT"}, "SLURM_STEP_NUM_TASKS"}, /* srun */
+    {"SLURM_PROCID", {"SLURM_STEP_ID", "SLURM_JOB_ID", "SLURM_RESTART_COUNT"}, "SLURM_STEP_NUM_TASKS"}, /* srun; a batch script has no step */
     {"PMIX_RANK", {"PMIX_NAMESPACE"}, NULL},                                         /* prun and others that speak PMIx */
     {"PMI_RANK", {NULL}, "PMI_SIZE"},                                                /* others that speak PMI */
-    {"LSF_PM_TASKID", {"LSB_JOBID"}, NULL},                                          /* LSF's blaunch */
-    {"PBS_TASKNUM", {"PBS_JOBID"}, NULL},                                            /* pbsdsh */
 };
 
 static bool is_set(const char *name)

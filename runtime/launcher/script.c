@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "elf.h"
@@ -13,8 +14,9 @@ bool script_interpreter(const char *program, char interpreter[PATH_MAX])
 {
     uint8_t head[4096] = {0};
     struct elf elf;
-    const int fd = open(program, O_RDONLY | O_CLOEXEC);
-    const ssize_t size = fd >= 0 ? read(fd, head, sizeof head - 1) : -1;
+    struct stat status;
+    const int fd = open(program, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* it may be a FIFO: nothing to wait for */
+    const ssize_t size = fd >= 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode) ? read(fd, head, sizeof head - 1) : -1;
     bool found = false;
     if (size > 2 && head[0] == '#' && head[1] == '!') {
         const char *name = (const char *)head + 2;
