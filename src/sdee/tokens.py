@@ -87,7 +87,10 @@ _WORDS = (
     r"[-_]?token)"
 )
 _VARIABLE = r"(?-i:(?:[A-Z][A-Z0-9_]*_)?(?:TOKEN|KEY_ID|API_KEY|SECRET))"
-_NAME = rf"(?i)(?!--?(?:ask|hide|no|prompt|show|use|without)[-_]pass)(?:--?(?:[\w.-]*[-_.])?{_WORDS}|(?:[\w.]*[_.])?{_WORDS}|--token|{_VARIABLE})\Z"
+_NAME = (
+    r"(?i)(?!--?(?:ask|hide|no|prompt|show|use|without)[-_]pass)"
+    rf"(?:--?(?:[\w.-]*[-_.])?{_WORDS}|(?:[\w.]*[_.])?{_WORDS}|--token|{_VARIABLE})\Z"
+)
 # the same within a script: sh -c '…'
 _WITHIN = rf"(?i)((?<![\w-])(?:--?(?:[\w-]+-)?{_WORDS}[= ]\s*|(?:\w+_)?{_WORDS}=|{_VARIABLE}=))([\"']?)[^\s\"'$;&|]+"
 _SCRIPT_LIMIT = 1 << 16  # characters
