@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -39,8 +40,11 @@ echo l > %{{buildroot}}{top}/lib/lib{name}.so.1
 pytestmark = pytest.mark.skipif(not shutil.which("rpmbuild"), reason="there is no rpmbuild")
 
 
-def run(*command: str | Path) -> None:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+def run(home: Path, *command: str | Path) -> None:
+    """Run a command; Debian's rpm keeps a database in the home."""
+    environment = {**os.environ, "HOME": str(home)}
+    words = [str(word) for word in command]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -52,12 +56,12 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, count in (("probe", 20), ("other", 3000)):
         (build / f"{name}.spec").write_text(SPEC.format(name=name, top=top, count=count))
         plain = ["--define", f"_topdir {build}", "--define", "__os_install_post %{nil}"]
-        run("rpmbuild", "-bb", *plain, build / f"{name}.spec")
+        run(build, "rpmbuild", "-bb", *plain, build / f"{name}.spec")
     (top / "usr" / "lib").mkdir(parents=True)
     (top / "lib").symlink_to("usr/lib")
-    run("rpm", "--dbpath", top / "rpm", "--initdb")
+    run(build, "rpm", "--dbpath", top / "rpm", "--initdb")
     for package in (build / "RPMS" / "noarch").iterdir():
-        run("rpm", "--dbpath", top / "rpm", "-i", "--nodeps", "--force-debian", package)
+        run(build, "rpm", "--dbpath", top / "rpm", "-i", "--nodeps", "--force-debian", package)
     assert (top / "usr" / "lib" / "libprobe.so.1").exists()
     return top
 

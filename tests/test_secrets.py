@@ -188,6 +188,8 @@ def test_nothing_of_what_jobs_use_is_taken_for_a_secret(monkeypatch: pytest.Monk
         ["mpirun", "-np", "4", "-x", "PATH=/usr/bin", "-genv", "KEY=1", "./a.out", "--secret-santa"],
         ["sh", "-c", "for i in 1 2; do echo $PASSWORD ${TOKEN} --password; done"],
         ["curl", "-u", "$USER"],
+        ["psql", "--no-password", "me", "--password", "-U", "me"],
+        ["env", "PWD=/tmp", "OLDPWD=/", "sh", "-c", "PWD=/x job"],
         [],
         ["--password"],
     ],

@@ -82,12 +82,15 @@ _SHORT = (
 
 # An option or NAME= whose value is a secret. Not "token" alone: --pad-token and --max-tokens are a language model's
 _WORDS = (
-    r"(?:\w*pass(?:word|wd|phrase|code)|pwd|secret|(?:secret|access|api|auth|account)[-_]?key|"
+    r"(?:\w*pass(?:word|wd|phrase|code)|(?:admin|db|login|proxy|root|smtp|user)[-_]?pwd|secret|(?:secret|access|api|auth|account)[-_]?key|"
     r"(?:access|api|auth|authn|bearer|bot|hub|hf|github|gitlab|id|jwt|oauth|refresh|session|use_auth|user|vault|wandb)"
     r"[-_]?token)"
 )
 _VARIABLE = r"(?-i:(?:[A-Z][A-Z0-9_]*_)?(?:TOKEN|KEY_ID|API_KEY|SECRET))"
-_NAME = rf"(?i)(?:--?(?:[\w.-]*[-_.])?{_WORDS}|(?:[\w.]*[_.])?{_WORDS}|--token|{_VARIABLE})\Z"
+_NAME = (
+    r"(?i)(?!--?(?:ask|hide|no|prompt|show|use|without)[-_]pass)"
+    rf"(?:--?(?:[\w.-]*[-_.])?{_WORDS}|(?:[\w.]*[_.])?{_WORDS}|--token|{_VARIABLE})\Z"
+)
 # the same within a script: sh -c '…'
 _WITHIN = rf"(?i)((?<![\w-])(?:--?(?:[\w-]+-)?{_WORDS}[= ]\s*|(?:\w+_)?{_WORDS}=|{_VARIABLE}=))([\"']?)[^\s\"'$;&|]+"
 _SCRIPT_LIMIT = 1 << 16  # characters
@@ -113,7 +116,7 @@ def redact(argv: Sequence[str]) -> list[str]:
     shapes = [shape for word, shape in (*_SHAPES, *_SHORT) if word in data]
     for number, argument in enumerate(argv):
         name, equals, value = argument.partition("=")
-        if secret_next and not argument.startswith("--"):
+        if secret_next and not argument.startswith("-"):  # else the option asks for it, or is a mere switch
             found.append(BLANK)
             secret_next = False
         elif number and equals and value and re.match(_NAME, name):
