@@ -144,7 +144,7 @@ def test_a_name_joins_what_no_launcher_started(work: str) -> None:
 
 
 def synthetic(work: str, text: str) -> str:
-    """Return a bundle whose job runs `text` in a directory that lacks a file of the bundle: what is written goes back."""
+    """Return a bundle whose job runs `text` in a directory that lacks a file of it: what is written goes back."""
     os.mkdir(f"{work}/cwd")
     os.chmod(f"{work}/cwd", 0o777)
     maker = script(text, programs=TOOLS, cwd=f"{work}/cwd", live=[work], live_env=["RANK", "HOME", "SLURM_*"])
@@ -234,17 +234,13 @@ def test_in_a_chroot_each_works_for_itself(work: str) -> None:
     """setns(2) leads to the root of the mount namespace, which is not the root of who leads there."""
     bundle = script(NAMESPACE, programs=TOOLS).write(f"{work}/b.sdee")
     os.mkdir(f"{work}/jail")
-    with open(f"{work}/jail.sh", "w", encoding="utf-8") as file:
-        inside = f"mount --rbind / {work}/jail && mount --make-rprivate {work}/jail && exec chroot {work}/jail {bundle}"
-        file.write(f"#!/bin/sh\nexec unshare -m sh -c '{inside}'\n")
-    os.chmod(f"{work}/jail.sh", 0o755)
-    # two that share one mount namespace with a root that is not its own
-    with open(f"{work}/both.sh", "w", encoding="utf-8") as file:
-        inside = (
-            f"mount --rbind / {work}/jail && mount --make-rprivate {work}/jail; chroot {work}/jail {bundle} & sleep 1"
-        )
-        file.write(f"#!/bin/sh\nexec unshare -m sh -c '{inside}; echo two | chroot {work}/jail {bundle}; wait'\n")
-    os.chmod(f"{work}/both.sh", 0o755)
+    made = f"mount --rbind / {work}/jail && mount --make-rprivate {work}/jail"
+    enter = f"/usr/sbin/chroot {work}/jail {bundle}"
+    # the second: two that share one mount namespace with a root that is not its own
+    for name, inside in (("jail", f"exec {enter}"), ("both", f"{enter} & sleep 1; echo two | {enter}; wait")):
+        with open(f"{work}/{name}.sh", "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\nexec unshare -m sh -c '{made}; {inside}'\n")
+        os.chmod(f"{work}/{name}.sh", 0o755)
     first = Rank(f"{work}/jail.sh", slurm(0))
     first.line()
     assert first.end()[2] == 0
