@@ -298,8 +298,8 @@ def begin_now(work: Place, job: str, name: str) -> None:
 
 # ---- the time limit ----
 
-# A minute is the shortest, and Slurm looks every half minute: these jobs begin with the first test and are looked at by the
-# last. name: how the job runs, and sbatch's --signal: of the steps, or of the script's own process alone
+# A minute is the shortest, and Slurm looks every half minute: these jobs begin with the first test and are looked at by
+# the last. Name: how the job runs, and sbatch's --signal: of the steps, or of the script's own process alone
 LIMITED = {"step": ("srun", "USR1@50"), "script": ("exec", "B:USR1@50")}
 KINDS = {"bare": BARE, "bundle": BUNDLE}
 

@@ -37,6 +37,7 @@ NODES = (
     Node("n2", "bullseye"),
     Node("n3", "trixie"),
     Node("own1", OWN, "own"),
+    Node("own2", OWN, "own"),
     Node("nouserns", "bookworm", "odd", user_namespaces=False),
     Node("bare", "bullseye", "odd", tmp="size=64k,noexec", shm=False),
     Node("nomem", "trixie", "odd", memory=3000),
