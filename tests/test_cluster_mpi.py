@@ -24,10 +24,9 @@ pytestmark = pytest.mark.cluster
 
 THREE = ("n1", "n2", "n3")
 PMIX = ("--mpi=pmix",)
-# ranks of one node have user namespaces of their own, across which process_vm_readv(2) is refused; Open MPI says so and
-# takes another way, unless told to do so at once
-NO_CMA = {"OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
-SHARED_MEMORY = {"OMPI_MCA_btl": "self,vader"}
+# one copy from process to process (process_vm_readv(2)): refused if ranks of one node did not share a user namespace
+CMA = {"OMPI_MCA_btl_vader_single_copy_mechanism": "cma"}
+SHARED_MEMORY = {"OMPI_MCA_btl": "self,vader"} | CMA
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def test_ranks_of_three_distributions_talk_to_each_other(work: Place) -> None:
 
 
 def test_collectives_give_the_known_sums_on_all_ranks(work: Place) -> None:
-    done = work.srun("-N3", "-n6", "--ntasks-per-node=2", *PMIX, "./allreduce.sdee", env=NO_CMA)
+    done = work.srun("-N3", "-n6", "--ntasks-per-node=2", *PMIX, "./allreduce.sdee", env=CMA)
     assert (done.status, done.lines, done.stderr) == (0, [f"rank {rank} of 6: right" for rank in range(6)], "")
 
 
@@ -73,20 +72,27 @@ def test_collectives_give_the_known_sums_on_all_ranks(work: Place) -> None:
 def test_ranks_of_one_node_talk_by_shared_memory(work: Place, node: str) -> None:
     partition = "own" if node == "own1" else "all"
     options = ("-p", partition, "-w", node, "-n4", *PMIX)
-    done = work.srun(*options, "./ring.sdee", env=NO_CMA | SHARED_MEMORY)
+    done = work.srun(*options, "./ring.sdee", env=SHARED_MEMORY)
     assert (done.status, done.lines, done.stderr) == (0, ranks(4, [node] * 4), "")
     if node == "own1":
-        bare = work.srun(*options, "./ring", env=NO_CMA | SHARED_MEMORY)
+        bare = work.srun(*options, "./ring", env=SHARED_MEMORY)
         assert (bare.status, bare.lines, bare.stderr) == (done.status, done.lines, done.stderr)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="each rank has a user namespace of its own, so that there is no process_vm_readv between them"
-)
 @pytest.mark.parametrize("node", THREE)
 def test_ranks_of_one_node_read_each_others_memory(work: Place, node: str) -> None:
     done = work.srun("-w", node, "-n4", *PMIX, "./ring.sdee", env=SHARED_MEMORY)
     assert (done.status, done.lines, done.stderr) == (0, ranks(4, [node] * 4), "")
+
+
+def test_the_nodes_mpi_is_used_when_asked_for_where_it_fits(work: Place) -> None:
+    host = {"SDEE_MPI": "host", "SDEE_ROOT": "closed"}
+    done = work.srun("-p", "own", "-n2", *PMIX, "./ring.sdee", env=host)
+    assert (done.status, done.lines, done.stderr) == (0, ranks(2, ["own1"] * 2), "")
+    refused = work.srun("-w", "n1", "-n1", *PMIX, "./ring.sdee", env=host)
+    assert (refused.status, refused.stdout) == (244, "")
+    assert "--mpi host: libmpi.so.40, which " in refused.stderr
+    assert "node: n1" in refused.stderr
 
 
 def test_every_rank_is_traced_and_all_make_one_bundle(work: Place) -> None:
@@ -101,7 +107,7 @@ def test_every_rank_is_traced_and_all_make_one_bundle(work: Place) -> None:
 def test_a_rank_that_aborts_ends_all_of_them(work: Place, node: str) -> None:
     options = ("-p", "own" if node == "own1" else "all", "-w", node, "-n3", *PMIX)
     for program in ["./allreduce.sdee"] + (["./allreduce"] if node == "own1" else []):
-        done = work.srun(*options, program, "1", timeout=30, env=NO_CMA)
+        done = work.srun(*options, program, "1", timeout=30, env=CMA)
         assert (done.status, done.stdout) == (3, ""), done
         assert "MPI_ABORT was invoked on rank 1" in done.stderr
 
@@ -160,10 +166,6 @@ def test_ranks_of_mpich_talk_across_two_distributions(mpich: Place) -> None:
     assert (done.status, done.lines, done.stderr) == (0, ranks(2, ["n1", "n2"]), "")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="UCX opens /proc/PID/fd of its neighbours, which only processes of one user namespace may: MPI_Init fails",
-)
 @pytest.mark.parametrize("node", THREE)
 def test_ranks_of_mpich_on_one_node_talk_to_each_other(mpich: Place, node: str) -> None:
     done = mpich.srun("-w", node, "-n4", *PMI2, "./mpich.sdee", timeout=30)
