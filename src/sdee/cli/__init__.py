@@ -17,6 +17,8 @@ COMMANDS = {
     "trace": ("trace", "Run a command once and record every file it uses."),
     "bundle": ("bundle", "Pack what a traced command needs into one executable file."),
     "exec": ("execute", "Run a bundle."),
+    "submit": ("submit", "Run a command as a batch job: trace, bundle, sbatch."),
+    "wrap": ("wrap", "Rewrite a batch script so that its steps run in a bundle."),
     "verify": ("verify", "Run a bundle here as on a bare node, and say what is missing."),
     "info": ("inspect", "Show what a bundle is."),
     "ls": ("inspect", "List what a bundle holds."),
