@@ -104,13 +104,13 @@ STATUS = "sdee_status=$?"
 TIDY = 'rmdir "$sdee_results"/*.[0-9]* 2>/dev/null # of tasks that wrote nothing'
 END = 'exit "$sdee_status"'
 
-# For `sh -c`: copies the files of this user that have changed since $2 and that the other words name, as globs, to $1,
-# to which the node's name is added where $1 ends with a slash
+# For `sh -c`: copies to $1 what the other words name, as globs, where something of this user's has changed in it since
+# $2 (seconds since 1970). The node's name is added to $1 where that ends with a slash
 COLLECT = r"""case $1 in */) results=$1$SLURMD_NODENAME ;; *) results=$1 ;; esac
 begun=$2 IFS=; shift 2
 for pattern; do
   for file in $pattern; do
-    [ -n "$(find "$file" -maxdepth 0 -user "$(id -u)" -newerct "@$begun" 2>/dev/null)" ] || continue
+    [ -n "$(find "$file" -user "$(id -u)" -newerct "@$begun" 2>/dev/null)" ] || continue
     mkdir -p "$results${file%/*}" && cp -a "$file" "$results${file%/*}/" ||
       echo "sdee: error: $(uname -n): $file cannot be brought back" >&2
   done

@@ -160,7 +160,11 @@ class Slurm(JobManager):
     def rehearsal(self, wrapping: Wrapping) -> str:
         """Return the script with a function `srun` that runs each step as one process, here."""
         found = {o.name: o.value or "" for o in read_options(self.options_in(wrapping.text), self.table)}
-        values = {"SLURM_SUBMIT_DIR": "$PWD", "SLURM_JOB_NODELIST": "$(uname -n)", "SLURMD_NODENAME": "$(uname -n)"}
+        values = {
+            "SLURM_SUBMIT_DIR": "$PWD",
+            "SLURM_JOB_NODELIST": os.uname().nodename,
+            "SLURMD_NODENAME": os.uname().nodename,
+        }
         values |= {"SLURM_JOB_ID": "0", "SLURM_JOBID": "0", "SLURM_JOB_NAME": wrapping.name}
         values |= dict.fromkeys(("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_JOB_NUM_NODES"), "1")
         values |= {"SLURM_TASKS_PER_NODE": "1", "SLURM_CPUS_ON_NODE": "1"}

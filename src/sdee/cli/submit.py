@@ -157,6 +157,8 @@ def submit(
         return
     with prepare.locked(directory):
         todo = prepare.plan(directory, words.command, cwd, stdin, retrace=retrace, no_trace=no_trace)
+        # what is wrong with the options is said before the command is run here
+        chosen.submission(_request(words, "", todo.bundle, broadcast, where, shown=words.command))
         bundle = prepare.carry_out(todo)
         request = _request(words, prepare.script_in(directory), bundle, broadcast, where, shown=words.command)
         model.carry_out(chosen.submission(model.replace(request, collect=_collected(todo) if where else ())))
