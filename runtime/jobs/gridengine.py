@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # qsub(1): an option is one word, its values the next ones. Options that are not here have none
 _ONE = names("""
-    @ a ac A ar b c ckpt C dc display dl e hold_jid hold_jid_ad i j jc js jsv l m M masterq N now o ot P p q R r
+    @ a ac A ar b c ckpt C dc display dl e he hold_jid hold_jid_ad i j jc js jsv l m M masterq N now o ot P p q R r
     rou rdi sc shell S si t tc tcon u v w wd xd xdv xd_run_as_image_user umask par mods adds clearp clears
     binding sync
 """)

@@ -19,9 +19,9 @@ SHELLS = ("sh", "bash", "dash", "ksh", "mksh", "zsh")
 
 
 def heading(by: str, command: Sequence[str], again: str) -> list[str]:
-    """Return the comment that says what a script is. Nothing in it can end the comment."""
-    shown = shlex.join(command).replace("\n", " ")
-    return ["#", f"# {shown}", f"# in a bundle. Written by `{by}`; by hand: {again.replace(chr(10), ' ')}", ""]
+    """Return the comment that says what a script is. Nothing in it can end the comment, or a line of it."""
+    shown, again = ("".join(c if c.isprintable() else "?" for c in text) for text in (shlex.join(command), again))
+    return ["#", f"# {shown}", f"# in a bundle. Written by `{by}`; by hand: {again}", ""]
 
 
 def shell_of(text: str, name: str) -> str:

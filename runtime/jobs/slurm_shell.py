@@ -68,6 +68,8 @@ if [ -n "$copy" ] && [ -x "$copy" ] && command exec 9<"$copy"; then
   : >"$copy.$SLURM_LOCALID"
   have=0; for file in "$copy".*; do have=$((have + 1)); done
   [ "$have" -lt "$tasks" ] || rm -f "$copy" "$copy".*
+  [ "$SLURM_LOCALID" != 0 ] || # what jobs that were killed at their start left here
+    find "${copy%/*}" -maxdepth 1 -name "sdee-*" -user "$(id -u)" -mmin +60 -exec rm -f {} + 2>/dev/null
 elif [ -n "$copy" ]; then # not executable there
   echo "sdee: $SLURMD_NODENAME: $copy cannot be executed, $bundle is" >&2
   rm -f "$copy"
@@ -83,9 +85,10 @@ exec "$bundle" "$@"'
 # Send the bundle to all of $1 nodes where that pays; sdee_copy is where it is there, or empty
 sdee_broadcast() {
   sdee_copy=
+  [ -n "$SLURM_JOB_ID" ] || return 0 # run by hand, outside of a job
   case $sdee_when in
   always) ;;
-  never) return ;;
+  never) return 0 ;;
   *) [ $(($(wc -c <"$sdee_bundle") * $1)) -ge @BYTES@ ] || return 0 ;;
   esac
   [ -z "$SLURM_HET_SIZE" ] || return 0 # sbcast knows one component only

@@ -53,7 +53,8 @@ class TraceState:
 
 @dataclass(frozen=True)
 class BundleState:
-    """What a bundle was made from. `name`: its file; `trace`: the trace's digest; `data`: what it left on storage."""
+    """What a bundle was made from. `name`: its file; `trace`: the trace's digest; `data`: paths that
+    it leaves to storage and to the node."""
 
     name: str
     trace: str
@@ -174,7 +175,8 @@ def _is_absent(access: Access) -> bool:
 def of_bundle(bundle: Bundle, name: str, trace: str) -> BundleState:
     """Return what a bundle was made from, right after it was."""
     paths = [e.path for e in bundle.entries.values() if not stat.S_ISDIR(e.mode) or e.mtime_ns]  # live ones have time 0
-    data = [path for path, item in bundle.items.items() if item.verdict is Verdict.SHARED]
+    here = (Verdict.SHARED, Verdict.HOST)
+    data = [path for path, item in bundle.items.items() if item.verdict in here]
     return BundleState(name, trace, sdee.__version__, settings(), _signatures(paths), data)
 
 

@@ -72,6 +72,7 @@ def wrap(
     _check_lines(text, chosen, script)
     where = os.path.abspath(results) if results else ""
     wrapping = model.Wrapping(os.path.basename(script), text, "", programs, tables.FIXED_ENVIRONMENT, broadcast, where)
+    chosen.wrap(wrapping)  # what is wrong is said before the script is run here
     directory = prepare.directory_of(parent or prepare.DIRECTORY, os.path.basename(script), script, *words.command[1:])
     with prepare.locked(directory):
         if ready:
