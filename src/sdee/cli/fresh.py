@@ -54,7 +54,8 @@ class TraceState:
 @dataclass(frozen=True)
 class BundleState:
     """What a bundle was made from. `name`: its file; `trace`: the trace's digest; `data`: paths that
-    it leaves to storage and to the node."""
+    it leaves to storage and to the node.
+    """
 
     name: str
     trace: str
