@@ -152,10 +152,9 @@ def of_trace(trace: Trace, path: str) -> TraceState:
     run = trace.runs[0]
     seen = [a for a in trace.accesses.values() if not is_below_any(a.path, _KERNELS)]
     used = [a.path for a in seen if a.existed and a.kind in ("file", "link") and not a.ops & _CHANGES and not a.made]
-    absent = [a.path for a in seen if _is_absent(a) and not is_below_any(a.path, tables.TEMPORARY_ROOTS)]
-    made = [a.path for a in seen if a.ops & _CHANGES or a.made]
-    left = sorted(p for p in made if is_below_any(p, tables.TEMPORARY_ROOTS) and p not in tables.TEMPORARY_ROOTS)
-    left = [p for p in left if os.path.lexists(p) and not is_below_any(p, (run.cwd,))]
+    absent = [a.path for a in seen if _is_absent(a) and not _is_temporary(a.path, run.cwd)]
+    made = sorted(a.path for a in seen if a.ops & _CHANGES or a.made)
+    left = [p for p in made if _is_temporary(p, run.cwd) and p not in tables.TEMPORARY_ROOTS and os.path.lexists(p)]
     outermost = [p for p in left if not is_below_any(os.path.dirname(p), tuple(left))]
     return TraceState(
         list(run.command),
@@ -167,6 +166,10 @@ def of_trace(trace: Trace, path: str) -> TraceState:
         absent,
         outermost,
     )
+
+
+def _is_temporary(path: str, cwd: str) -> bool:
+    return is_below_any(path, tables.TEMPORARY_ROOTS) and not is_below_any(path, (cwd,))
 
 
 def _is_absent(access: Access) -> bool:
