@@ -119,7 +119,7 @@ done"""
 # Variables that decide on software are as recorded in a bundle. Where the script itself changes them (module load, .
 # venv/bin/activate) its tasks take its own.
 _CHANGED = r"""
-sdee_environment() { env | grep -E '^(@NAMES@)='; }
+sdee_environment() { env | grep -E '^(@NAMES@)=' || :; }
 sdee_before=$(sdee_environment)
 sdee_changed() {
   sdee_environment | while IFS= read -r sdee_line; do
@@ -140,6 +140,7 @@ def changed(globs: Sequence[str]) -> str:
 
 _PROGRAM = r"""
 sdee_here() (
+  { set +eux; } 2>/dev/null # the script's own
   sdee_env=$(sdee_changed)$SDEE_ENV
   [ -z "$sdee_env" ] || { SDEE_ENV=$sdee_env; export SDEE_ENV; }
   @CALL@ "$@"

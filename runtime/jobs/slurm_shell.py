@@ -31,7 +31,7 @@ SRUN_LONG = names("""
     segment signal slurmd-debug sockets-per-node switches task-epilog task-prolog thread-spec threads
     threads-per-core time time-min tmp tres-bind tres-per-task tree-width uid wait wckey
 """)
-_PATTERN = {"j": '"$SLURM_JOB_ID"', "A": '"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}"', "a": '"$SLURM_ARRAY_TASK_ID"'}
+_PATTERN = {"j": '"$SLURM_JOB_ID"', "A": '"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}"', "a": '"${SLURM_ARRAY_TASK_ID-}"'}
 
 # Bytes that all nodes together would read from shared storage, from which on the bundle is broadcast. sbcast sends
 # along a tree; a shared file is read by each node. Measured on a cluster in namespaces of one machine: 100 MB to two
@@ -129,6 +129,7 @@ def collect(patterns: Sequence[str]) -> str:
 # srun, so that $! is srun's.
 WRAPPED_STEP = r"""
 srun() (
+  { set +eux; } 2>/dev/null # the script's own
   sdee_name= sdee_part= sdee_multi=
   for sdee_word; do # up to the command: does the step run on all nodes of the job?
     case $sdee_name in
@@ -192,6 +193,7 @@ REHEARSED = "SLURM_PROCID=0"
 REHEARSAL = r"""
 export @SETTINGS@
 srun() (
+  { set +eux; } 2>/dev/null
   sdee_name=
   while [ "$#" -gt 0 ]; do
     if [ -n "$sdee_name" ]; then sdee_name=; shift; continue; fi

@@ -3,6 +3,7 @@
 # The host has this machine's system, with a cell and a spool of its own.
 set -euo pipefail
 directory=$1
+checkout=$(cd "$(dirname "$0")/../.." && pwd -P)
 read -ra outside </proc/self/stat  # as those outside know this process: their /proc is still mounted
 mount -t proc proc /proc
 hostname login
@@ -15,7 +16,13 @@ mount --bind "$directory/passwd" /etc/passwd
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs /var/spool/gridengine
 mount -t tmpfs -o mode=755 tmpfs /var/lib/gridengine/default
+mkdir /run/checkout
+mount --rbind "$checkout" /run/checkout
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+if [[ $checkout == /tmp/* ]]; then
+  mkdir -p "$checkout"
+  mount --move /run/checkout "$checkout"
+fi
 install -d -o sgeadmin -g sgeadmin /run/gridengine /var/lib/gridengine/default/common
 install -d -o sgeadmin -g sgeadmin /var/spool/gridengine/{qmaster/job_scripts,spooldb,execd}
 cat >/var/lib/gridengine/default/common/bootstrap <<'END'
