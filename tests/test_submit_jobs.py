@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from typing import TYPE_CHECKING
 
 import pytest
 
-from foreign.roots import CannotBuildError
-from gridengine import driver
+from gridengine import fixture
 from submit_support import GridEngineSide, Side, SlurmSide, lines, wait_for
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 JOB = """#!/usr/bin/python3
 import os, sys
@@ -26,27 +19,8 @@ if "JOB_ID" in os.environ or "SLURM_JOB_ID" in os.environ:
     open("/usr/share/sdee-test-result.txt", "w").write(f"result of {task}\\n")
     sys.exit(int(os.environ.get("STATUS", "0")))
 """
+engine = fixture.engine
 LEFT = "find /tmp /var/tmp /dev/shm -mindepth 1 -not -name 'sdee-test-left*' 2>/dev/null"
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[driver.GridEngine]:
-    """Give a running Grid Engine."""
-    try:
-        driver.check_possible()
-    except CannotBuildError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    directory = tempfile.mkdtemp(prefix="sdee-gridengine-", dir="/home")
-    os.chmod(directory, 0o755)
-    started = driver.GridEngine(directory)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
-    shutil.rmtree(directory)
 
 
 @pytest.fixture(params=[pytest.param("slurm", marks=pytest.mark.cluster), "gridengine"])
