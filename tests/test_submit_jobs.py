@@ -71,6 +71,18 @@ def test_what_a_job_writes_outside_of_shared_storage_comes_back(side: Side) -> N
     assert found["usr/share/sdee-test-result.txt"].startswith("result of ")
 
 
+def test_results_that_cannot_be_brought_back_fail_the_job_and_are_named(side: Side) -> None:
+    side.file("left.sh", "#!/bin/sh\necho x >/tmp/sdee-test-left-2.txt; chmod 0 /tmp/sdee-test-left-2.txt\n")
+    clean = "rm -f /tmp/sdee-test-left-2.txt"
+    side.on_nodes(clean)
+    done = side.sdee("submit", *side.waiting, "--results=back", "--", "./left.sh")
+    side.on_nodes(clean)
+    assert done.returncode == 247, done
+    assert "/tmp/sdee-test-left-2.txt cannot be brought back" in side.read("out.txt")
+    done = side.sdee("submit", *side.waiting, "--results=/proc/nosuch", "--no-trace", "--", "./left.sh")
+    assert done.returncode == 247, done
+
+
 def test_each_task_of_an_array_has_its_own_results(side: Side) -> None:
     done = side.sdee("submit", *side.waiting, *side.array, "--results=back/%j", "--", "./job.py")
     assert done.returncode == 0, done

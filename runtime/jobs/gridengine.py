@@ -94,7 +94,7 @@ class GridEngine(JobManager):
         if request.results:
             lines += [
                 scripts.STATUS,
-                *([shell.collect(request.collect)] if request.collect else []),
+                *([shell.collect(request.collect), scripts.COLLECTED] if request.collect else []),
                 scripts.TIDY,
                 scripts.END,
             ]

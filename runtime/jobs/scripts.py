@@ -101,20 +101,24 @@ def expand(name: str, values: Mapping[str, str]) -> str:
 
 BEGUN = "sdee_begun=$(date +%s)"
 STATUS = "sdee_status=$?"
+COLLECTED = '[ "$?" -eq 0 ] || [ "$sdee_status" -ne 0 ] || sdee_status=247'
 TIDY = 'rmdir "$sdee_results"/*.[0-9]* 2>/dev/null # of tasks that wrote nothing'
 END = 'exit "$sdee_status"'
 
 # For `sh -c`: copies to $1 what the other words name, as globs, where something of this user's has changed in it since
 # $2 (seconds since 1970). The node's name is added to $1 where that ends with a slash
 COLLECT = r"""case $1 in */) results=$1$SLURMD_NODENAME ;; *) results=$1 ;; esac
-begun=$2 IFS=; shift 2
+begun=$2 failed=0 IFS=; shift 2
 for pattern; do
   for file in $pattern; do
     [ -n "$(find "$file" -user "$(id -u)" -newerct "@$begun" 2>/dev/null)" ] || continue
-    mkdir -p "$results${file%/*}" && cp -a "$file" "$results${file%/*}/" ||
+    mkdir -p "$results${file%/*}" && cp -a "$file" "$results${file%/*}/" || {
       echo "sdee: error: $(uname -n): $file cannot be brought back" >&2
+      failed=247
+    }
   done
-done"""
+done
+exit $failed"""
 
 # Variables that decide on software are as recorded in a bundle. Where the script itself changes them (module load, .
 # venv/bin/activate) its tasks take its own.
