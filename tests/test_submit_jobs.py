@@ -72,7 +72,10 @@ def test_what_a_job_writes_outside_of_shared_storage_comes_back(side: Side) -> N
 
 
 def test_results_that_cannot_be_brought_back_fail_the_job_and_are_named(side: Side) -> None:
-    side.file("left.sh", "#!/bin/sh\necho x >/tmp/sdee-test-left-2.txt; chmod 0 /tmp/sdee-test-left-2.txt\n")
+    side.file(
+        "left.sh",
+        "#!/bin/sh\ncd /tmp; rm -f sdee-test-left-2.txt; echo x >sdee-test-left-2.txt; chmod 0 sdee-test-left-2.txt\n",
+    )
     clean = "rm -f /tmp/sdee-test-left-2.txt"
     side.on_nodes(clean)
     done = side.sdee("submit", *side.waiting, "--results=back", "--", "./left.sh")
