@@ -153,13 +153,15 @@ def test_a_batch_script_runs_its_steps_in_the_bundle(side: Side) -> None:
     assert new[:3] == text[:3] or new[:4] == [text[0], new[1], *text[1:3]]
     assert new[-len(text) + 5 :] == text[5:]
     assert "these run on the node itself, as ever: mkdir (line" in done.stderr
-    submit = ["--submit", *(("--wait",) if slurm else ("-sync", "y"))]
+    submit = ["--submit", "--results=back", *(("--wait",) if slurm else ("-sync", "y"))]
     done = side.sdee("wrap", *submit, *programs, "job.sh", "first arg")
     assert done.returncode == 0, done
     assert "tracing" not in done.stderr
     out = side.read("out.txt")
     expected = [f"job ['first arg', 'number {i}'] 7 status None" for i in (1, 2)]
     assert lines(out, "job", "status") == [*expected, "status 3"], out
+    back = {name.split("/", 1)[1] for name in side.found("back")}
+    assert back == {"tmp/sdee-test-left-1.txt", "usr/share/sdee-test-result.txt"}
     if slurm:  # a node without Python
         assert side.on_nodes("command -v python3") == [""] * 3
 

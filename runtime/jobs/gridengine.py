@@ -89,15 +89,10 @@ class GridEngine(JobManager):
             if o[0][1:] not in _OF_THE_CALL and "\n" not in "".join(o)
         ]
         lines += scripts.heading("sdee submit", request.shown, f"{self.submit} {shlex.quote(request.script)}")
-        lines += [shell.settings(request.bundle, request.broadcast, request.results), shell.STEP, scripts.BEGUN]
+        lines += [shell.settings(request.bundle, request.broadcast, request.results), shell.STEP]
+        lines += [shell.finish(request.collect)] if request.results else []
         lines.append(f'sdee_task "" {shlex.join(request.command)}'.rstrip())
-        if request.results:
-            lines += [
-                scripts.STATUS,
-                *([shell.collect(request.collect), scripts.COLLECTED] if request.collect else []),
-                scripts.TIDY,
-                scripts.END,
-            ]
+        lines += ["sdee_finish $?"] if request.results else []
         return Submission(request.script, "\n".join(lines) + "\n", (self.submit, *request.options, request.script))
 
     def wrap(self, wrapping: Wrapping) -> str:
@@ -109,7 +104,8 @@ class GridEngine(JobManager):
             hint = f"--program NAME: sdee wrap --program mpirun {shlex.quote(wrapping.name)}"
             raise UsageError("Grid Engine has no srun: say which programs of the script run in the bundle", hint=hint)
         preamble = [shell.settings(wrapping.bundle, wrapping.broadcast, wrapping.results), shell.STEP]
-        preamble += [scripts.changed(wrapping.decisive), *scripts.programs(wrapping.programs, shell.PROGRAM_CALL)]
+        preamble += [scripts.changed(wrapping.decisive), *scripts.programs(wrapping, shell.PROGRAM_CALL)]
+        preamble[2:2] = [shell.finish(wrapping.collect)] if wrapping.results else []
         return scripts.insert(wrapping, self.directive, "\n".join(preamble), f"-N {_job_name(wrapping.name)}")
 
     def rehearsal(self, wrapping: Wrapping) -> str:

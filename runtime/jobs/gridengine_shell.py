@@ -50,9 +50,9 @@ sdee_task() (
 PROGRAM_CALL = "sdee_task ."
 
 
-def collect(patterns: Sequence[str]) -> str:
-    """Return the lines that copy files of the node to where results go."""
-    return f'sh -c {shlex.quote(scripts.COLLECT)} sdee "$sdee_results/$(uname -n)" "$sdee_begun" {shlex.join(patterns)}'
+def finish(patterns: Sequence[str]) -> str:
+    """Return the function `sdee_finish`, which brings results back."""
+    return scripts.finish("", '"$sdee_results/$(uname -n)"', patterns)
 
 
 REHEARSAL = r"""

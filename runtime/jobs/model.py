@@ -72,7 +72,7 @@ class Wrapping:
     """A batch script to rewrite: its name (for a job name), its text, and what Request says of the bundle.
 
     `programs`: names of programs that run in the bundle besides the job manager's own launcher; `decisive`: globs of
-    the variables that a bundle keeps as recorded, unless the script changes them.
+    the variables that a bundle keeps as recorded, unless the script changes them; the others: as in Request.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Wrapping:
     bundle: str
     programs: tuple[str, ...] = ()
     decisive: tuple[str, ...] = ()
+    collect: tuple[str, ...] = ()
     broadcast: str = "auto"
     results: str = ""
 

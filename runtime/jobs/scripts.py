@@ -99,15 +99,9 @@ def expand(name: str, values: Mapping[str, str]) -> str:
     return "".join(words)
 
 
-BEGUN = "sdee_begun=$(date +%s)"
-STATUS = "sdee_status=$?"
-COLLECTED = '[ "$?" -eq 0 ] || [ "$sdee_status" -ne 0 ] || sdee_status=247'
-TIDY = 'rmdir "$sdee_results"/*.[0-9]* 2>/dev/null # of tasks that wrote nothing'
-END = 'exit "$sdee_status"'
-
 # For `sh -c`: copies to $1 what the other words name, as globs, where something of this user's has changed in it since
 # $2 (seconds since 1970). The node's name is added to $1 where that ends with a slash
-COLLECT = r"""case $1 in */) results=$1$SLURMD_NODENAME ;; *) results=$1 ;; esac
+_COLLECT = r"""case $1 in */) results=$1$SLURMD_NODENAME ;; *) results=$1 ;; esac
 begun=$2 failed=0 IFS=; shift 2
 for pattern; do
   for file in $pattern; do
@@ -119,6 +113,31 @@ for pattern; do
   done
 done
 exit $failed"""
+
+# What the job left in the nodes' own directories comes back too, and stays there, as ever
+_FINISH = r"""
+sdee_begun=$(date +%s)
+sdee_finish() { # $1: the status of a step
+  sdee_status=$1
+  @COLLECT@
+  rmdir "$sdee_results"/*.[0-9]* 2>/dev/null || : # of tasks that wrote nothing
+  return "$sdee_status"
+}
+"""
+
+
+def finish(on_each_node: str, where: str, patterns: Sequence[str]) -> str:
+    """Return a function that brings results back after a step. `where`: the directory, as a word of sh.
+
+    `on_each_node`: the words that run a command there. The step's status is returned, 247 where it is 0 and a file
+    cannot be brought back.
+    """
+    files = shlex.join(patterns)
+    call = f'{on_each_node} /bin/sh -c {shlex.quote(_COLLECT)} sdee {where} "$sdee_begun" {files}'.lstrip()
+    return _FINISH.strip("\n").replace(
+        "@COLLECT@", f'{call} || [ "$sdee_status" -ne 0 ] || sdee_status=247' if files else ":"
+    )
+
 
 # Variables that decide on software are as recorded in a bundle. Where the script itself changes them (module load, .
 # venv/bin/activate) its tasks take its own.
@@ -148,17 +167,26 @@ sdee_here() (
   sdee_env=$(sdee_changed)$SDEE_ENV
   [ -z "$sdee_env" ] || { SDEE_ENV=$sdee_env; export SDEE_ENV; }
   @CALL@ "$@"
+  sdee_status=$?
+  [ -z "$sdee_results" ] || sdee_finish "$sdee_status"
+  exit "$sdee_status"
 )
 """
 
 
-def programs(names: Sequence[str], call: str) -> list[str]:
+def programs(wrapping: Wrapping, call: str) -> list[str]:
     """Return functions that run programs of a script in the bundle by `call`, on the node that the script runs on.
 
-    Raises UsageError for what is no program's name.
+    Raises UsageError for what the script's shell does not take as a function's name.
     """
+    names = wrapping.programs
+    shell = shell_of(wrapping.text, wrapping.name)
+    wide = shell in ("bash", "zsh")  # dash takes letters, digits and _ only
     for name in names:
-        if not re.fullmatch(r"[A-Za-z_][-A-Za-z0-9_.+]*", name):
-            raise UsageError(f"{name!a} is no program's name", hint="--program takes it without directories: python3")
+        if not re.fullmatch(r"[A-Za-z_][-A-Za-z0-9_.+]*" if wide else r"[A-Za-z_][A-Za-z0-9_]*", name):
+            hint = "--program takes a name without directories: python3" + (
+                "" if wide else "; let the script begin #!/bin/bash"
+            )
+            raise UsageError(f"{shell} cannot have a function {name!a} in place of the program", hint=hint)
     lines = [f'{name}() {{ sdee_here {name} "$@"; }}' for name in names]
     return [_PROGRAM.strip("\n").replace("@CALL@", call), *lines] if names else []

@@ -126,14 +126,9 @@ class Slurm(JobManager):
         lines += [line for line in map(self._directive, options) if line]
         lines += scripts.heading("sdee submit", request.shown, f"{self.submit} {shlex.quote(request.script)}")
         lines += [shell.settings(request.bundle, request.broadcast, request.results), shell.STEP]
-        lines += [scripts.BEGUN, shell.CPUS, 'sdee_broadcast "$SLURM_JOB_NUM_NODES"', call]
-        if request.results:
-            lines += [
-                scripts.STATUS,
-                *([shell.collect(request.collect), scripts.COLLECTED] if request.collect else []),
-                scripts.TIDY,
-                scripts.END,
-            ]
+        lines += [shell.finish(request.collect)] if request.results else []
+        lines += [shell.CPUS, 'sdee_broadcast "$SLURM_JOB_NUM_NODES"', call]
+        lines += ["sdee_finish $?"] if request.results else []
         return "\n".join(lines) + "\n"
 
     def _directive(self, option: Option) -> str:
@@ -151,9 +146,10 @@ class Slurm(JobManager):
         preamble = [
             shell.settings(wrapping.bundle, wrapping.broadcast, wrapping.results),
             shell.STEP,
+            *([shell.finish(wrapping.collect)] if wrapping.results else []),
             scripts.changed(wrapping.decisive),
             shell.WRAPPED_STEP.replace("@VALUES@", self._srun_values()),
-            *scripts.programs(wrapping.programs, shell.PROGRAM_CALL),
+            *scripts.programs(wrapping, shell.PROGRAM_CALL),
         ]
         return scripts.insert(wrapping, self.directive, "\n".join(preamble), f"--job-name={quoted(wrapping.name)}")
 

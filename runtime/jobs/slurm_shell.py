@@ -112,17 +112,10 @@ TASK_CALL = '/bin/sh -c "$sdee_task" sdee "$sdee_bundle" "$sdee_copy" "$sdee_res
 # sbatch's --cpus-per-task is srun's no more since Slurm 22.05; sbatch(1) says to do so
 CPUS = '[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'
 
-_COLLECT = r"""
-# What the job left in the nodes' own directories comes back, too. It stays there, as ever.
-sdee_everywhere /bin/sh -c @COLLECT@ sdee "$sdee_results/" "$sdee_begun" @FILES@
-"""
 
-
-def collect(patterns: Sequence[str]) -> str:
-    """Return the step that copies files of the nodes to where results go."""
-    return (
-        _COLLECT.strip("\n").replace("@COLLECT@", shlex.quote(scripts.COLLECT)).replace("@FILES@", shlex.join(patterns))
-    )
+def finish(patterns: Sequence[str]) -> str:
+    """Return the function `sdee_finish`, which brings results of all nodes back."""
+    return scripts.finish("sdee_everywhere", '"$sdee_results/"', patterns)
 
 
 # The function stands for the program, also in `srun … &`, in pipelines and in loops. It is a subshell that becomes
@@ -181,7 +174,18 @@ srun() (
     fi
     set -- "$@" "$sdee_word"
   done
-  exec srun "$@"
+  [ -n "$sdee_results" ] || exec srun "$@"
+  { command exec 3<&0; } 2>/dev/null || exec 3</dev/null # a background command of dash's has no other input
+  command srun "$@" <&3 3<&- &
+  trap 'kill -s TERM $!' TERM
+  trap 'kill -s INT $!' INT
+  while :; do
+    wait $!
+    sdee_status=$?
+    kill -s 0 $! 2>/dev/null || break # not by a trap
+  done
+  sdee_finish "$sdee_status"
+  exit "$sdee_status"
 )
 """
 

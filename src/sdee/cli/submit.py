@@ -135,7 +135,7 @@ def submit(
         request = _request(
             words, prepare.script_in(directory), bundle, broadcast, where, shown=words.command or recorded
         )
-        request = model.replace(request, command=command, collect=_left_by(bundle) if where else ())
+        request = model.replace(request, command=command, collect=left_by(bundle) if where else ())
         submission = chosen.submission(request)
         if dry_run:
             _show([f"keep    {bundle}"], submission)
@@ -150,7 +150,7 @@ def submit(
     if dry_run:
         todo = prepare.plan(directory, words.command, cwd, stdin, retrace=retrace, no_trace=no_trace)
         request = _request(words, prepare.script_in(directory), todo.bundle, broadcast, where, shown=words.command)
-        collect = _collected(todo) if where and not todo.trace_why else ()
+        collect = collected(todo) if where and not todo.trace_why else ()
         _show(todo.lines(), chosen.submission(model.replace(request, collect=collect)))
         if where and todo.trace_why:
             click.echo("# what the job leaves in the nodes' /tmp is known, and comes back, when it has been traced")
@@ -161,7 +161,7 @@ def submit(
         chosen.submission(_request(words, "", todo.bundle, broadcast, where, shown=words.command))
         bundle = prepare.carry_out(todo)
         request = _request(words, prepare.script_in(directory), bundle, broadcast, where, shown=words.command)
-        model.carry_out(chosen.submission(model.replace(request, collect=_collected(todo) if where else ())))
+        model.carry_out(chosen.submission(model.replace(request, collect=collected(todo) if where else ())))
 
 
 def check(*, retrace: bool, no_trace: bool, ready: str | None) -> None:
@@ -185,7 +185,7 @@ def _request(
     return model.Request(script, bundle, (), tuple(shown), words.options, broadcast, results)
 
 
-def _left_by(bundle: str) -> tuple[str, ...]:
+def left_by(bundle: str) -> tuple[str, ...]:
     """Return globs of what the job of a bundle made in temporary directories."""
     from sdee.packer import tables  # noqa: PLC0415
     from sdee.packer.filesystem import is_below_any  # noqa: PLC0415
@@ -197,7 +197,8 @@ def _left_by(bundle: str) -> tuple[str, ...]:
     return globs([p for p in made if is_below_any(p, tables.TEMPORARY_ROOTS) and p not in tables.TEMPORARY_ROOTS])
 
 
-def _collected(todo: Preparation) -> tuple[str, ...]:
+def collected(todo: Preparation) -> tuple[str, ...]:
+    """Return globs of what the traced run left in temporary directories."""
     from sdee.cli import fresh  # noqa: PLC0415
 
     known = fresh.load(todo.directory).trace

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sdee.cli import output as show
-from sdee.cli.submit import MANAGER, WORDS, PassingCommand, check, existing, shared_options
+from sdee.cli.submit import MANAGER, WORDS, PassingCommand, check, collected, existing, left_by, shared_options
 from sdee.errors import InputError, UsageError
 from sdee.runtime.jobs import model, scripts
 
@@ -71,12 +71,21 @@ def wrap(
     script = os.path.abspath(words.command[0])
     _check_lines(text, chosen, script)
     where = os.path.abspath(results) if results else ""
-    wrapping = model.Wrapping(os.path.basename(script), text, "", programs, tables.FIXED_ENVIRONMENT, broadcast, where)
+    wrapping = model.Wrapping(
+        os.path.basename(script),
+        text,
+        bundle="",
+        programs=programs,
+        decisive=tables.FIXED_ENVIRONMENT,
+        broadcast=broadcast,
+        results=where,
+    )
     chosen.wrap(wrapping)  # what is wrong is said before the script is run here
     directory = prepare.directory_of(parent or prepare.DIRECTORY, os.path.basename(script), script, *words.command[1:])
     with prepare.locked(directory):
         if ready:
             bundle = existing(ready)[0]
+            collect = left_by(bundle) if where else ()
         else:
             cwd, stdin = chosen.place((*chosen.options_in(text), *words.options))
             rehearsal = _rehearse(directory, chosen.rehearsal(wrapping))
@@ -84,8 +93,9 @@ def wrap(
             cwd, stdin = os.path.abspath(cwd) if cwd else os.getcwd(), os.path.abspath(stdin) if stdin else ""
             todo = prepare.plan(directory, command, cwd, stdin, retrace=retrace, no_trace=no_trace)
             bundle = prepare.carry_out(todo)
+            collect = collected(todo) if where else ()
             _say_what_is_left(todo.trace, wrapping, chosen)
-        new = chosen.wrap(model.replace(wrapping, bundle=bundle))
+        new = chosen.wrap(model.replace(wrapping, bundle=bundle, collect=collect))
         if not submitting:
             click.echo(new, nl=False)
             return
