@@ -130,11 +130,11 @@ class GridEngineSide(Side):
         wait_for(lambda: self.run("qstat", "-j", job).returncode != 0, "the job stays")
 
 
-def wait_for(condition: Callable[[], object], what: str, limit: float = 60) -> None:
-    """Wait until a condition holds."""
+def wait_for(condition: Callable[[], object], what: Callable[[], object] | str, limit: float = 60) -> None:
+    """Wait until a condition holds; `what` says, then, why it does not."""
     deadline = time.monotonic() + limit
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, what if isinstance(what, str) else what()
         time.sleep(0.1)
 
 

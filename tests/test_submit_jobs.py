@@ -57,7 +57,7 @@ def test_the_kept_script_can_be_submitted_by_hand(side: Side) -> None:
     os.unlink(os.path.join(side.path, "out.txt"))
     done = side.run(*side.hand, os.path.join(side.path, "sdee-jobs", kept[0]))
     assert done.returncode == 0, done
-    wait_for(lambda: lines(side.read("out.txt"), "job") == ["job ['x'] None status None"], side.read("out.txt"))
+    wait_for(lambda: lines(side.read("out.txt"), "job") == ["job ['x'] None status None"], lambda: side.read("out.txt"))
 
 
 def test_what_a_job_writes_outside_of_shared_storage_comes_back(side: Side) -> None:
@@ -112,9 +112,9 @@ def test_a_cancelled_job_leaves_nothing(side: Side) -> None:
     side.file("long.sh", '#!/bin/sh\necho begun\n[ -n "$SLURM_JOB_ID$JOB_ID" ] || exec sleep 0\nexec sleep 100\n')
     done = side.sdee("submit", *side.number, "--broadcast=always", "--", "./long.sh")
     job = done.stdout.strip()
-    wait_for(lambda: "begun" in side.read("out.txt"), f"the job does not begin: {side.read('out.txt')}")
+    wait_for(lambda: "begun" in side.read("out.txt"), lambda: side.read("out.txt"))
     side.cancel(job)
-    wait_for(lambda: side.on_nodes(LEFT) == before, str(side.on_nodes(LEFT)))
+    wait_for(lambda: side.on_nodes(LEFT) == before, lambda: side.on_nodes(LEFT))
     assert not any(
         "sleep" in text
         for text in side.on_nodes("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -o 'slee[p] 100'")

@@ -126,25 +126,26 @@ def test_a_broadcast_copy_has_no_name_while_the_job_runs_and_survives_nothing(si
     job = side.sdee(
         "submit", *side.number, "-N3", "-n4", "--broadcast=always", "--requeue", "--", "./long.sh"
     ).stdout.strip()
-    wait_for(lambda: len(lines(side.read("out.txt"), "begun")) == 4, side.read("out.txt"))
+    wait_for(lambda: len(lines(side.read("out.txt"), "begun")) == 4, lambda: side.read("out.txt"))
     assert side.on_nodes(LEFT) == before
     open_there = "ls -l /proc/[0-9]*/exe 2>/dev/null | grep -c 'sdee-.*deleted'"
     assert all(int(text) >= 1 for text in side.on_nodes(open_there))
-    # the node's side of the job is killed at a stroke, as when memory runs out; then the job begins again
+    assert side.run("scontrol", "requeue", job).returncode == 0
+
+    def again() -> bool:
+        side.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        return side.read("out.txt").count("again 1") == 4
+
+    wait_for(again, lambda: (side.read("out.txt"), side.cluster.state_of(job)), 90)
+    assert side.on_nodes(LEFT) == before
+    # the node's side of the job is killed at a stroke, as when memory runs out
     ours = "grep -q 'slurmstep[d]\\|slee[p] 100'"
-    kill = f"for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null | {ours} && kill -9 ${{p#/proc/}}; done"
-    side.on_nodes(kill)
+    side.on_nodes(
+        f"for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null | {ours} && kill -9 ${{p#/proc/}}; done"
+    )
     wait_for(lambda: not any(int(text) for text in side.on_nodes(open_there)), "copies are held")
     assert side.on_nodes(LEFT) == before
-    if side.run("scontrol", "requeue", job).returncode == 0:
-
-        def again() -> bool:
-            side.run("scontrol", "update", f"JobId={job}", "StartTime=now")
-            return "again 1" in side.read("out.txt")
-
-        wait_for(again, side.read("out.txt"), 90)
-    side.cancel(job)
-    wait_for(lambda: side.on_nodes(LEFT) == before, str(side.on_nodes(LEFT)))
+    side.run("scancel", job)
 
 
 def test_a_copy_that_a_job_killed_at_its_start_left_goes_with_the_next(side: SlurmSide) -> None:
@@ -181,7 +182,7 @@ def test_a_bundle_that_is_gone_when_the_job_begins_is_named(side: SlurmSide) -> 
     side.run("scontrol", "release", job)
     wait_for(lambda: "sdee: error: " in side.read("out.txt"), "no message")
     assert f"{bundle} is not there" in side.read("out.txt")
-    wait_for(lambda: side.cluster.state_of(job).get("ExitCode") == "241:0", str(side.cluster.state_of(job)))
+    wait_for(lambda: side.cluster.state_of(job).get("ExitCode") == "241:0", lambda: side.cluster.state_of(job))
 
 
 WRAPPED = """#!{shell}
