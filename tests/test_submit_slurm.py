@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -131,6 +132,7 @@ def test_a_broadcast_copy_has_no_name_while_the_job_runs_and_survives_nothing(si
     open_there = "ls -l /proc/[0-9]*/exe 2>/dev/null | grep -c 'sdee-.*deleted'"
     assert all(int(text) >= 1 for text in side.on_nodes(open_there))
     assert side.run("scontrol", "requeue", job).returncode == 0
+    time.sleep(2)  # slurmd refuses a job of the number that it has ended in this very second
 
     def again() -> bool:
         side.run("scontrol", "update", f"JobId={job}", "StartTime=now")
