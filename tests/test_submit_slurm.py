@@ -136,10 +136,9 @@ def test_a_broadcast_copy_has_no_name_while_the_job_runs_and_survives_nothing(si
 
     def again() -> bool:
         side.run("scontrol", "update", f"JobId={job}", "StartTime=now")
-        return "again 1" in side.read("out.txt")
+        return side.read("out.txt").count("again 1") == 4
 
     wait_for(again, lambda: (side.read("out.txt"), side.cluster.state_of(job)), 90)
-    wait_for(lambda: all(int(text) for text in side.on_nodes(open_there)), "not all tasks begin again")
     wait_for(lambda: side.on_nodes(LEFT) == before, lambda: side.on_nodes(LEFT))
     # the node's side of the job is killed at a stroke, as when memory runs out
     ours = "grep -q 'slurmstep[d]\\|slee[p] 100'"
