@@ -272,6 +272,18 @@ def test_a_file_that_was_looked_for_and_appears_counts_as_a_change(desk: Desk) -
     assert desk.runs() == 2
 
 
+def test_a_file_that_appears_in_a_directory_of_software_is_bundled_and_not_traced(desk: Desk) -> None:
+    (desk.path / "tools/mine").mkdir(parents=True)
+    (desk.path / "tools/mine/__init__.py").write_text("")
+    code = "import sys; sys.path.insert(0, 'tools'); import mine; sys.dont_write_bytecode = True"
+    command = ("--", "/usr/bin/python3", "-B", "-c", code)
+    assert desk.submit(*command).returncode == 0
+    assert desk.submit(*command).stderr == ""
+    (desk.path / "tools/mine/more.py").write_text("")
+    done = desk.submit(*command)
+    assert ("bundled" in done.stderr, "tracing" in done.stderr) == (True, False), done.stderr
+
+
 def test_a_policy_file_is_bundled_anew_and_not_traced(desk: Desk) -> None:
     desk.submit("--", "./job.sh")
     (desk.path / "extra").write_text("more\n")

@@ -166,6 +166,20 @@ def test_a_batch_script_runs_its_steps_in_the_bundle(side: Side) -> None:
         assert side.on_nodes("command -v python3") == [""] * 3
 
 
+def test_a_dry_run_of_a_script_shows_what_would_be_done_and_changes_nothing(side: Side) -> None:
+    side.file("job.sh", "#!/bin/sh\nls\n")
+    before = side.found(".")
+    dry = ["--dry-run", "--program=ls", "--submit"]
+    done = side.sdee("wrap", *dry, "job.sh")
+    assert (done.returncode, side.found(".")) == (0, before), done
+    assert "there is no trace of it yet" in done.stdout
+    assert side.sdee("wrap", "--program=ls", "job.sh").returncode == 0
+    assert done.stdout.split("\n\n", 1)[1] in side.sdee("wrap", "--program=ls", "job.sh").stdout
+    assert "keep    " in side.sdee("wrap", *dry, "job.sh").stdout
+    side.file("job.sh", "#!/bin/sh\nls -l\n")
+    assert "the script has changed" in side.sdee("wrap", *dry, "job.sh").stdout
+
+
 def test_a_script_of_which_nothing_would_run_in_the_bundle_is_refused(side: Side) -> None:
     side.file("plain.sh", "#!/bin/sh\nls\n")
     done = side.sdee("wrap", "plain.sh")

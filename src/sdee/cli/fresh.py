@@ -178,7 +178,14 @@ def _is_absent(access: Access) -> bool:
 
 def of_bundle(bundle: Bundle, name: str, trace: str) -> BundleState:
     """Return what a bundle was made from, right after it was."""
-    paths = [e.path for e in bundle.entries.values() if not stat.S_ISDIR(e.mode) or e.mtime_ns]  # live ones have time 0
+    own = os.path.dirname(os.path.abspath(bundle.path))  # we write there, and those above change with it
+    trees, live = tuple(bundle.conf("tree")), tuple(bundle.conf("live"))
+
+    def is_watched(path: str) -> bool:  # a directory: a module that is new there travels too
+        software = is_below_any(path, trees) or not is_below_any(path, live)
+        return software and not is_below_any(own, (path,))
+
+    paths = [e.path for e in bundle.entries.values() if not stat.S_ISDIR(e.mode) or is_watched(e.path)]
     here = (Verdict.SHARED, Verdict.HOST)
     data = [path for path, item in bundle.items.items() if item.verdict in here]
     return BundleState(name, trace, sdee.__version__, settings(), _signatures(paths), data)

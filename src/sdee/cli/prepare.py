@@ -61,14 +61,24 @@ def directory_of(parent: str, name: str, *key: str) -> str:
     return os.path.join(os.path.abspath(parent), f"{safe}-{digest}")
 
 
-def plan(directory: str, command: Sequence[str], cwd: str, stdin: str, *, retrace: bool, no_trace: bool) -> Preparation:
+def plan(
+    directory: str,
+    command: Sequence[str],
+    cwd: str,
+    stdin: str,
+    *,
+    retrace: bool,
+    no_trace: bool,
+    changed: str = "",
+) -> Preparation:
     """Return what has to be made. Nothing is changed.
 
-    `no_trace`: the trace that there is will do. Raises TraceError when there is none.
+    `no_trace`: the trace that there is will do. `changed`: why it will not, besides what is found here. Raises
+    TraceError when there is none.
     """
     state = fresh.load(directory)
     trace = os.path.join(directory, "trace")
-    why = "--retrace" if retrace else fresh.stale_trace(state, list(command), cwd, trace)
+    why = "--retrace" if retrace else fresh.stale_trace(state, list(command), cwd, trace) or changed
     stale = ""
     if no_trace:
         if state.trace is None or not os.path.exists(trace):

@@ -83,6 +83,7 @@ SHARED_OPTIONS = (
         help="Keep trace, bundle and scripts in DIR.  [default: sdee-jobs]",
     ),
     MANAGER_OPTION,
+    click.option("--dry-run", is_flag=True, help="Show what would be done, and the script; do nothing."),
 )
 
 
@@ -95,7 +96,6 @@ def shared_options(function: Function) -> Function:
 
 @click.command(cls=PassingCommand, options_metavar="[OPTIONS] [SBATCH OPTIONS]")
 @shared_options
-@click.option("--dry-run", is_flag=True, help="Show what would be done, and the script; do nothing.")
 @click.pass_context
 def submit(
     ctx: click.Context,
@@ -138,7 +138,7 @@ def submit(
         request = model.replace(request, command=command, collect=left_by(bundle) if where else ())
         submission = chosen.submission(request)
         if dry_run:
-            _show([f"keep    {bundle}"], submission)
+            show_plan([f"keep    {bundle}"], submission)
             return
         with prepare.locked(directory):
             model.carry_out(submission)
@@ -151,7 +151,7 @@ def submit(
         todo = prepare.plan(directory, words.command, cwd, stdin, retrace=retrace, no_trace=no_trace)
         request = _request(words, prepare.script_in(directory), todo.bundle, broadcast, where, shown=words.command)
         collect = collected(todo) if where and not todo.trace_why else ()
-        _show(todo.lines(), chosen.submission(model.replace(request, collect=collect)))
+        show_plan(todo.lines(), chosen.submission(model.replace(request, collect=collect)))
         if where and todo.trace_why:
             click.echo("# what the job leaves in the nodes' /tmp is known, and comes back, when it has been traced")
         return
@@ -211,7 +211,8 @@ def globs(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.sub(r"\d+", "[0-9]*", path) for path in escaped))
 
 
-def _show(lines: Sequence[str], submission: model.Submission) -> None:
+def show_plan(lines: Sequence[str], submission: model.Submission) -> None:
+    """Print what would be done, a line each, and the script."""
     for line in (*lines, f"write   {submission.script}", f"execute {shlex.join(submission.argv)}"):
         click.echo(show.safe(line))
     click.echo(f"\n{submission.text}", nl=False)

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from sdee.cli import output as show
-from sdee.cli.submit import MANAGER, WORDS, PassingCommand, check, collected, existing, left_by, shared_options
+from sdee.cli import prepare
+from sdee.cli.submit import (
+    MANAGER,
+    WORDS,
+    PassingCommand,
+    check,
+    collected,
+    existing,
+    left_by,
+    shared_options,
+    show_plan,
+)
 from sdee.errors import InputError, UsageError
 from sdee.runtime.jobs import model, scripts
 
 if TYPE_CHECKING:
+    from sdee.cli.prepare import Preparation
     from sdee.runtime.jobs.model import JobManager, Words
     from sdee.tracer.model import Trace
 
@@ -42,6 +55,7 @@ def wrap(
     results: str,
     parent: str,
     manager: str,  # noqa: ARG001 - looked at before, in PassingCommand
+    dry_run: bool,
     programs: tuple[str, ...],
     submitting: bool,
 ) -> None:
@@ -56,7 +70,6 @@ def wrap(
       sdee wrap --submit -N4 job.sh input.dat
       sdee wrap --program python3 job.sh > new.sh
     """  # noqa: D301 - click wants the backspace character itself
-    from sdee.cli import prepare  # noqa: PLC0415 - not needed for --help
     from sdee.packer import tables  # noqa: PLC0415
 
     words: Words = ctx.meta[WORDS]
@@ -82,16 +95,21 @@ def wrap(
     )
     chosen.wrap(wrapping)  # what is wrong is said before the script is run here
     directory = prepare.directory_of(parent or prepare.DIRECTORY, os.path.basename(script), script, *words.command[1:])
+    again = _Again(directory, chosen, wrapping, words, retrace=retrace, no_trace=no_trace)
+    if dry_run:
+        todo = None if ready else again.plan()
+        bundle = todo.bundle if todo else existing(ready or "")[0]
+        script, new = prepare.script_in(directory), chosen.wrap(model.replace(wrapping, bundle=bundle))
+        argv = (chosen.submit, *words.options, script, *words.command[1:])
+        show_plan(todo.lines() if todo else [f"keep    {bundle}"], model.Submission(script, new, argv))
+        return
     with prepare.locked(directory):
         if ready:
             bundle = existing(ready)[0]
             collect = left_by(bundle) if where else ()
         else:
-            cwd, stdin = chosen.place((*chosen.options_in(text), *words.options))
-            rehearsal = _rehearse(directory, chosen.rehearsal(wrapping))
-            command = (rehearsal, *words.command[1:])
-            cwd, stdin = os.path.abspath(cwd) if cwd else os.getcwd(), os.path.abspath(stdin) if stdin else ""
-            todo = prepare.plan(directory, command, cwd, stdin, retrace=retrace, no_trace=no_trace)
+            todo = again.plan()
+            again.write()
             bundle = prepare.carry_out(todo)
             collect = collected(todo) if where else ()
             _say_what_is_left(todo.trace, wrapping, chosen)
@@ -101,6 +119,48 @@ def wrap(
             return
         kept = prepare.script_in(directory)
         model.carry_out(model.Submission(kept, new, (chosen.submit, *words.options, kept, *words.command[1:])))
+
+
+@dataclass(frozen=True)
+class _Again:
+    """The rehearsal of a script: where it is kept, and what has to be made of it."""
+
+    directory: str
+    manager: JobManager
+    wrapping: model.Wrapping
+    words: Words
+    retrace: bool
+    no_trace: bool
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.directory, "rehearsal.sh")
+
+    def is_kept(self) -> bool:
+        try:
+            return _read(self.path) == self.manager.rehearsal(self.wrapping)
+        except InputError:
+            return False
+
+    def plan(self) -> Preparation:
+        """Return what has to be made; nothing is changed."""
+        options = (*self.manager.options_in(self.wrapping.text), *self.words.options)
+        cwd, stdin = (os.path.abspath(path) if path else "" for path in self.manager.place(options))
+        command = (self.path, *self.words.command[1:])
+        return prepare.plan(
+            self.directory,
+            command,
+            cwd or os.getcwd(),
+            stdin,
+            retrace=self.retrace,
+            no_trace=self.no_trace,
+            changed="" if self.is_kept() else "the script has changed",
+        )
+
+    def write(self) -> None:
+        """Keep the script that is traced; it is left alone when it is the same, so that its trace holds."""
+        if not self.is_kept():
+            model.write_script(self.path, self.manager.rehearsal(self.wrapping))
 
 
 def _read(path: str) -> str:
@@ -129,18 +189,6 @@ def _check_lines(text: str, manager: JobManager, script: str) -> None:
                 )
             if "--multi-prog" in line:
                 click.echo(f"sdee: warning: line {number}: programs of --multi-prog run on the node itself", err=True)
-
-
-def _rehearse(directory: str, text: str) -> str:
-    """Keep the script that is traced; it is left alone when it is the same, so that its trace holds."""
-    path = os.path.join(directory, "rehearsal.sh")
-    try:
-        same = _read(path) == text
-    except InputError:
-        same = False
-    if not same:
-        model.write_script(path, text)
-    return path
 
 
 def _say_what_is_left(trace: str, wrapping: model.Wrapping, manager: JobManager) -> None:
