@@ -19,6 +19,8 @@ COMMANDS = {
     "exec": ("execute", "Run a bundle."),
     "deploy": ("execute", "Unpack a bundle on this node, for the runs that follow."),
     "undeploy": ("execute", "Remove what was deployed."),
+    "submit": ("submit", "Run a command as a batch job: trace, bundle, sbatch."),
+    "wrap": ("wrap", "Rewrite a batch script so that its steps run in a bundle."),
     "verify": ("verify", "Run a bundle here as on a bare node, and say what is missing."),
     "info": ("inspect", "Show what a bundle is."),
     "ls": ("inspect", "List what a bundle holds."),

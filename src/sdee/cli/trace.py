@@ -49,7 +49,7 @@ def trace(
         _say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
     result = session.run(plan, chosen, _say)
     if not quiet:
-        _summary(plan, result)
+        say_summary(plan, result)
     if result.write_error:
         error = OutputError(
             f"cannot write the trace {plan.output!r}: {result.write_error.strerror}",
@@ -75,7 +75,7 @@ def _say(sentence: str) -> None:
     click.echo(f"sdee: {sentence}", err=True)
 
 
-def _summary(plan: session.Plan, result: session.Result) -> None:
+def say_summary(plan: session.Plan, result: session.Result) -> None:
     """Say what was recorded, on one line, and on further ones what the user should know."""
     try:
         name = os.path.relpath(plan.output)

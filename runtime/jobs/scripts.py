@@ -1,0 +1,192 @@
+"""What batch scripts of every job manager share: the heading, and where a preamble goes into a script of the user's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+from sdee.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sdee.runtime.jobs.model import Wrapping
+
+SHELLS = ("sh", "bash", "dash", "ksh", "mksh", "zsh")
+
+
+def heading(by: str, command: Sequence[str], again: str) -> list[str]:
+    """Return the comment that says what a script is. Nothing in it can end the comment, or a line of it."""
+    shown, again = ("".join(c if c.isprintable() else "?" for c in text) for text in (shlex.join(command), again))
+    return ["#", f"# {shown}", f"# in a bundle. Written by `{by}`; by hand: {again}", ""]
+
+
+def shell_of(text: str, name: str) -> str:
+    """Return the shell that a script's first line names.
+
+    Raises UsageError when there is none, or another interpreter.
+    """
+    first = text.split("\n", 1)[0]
+    words = first[2:].split() if first.startswith("#!") else []
+    if words and os.path.basename(words[0]) == "env":
+        words = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+    if not words:
+        raise UsageError(f"{name!a} does not begin with #!", hint="a batch script says what runs it: #!/bin/bash")
+    shell = os.path.basename(words[0])
+    if shell not in SHELLS:
+        raise UsageError(
+            f"{name!a} is a script of {shell}, not of a shell like bash",
+            hint="submit its command: sdee submit [OPTIONS] -- COMMAND",
+        )
+    return shell
+
+
+def directives(text: str, prefix: str) -> tuple[str, ...]:
+    """Return the words of a batch script's lines of options, those before its first command."""
+    found: list[str] = []
+    for line in text.split("\n"):
+        if line.startswith(f"{prefix} "):
+            with contextlib.suppress(ValueError):  # an open quote: the job manager will say so
+                found += shlex.split(line.removeprefix(prefix), comments=True)
+        elif line.strip() and not line.lstrip().startswith("#"):
+            break
+    return tuple(found)
+
+
+def insert(wrapping: Wrapping, directive: str, preamble: str, named: str) -> str:
+    """Return a script with a preamble before its first command, so that the job manager still reads its options.
+
+    `named`: the option that names the job as the script, put in where the script does not name it ("": never).
+    Raises UsageError when it is no shell script.
+    """
+    shell_of(wrapping.text, wrapping.name)
+    lines = wrapping.text.split("\n")
+    at = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
+    head = lines[:at]
+    option = re.compile(rf"{re.escape(directive)}\s+(.*\s)?(-J|--job-name|-N)")
+    if named and not any(option.match(line) for line in head):
+        head.insert(1, f"{directive} {named}")
+    begin = "# ---- sdee: from here to the next such line, how steps run in the bundle"
+    return "\n".join([*head, begin, preamble.strip("\n"), "# ---- sdee", *lines[at:]])
+
+
+THERE = """\
+if [ ! -x "$sdee_bundle" ]; then
+  echo "sdee: error: $sdee_bundle is not there; \\`sdee submit\\` makes it again" >&2
+  exit 241
+fi"""
+
+
+def expand(name: str, values: Mapping[str, str]) -> str:
+    """Return a file's name with %-patterns as a word of sh. `values`: letter → word; `%%` is a `%`.
+
+    Raises UsageError for another pattern.
+    """
+    words = []
+    for piece in re.split(r"(%.?)", name):
+        if piece == "%%":
+            words.append("%")
+        elif piece.startswith("%"):
+            if piece[1:] not in values:
+                known = " ".join(f"%{letter}" for letter in values)
+                raise UsageError(f"unknown pattern {piece} in {name!a}", hint=f"{known}, %% for %")
+            words.append(values[piece[1:]])
+        elif piece:
+            words.append(shlex.quote(piece))
+    return "".join(words)
+
+
+# For `sh -c`: copies to $1 what the other words name, as globs, where something of this user's has changed in it since
+# $2 (seconds since 1970). The node's name is added to $1 where that ends with a slash
+_COLLECT = r"""case $1 in */) results=$1$SLURMD_NODENAME ;; *) results=$1 ;; esac
+begun=$2 failed=0 IFS=; shift 2
+for pattern; do
+  for file in $pattern; do
+    [ -n "$(find "$file" -user "$(id -u)" -newerct "@$begun" 2>/dev/null)" ] || continue
+    mkdir -p "$results${file%/*}" && cp -a "$file" "$results${file%/*}/" || {
+      echo "sdee: error: $(uname -n): $file cannot be brought back" >&2
+      failed=247
+    }
+  done
+done
+exit $failed"""
+
+# What the job left in the nodes' own directories comes back too, and stays there, as ever
+_FINISH = r"""
+sdee_begun=$(date +%s)
+sdee_finish() { # $1: the status of a step
+  sdee_status=$1
+  @COLLECT@
+  rmdir "$sdee_results"/*.[0-9]* 2>/dev/null || : # of tasks that wrote nothing
+  return "$sdee_status"
+}
+"""
+
+
+def finish(on_each_node: str, where: str, patterns: Sequence[str]) -> str:
+    """Return a function that brings results back after a step. `where`: the directory, as a word of sh.
+
+    `on_each_node`: the words that run a command there. The step's status is returned, 247 where it is 0 and a file
+    cannot be brought back.
+    """
+    files = shlex.join(patterns)
+    call = f'{on_each_node} /bin/sh -c {shlex.quote(_COLLECT)} sdee {where} "$sdee_begun" {files}'.lstrip()
+    return _FINISH.strip("\n").replace(
+        "@COLLECT@", f'{call} || [ "$sdee_status" -ne 0 ] || sdee_status=247' if files else ":"
+    )
+
+
+# Variables that decide on software are as recorded in a bundle. Where the script itself changes them (module load, .
+# venv/bin/activate) its tasks take its own.
+_CHANGED = r"""
+sdee_environment() { env | grep -E '^(@NAMES@)=' || :; }
+sdee_before=$(sdee_environment)
+sdee_changed() {
+  sdee_environment | while IFS= read -r sdee_line; do
+    case "
+$sdee_before
+" in *"
+$sdee_line
+"*) ;; *) printf '%s,' "${sdee_line%%=*}" ;; esac
+  done
+}
+"""
+
+
+def changed(globs: Sequence[str]) -> str:
+    """Return functions that tell which variables the script has changed since; `globs` names those that count."""
+    return _CHANGED.replace("@NAMES@", "|".join(glob.replace("*", "[A-Za-z0-9_]*") for glob in globs))
+
+
+_PROGRAM = r"""
+sdee_here() (
+  { set +eux; } 2>/dev/null # the script's own
+  sdee_env=$(sdee_changed)$SDEE_ENV
+  [ -z "$sdee_env" ] || { SDEE_ENV=$sdee_env; export SDEE_ENV; }
+  @CALL@ "$@"
+  sdee_status=$?
+  [ -z "$sdee_results" ] || sdee_finish "$sdee_status"
+  exit "$sdee_status"
+)
+"""
+
+
+def programs(wrapping: Wrapping, call: str) -> list[str]:
+    """Return functions that run programs of a script in the bundle by `call`, on the node that the script runs on.
+
+    Raises UsageError for what the script's shell does not take as a function's name.
+    """
+    names = wrapping.programs
+    shell = shell_of(wrapping.text, wrapping.name)
+    wide = shell in ("bash", "zsh")  # dash takes letters, digits and _ only
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_][-A-Za-z0-9_.+]*" if wide else r"[A-Za-z_][A-Za-z0-9_]*", name):
+            hint = "--program takes a name without directories: python3" + (
+                "" if wide else "; let the script begin #!/bin/bash"
+            )
+            raise UsageError(f"{shell} cannot have a function {name!a} in place of the program", hint=hint)
+    lines = [f'{name}() {{ sdee_here {name} "$@"; }}' for name in names]
+    return [_PROGRAM.strip("\n").replace("@CALL@", call), *lines] if names else []

@@ -1,0 +1,216 @@
+"""Trace and bundle of a command to submit: what has to be made as a value, and carry_out(), which makes it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from sdee.cli import fresh
+from sdee.cli import output as show
+from sdee.errors import InputError, NodeError, OutputError, TraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DIRECTORY = "sdee-jobs"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What has to be made before a job can be submitted, and why. Paths are absolute.
+
+    `directory` holds all that belongs to the command: `trace`, bundles, scripts. `trace_why`, `bundle_why`: why they
+    have to be made, "" where they hold. `stale`: why the trace should be made again though it is not to be. `cwd`,
+    `stdin`: where and with what the command is traced.
+    """
+
+    directory: str
+    command: tuple[str, ...]
+    cwd: str
+    stdin: str
+    trace_why: str
+    bundle: str
+    bundle_why: str
+    stale: str = ""
+
+    @property
+    def trace(self) -> str:
+        """Return where the trace is."""
+        return os.path.join(self.directory, "trace")
+
+    def lines(self) -> list[str]:
+        """Return it as --dry-run prints it."""
+        trace = f"trace   {shlex.join(self.command)}   ({self.trace_why})"
+        kept = f"keep    {self.trace}" + (f"   (though {self.stale})" if self.stale else "")
+        bundle = f"bundle  {self.bundle}   ({self.bundle_why})" if self.bundle_why else f"keep    {self.bundle}"
+        return [trace if self.trace_why else kept, bundle]
+
+
+def directory_of(parent: str, name: str, *key: str) -> str:
+    """Return where things of a job are kept: below `parent`, by its name and a digest of what makes it another."""
+    digest = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".-") or "job"
+    return os.path.join(os.path.abspath(parent), f"{safe}-{digest}")
+
+
+def plan(
+    directory: str,
+    command: Sequence[str],
+    cwd: str,
+    stdin: str,
+    *,
+    retrace: bool,
+    no_trace: bool,
+    changed: str = "",
+) -> Preparation:
+    """Return what has to be made. Nothing is changed.
+
+    `no_trace`: the trace that there is will do. `changed`: why it will not, besides what is found here. Raises
+    TraceError when there is none.
+    """
+    state = fresh.load(directory)
+    trace = os.path.join(directory, "trace")
+    why = "--retrace" if retrace else fresh.stale_trace(state, list(command), cwd, trace) or changed
+    stale = ""
+    if no_trace:
+        if state.trace is None or not os.path.exists(trace):
+            raise TraceError(f"there is no trace of {shlex.join(command)!a}", hint="leave out --no-trace")
+        why, stale = "", why
+    bundle_why = "the trace is new" if why else fresh.stale_bundle(state, directory)
+    name = _next(directory, "bundle", ".sdee") if bundle_why or state.bundle is None else state.bundle.name
+    return Preparation(directory, tuple(command), cwd, stdin, why, os.path.join(directory, name), bundle_why, stale)
+
+
+def _next(directory: str, stem: str, end: str) -> str:
+    number = 1
+    while os.path.lexists(os.path.join(directory, f"{stem}-{number}{end}")):
+        number += 1
+    return f"{stem}-{number}{end}"
+
+
+def script_in(directory: str) -> str:
+    """Return the path of the next script."""
+    return os.path.join(directory, _next(directory, "job", ".sh"))
+
+
+@contextlib.contextmanager
+def locked(directory: str) -> Iterator[None]:
+    """Make a directory and let no other sdee work in it meanwhile (flock(2)); where locks are not to be had, hope.
+
+    Raises OutputError.
+    """
+    try:
+        os.makedirs(directory, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        hint = "name another place with --dir DIR, one that the nodes see too"
+        raise OutputError(f"cannot make {directory!a}: {error.strerror}", hint=hint) from error
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def carry_out(todo: Preparation) -> str:
+    """Trace and bundle as far as it has to be. Return the bundle: an older one where the new one came out the same.
+
+    What the command prints goes to standard error. Ends the program with the command's own status when it fails.
+    """
+    if todo.trace_why:
+        _trace(todo)
+    elif todo.stale:
+        click.echo(f"sdee: the trace is used as it is, though {show.safe(todo.stale)}", err=True)
+    return _bundle(todo) if todo.bundle_why else todo.bundle
+
+
+def _trace(todo: Preparation) -> None:
+    from sdee.cli.trace import say_summary  # noqa: PLC0415 - not needed for a dry run
+    from sdee.tracer import engines, session  # noqa: PLC0415
+    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
+
+    click.echo(f"sdee: tracing {show.safe(shlex.join(todo.command))} here first: {show.safe(todo.trace_why)}", err=True)
+    with _as_in_a_batch_job(todo):
+        done = session.plan(todo.command, todo.trace, append=False)
+        result = session.run(done, engines.choose("auto"), lambda text: click.echo(f"sdee: {text}", err=True))
+    say_summary(done, result)
+    if result.write_error:
+        raise OutputError(f"cannot write the trace {todo.trace!a}: {result.write_error.strerror}")
+    state = fresh.load(todo.directory)
+    trace = fresh.of_trace(read_traces([todo.trace]), todo.trace)
+    fresh.save(todo.directory, fresh.State(trace, state.bundle))
+    if result.status:
+        click.echo(
+            f"sdee: error: the traced command ended with status {result.status}; nothing was submitted\n"
+            "  hint: --no-trace submits with this trace all the same",
+            err=True,
+        )
+        sys.exit(result.status)
+
+
+@contextlib.contextmanager
+def _as_in_a_batch_job(todo: Preparation) -> Iterator[None]:
+    """Let standard input be empty or the named file, standard output standard error, the directory the job's."""
+    sys.stdout.flush()
+    saved = [os.dup(0), os.dup(1)]
+    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            os.chdir(todo.cwd)
+        except OSError as error:
+            raise NodeError(f"cannot enter the job's directory {todo.cwd!a}: {error.strerror}") from error
+        try:
+            stdin = os.open(todo.stdin or os.devnull, os.O_RDONLY)
+        except OSError as error:
+            raise InputError(f"cannot read the job's input {todo.stdin!a}: {error.strerror}") from error
+        os.dup2(stdin, 0)
+        os.close(stdin)
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        for number, descriptor in enumerate(saved):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+
+
+def _bundle(todo: Preparation) -> str:
+    from sdee.cli.bundle import bundle  # noqa: PLC0415 - not needed for a dry run
+    from sdee.packer.reader import open_bundle  # noqa: PLC0415
+
+    context = click.get_current_context()
+    context.invoke(bundle, traces=(todo.trace,), output=todo.bundle, quiet=True)
+    state = fresh.load(todo.directory)
+    path = todo.bundle
+    with open_bundle(todo.bundle) as new:
+        size = os.path.getsize(todo.bundle)
+        if state.bundle and _identity(os.path.join(todo.directory, state.bundle.name)) == new.identity:
+            path = os.path.join(todo.directory, state.bundle.name)
+        digest = fresh.digest(todo.trace)
+        known = fresh.of_bundle(new, os.path.basename(path), digest)
+    fresh.save(todo.directory, fresh.State(state.trace, known))
+    if path != todo.bundle:
+        os.unlink(todo.bundle)
+    click.echo(f"sdee: bundled {show.size_text(size)} → {show.safe(os.path.relpath(path))}", err=True)
+    return path
+
+
+def _identity(path: str) -> str:
+    from sdee.errors import BundleError  # noqa: PLC0415
+    from sdee.packer.reader import open_bundle  # noqa: PLC0415
+
+    try:
+        with open_bundle(path) as bundle:
+            return bundle.identity
+    except BundleError:
+        return ""

@@ -1,0 +1,234 @@
+"""`sdee wrap`: rewrite a batch script so that what it starts with srun runs in a bundle."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from sdee.cli import output as show
+from sdee.cli import prepare
+from sdee.cli.submit import (
+    MANAGER,
+    WORDS,
+    PassingCommand,
+    check,
+    collected,
+    existing,
+    left_by,
+    shared_options,
+    show_plan,
+)
+from sdee.errors import InputError, UsageError
+from sdee.runtime.jobs import model, scripts
+
+if TYPE_CHECKING:
+    from sdee.cli.prepare import Preparation
+    from sdee.runtime.jobs.model import JobManager, Words
+    from sdee.tracer.model import Trace
+
+# Words that start the next one past the shell, where a function of that name is not seen
+_PAST_THE_SHELL = r"exec|command|env|timeout|nohup|nice|setsid|xargs|stdbuf|taskset|numactl"
+
+
+@click.command(cls=PassingCommand, options_metavar="[OPTIONS] [SBATCH OPTIONS]")
+@shared_options
+@click.option(
+    "--program",
+    "programs",
+    multiple=True,
+    metavar="NAME",
+    help="Run this program of the script in the bundle too, on the script's own node. May be repeated.",
+)
+@click.option("--submit", "submitting", is_flag=True, help="Submit the new script instead of printing it.")
+@click.pass_context
+def wrap(
+    ctx: click.Context,
+    *,
+    retrace: bool,
+    no_trace: bool,
+    ready: str | None,
+    broadcast: str,
+    results: str,
+    parent: str,
+    manager: str,  # noqa: ARG001 - looked at before, in PassingCommand
+    dry_run: bool,
+    programs: tuple[str, ...],
+    submitting: bool,
+) -> None:
+    """Rewrite the batch script SCRIPT so that what it starts with srun runs in a bundle, and print it.
+
+    Runs the script here once under trace, each srun as one process, unless there is a trace and nothing has changed;
+    bundles it; and puts a few functions between the script's options and its commands. The commands stay as they are:
+    `srun` is then such a function. All other commands run on the node itself, as ever; which those are is said.
+
+    \b
+      sdee wrap job.sh | sbatch
+      sdee wrap --submit -N4 job.sh input.dat
+      sdee wrap --program python3 job.sh > new.sh
+    """  # noqa: D301 - click wants the backspace character itself
+    from sdee.packer import tables  # noqa: PLC0415
+
+    words: Words = ctx.meta[WORDS]
+    chosen: JobManager = ctx.meta[MANAGER]
+    check(retrace=retrace, no_trace=no_trace, ready=ready)
+    if not words.command:
+        raise UsageError("there is no script to rewrite", hint="sdee wrap SCRIPT [ARGUMENTS]")
+    if words.options and not submitting:
+        hint = f"--submit, or: sdee wrap {words.command[0]} | {chosen.submit} {words.options[0]}"
+        raise UsageError(f"{words.options[0]} is of use only when the script is submitted", hint=hint)
+    text = _read(words.command[0])
+    script = os.path.abspath(words.command[0])
+    _check_lines(text, chosen, script)
+    where = os.path.abspath(results) if results else ""
+    wrapping = model.Wrapping(
+        os.path.basename(script),
+        text,
+        bundle="",
+        programs=programs,
+        decisive=tables.FIXED_ENVIRONMENT,
+        broadcast=broadcast,
+        results=where,
+    )
+    chosen.wrap(wrapping)  # what is wrong is said before the script is run here
+    directory = prepare.directory_of(parent or prepare.DIRECTORY, os.path.basename(script), script, *words.command[1:])
+    again = _Again(directory, chosen, wrapping, words, retrace=retrace, no_trace=no_trace)
+    if dry_run:
+        todo = None if ready else again.plan()
+        bundle = todo.bundle if todo else existing(ready or "")[0]
+        script, new = prepare.script_in(directory), chosen.wrap(model.replace(wrapping, bundle=bundle))
+        argv = (chosen.submit, *words.options, script, *words.command[1:])
+        show_plan(todo.lines() if todo else [f"keep    {bundle}"], model.Submission(script, new, argv))
+        return
+    with prepare.locked(directory):
+        if ready:
+            bundle = existing(ready)[0]
+            collect = left_by(bundle) if where else ()
+        else:
+            todo = again.plan()
+            again.write()
+            bundle = prepare.carry_out(todo)
+            collect = collected(todo) if where else ()
+            _say_what_is_left(todo.trace, wrapping, chosen)
+        new = chosen.wrap(model.replace(wrapping, bundle=bundle, collect=collect))
+        if not submitting:
+            click.echo(new, nl=False)
+            return
+        kept = prepare.script_in(directory)
+        model.carry_out(model.Submission(kept, new, (chosen.submit, *words.options, kept, *words.command[1:])))
+
+
+@dataclass(frozen=True)
+class _Again:
+    """The rehearsal of a script: where it is kept, and what has to be made of it."""
+
+    directory: str
+    manager: JobManager
+    wrapping: model.Wrapping
+    words: Words
+    retrace: bool
+    no_trace: bool
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.directory, "rehearsal.sh")
+
+    def is_kept(self) -> bool:
+        try:
+            return _read(self.path) == self.manager.rehearsal(self.wrapping)
+        except InputError:
+            return False
+
+    def plan(self) -> Preparation:
+        """Return what has to be made; nothing is changed."""
+        options = (*self.manager.options_in(self.wrapping.text), *self.words.options)
+        cwd, stdin = (os.path.abspath(path) if path else "" for path in self.manager.place(options))
+        command = (self.path, *self.words.command[1:])
+        return prepare.plan(
+            self.directory,
+            command,
+            cwd or os.getcwd(),
+            stdin,
+            retrace=self.retrace,
+            no_trace=self.no_trace,
+            changed="" if self.is_kept() else "the script has changed",
+        )
+
+    def write(self) -> None:
+        """Keep the script that is traced; it is left alone when it is the same, so that its trace holds."""
+        if not self.is_kept():
+            model.write_script(self.path, self.manager.rehearsal(self.wrapping))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"cannot read the script {path!a}: {error.strerror}") from error
+
+
+def _commands(text: str) -> list[tuple[int, str]]:
+    """Return number and text of the lines that are no comments."""
+    return [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip() and line.lstrip()[0] != "#"]
+
+
+def _check_lines(text: str, manager: JobManager, script: str) -> None:
+    """Raise UsageError for a line that starts the job manager's launcher so that the shell's function is passed by."""
+    scripts.shell_of(text, os.path.basename(script))
+    for launcher in manager.launchers:
+        past = re.compile(rf"(\b({_PAST_THE_SHELL})\b[^|;&#]*\s|/|\\){launcher}\b(?!\.)")
+        for number, line in _commands(text):
+            if past.search(line):
+                raise UsageError(
+                    f"line {number} of {os.path.basename(script)!a} starts {launcher} past the shell: {line.strip()!a}",
+                    hint=f"write `{launcher} …` alone: as the first word of a command it runs in the bundle",
+                )
+            if "--multi-prog" in line:
+                click.echo(f"sdee: warning: line {number}: programs of --multi-prog run on the node itself", err=True)
+
+
+def _say_what_is_left(trace: str, wrapping: model.Wrapping, manager: JobManager) -> None:
+    """Say which programs of the script run on the node itself. Raises UsageError when none runs in the bundle."""
+    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415 - not needed for --help
+
+    steps, others = _started(read_traces([trace]))
+    if not steps and not wrapping.programs and manager.launchers:
+        hint = (
+            f"name what shall run in the bundle: sdee wrap --program {others[0] if others else 'NAME'} {wrapping.name}"
+        )
+        raise UsageError(f"{wrapping.name!a} started nothing with {manager.launchers[0]} when it was traced", hint=hint)
+    left = [name for name in others if name not in wrapping.programs]
+    if left:
+        said = ", ".join(f"{show.safe(name)}{_lines_with(wrapping.text, name)}" for name in left)
+        click.echo(f"sdee: these run on the node itself, as ever: {said}", err=True)
+
+
+def _lines_with(text: str, name: str) -> str:
+    found = [str(n) for n, line in _commands(text) if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", line)]
+    return f" (line {', '.join(found)})" if found else ""
+
+
+def _started(trace: Trace) -> tuple[int, list[str]]:
+    """Return how many steps a rehearsed script started, and the names of the other programs that it started itself."""
+    from sdee.runtime.jobs.slurm_shell import REHEARSED  # noqa: PLC0415
+
+    parents = {process.pid: process.ppid for process in trace.processes}
+    first: dict[int, str] = {}
+    steps = set()
+    for execution in trace.execs:
+        first.setdefault(execution.pid, os.path.basename(execution.argv[0] if execution.argv else execution.path))
+        if REHEARSED in execution.argv:
+            steps.add(execution.pid)
+    shell = trace.execs[0].pid if trace.execs else 0
+    names = []
+    for pid, name in first.items():
+        above = parents.get(pid, 0)
+        while above in parents and above not in first:  # a subshell
+            above = parents[above]
+        if pid != shell and above == shell and pid not in steps:
+            names.append(name)
+    return len(steps), list(dict.fromkeys(names))
