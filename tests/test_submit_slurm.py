@@ -73,7 +73,7 @@ def test_ranks_run_on_three_distributions_and_bring_their_results_back(side: Slu
     assert [re.sub(r" on n\d", "", line) for line in ranks] == [f"rank {n} of 5" for n in range(5)], out
     assert {line[-2:] for line in ranks} == {"n1", "n2", "n3"}
     back = side.found("back")
-    assert sorted(re.sub(r"^n\d\.", "", name) for name in back if "/usr/" in name) == [
+    assert sorted(re.sub(r"^n\d/", "", name) for name in back if "/usr/" in name) == [
         f"{n}/usr/share/sdee-test-{n}.txt" for n in range(5)
     ]
     assert [name for name in back if "/tmp/" in name] == [f"n{n}/tmp/sdee-test-left.txt" for n in (1, 2, 3)]

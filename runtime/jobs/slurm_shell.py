@@ -75,7 +75,7 @@ elif [ -n "$copy" ]; then # not executable there
   rm -f "$copy"
 fi
 if [ -n "$results" ]; then
-  SDEE_SAVE=$results/$SLURMD_NODENAME.$SLURM_PROCID
+  SDEE_SAVE=$results/$SLURMD_NODENAME # one for all ranks of a node: they share what they write
   export SDEE_SAVE
 fi
 [ -z "$here" ] || { SDEE_CHDIR=$here; export SDEE_CHDIR; }

@@ -283,6 +283,8 @@ static bool open_bundle(struct bundle *bundle, struct options *options, char **a
     if (length <= 0 || fd < 0)
         return fail(error, EXIT_NODE, "mount it: mount -t proc proc /proc", "/proc is not mounted on this node (/proc/self/exe: %s)", strerror(errno));
     self[length] = '\0';
+    if (strncmp(name, "/proc/self/fd/", 14) == 0) /* executed by a descriptor, which is not the job's */
+        fcntl(atoi(name + 14), F_SETFD, FD_CLOEXEC);
     if (bundle_has_footer(fd)) {
         if (argv[0] != NULL && argv[1] != NULL && argv[2] == NULL && strcmp(argv[1], "--sdee-help") == 0) {
             help_print(name);

@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -42,12 +45,26 @@ static void stop_with(pid_t job)
     sigtimedwait(&set, NULL, &now); /* the one that continued us: not to be passed on as well */
 }
 
+/* Slurm's stepd signals each process of a step by itself, and of a batch script the first one alone. */
+static bool has_it_already(pid_t sender)
+{
+    char path[64], name[32] = "";
+    if (getenv("SLURM_STEP_ID") == NULL || sender <= 0)
+        return false;
+    snprintf(path, sizeof path, "/oldroot/proc/%d/comm", (int)sender);
+    FILE *file = fopen(path, "re");
+    const bool read = file != NULL && fgets(name, sizeof name, file) != NULL;
+    if (file != NULL)
+        fclose(file);
+    return read && strncmp(name, "slurmstepd", 10) == 0;
+}
+
 /* The terminal sends its signals (SI_KERNEL) to the whole foreground process group, so the job has them already; those that
  * another process sent (kill(2), sigqueue(3)) are passed on. A signal to the group by kill(2) looks the same as one to the
  * launcher alone: such a job gets it twice. */
 static void pass_on(pid_t job, const siginfo_t *info)
 {
-    if (info->si_signo != SIGCHLD && info->si_code <= 0 && info->si_pid != job)
+    if (info->si_signo != SIGCHLD && info->si_code <= 0 && info->si_pid != job && !has_it_already(info->si_pid))
         kill(job, info->si_signo);
 }
 
