@@ -105,10 +105,6 @@ OF_THE_STEP = {"SLURM_STEP_ID", "SLURM_STEPID", "SLURM_TASK_PID", "SLURM_SRUN_CO
 OF_THE_STEP |= {"SRUN_DEBUG", "SLURM_LAUNCH_NODE_IPADDR", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_END_TIME"}
 OF_THE_STEP |= {"SLURM_JOB_START_TIME", "SLURM_JOB_NAME", "PMI_JOBID"}
 
-TWICE = pytest.mark.xfail(
-    reason="slurmstepd signals every process of a step, and the launcher passes on what the job has already"
-)
-
 
 @pytest.mark.parametrize("node", THREE)
 def test_the_job_managers_and_the_users_variables_are_live_and_the_softwares_as_traced(work: Place, node: str) -> None:
@@ -244,7 +240,7 @@ def step_script(which: tuple[str, ...], srun: str, verb: str, name: str) -> str:
     return f"#!/bin/bash\n{srun} {' '.join(which)} {verb} {name}\n"
 
 
-@pytest.mark.parametrize("srun", [pytest.param("srun", marks=TWICE), "exec"])
+@pytest.mark.parametrize("srun", ["srun", "exec"])
 def test_signals_of_scancel_reach_the_job_once(work: Place, srun: str) -> None:
     batch = ["--batch"] if srun == "exec" else []  # the script's own process alone; else all of the step's
     actions = [["scancel", *batch, f"--signal={name}", "{job}"] for name in ("USR1", "USR2", "TERM")]
@@ -258,7 +254,7 @@ def test_signals_of_scancel_reach_the_job_once(work: Place, srun: str) -> None:
 
 @pytest.mark.parametrize(
     ("srun", "verb"),
-    [pytest.param("srun", "wait", marks=TWICE), ("srun", "stay"), pytest.param("exec", "wait", marks=TWICE)],
+    [("srun", "wait"), ("srun", "stay"), ("exec", "wait")],
 )
 def test_scancel_ends_a_job_that_listens_and_one_that_does_not(work: Place, srun: str, verb: str) -> None:
     bare, bundle = (
@@ -314,7 +310,7 @@ def limited(work: Place) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param("step", marks=TWICE), "script"])
+@pytest.mark.parametrize("name", ["step", "script"])
 def test_before_the_time_limit_comes_the_signal_that_was_asked_for_and_then_the_end(work: Place, name: str) -> None:
     came = {}
     for kind in KINDS:

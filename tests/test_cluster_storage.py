@@ -48,7 +48,6 @@ def test_a_bundle_asks_for_its_own_file_and_what_the_job_writes(storage: Cluster
     assert four.read_bytes < 1.05 * one.read_bytes, "a node reads the bundle once"
 
 
-@pytest.mark.xfail(strict=True, reason="where the storage has the same software, the launcher compares and uses that")
 def test_a_bundle_asks_no_more_where_its_software_lies_on_the_same_storage(storage: Cluster) -> None:
     asked = measure(storage, BUNDLE, 1)
     assert asked.requests < FEW

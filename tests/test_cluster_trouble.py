@@ -74,7 +74,6 @@ def test_a_node_that_refuses_says_why_with_a_status_of_its_own(work: Place, node
     assert f"{node}: task 0: Exited with exit code {status}" in done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="the launcher's messages do not name the node")
 @pytest.mark.parametrize("node", REFUSALS)
 def test_in_a_batch_scripts_output_the_message_names_the_node(work: Place, node: str) -> None:
     done = work.cluster.batch("#!/bin/sh\n./step.sdee step.sh exit 3\n", "-p", "odd", "-w", node, cwd=work.path)

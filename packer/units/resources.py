@@ -28,6 +28,9 @@ class ProgramResources(Unit):
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield each directory once."""
         prefixes = {p.rpartition("/bin/")[0] for p in (*view.executed, *view.seen) if "/bin/" in p}
+        # a plugin tells as well as a program: `./ring` loads Open MPI's components, and no program of /usr/bin
+        plugins = [p for p in view.seen if p.endswith(".so") and not _LINKED.search(p)]
+        prefixes |= {prefix for path in plugins for prefix, name in _homes(path) if _is_own(name)}
         done: set[str] = set()
         for path in view.seen:
             if _LINKED.search(path):

@@ -215,7 +215,14 @@ bool plan_is_kept(const struct bundle *bundle, const char *path)
 
 static void keep_listed(struct planner *planner)
 {
+    /* where this step's server of PMIx has its sockets and shared memory: the site's choice (PMIx's specification, environment) */
+    static const char *const pmix[] = {"PMIX_SERVER_TMPDIR", "PMIX_SYSTEM_TMPDIR", "PMIX_NSDIR"};
     const struct bundle *bundle = planner->bundle;
+    for (size_t i = 0; i < sizeof pmix / sizeof *pmix; i++) {
+        const char *path = getenv(pmix[i]);
+        if (path != NULL && path_is_normal(path) && !plan_is_kept(bundle, path) && !conf_lists(bundle, "host", path))
+            plan_keep_nodes(planner, arena_format(planner->plan->arena, "%s", path), "PMIx of this step");
+    }
     plan_keep_nodes(planner, "/var/tmp", "temporary files are live");
     for (const char *cursor = NULL, *path; (path = conf_next(bundle, "live", &cursor)) != NULL;)
         if (strcmp(path, "/") != 0 && strcmp(path, "/var/tmp") != 0 && !plan_is_kept(bundle, path))

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "plan.h"
@@ -62,11 +63,29 @@ void plan_skip_same(struct planner *planner, const char *node_path, uint32_t dir
     }
 }
 
+/* Is it on storage that many nodes share? Comparing a tree file by file, and then reading the node's own, asks it for each file on each node;
+ * the bundle asks it for one. (Magic numbers: linux/magic.h and the file systems' own sources. FUSE: sshfs, BeeGFS, DAOS and others.) */
+static bool is_far(const char *path)
+{
+    static const uint32_t kinds[] = {0x6969 /* NFS */,        0x0bd00bd0 /* Lustre */, 0x47504653 /* GPFS */, 0x00c36400 /* Ceph */,
+                                     0x19830326 /* BeeGFS */, 0x65735546 /* FUSE */,   0xff534d42 /* CIFS */, 0xfe534d42 /* SMB2 */,
+                                     0x5346414f /* AFS */,    0x01021997 /* 9P */,     0xaad7aaea /* PanFS */, 0x20030528 /* OrangeFS */,
+                                     0x7461636f /* OCFS2 */,  0x01161970 /* GFS2 */};
+    struct statfs status;
+    bool far = false;
+    if (statfs(path, &status) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        far = far || (uint32_t)status.f_type == kinds[i];
+    return far;
+}
+
 /* What becomes of one closure entry whose parent directory the node has. */
 enum fate {
     FATE_NODES,   /* the node has the same, or has the file that the job writes: what it writes must reach the node's */
     FATE_COVER,   /* the node has another file: the closure's is bound over it */
     FATE_TREE,    /* both have the directory and it is a tree: overlay */
+    FATE_OWN_TREE, /* the same on storage that many nodes share: the closure's is bound over it */
     FATE_RECURSE, /* both have the directory */
     FATE_CLOSURE, /* only the closure's can stand there: the parent must become synthetic */
 };
@@ -90,6 +109,8 @@ static enum fate fate_of(struct planner *planner, uint32_t index, const char *no
         return FATE_CLOSURE;
     if (!conf_lists(planner->bundle, "tree", entry->path))
         return FATE_RECURSE;
+    if (is_far(node_path))
+        return FATE_OWN_TREE;
     return same_tree(planner, node_path, index) ? FATE_NODES : FATE_TREE;
 }
 
@@ -118,7 +139,8 @@ static void place_child(struct planner *planner, uint32_t index, const char *nod
         plan_live(planner, entry->path, node_path, index, GROUND_OURS);
         break;
     case FATE_COVER:
-        break; /* the closure's file is already there */
+    case FATE_OWN_TREE:
+        break; /* the closure's is already there */
     case FATE_CLOSURE:
         if (S_ISDIR(entry->mode) && stat(node_path, &status) == 0 && S_ISDIR(status.st_mode) && (real = realpath(node_path, NULL)) != NULL)
             plan_live(planner, entry->path, arena_format(planner->plan->arena, "%s", real), index, GROUND_OURS);
@@ -227,9 +249,9 @@ void plan_live(struct planner *planner, const char *path, const char *node_path,
         const struct entry *entry = &bundle->entries[i];
         const char *node_child = join(planner, node_path, strrchr(entry->path, '/') + 1);
         const enum fate fate = fate_of(planner, i, node_child);
-        if (fate == FATE_COVER)
-            plan_add(planner, OP_BIND, entry->path, "the node's file differs from the closure's")->source =
-                arena_format(planner->plan->arena, "/closure%s", entry->path);
+        if (fate == FATE_COVER || fate == FATE_OWN_TREE)
+            plan_add(planner, OP_BIND, entry->path, fate == FATE_COVER ? "the node's file differs from the closure's" : "shared storage is not asked for it")
+                ->source = arena_format(planner->plan->arena, "/closure%s", entry->path);
         else if (fate == FATE_TREE)
             plan_overlay(planner, node_child, entry->path, true, "tree of the closure over the node's");
         else if (fate == FATE_RECURSE)
