@@ -1,0 +1,195 @@
+"""Make an environment: probe, plan, skeleton, settings inside it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+from sdee.errors import InputError, OutputError, UsageError
+from sdee.runtime.environment import accounts, identity, mounts, plan, program
+from sdee.runtime.environment.enter import stamp_line
+from sdee.runtime.environment.store import (
+    Environment,
+    Settings,
+    check_name,
+    prepare_base,
+    run_helper,
+    save_settings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Files of the host by which a change of its packages is noticed, and of which a copy is kept to merge with later
+STAMPS = (
+    "/etc/os-release",
+    "/var/lib/dpkg/status",
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/Packages",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/etc/passwd",
+    "/etc/group",
+)
+KEPT = ("/var/lib/dpkg/status", "/etc/passwd", "/etc/group")
+
+APT = """// Written by sdee: the environment has one user, and no second one to run downloads as.
+APT::Sandbox::User "root";
+"""
+POLICY = """#!/bin/sh
+# Written by sdee: packages start no services in an environment (invoke-rc.d(8)). Remove this file if they should.
+exit 101
+"""
+ZSH = """
+# Written by sdee: shows the environment, after ~/.zshrc has had its say
+_sdee_prompt() { [[ $PS1 == *"($SDEE_ENVIRONMENT)"* || -z $SDEE_ENVIRONMENT ]] || PS1="($SDEE_ENVIRONMENT) $PS1" }
+precmd_functions+=(_sdee_prompt)
+"""
+FISH = """# Written by sdee: shows the environment
+function _sdee_prompt --on-event fish_prompt
+    if set -q SDEE_ENVIRONMENT; and not functions -q _sdee_own_prompt
+        functions -c fish_prompt _sdee_own_prompt
+        function fish_prompt
+            echo -n "($SDEE_ENVIRONMENT) "
+            _sdee_own_prompt
+        end
+    end
+end
+"""
+
+
+def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> Environment:
+    """Make the environment `name`; nothing is left when that fails. Raises SdeeError."""
+    check_name(name)
+    for path in binds:
+        if not os.path.isdir(path):
+            raise UsageError(f"--bind {path}: is no directory")
+    base = prepare_base()
+    directory = os.path.join(base, name)
+    if os.path.lexists(directory):
+        raise InputError(f"environment {name} exists already", hint=f"sdee env enter {name}, or sdee env remove {name}")
+    making = tempfile.mkdtemp(prefix=".new-", dir=base)
+    try:
+        _make(Environment(name, making), tuple(binds), base, emulate=emulate)
+        os.rename(making, directory)
+    except OSError as error:
+        discard(making)
+        raise OutputError(f"cannot make environment {name}: {error.filename or base}: {error.strerror}") from error
+    except BaseException:
+        discard(making)
+        raise
+    return Environment(name, directory)
+
+
+def discard(directory: str) -> None:
+    """Remove what belongs to an environment: as root of its ids, since files of any mode and owner may be there."""
+    subprocess.run(
+        [program(), "root", directory, "/bin/rm", "-rf", "--one-file-system", directory],
+        check=False,
+        stderr=subprocess.DEVNULL,
+    )
+    if os.path.lexists(directory):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _make(environment: Environment, binds: tuple[str, ...], base: str, *, emulate: bool) -> None:
+    home = pwd.getpwuid(os.getuid()).pw_dir if os.geteuid() else os.path.expanduser("~")
+    home = os.environ.get("HOME") or home
+    made = plan.build(mounts.of_this_machine(), base, home, tuple(os.path.abspath(path) for path in binds))
+    ranges = None if emulate else identity.usable_ranges()
+    made = plan.Plan(made.steps, made.copies, ranges)
+    for name in ("layers", "root", "tmp", "base"):
+        os.mkdir(environment.path(name))
+    os.chmod(environment.path("tmp"), 0o1777)
+    with open(environment.path("plan"), "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(made.text())
+    fill_layers(environment, made)
+    configure(environment, home)
+    keep_host(environment)
+    save_settings(
+        environment.directory,
+        Settings(environment.name, time.strftime("%Y-%m-%dT%H:%M:%S"), system_name(), binds),
+    )
+
+
+def fill_layers(environment: Environment, made: plan.Plan) -> None:
+    """Make the skeletons, or complete them; and what the host has in directories that are not overlaid."""
+    for step in made.layers:
+        layer = environment.path("layers", step.argument)
+        if step.kind == "overlay":
+            options = [*(["--mask"] if plan.is_masked(step.path) else []), *(["--real-ids"] if made.ranges else [])]
+            run_helper("skeleton", *options, step.path, layer)
+        else:
+            os.makedirs(os.path.join(layer, "upper"), exist_ok=True)
+            sticky = step.path == "/var/tmp"
+            os.chmod(os.path.join(layer, "upper"), 0o1777 if sticky else 0o700 if step.path == "/root" else 0o755)
+    for path in made.copies:
+        target = environment.upper(path)
+        if target is not None and not os.path.lexists(target) and (os.path.islink(path) or os.access(path, os.R_OK)):
+            shutil.copy2(path, target, follow_symlinks=False)
+
+
+def _write(environment: Environment, path: str, text: str, mode: int = 0o644) -> None:
+    target = environment.upper(path)
+    if target is None or not os.path.isdir(os.path.dirname(target)):
+        return
+    with open(target, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+    os.chmod(target, mode)
+
+
+def read_host(path: str) -> str:
+    """Return a file of the host, "" where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def configure(environment: Environment, home: str) -> None:
+    """Write what differs from the host inside: accounts, the package manager's settings, prompts."""
+    shell = os.environ.get("SHELL") or "/bin/sh"
+    users = accounts.passwd(read_host("/etc/passwd"), home, shell)
+    _write(environment, "/etc/passwd", users)
+    _write(environment, "/etc/shadow", accounts.shadow(users), 0o640)
+    if os.path.exists("/etc/gshadow"):
+        _write(environment, "/etc/gshadow", accounts.gshadow(read_host("/etc/group")), 0o640)
+    if os.path.isdir("/var/lib/dpkg"):
+        _write(environment, "/etc/apt/apt.conf.d/99sdee", APT)
+        _write(environment, "/usr/sbin/policy-rc.d", POLICY, 0o755)
+        _write(environment, "/etc/debian_chroot", f"{environment.name}\n")
+    if os.path.exists("/etc/zsh/zshrc"):
+        _write(environment, "/etc/zsh/zshrc", read_host("/etc/zsh/zshrc") + ZSH)
+    if os.path.isdir("/etc/fish/conf.d"):
+        _write(environment, "/etc/fish/conf.d/sdee.fish", FISH)
+
+
+def keep_host(environment: Environment) -> None:
+    """Note what the host's system is now, and keep what a later merge needs of it."""
+    for path in KEPT:
+        if os.path.exists(path):
+            shutil.copyfile(path, environment.path("base", path.strip("/").replace("/", "-")))
+    with open(environment.path("stamp"), "w", encoding="utf-8") as file:
+        file.writelines(stamp_line(path) + "\n" for path in STAMPS)
+
+
+def system_name() -> str:
+    """Return PRETTY_NAME of os-release(5)."""
+    for line in read_host("/etc/os-release").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.partition("=")[2].strip("\"'")
+    return "Linux"
+
+
+def failed_before(base: str) -> list[str]:
+    """Return directories that a `create` that was killed has left."""
+    limit = time.time() - 3600
+    found = [entry for entry in os.scandir(base) if entry.name.startswith(".new-")]
+    return [entry.path for entry in found if entry.stat().st_mtime < limit]
+
+

@@ -1,0 +1,75 @@
+"""`sdee env enter` and `sdee shell`: look whether the host has changed, then become sdee-env. Imports next to nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from sdee.runtime.environment import base_directory, program
+
+FLAGS = ("--x11", "--ssh-agent")
+
+
+def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
+    """Return flags, the environment's name and the command; None for what click shall explain (--help, mistakes)."""
+    flags: list[str] = []
+    name = ""
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            return (flags, name, arguments[at + 1 :]) if name else None
+        if argument in FLAGS:
+            flags.append(argument)
+        elif argument.startswith("-") or name:
+            return None
+        else:
+            name = argument
+    return (flags, name, []) if name else None
+
+
+def stale(directory: str) -> bool:
+    """Tell whether the host's system is another than the one that the environment was made for, or last adapted to."""
+    with open(os.path.join(directory, "stamp"), encoding="utf-8", errors="surrogateescape") as file:
+        return any(line != stamp_line(line.split("\t")[0]) for line in file.read().splitlines())
+
+
+def stamp_line(path: str) -> str:
+    """Return the line of the file `stamp` for one of the host's files: path, time and size, or zeros where there is none."""
+    try:
+        file = os.stat(path)
+    except OSError:
+        return f"{path}\t0\t0"
+    return f"{path}\t{file.st_mtime_ns}\t{file.st_size}"
+
+
+def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
+    """Replace this process by sdee-env (execve(2)). Raises SdeeError."""
+    import signal  # noqa: PLC0415
+
+    directory = os.path.join(base_directory(), name)
+    if "/" in name or not os.path.isfile(os.path.join(directory, "stamp")):
+        from sdee.runtime.environment.store import find  # noqa: PLC0415
+
+        find(name)  # says what is wrong
+    if stale(directory):
+        from sdee.runtime.environment.reconcile import reconcile  # noqa: PLC0415
+
+        for line in reconcile(name):
+            sys.stderr.write(f"sdee: {line}\n")
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
+        signal.signal(number, signal.SIG_DFL)
+    os.execv(program(), ["sdee-env", "enter", *flags, directory, name, *command])
+
+
+def main(arguments: list[str]) -> bool:
+    """Enter, or return False for what click shall explain."""
+    parsed = parse(arguments)
+    if parsed is None:
+        return False
+    from sdee.errors import SdeeError  # noqa: PLC0415
+
+    try:
+        enter(*parsed)
+    except SdeeError as error:
+        sys.stderr.write(error.render() + "\n")
+        sys.exit(error.exit_code)
