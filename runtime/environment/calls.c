@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -321,6 +322,8 @@ const struct rule RULES[] = {
     {SYS_setresgid, on_setresid, 0, 0, true, 0},
     {SYS_setfsuid, on_setfsid, 0, 0, true, 0},
     {SYS_setfsgid, on_setfsid, 0, 0, true, 0},
+    {SYS_prctl, on_keepcaps, 0, 0, true, PR_SET_KEEPCAPS},
+    {SYS_capset, on_capset, 0, 0, true, 0},
     {SYS_getsockopt, on_peercred, 2, 0, true, SO_PEERCRED},
 };
 const unsigned RULE_COUNT = sizeof RULES / sizeof RULES[0];

@@ -22,7 +22,7 @@ extern const unsigned RULE_COUNT;
 handler on_stat, on_lstat, on_fstat, on_newfstatat, on_statx;
 
 /* identity.c */
-handler on_getid, on_getresid, on_getgroups, on_setgroups, on_setid, on_setreid, on_setresid, on_setfsid, on_peercred;
+handler on_getid, on_getresid, on_getgroups, on_setgroups, on_setid, on_setreid, on_setresid, on_setfsid, on_peercred, on_keepcaps, on_capset;
 
 /* create.c: what a process with other credentials than root's makes belongs to these. `flags` of open(2). */
 struct answer create_file(const struct stop *stop, int dirfd, const char *path, uint64_t flags, mode_t mode);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -36,6 +37,8 @@ STAMPS = (
     "/etc/group",
 )
 KEPT = ("/var/lib/dpkg/status", "/etc/passwd", "/etc/group")
+
+HOMES = "/var/home"
 
 APT = """// Written by sdee: the environment has one user, and no second one to run downloads as.
 APT::Sandbox::User "root";
@@ -163,10 +166,25 @@ def configure(environment: Environment, home: str) -> None:
         _write(environment, "/etc/apt/apt.conf.d/99sdee", APT)
         _write(environment, "/usr/sbin/policy-rc.d", POLICY, 0o755)
         _write(environment, "/etc/debian_chroot", f"{environment.name}\n")
+    _homes(environment)
     if os.path.exists("/etc/zsh/zshrc"):
         _write(environment, "/etc/zsh/zshrc", read_host("/etc/zsh/zshrc") + ZSH)
     if os.path.isdir("/etc/fish/conf.d"):
         _write(environment, "/etc/fish/conf.d/sdee.fish", FISH)
+
+
+def _homes(environment: Environment) -> None:
+    """Let adduser(8) and useradd(8) make homes in /var/home: /home is the host's own, where the user may make none."""
+    above = environment.upper(HOMES)
+    if above is None or environment.upper("/home") is not None:
+        return
+    os.makedirs(above, exist_ok=True)
+    for path, key in (("/etc/adduser.conf", "DHOME"), ("/etc/default/useradd", "HOME")):
+        text = read_host(path)
+        if text:
+            line = f"{key}={HOMES}"
+            changed, found = re.subn(rf"(?m)^#?\s*{key}=.*$", line, text, count=1)
+            _write(environment, path, changed if found else f"{text}{line}\n")
 
 
 def keep_host(environment: Environment) -> None:

@@ -15,7 +15,7 @@ static unsigned count;
 static atomic_uint published;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static const struct creds ROOT = {.group_count = -1};
+static const struct creds ROOT = {.group_count = -1, .permitted = 1, .effective = 1};
 
 bool creds_used(void)
 {

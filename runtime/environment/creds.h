@@ -14,6 +14,8 @@ struct creds {
     uint32_t uid[4], gid[4]; /* real, effective, saved, file system */
     uint32_t groups[CREDS_GROUPS];
     int group_count; /* -1: the user's own */
+    uint32_t keep_capabilities; /* prctl(PR_SET_KEEPCAPS) */
+    uint32_t permitted, effective; /* has it CAP_SETUID and CAP_SETGID? The kernel's own sets stay full */
 };
 
 enum { REAL, EFFECTIVE, SAVED, FILESYSTEM };

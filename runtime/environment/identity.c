@@ -36,11 +36,25 @@ static uint32_t *ids_of(const struct stop *stop, struct creds *creds)
 
 static bool privileged(const struct creds *creds)
 {
-    return creds->uid[EFFECTIVE] == 0;
+    return creds->effective != 0;
 }
 
-static struct answer apply(const struct stop *stop, const struct creds *before, const struct creds *after)
+/* capabilities(7), "Effect of user ID changes on capabilities". */
+static void change_capabilities(const struct creds *before, struct creds *after)
 {
+    const bool had = before->uid[REAL] == 0 || before->uid[EFFECTIVE] == 0 || before->uid[SAVED] == 0;
+    const bool has = after->uid[REAL] == 0 || after->uid[EFFECTIVE] == 0 || after->uid[SAVED] == 0;
+    if (had && !has && before->keep_capabilities == 0)
+        after->permitted = after->effective = 0;
+    if (before->uid[EFFECTIVE] == 0 && after->uid[EFFECTIVE] != 0)
+        after->effective = 0;
+    if (before->uid[EFFECTIVE] != 0 && after->uid[EFFECTIVE] == 0)
+        after->effective = after->permitted;
+}
+
+static struct answer apply(const struct stop *stop, const struct creds *before, struct creds *after)
+{
+    change_capabilities(before, after);
     if (memcmp(before, after, sizeof *before) == 0)
         return RESULT(0);
     return RESULT(creds_set(stop->tid, after));
@@ -165,6 +179,32 @@ struct answer on_setfsid(const struct stop *stop)
         ids[FILESYSTEM] = id;
     apply(stop, &before, &after);
     return RESULT(old);
+}
+
+/* prctl(PR_SET_KEEPCAPS): what a program does that goes on to capset(2) after setuid(2). */
+struct answer on_keepcaps(const struct stop *stop)
+{
+    struct creds before, after;
+    creds_of(stop->tid, &before);
+    after = before;
+    after.keep_capabilities = stop->arg[1] != 0;
+    apply(stop, &before, &after);
+    return GO_ON;
+}
+
+struct answer on_capset(const struct stop *stop)
+{
+    struct creds before, after;
+    struct __user_cap_data_struct data[1];
+    if (!creds_of(stop->tid, &before) || !read_memory(stop, stop->arg[1], data, sizeof data))
+        return GO_ON;
+    after = before;
+    const uint32_t wanted = 1U << CAP_SETUID | 1U << CAP_SETGID;
+    after.permitted = before.permitted != 0 && (data[0].permitted & wanted) != 0;
+    after.effective = after.permitted != 0 && (data[0].effective & wanted) != 0;
+    if (memcmp(&before, &after, sizeof before) != 0)
+        creds_set(stop->tid, &after);
+    return GO_ON;
 }
 
 /* getsockopt(SO_PEERCRED), by which PostgreSQL and D-Bus know who calls them. */

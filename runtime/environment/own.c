@@ -14,6 +14,28 @@ enum { PATH_SIZE = 4096 };
 /* Two that own the same file at once would take each other's temporary file for the copy. */
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
+/* Which copy has taken which host file's place: a descriptor opened before still leads to the host's. Only under the mutex. */
+struct copied {
+    uint64_t host, copy; /* inode numbers; the directory is the same one */
+};
+static struct copied *copies;
+static size_t copy_count;
+
+static bool is_copy(uint64_t host, uint64_t copy)
+{
+    for (size_t i = 0; i < copy_count; i++)
+        if (copies[i].host == host && copies[i].copy == copy)
+            return true;
+    return false;
+}
+
+static void note_copy(uint64_t host, uint64_t copy)
+{
+    if (copy_count % 64 == 0)
+        copies = reallocate(copies, copy_count + 64, sizeof *copies);
+    copies[copy_count++] = (struct copied){host, copy};
+}
+
 bool needs_own(const struct session *session, const struct statx *file)
 {
     if (S_ISDIR(file->stx_mode) || !is_foreign(session, file))
@@ -121,9 +143,22 @@ static int replace(const struct session *session, int parent, const char *name, 
         unlinkat(parent, copy, 0);
         return result;
     }
+    note_copy(file->stx_ino, copied.stx_ino);
     close(*fd);
     *fd = made;
     *file = copied;
+    return 0;
+}
+
+/* The name leads to another file than the descriptor: to its copy? */
+static int take_copy(int parent, const char *name, int *fd, struct statx *file, const struct statx *now)
+{
+    const int made = is_copy(file->stx_ino, now->stx_ino) ? sys_openat2(parent, name, O_NOFOLLOW, 0) : -ESTALE;
+    if (made < 0)
+        return made;
+    close(*fd);
+    *fd = made;
+    *file = *now;
     return 0;
 }
 
@@ -142,15 +177,22 @@ int own(const struct session *session, int *fd, struct statx *file, bool empty)
     pthread_mutex_lock(&one_at_a_time);
     struct statx directory, now;
     int result = sys_statx(parent, "", AT_EMPTY_PATH, OWNER_MASK, &directory) == 0 ? 0 : -errno;
-    if (result == 0 && sys_statx(parent, name, AT_SYMLINK_NOFOLLOW, OWNER_MASK, &now) != 0)
-        result = -errno;
-    if (result == 0 && now.stx_ino != file->stx_ino)
-        result = -ESTALE; /* somebody was first, or the name is another file's by now */
+    if (result == 0 && sys_statx(parent, name, AT_SYMLINK_NOFOLLOW, OWNER_MASK, &now) != 0) {
+        static const char deleted[] = " (deleted)"; /* proc(5): a descriptor of the host's file that a copy has replaced */
+        char *end = strlen(name) > sizeof deleted ? name + strlen(name) - (sizeof deleted - 1) : name;
+        if (strcmp(end, deleted) == 0)
+            *end = '\0';
+        if (sys_statx(parent, name, AT_SYMLINK_NOFOLLOW, OWNER_MASK, &now) != 0)
+            result = -errno;
+    }
+    const bool changed = result == 0 && now.stx_ino != file->stx_ino; /* somebody was first, or it is another file's name by now */
+    if (changed)
+        result = take_copy(parent, name, fd, file, &now);
     char here[64];
     snprintf(here, sizeof here, "/proc/self/fd/%d", parent);
-    if (result == 0 && (directory.stx_mode & 0300) != 0300)
+    if (result == 0 && !changed && (directory.stx_mode & 0300) != 0300)
         chmod(here, (directory.stx_mode & 07777) | 0300); /* Fedora's /usr/bin is 0555; we have no capability out here */
-    if (result == 0) {
+    if (result == 0 && !changed) {
         result = replace(session, parent, name, fd, file, empty);
         struct timespec times[2];
         times_of(&directory, times);

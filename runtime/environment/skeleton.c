@@ -16,6 +16,8 @@
 
 #include "owner.h"
 
+enum { COMMON = 0755 }; /* what nearly all directories have: one call less */
+
 struct skeleton {
     bool mask;       /* hide files that the user may not read by empty ones, which root can use */
     bool emulate;
@@ -27,7 +29,7 @@ struct skeleton {
 };
 
 /* Mode, times and, where it is not root's, owner. `fd`: the directory or file in the upper layer. */
-static void attributes(const struct skeleton *skeleton, int fd, const struct stat *host)
+static void attributes(const struct skeleton *skeleton, int fd, const struct stat *host, mode_t made_with)
 {
     const uint32_t uid = host->st_uid == skeleton->uid ? 0 : host->st_uid, gid = host->st_gid == skeleton->gid ? 0 : host->st_gid;
     if (skeleton->emulate && (uid != 0 || gid != 0)) {
@@ -36,7 +38,8 @@ static void attributes(const struct skeleton *skeleton, int fd, const struct sta
         fsetxattr(fd, OWNER_ATTRIBUTE, value, (size_t)length, 0);
     }
     const struct timespec times[2] = {host->st_atim, host->st_mtim};
-    fchmod(fd, host->st_mode & 07777);
+    if ((host->st_mode & 07777) != made_with)
+        fchmod(fd, host->st_mode & 07777);
     futimens(fd, times);
 }
 
@@ -48,7 +51,7 @@ static void mask(const struct skeleton *skeleton, int host, int upper, const cha
     const int fd = openat(upper, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return; /* the environment has one already */
-    attributes(skeleton, fd, &file);
+    attributes(skeleton, fd, &file, 0600);
     close(fd);
 }
 
@@ -59,7 +62,7 @@ static bool child(struct skeleton *skeleton, int host, int upper, const char *na
     struct stat directory;
     if (fstatat(host, name, &directory, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(directory.st_mode) || directory.st_dev != device)
         return true; /* what is mounted there overlayfs does not show either */
-    const bool made = mkdirat(upper, name, 0700) == 0;
+    const bool made = mkdirat(upper, name, COMMON) == 0;
     if (!made && errno != EEXIST)
         return fail(error, EXIT_OUTPUT, "free some space or inodes, or set SDEE_ENV_DIR to another file system", "cannot make a directory for %s: %s",
                     skeleton->path, strerror(errno));
@@ -83,7 +86,7 @@ static bool child(struct skeleton *skeleton, int host, int upper, const char *na
     else if (made && errno == EACCES)
         fsetxattr(above, "user.overlay.opaque", "y", 1, 0); /* or root would be refused what it owns */
     if (made)
-        attributes(skeleton, above, &directory);
+        attributes(skeleton, above, &directory, COMMON);
     close(above);
     skeleton->length = length;
     skeleton->path[length] = '\0';
@@ -122,14 +125,14 @@ bool skeleton_make(const char *host, const char *layer, bool mask_files, bool em
     snprintf(name, sizeof name, "%s/skeleton", layer);
     skeleton.list = fopen(name, "ae");
     snprintf(name, sizeof name, "%s/upper", layer);
-    const bool made = mkdir(name, 0755) == 0;
+    const bool made = mkdir(name, COMMON) == 0;
     struct stat top;
     const int below = open(host, O_RDONLY | O_DIRECTORY | O_CLOEXEC), above = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (below < 0 || above < 0 || skeleton.list == NULL || fstat(below, &top) != 0)
         return fail(error, EXIT_OUTPUT, NULL, "cannot make the skeleton of %s in %s: %s", host, layer, strerror(errno));
     bool good = walk(&skeleton, below, above, top.st_dev, error);
     if (made)
-        attributes(&skeleton, above, &top);
+        attributes(&skeleton, above, &top, COMMON);
     close(above);
     if (fclose(skeleton.list) != 0 && good)
         good = fail(error, EXIT_OUTPUT, "is the disk full?", "cannot write %s/skeleton: %s", layer, strerror(errno));
