@@ -13,6 +13,7 @@ struct rule {
     uint32_t mask;        /* ... has one of these bits; 0: always */
     bool emulation;       /* only where owners and credentials are emulated */
     uint32_t equals;      /* if not 0: stops only if the argument is this */
+    uint32_t above;       /* if not 0: stops only if the argument is larger */
 };
 
 extern const struct rule RULES[];

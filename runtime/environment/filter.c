@@ -33,13 +33,14 @@ int filter_install(bool emulate)
         const struct rule *rule = &RULES[i];
         if (rule->emulation && !emulate)
             continue;
-        const bool looks = rule->mask != 0 || rule->equals != 0;
+        const bool looks = rule->mask != 0 || rule->equals != 0 || rule->above != 0;
         code[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)rule->nr, 0, looks ? 4 : 1);
         if (looks) {
             const unsigned low = offsetof(struct seccomp_data, args) + 8U * (unsigned)rule->argument;
             code[length++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, low);
-            code[length++] = rule->equals != 0 ? (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rule->equals, 1, 0)
-                                               : (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, rule->mask, 1, 0);
+            code[length++] = rule->equals != 0  ? (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rule->equals, 1, 0)
+                             : rule->above != 0 ? (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, rule->above, 1, 0)
+                                                : (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, rule->mask, 1, 0);
             code[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
         }
         code[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);

@@ -99,6 +99,13 @@ static bool can_have_attributes(const struct statx *file)
 
 struct owner owner_shown(const struct session *session, int fd, const struct statx *file)
 {
+    char name[64];
+    name_of(fd, name, sizeof name);
+    return owner_shown_of(session, name, file);
+}
+
+struct owner owner_shown_of(const struct session *session, const char *name, const struct statx *file)
+{
     struct owner shown;
     const bool own = mapped(&session->plan.uids, session->uid, file->stx_uid, &shown.uid);
     mapped(&session->plan.gids, session->gid, file->stx_gid, &shown.gid);
@@ -107,8 +114,7 @@ struct owner owner_shown(const struct session *session, int fd, const struct sta
     bool marked;
     is_ours(session, file, &marked);
     if (marked && can_have_attributes(file)) {
-        char name[64], value[32];
-        name_of(fd, name, sizeof name);
+        char value[32];
         const ssize_t length = getxattr(name, OWNER_ATTRIBUTE, value, sizeof value - 1);
         struct owner recorded;
         if (length > 0) {

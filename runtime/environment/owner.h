@@ -21,8 +21,9 @@ struct owner {
 /* Does the host give the file to ids that the namespace does not map? Then its root may not change it. */
 bool is_foreign(const struct session *session, const struct statx *file);
 
-/* The owner to show for an O_PATH descriptor of which `file` is the statx. */
+/* The owner to show for an O_PATH descriptor, or a name in /proc, of which `file` is the statx. */
 struct owner owner_shown(const struct session *session, int fd, const struct statx *file);
+struct owner owner_shown_of(const struct session *session, const char *name, const struct statx *file);
 
 /* Record it. 0 or -errno. */
 int owner_set(const struct session *session, int fd, const struct statx *file, struct owner owner);

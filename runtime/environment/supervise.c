@@ -2,12 +2,13 @@
 
 #include <errno.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "calls.h"
@@ -17,11 +18,16 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512 };
+enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512, PATIENCE = 500 /* ms */ };
 
 struct group {
     struct session *session;
     int listener;
+    pthread_mutex_t lock;
+    pthread_cond_t free;
+    bool led;               /* under the lock */
+    atomic_ulong term;      /* of the leader: counts up */
+    atomic_long busy_since; /* when the leader's call began, in ms; 0 for none */
     atomic_bool ended;
     atomic_int left;
     unsigned count;
@@ -50,24 +56,72 @@ static void answer_one(const struct group *group, const struct seccomp_notif *ca
     ioctl(group->listener, SECCOMP_IOCTL_NOTIF_SEND, &response); /* fails where the process was killed meanwhile */
 }
 
-/* Each thread has an epoll of its own on the listener, with EPOLLEXCLUSIVE: a call wakes one that is idle, the first in the
- * row where several are, so that one process is served by one warm thread and a thousand by all. */
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+static bool is_pending(const struct group *group, int timeout)
+{
+    struct pollfd waiting = {group->listener, POLLIN, 0};
+    return poll(&waiting, 1, timeout) == 1 && (waiting.revents & POLLIN) != 0;
+}
+
+/* Become the leader: when there is none, or when its call takes so long (a file server that does not answer) that others wait. */
+static uint64_t lead(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    while (group->led && !atomic_load(&group->ended)) {
+        struct timespec limit;
+        clock_gettime(CLOCK_REALTIME, &limit);
+        limit.tv_sec += 1;
+        pthread_cond_timedwait(&group->free, &group->lock, &limit);
+        const int64_t since = atomic_load(&group->busy_since);
+        if (since != 0 && now_ms() - since > PATIENCE)
+            break;
+    }
+    group->led = true;
+    atomic_store(&group->busy_since, 0);
+    const uint64_t term = atomic_fetch_add(&group->term, 1) + 1;
+    pthread_mutex_unlock(&group->lock);
+    return term;
+}
+
+static void resign(struct group *group, uint64_t term)
+{
+    pthread_mutex_lock(&group->lock);
+    if (atomic_load(&group->term) == term) {
+        group->led = false;
+        pthread_cond_signal(&group->free);
+    }
+    pthread_mutex_unlock(&group->lock);
+}
+
+/* One thread, the leader, waits for calls and answers them; it gives the lead away when a second call waits already. So one
+ * process is served by one warm thread, and a parallel build by all. poll(2) and not epoll(7), nor all threads in RECV: only
+ * poll's wake-up keeps process and leader on one CPU (SYNC_WAKE_UP), which halves the cost of a stop. */
 static void *serve(void *argument)
 {
     struct group *group = argument;
-    const int waiting = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE};
-    epoll_ctl(waiting, EPOLL_CTL_ADD, group->listener, &event);
     while (!atomic_load(&group->ended)) {
-        if (epoll_wait(waiting, &event, 1, -1) != 1)
-            continue;
-        if ((event.events & EPOLLIN) == 0)
-            break;
-        struct seccomp_notif call = {0};
-        if (ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, &call) == 0)
+        const uint64_t term = lead(group);
+        while (!atomic_load(&group->ended) && atomic_load(&group->term) == term) {
+            struct seccomp_notif call = {0};
+            if (!is_pending(group, -1) || ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, &call) != 0)
+                continue; /* ENOENT: that process was killed meanwhile */
+            if (is_pending(group, 0)) {
+                resign(group, term);
+                answer_one(group, &call);
+                break;
+            }
+            atomic_store(&group->busy_since, now_ms());
             answer_one(group, &call);
+            if (atomic_load(&group->term) == term)
+                atomic_store(&group->busy_since, 0);
+        }
     }
-    close(waiting);
     atomic_fetch_sub(&group->left, 1);
     return NULL;
 }
@@ -86,6 +140,8 @@ bool supervise(struct session *session, int listener)
     ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); /* Linux 6.6; slower without */
     struct group *group = allocate(1, sizeof *group);
     *group = (struct group){.session = session, .listener = listener, .next = groups};
+    pthread_mutex_init(&group->lock, NULL);
+    pthread_cond_init(&group->free, NULL);
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     const unsigned wanted = processors < 2 ? 2 : processors > THREADS ? THREADS : (unsigned)processors;
     pthread_attr_t attributes;
@@ -110,7 +166,8 @@ void supervise_end(int listener)
         if (group->listener != listener)
             continue;
         atomic_store(&group->ended, true);
-        while (atomic_load(&group->left) > 0) { /* one may be about to wait: tell them until they have heard */
+        while (atomic_load(&group->left) > 0) {
+            pthread_cond_broadcast(&group->free); /* one may be about to wait: tell them until they have heard */
             for (unsigned i = 0; i < group->count; i++)
                 pthread_kill(group->threads[i], SIGUSR1);
             usleep(200);
