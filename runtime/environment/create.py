@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -39,6 +39,7 @@ STAMPS = (
 KEPT = ("/var/lib/dpkg/status", "/etc/passwd", "/etc/group")
 
 HOMES = "/var/home"
+OWN_FILES = "own-files"  # below base/: path and SHA-256 of each file that `create` wrote into the environment
 
 APT = """// Written by sdee: the environment has one user, and no second one to run downloads as.
 APT::Sandbox::User "root";
@@ -100,8 +101,7 @@ def discard(directory: str) -> None:
 
 
 def _make(environment: Environment, binds: tuple[str, ...], base: str, *, emulate: bool) -> None:
-    home = pwd.getpwuid(os.getuid()).pw_dir if os.geteuid() else os.path.expanduser("~")
-    home = os.environ.get("HOME") or home
+    home = os.path.expanduser("~")
     made = plan.build(mounts.of_this_machine(), base, home, tuple(os.path.abspath(path) for path in binds))
     ranges = None if emulate else identity.usable_ranges()
     made = plan.Plan(made.steps, made.copies, ranges)
@@ -143,6 +143,23 @@ def _write(environment: Environment, path: str, text: str, mode: int = 0o644) ->
     with open(target, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
     os.chmod(target, mode)
+    _note_own(environment, path)
+
+
+def _note_own(environment: Environment, path: str) -> None:
+    with open(environment.path("base", OWN_FILES), "a", encoding="utf-8") as file:
+        file.write(f"{path}\t{fingerprint(environment.upper(path) or '')}\n")
+
+
+def fingerprint(path: str) -> str:
+    """Return the SHA-256 of a file, "-" for a directory, "" where there is none that can be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except IsADirectoryError:
+        return "-"
+    except OSError:
+        return ""
 
 
 def read_host(path: str) -> str:
@@ -179,6 +196,7 @@ def _homes(environment: Environment) -> None:
     if above is None or environment.upper("/home") is not None:
         return
     os.makedirs(above, exist_ok=True)
+    _note_own(environment, HOMES)
     for path, key in (("/etc/adduser.conf", "DHOME"), ("/etc/default/useradd", "HOME")):
         text = read_host(path)
         if text:
@@ -202,12 +220,3 @@ def system_name() -> str:
         if line.startswith("PRETTY_NAME="):
             return line.partition("=")[2].strip("\"'")
     return "Linux"
-
-
-def failed_before(base: str) -> list[str]:
-    """Return directories that a `create` that was killed has left."""
-    limit = time.time() - 3600
-    found = [entry for entry in os.scandir(base) if entry.name.startswith(".new-")]
-    return [entry.path for entry in found if entry.stat().st_mtime < limit]
-
-

@@ -9,7 +9,21 @@ from dataclasses import dataclass
 # File systems of a disk of this machine. All others (NFS, Lustre, tmpfs, autofs, FUSE, rpc_pipefs) are shown live: they are
 # not the system that a package manager works on, and a walk over them may never end.
 LOCAL = frozenset(
-    ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "bcachefs", "overlay", "squashfs", "erofs", "reiserfs")
+    (
+        "ext2",
+        "ext3",
+        "ext4",
+        "xfs",
+        "btrfs",
+        "zfs",
+        "f2fs",
+        "jfs",
+        "bcachefs",
+        "overlay",
+        "squashfs",
+        "erofs",
+        "reiserfs",
+    )
 )
 
 

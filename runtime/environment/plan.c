@@ -82,6 +82,9 @@ static bool make_target(char *target, mode_t kind)
     make_parents(target);
     if (S_ISDIR(kind))
         return mkdir(target, 0755) == 0 || errno == EEXIST;
+    struct stat there;
+    if (lstat(target, &there) == 0)
+        return true;
     const int fd = open(target, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (fd >= 0)
         close(fd);
