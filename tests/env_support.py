@@ -33,7 +33,7 @@ class User:
     uid: int = UID
 
     @property
-    def variables(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         return {
             "HOME": str(self.home),
             "USER": "tester",
@@ -43,7 +43,9 @@ class User:
             "TERM": "dumb",
         }
 
-    def run(self, *command: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, variables: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [*becomes(self.uid), *command],
             stdin=subprocess.DEVNULL,
@@ -51,13 +53,13 @@ class User:
             text=True,
             check=False,
             cwd=self.home,
-            env={**self.variables, **more},
+            env={**self.environ, **(variables or {})},
             timeout=500,
         )
         assert not check or done.returncode == 0, f"in {self.home}: {command}\n{done.stdout}{done.stderr}"
         return done
 
-    def start(self, *command: str, **more: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, variables: dict[str, str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*becomes(self.uid), *command],
             stdin=subprocess.PIPE,
@@ -65,11 +67,13 @@ class User:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.home,
-            env={**self.variables, **more},
+            env={**self.environ, **(variables or {})},
         )
 
-    def sdee(self, *arguments: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
-        return self.run(str(SDEE), *arguments, check=check, **more)
+    def sdee(
+        self, *arguments: str, check: bool = True, variables: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return self.run(str(SDEE), *arguments, check=check, variables=variables)
 
     def inside(self, name: str, script: str, check: bool = True) -> str:
         """Return what the script prints in the environment: standard output and error."""

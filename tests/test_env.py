@@ -181,7 +181,7 @@ def test_what_is_removed_is_gone(user: User) -> None:
 
 def test_a_create_that_fails_leaves_nothing(user: User) -> None:
     (user.home / "full").mkdir(exist_ok=True)
-    done = user.sdee("env", "create", "x", SDEE_ENV_DIR="/proc/mine", check=False)
+    done = user.sdee("env", "create", "x", variables={"SDEE_ENV_DIR": "/proc/mine"}, check=False)
     assert done.returncode == 247
     assert "SDEE_ENV_DIR" in done.stderr
 
@@ -193,7 +193,7 @@ def test_a_file_system_without_upper_layers_is_refused_with_the_remedy(user: Use
         chown {UID}:{UID} merged
         export SDEE_ENV_DIR={user.home}/merged/envs; exec {" ".join(becomes(UID))} {SDEE} env create other"""
     done = subprocess.run(
-        ["unshare", "-m", "bash", "-c", script], capture_output=True, text=True, check=False, env=user.variables
+        ["unshare", "-m", "bash", "-c", script], capture_output=True, text=True, check=False, env=user.environ
     )
     assert done.returncode == 242, done.stderr
     assert "overlayfs cannot have its upper layer in" in done.stderr
@@ -230,7 +230,7 @@ def test_a_working_directory_that_is_not_inside_is_told(user: User) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env=user.variables,
+        env=user.environ,
     )
     assert done.stdout == "/tmp\n"
     done = subprocess.run(
@@ -239,7 +239,7 @@ def test_a_working_directory_that_is_not_inside_is_told(user: User) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env=user.variables,
+        env=user.environ,
     )
     assert done.stdout == "/run/lock\n"
 
@@ -263,7 +263,7 @@ def test_an_interactive_shell_shows_the_environment_and_has_job_control(user: Us
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(user.home)
-        os.execvpe("setpriv", [*becomes(UID), str(SDEE), "shell", "mine"], user.variables)
+        os.execvpe("setpriv", [*becomes(UID), str(SDEE), "shell", "mine"], user.environ)
     seen = ""
 
     def expect(text: str) -> None:
@@ -298,8 +298,8 @@ def test_displays_and_agents_are_shown_only_on_request(user: User) -> None:
     (user.home / "agent").touch()
     variables = {"SSH_AUTH_SOCK": str(user.home / "agent"), "DISPLAY": ":7", "DBUS_SESSION_BUS_ADDRESS": "unix:path=/x"}
     show = ["--", "sh", "-c", "echo ${SSH_AUTH_SOCK:-none} ${DISPLAY:-none} ${DBUS_SESSION_BUS_ADDRESS:-none}"]
-    assert user.sdee("env", "enter", "mine", *show, **variables).stdout == "none none none\n"
-    shown = user.sdee("env", "enter", "mine", "--x11", "--ssh-agent", *show, **variables).stdout
+    assert user.sdee("env", "enter", "mine", *show, variables=variables).stdout == "none none none\n"
+    shown = user.sdee("env", "enter", "mine", "--x11", "--ssh-agent", *show, variables=variables).stdout
     assert shown == f"{user.home}/agent :7 none\n"
 
 
@@ -315,8 +315,8 @@ def test_a_directory_with_mounts_in_it_is_split(tmp_path: Path) -> None:
     made = plan.build(mounts.parse(text), str(tmp_path), str(tmp_path))
     kinds = {step.path: step.kind for step in made.steps}
     assert kinds["/usr"] == "overlay"
-    assert kinds["/var"] == "own"
-    assert kinds["/var/lib"] == "own"
+    assert kinds["/var"] == "overlay"
+    assert {step.path: step.lower for step in made.shadows} == {"/var": "shadow/var", "/var/lib": "shadow/var-lib"}
     assert kinds["/var/lib/dpkg"] == "bind"
     assert kinds["/var/lib/apt"] == "overlay"
     assert plan.read(made.text()).steps == made.steps
@@ -334,7 +334,7 @@ def test_state_below_the_system_itself_works() -> None:
         base.mkdir()
         os.chown(base, UID, UID)
         try:
-            user.sdee("env", "create", "deep", SDEE_ENV_DIR=str(base))
+            user.sdee("env", "create", "deep", variables={"SDEE_ENV_DIR": str(base)})
             done = user.sdee(
                 "env",
                 "enter",
@@ -343,10 +343,10 @@ def test_state_below_the_system_itself_works() -> None:
                 "sh",
                 "-c",
                 f"touch /var/lib/x; ls -A {base}",
-                SDEE_ENV_DIR=str(base),
+                variables={"SDEE_ENV_DIR": str(base)},
                 check=False,
             )
             assert "No such file" in done.stderr
-            user.sdee("env", "remove", "deep", SDEE_ENV_DIR=str(base))
+            user.sdee("env", "remove", "deep", variables={"SDEE_ENV_DIR": str(base)})
         finally:
             subprocess.run(["rm", "-rf", str(base)], check=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from sdee.errors import BundleError, OutputError, SdeeError
+from sdee.runtime.environment.changes import WORKSHOP
 from sdee.runtime.environment.store import Environment
 
 if TYPE_CHECKING:
@@ -71,13 +72,12 @@ def _with_parents(path: str) -> Iterator[str]:
 def contents(environment: Environment) -> Iterator[tuple[str, str]]:
     """Yield (path inside, path here) of all that makes the environment, directories before what is in them."""
     for step in environment.plan().layers:
-        layer = environment.path("layers", step.argument)
-        known = _skeleton(layer) if step.kind == "overlay" else set()
-        upper = os.path.join(layer, "upper")
+        upper = environment.path(step.argument)
+        known = _skeleton(os.path.dirname(upper)) if step.kind == "overlay" else set()
         listed: list[tuple[str, str]] = []
         needed: set[str] = set()
         for directory, names, files in os.walk(upper):
-            names.sort()
+            names[:] = sorted(name for name in names if name != WORKSHOP)
             below = directory[len(upper) :]
             plain = below in known and _same_directory(step.path + below, directory)
             if below and (not plain or files or any(os.path.islink(os.path.join(directory, name)) for name in names)):

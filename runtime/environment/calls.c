@@ -44,6 +44,20 @@ static int look_fd(const struct stop *stop, int number, struct statx *file)
     return fd;
 }
 
+/* chmod(2) of what is owned first: done here, since a path through /proc/self/fd still leads to the host's file. */
+static struct answer change_mode(const struct stop *stop, int fd, struct statx *file, mode_t mode)
+{
+    struct answer answer = GO_ON;
+    if (fd >= 0 && needs_own(stop->session, file) && own(stop->session, &fd, file, false) == 0) {
+        char name[64];
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        answer = RESULT(chmod(name, mode & 07777) == 0 ? 0 : -errno);
+    }
+    if (fd >= 0)
+        close(fd);
+    return answer;
+}
+
 /* Own what a path argument names, then let the call go on. What cannot be owned the kernel refuses, with its own errno. */
 static struct answer own_path(const struct stop *stop, int dirfd, uint64_t address, bool follow, bool empty)
 {
@@ -119,9 +133,21 @@ static struct answer on_lpath_at(const struct stop *stop)
     return own_path(stop, (int)stop->arg[0], stop->arg[1], false, false);
 }
 
-static struct answer on_fchmodat2(const struct stop *stop)
+#ifdef SYS_chmod
+static struct answer on_chmod(const struct stop *stop)
 {
-    return own_path(stop, (int)stop->arg[0], stop->arg[1], (stop->arg[3] & AT_SYMLINK_NOFOLLOW) == 0, (stop->arg[3] & AT_EMPTY_PATH) != 0);
+    struct statx file;
+    const int fd = look(stop, AT_FDCWD, stop->arg[0], true, false, &file);
+    return change_mode(stop, fd, &file, (mode_t)stop->arg[1]);
+}
+#endif
+
+static struct answer on_fchmodat(const struct stop *stop)
+{
+    struct statx file;
+    const unsigned flags = stop->nr == SYS_fchmodat ? 0 : (unsigned)stop->arg[3]; /* fchmodat2 has a fourth argument */
+    const int fd = look(stop, (int)stop->arg[0], stop->arg[1], (flags & AT_SYMLINK_NOFOLLOW) == 0, (flags & AT_EMPTY_PATH) != 0, &file);
+    return change_mode(stop, fd, &file, (mode_t)stop->arg[2]);
 }
 
 static struct answer on_linkat(const struct stop *stop)
@@ -133,16 +159,8 @@ static struct answer on_linkat(const struct stop *stop)
 static struct answer on_fchmod(const struct stop *stop)
 {
     struct statx file;
-    struct answer answer = GO_ON;
-    int fd = look_fd(stop, (int)stop->arg[0], &file);
-    if (fd >= 0 && needs_own(stop->session, &file) && own(stop->session, &fd, &file, false) == 0) {
-        char name[64];
-        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-        answer = RESULT(chmod(name, (mode_t)stop->arg[1] & 07777) == 0 ? 0 : -errno);
-    }
-    if (fd >= 0)
-        close(fd);
-    return answer;
+    const int fd = look_fd(stop, (int)stop->arg[0], &file);
+    return change_mode(stop, fd, &file, (mode_t)stop->arg[1]);
 }
 
 static struct answer on_utimensat(const struct stop *stop)
@@ -264,7 +282,7 @@ const struct rule RULES[] = {
     {SYS_lstat, on_lstat, 0, 0, false, 0, 0},
     {SYS_link, on_lpath, 0, 0, false, 0, 0},
     {SYS_rename, on_lpath, 0, 0, false, 0, 0},
-    {SYS_chmod, on_path, 0, 0, false, 0, 0},
+    {SYS_chmod, on_chmod, 0, 0, false, 0, 0},
     {SYS_utime, on_path, 0, 0, false, 0, 0},
     {SYS_utimes, on_path, 0, 0, false, 0, 0},
     {SYS_futimesat, on_path_at, 0, 0, false, 0, 0},
@@ -288,8 +306,8 @@ const struct rule RULES[] = {
     {SYS_linkat, on_linkat, 0, 0, false, 0, 0},
     {SYS_renameat2, on_lpath_at, 0, 0, false, 0, 0},
     {SYS_fchmod, on_fchmod, 0, 0, false, 0, 0},
-    {SYS_fchmodat, on_path_at, 0, 0, false, 0, 0},
-    {452 /* fchmodat2, Linux 6.6 */, on_fchmodat2, 0, 0, false, 0, 0},
+    {SYS_fchmodat, on_fchmodat, 0, 0, false, 0, 0},
+    {452 /* fchmodat2, Linux 6.6 */, on_fchmodat, 0, 0, false, 0, 0},
     {SYS_utimensat, on_utimensat, 0, 0, false, 0, 0},
     {SYS_setxattr, on_path, 0, 0, false, 0, 0},
     {SYS_lsetxattr, on_lpath, 0, 0, false, 0, 0},

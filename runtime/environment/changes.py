@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STATUS = "/var/lib/dpkg/status"
 INFO = "/var/lib/dpkg/info"
 OWNER = "user.sdee.owner"
+WORKSHOP = ".sdee-own"  # own.c: where copies are made
 # Changed by every use of a package manager, and of no interest
 NOISE = ("/var/lib/dpkg/", "/var/lib/apt/", "/var/cache/", "/var/log/")
 
@@ -100,6 +101,8 @@ def _directory(host: str, upper: str, shown: str, *, covered: bool) -> Iterator[
     names = set()
     for entry in entries:
         names.add(entry.name)
+        if entry.name == WORKSHOP:
+            continue
         path, below = os.path.join(shown, entry.name), os.path.join(host, entry.name)
         there = not covered and os.path.lexists(below)
         file = entry.stat(follow_symlinks=False)
@@ -129,12 +132,8 @@ def file_changes(environment: Environment) -> list[Change]:
     own = _as_written(environment)
     found: list[Change] = []
     for step in environment.plan().layers:
-        upper = environment.path("layers", step.argument, "upper")
-        if step.kind == "overlay":
-            found += layer_changes(step.path, upper)
-        elif step.path not in ("/root", "/var/tmp"):
-            copies = set(os.listdir(step.path))
-            found += [c for c in layer_changes(step.path, upper) if c.path.count("/") > 1 or c.path not in copies]
+        if step.kind == "overlay":  # what is the environment's own, /root and /var/tmp, differs by nature
+            found += layer_changes(step.path, environment.path(step.argument))
     found = [change for change in found if change.path not in own]
     packages = owners(environment, {change.path for change in found})
     return [Change(change.path, change.kind, packages.get(change.path, "")) for change in found]

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, OutputError, UsageError
 from sdee.runtime.environment import accounts, identity, mounts, plan, program
-from sdee.runtime.environment.enter import stamp_line
+from sdee.runtime.environment.enter import mount_points, stamp_line
 from sdee.runtime.environment.store import (
     Environment,
     Settings,
@@ -25,6 +26,8 @@ from sdee.runtime.environment.store import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    Ranges = tuple[tuple[int, int], tuple[int, int]] | None
 
 # Files of the host by which a change of its packages is noticed, and of which a copy is kept to merge with later
 STAMPS = (
@@ -102,38 +105,69 @@ def discard(directory: str) -> None:
 
 def _make(environment: Environment, binds: tuple[str, ...], base: str, *, emulate: bool) -> None:
     home = os.path.expanduser("~")
-    made = plan.build(mounts.of_this_machine(), base, home, tuple(os.path.abspath(path) for path in binds))
-    ranges = None if emulate else identity.usable_ranges()
-    made = plan.Plan(made.steps, made.copies, ranges)
     for name in ("layers", "root", "tmp", "base"):
         os.mkdir(environment.path(name))
     os.chmod(environment.path("tmp"), 0o1777)
-    with open(environment.path("plan"), "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(made.text())
-    fill_layers(environment, made)
-    configure(environment, home)
-    keep_host(environment)
     save_settings(
         environment.directory,
         Settings(environment.name, time.strftime("%Y-%m-%dT%H:%M:%S"), system_name(), binds),
     )
+    ranges = None if emulate else identity.usable_ranges()
+    fill_layers(environment, make_plan(environment, base, ranges))
+    configure(environment, home)
+    keep_host(environment)
+
+
+def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
+    """Plan, or plan anew for what is mounted on the host now, and write that down."""
+    mounted = mounts.of_this_machine()
+    binds = environment.settings().binds
+    made = plan.Plan(plan.build(mounted, base, os.path.expanduser("~"), binds).steps, ranges)
+    with open(environment.path("plan"), "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(made.text())
+    with open(environment.path("mounts"), "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write("\n".join(mount_points()))
+    return made
 
 
 def fill_layers(environment: Environment, made: plan.Plan) -> None:
-    """Make the skeletons, or complete them; and what the host has in directories that are not overlaid."""
-    for step in made.layers:
-        layer = environment.path("layers", step.argument)
-        if step.kind == "overlay":
+    """Make the skeletons, or complete them; and copies of what lies directly in directories that have mounts in them."""
+    for step in made.steps:
+        upper = environment.path(step.argument)
+        if step.kind == "own":
+            os.makedirs(upper, exist_ok=True)
+            os.chmod(upper, _mode_of(step.path))
+        elif step.kind == "overlay" and (step in made.layers or os.path.ismount(step.path)):
+            layer = environment.path("layers", step.path.split("/")[1])
+            os.makedirs(os.path.dirname(upper), exist_ok=True)
             options = [*(["--mask"] if plan.is_masked(step.path) else []), *(["--real-ids"] if made.ranges else [])]
-            run_helper("skeleton", *options, step.path, layer)
-        else:
-            os.makedirs(os.path.join(layer, "upper"), exist_ok=True)
-            sticky = step.path == "/var/tmp"
-            os.chmod(os.path.join(layer, "upper"), 0o1777 if sticky else 0o700 if step.path == "/root" else 0o755)
-    for path in made.copies:
-        target = environment.upper(path)
-        if target is not None and not os.path.lexists(target) and (os.path.islink(path) or os.access(path, os.R_OK)):
-            shutil.copy2(path, target, follow_symlinks=False)
+            prefix = "/".join(["", *step.path.split("/")[2:]]) if step not in made.layers else ""
+            run_helper("skeleton", *options, step.path, upper, os.path.join(layer, "skeleton"), prefix)
+    make_shadows(environment, made)
+
+
+def make_shadows(environment: Environment, made: plan.Plan) -> None:
+    """Copy what lies directly in directories that have mounts in them: their overlays' lower layers."""
+    shutil.rmtree(environment.path("shadow"), ignore_errors=True)
+    for step in made.shadows:
+        _copy_shadow(step.path, environment.path(step.lower))
+
+
+def _copy_shadow(host: str, shadow: str) -> None:
+    os.makedirs(shadow)
+    for entry in os.scandir(host):
+        target = os.path.join(shadow, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            os.mkdir(target)
+        elif entry.is_symlink() or (entry.is_file(follow_symlinks=False) and os.access(entry.path, os.R_OK)):
+            shutil.copy2(entry.path, target, follow_symlinks=False)
+
+
+def _mode_of(path: str) -> int:
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        return 0o755
 
 
 def _write(environment: Environment, path: str, text: str, mode: int = 0o644) -> None:

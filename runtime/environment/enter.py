@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from sdee.runtime.environment import base_directory, program
 
+NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media")
 FLAGS = ("--x11", "--ssh-agent")
 
 
@@ -42,6 +43,19 @@ def stamp_line(path: str) -> str:
     return f"{path}\t{file.st_mtime_ns}\t{file.st_size}"
 
 
+def mount_points() -> list[str]:
+    """Return what is mounted below the system's directories, as mountinfo(5) writes it."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        points = {line.split(" ", 5)[4] for line in file}
+    return sorted(point for point in points if not point.startswith(NOT_SYSTEM))
+
+
+def moved(directory: str) -> bool:
+    """Tell whether other things are mounted there than when the plan was made."""
+    with open(os.path.join(directory, "mounts"), encoding="utf-8", errors="surrogateescape") as file:
+        return file.read() != "\n".join(mount_points())
+
+
 def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
     """Replace this process by sdee-env (execve(2)). Raises SdeeError."""
     import signal  # noqa: PLC0415
@@ -51,7 +65,7 @@ def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
         from sdee.runtime.environment.store import find  # noqa: PLC0415
 
         find(name)  # says what is wrong
-    if stale(directory):
+    if stale(directory) or moved(directory):
         from sdee.runtime.environment.reconcile import reconcile  # noqa: PLC0415
 
         for line in reconcile(name):

@@ -86,7 +86,21 @@ static void times_of(const struct statx *file, struct timespec times[2])
     times[1] = (struct timespec){file->stx_mtime.tv_sec, file->stx_mtime.tv_nsec};
 }
 
-/* Make the copy beside it under the name `copy`. */
+/* Copies are made in a directory at the top of the mount, out of sight of whoever lists the file's own meanwhile. */
+static int workshop(const struct session *session, const struct statx *file)
+{
+    char path[PATH_SIZE];
+    const struct step *step = plan_step(&session->plan, file->stx_mnt_id);
+    const int top = in_root(session->root, step->path, true);
+    if (top < 0)
+        return top;
+    mkdirat(top, OWN_WORKSHOP, 0700);
+    close(top);
+    snprintf(path, sizeof path, "%s/" OWN_WORKSHOP, step->path);
+    return in_root(session->root, path, false);
+}
+
+/* Make the copy there under the name `copy`. */
 static int make_copy(int parent, const char *copy, int fd, const struct statx *file, bool empty)
 {
     char source[64], target[PATH_SIZE];
@@ -124,30 +138,33 @@ static int make_copy(int parent, const char *copy, int fd, const struct statx *f
 /* Copy, give the copy the owner that the host's file shows, and put it in the file's place. */
 static int replace(const struct session *session, int parent, const char *name, int *fd, struct statx *file, bool empty)
 {
-    char copy[64];
-    snprintf(copy, sizeof copy, ".sdee-own-%d", *fd);
-    unlinkat(parent, copy, 0); /* left by a holder that was killed */
+    static const char copy[] = "copy"; /* one at a time */
+    const int shop = workshop(session, file);
+    if (shop < 0)
+        return shop;
+    unlinkat(shop, copy, 0); /* left by a holder that was killed */
     const struct owner shown = owner_shown(session, *fd, file);
-    int result = make_copy(parent, copy, *fd, file, empty);
-    const int made = result == 0 ? sys_openat2(parent, copy, O_NOFOLLOW, 0) : -1;
+    int result = make_copy(shop, copy, *fd, file, empty);
+    const int made = result == 0 ? sys_openat2(shop, copy, O_NOFOLLOW, 0) : -1;
     struct statx copied;
     if (result == 0 && (made < 0 || sys_statx(made, "", AT_EMPTY_PATH, OWNER_MASK, &copied) != 0))
         result = made < 0 ? made : -errno;
     if (result == 0 && session->emulate && (shown.uid != 0 || shown.gid != 0))
         result = owner_set(session, made, &copied, shown);
-    if (result == 0 && renameat(parent, copy, parent, name) != 0)
+    if (result == 0 && renameat(shop, copy, parent, name) != 0)
         result = -errno;
     if (result != 0) {
         if (made >= 0)
             close(made);
-        unlinkat(parent, copy, 0);
-        return result;
+        unlinkat(shop, copy, 0);
+    } else {
+        note_copy(file->stx_ino, copied.stx_ino);
+        close(*fd);
+        *fd = made;
+        *file = copied;
     }
-    note_copy(file->stx_ino, copied.stx_ino);
-    close(*fd);
-    *fd = made;
-    *file = copied;
-    return 0;
+    close(shop);
+    return result;
 }
 
 /* The name leads to another file than the descriptor: to its copy? */

@@ -4,6 +4,8 @@
 
 #include "owner.h"
 
+#define OWN_WORKSHOP ".sdee-own"
+
 /* Is it a file of the host below an overlay that would refuse a change? Directories are the skeleton's matter. */
 bool needs_own(const struct session *session, const struct statx *file);
 

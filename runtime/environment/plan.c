@@ -18,13 +18,13 @@ static const char *const NAMES[] = {"dir", "link", "overlay", "own", "bind", "li
 void plan_add(struct plan *plan, enum step_kind kind, const char *path, const char *argument)
 {
     plan->steps = reallocate(plan->steps, plan->count + 1, sizeof *plan->steps);
-    plan->steps[plan->count++] = (struct step){.kind = kind, .path = strdup(path), .argument = strdup(argument)};
+    plan->steps[plan->count++] = (struct step){.kind = kind, .path = strdup(path), .argument = strdup(argument), .work = "", .lower = ""};
 }
 
 static bool read_line(struct plan *plan, char *line)
 {
-    char *field[3] = {line, "", ""};
-    for (int i = 1; i < 3 && (line = strchr(line, '\t')) != NULL; i++) {
+    char *field[5] = {line, "", "", "", ""};
+    for (int i = 1; i < 5 && (line = strchr(line, '\t')) != NULL; i++) {
         *line++ = '\0';
         field[i] = line;
     }
@@ -39,6 +39,8 @@ static bool read_line(struct plan *plan, char *line)
     for (unsigned kind = 0; kind < sizeof NAMES / sizeof NAMES[0]; kind++)
         if (strcmp(field[0], NAMES[kind]) == 0) {
             plan_add(plan, kind, field[1], field[2]);
+            plan->steps[plan->count - 1].work = strdup(field[3]);
+            plan->steps[plan->count - 1].lower = strdup(field[4]);
             return field[1][0] == '/';
         }
     return false;
@@ -91,19 +93,28 @@ static bool make_target(char *target, mode_t kind)
     return fd >= 0 || errno == EEXIST;
 }
 
-/* The options of overlayfs: commas and colons of the host's names are escaped by a backslash. */
+/* One option of overlayfs: commas, colons and backslashes of a name are escaped by a backslash. */
+static size_t add_option(char *text, size_t used, size_t size, const char *key, const char *path)
+{
+    const int length = snprintf(text + used, size - used, ",%s=", key);
+    used += length > 0 ? (size_t)length : 0;
+    for (const char *at = path; *at != '\0' && used + 2 < size; at++) {
+        if (*at == ',' || *at == ':' || *at == '\\')
+            text[used++] = '\\';
+        text[used++] = *at;
+    }
+    text[used] = '\0';
+    return used;
+}
+
 static bool overlay_options(char *text, size_t size, const struct step *step)
 {
-    char lower[2048];
-    size_t used = 0;
-    for (const char *at = step->path; *at != '\0' && used + 2 < sizeof lower; at++) {
-        if (*at == ',' || *at == ':' || *at == '\\')
-            lower[used++] = '\\';
-        lower[used++] = *at;
-    }
-    lower[used] = '\0';
-    const int length = snprintf(text, size, "lowerdir=%s,upperdir=layers/%s/upper,workdir=layers/%s/work,userxattr", lower, step->argument, step->argument);
-    return length > 0 && (size_t)length < size;
+    size_t used = (size_t)snprintf(text, size, "userxattr");
+    used = add_option(text, used, size, "lowerdir", step->lower[0] != '\0' ? step->lower : step->path);
+    used = add_option(text, used, size, "upperdir", step->argument);
+    used = add_option(text, used, size, "workdir", step->work);
+    mkdir(step->work, 0700);
+    return used + 2 < size; /* the kernel takes a page of options */
 }
 
 static bool mounted(struct error *error, const struct step *step, int result)
@@ -141,8 +152,7 @@ static bool carry_out(struct step *step, struct error *error)
             return fail(error, EXIT_KERNEL, NULL, "the name %s is too long for overlayfs", step->path);
         return mounted(error, step, mount("sdee", target, "overlay", MS_NODEV, source));
     case STEP_OWN:
-        snprintf(source, sizeof source, "layers/%s/upper", step->argument);
-        return mounted(error, step, mount(source, target, NULL, MS_BIND, NULL));
+        return mounted(error, step, mount(step->argument, target, NULL, MS_BIND, NULL));
     case STEP_TMP:
         return mounted(error, step, mount("tmp", target, NULL, MS_BIND, NULL));
     case STEP_TMPFS:

@@ -11,8 +11,8 @@
 enum step_kind {
     STEP_DIR,     /* an empty directory of the root's tmpfs */
     STEP_LINK,    /* a symbolic link; `argument` is its target */
-    STEP_OVERLAY, /* host directory `path` below layers/`argument` */
-    STEP_OWN,     /* layers/`argument`/upper itself: a directory of which the host gives nothing */
+    STEP_OVERLAY, /* `argument` over host directory `path`, or over `lower` where that is said */
+    STEP_OWN,     /* `argument` itself: a directory of which the host gives nothing */
     STEP_BIND,    /* the host's own, live */
     STEP_LIVE,    /* the same, where the host has it */
     STEP_TMP,     /* the environment's own directory for temporary files */
@@ -25,6 +25,7 @@ enum step_kind {
 struct step {
     enum step_kind kind;
     char *path, *argument;
+    char *work, *lower; /* of an overlay; directories of the environment */
     uint64_t mount_id; /* statx(2): stx_mnt_id, once mounted */
 };
 

@@ -13,7 +13,6 @@ from sdee.runtime.environment.mounts import Mount, is_below
 # Top-level directories that hold the system: changes there are the environment's. bin … libx32 where /usr is not merged.
 SYSTEM = frozenset(("usr", "etc", "opt", "var", "srv", "bin", "sbin", "lib", "lib32", "lib64", "libx32"))
 LEFT_OUT = frozenset(("lost+found",))
-EMPTY_OWN = frozenset(("/var/tmp", "/root"))  # the host's content is other people's
 
 # What must be the host's own, where it has it: sockets by which the job manager and name services are reached.
 LIVE = (
@@ -32,23 +31,28 @@ LIVE = (
 
 @dataclass(frozen=True)
 class Step:
-    """One step: `kind` as plan.c knows it, where, and what for."""
+    """One step: `kind` as plan.c knows it, where, and what for.
+
+    Of an overlay `upper`, `work` and `lower` are directories of the environment; `lower` is "" where it is the host's
+    `path`. All of a top-level directory has one upper tree, however it is mounted: layers/usr/upper is /usr.
+    """
 
     kind: str
     path: str
     argument: str = ""
+    work: str = ""
+    lower: str = ""
 
     def line(self) -> str:
         """Return it as a line of the plan."""
-        return "\t".join((self.kind, self.path, self.argument)).rstrip("\t")
+        return "\t".join((self.kind, self.path, self.argument, self.work, self.lower)).rstrip("\t")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in order. `copies`: files and links of the host to put into the directories of kind "own"."""
+    """Steps in order, and the subordinate ids to map, if any: (start, count) of users and groups."""
 
     steps: tuple[Step, ...]
-    copies: tuple[str, ...] = ()
     ranges: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     def text(self) -> str:
@@ -66,21 +70,33 @@ class Plan:
 
     @property
     def layers(self) -> tuple[Step, ...]:
-        """Return the steps that have a layer in the environment's directory."""
-        return tuple(step for step in self.steps if step.kind in ("overlay", "own"))
+        """Return the top-level steps that have a layer of their own."""
+        return tuple(
+            step for step in self.steps if step.argument.startswith("layers/") and step.argument.count("/") == 2
+        )
+
+    @property
+    def shadows(self) -> tuple[Step, ...]:
+        """Return the steps whose lower layer is a copy of what lies directly in a directory of the host."""
+        return tuple(step for step in self.steps if step.lower)
 
 
 def read(text: str) -> Plan:
     """Return the plan that `text` says."""
     steps, ranges = [], None
     for line in text.splitlines()[1:]:
-        kind, path, *rest = line.split("\t")
-        if kind == "range":
-            numbers = [int(number) for number in path.split()]
+        fields = line.split("\t")
+        if fields[0] == "range":
+            numbers = [int(number) for number in fields[1].split()]
             ranges = ((numbers[0], numbers[1]), (numbers[2], numbers[3]))
         else:
-            steps.append(Step(kind, path, rest[0] if rest else ""))
-    return Plan(tuple(steps), (), ranges)
+            steps.append(Step(*fields))
+    return Plan(tuple(steps), ranges)
+
+
+def mangled(path: str) -> str:
+    """Return a path as one name."""
+    return path.strip("/").replace("-", "--").replace("/", "-")
 
 
 @dataclass
@@ -88,13 +104,18 @@ class _Builder:
     mounts: tuple[Mount, ...]
     base: str
     steps: list[Step] = field(default_factory=list)
-    copies: list[str] = field(default_factory=list)
 
     def add(self, kind: str, path: str, argument: str = "") -> None:
         self.steps.append(Step(kind, path, argument))
 
-    def layer(self, kind: str, path: str) -> None:
-        self.add(kind, path, path.strip("/").replace("-", "--").replace("/", "-"))
+    def own(self, path: str) -> None:
+        self.add("own", path, f"layers/{mangled(path)}/upper")
+
+    def overlay(self, path: str, lower: str = "") -> None:
+        top, _, below = path[1:].partition("/")
+        upper = f"layers/{top}/upper" + (f"/{below}" if below else "")
+        work = f"layers/{top}/work" + (f"-{mangled(below)}" if below else "")
+        self.steps.append(Step("overlay", path, upper, work, lower))
 
     def mount_at(self, path: str) -> Mount | None:
         return next((mount for mount in self.mounts if mount.path == path), None)
@@ -103,24 +124,21 @@ class _Builder:
         """Plan one directory of the system.
 
         overlayfs refuses a lower directory in which something is mounted (mount_namespaces(7): such mounts are locked)
-        and one that holds its own upper layer; so a directory on the way to these is made anew, and its others overlaid.
+        and one that holds its own upper layer; so a directory on the way to these gets a copy of what lies directly in it
+        as its lower layer, and each directory in it is planned for itself.
         """
         mount = self.mount_at(path)
         if mount is not None and not mount.is_local:
             self.add("bind", path)
             return
         holes = [mount.path for mount in self.mounts] + [self.base]
-        if not any(is_below(hole, path) for hole in holes):
-            self.layer("own" if path in EMPTY_OWN else "overlay", path)
+        if not any(is_below(hole, path) for hole in holes) or not os.access(path, os.R_OK | os.X_OK):
+            self.overlay(path)
             return
-        self.layer("own", path)
+        self.overlay(path, f"shadow/{mangled(path)}")
         for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-            if entry.path == self.base:
-                continue
-            if entry.is_dir(follow_symlinks=False):
+            if entry.path != self.base and entry.is_dir(follow_symlinks=False) and is_plain(entry.path):
                 self.tree(entry.path)
-            elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
-                self.copies.append(entry.path)
 
 
 def _top_level(builder: _Builder, entry: os.DirEntry[str], home: str) -> None:
@@ -136,14 +154,15 @@ def _top_level(builder: _Builder, entry: os.DirEntry[str], home: str) -> None:
     elif name == "run":
         builder.add("tmpfs", path, "mode=0755")
     elif name == "root" and home != path and not is_below(home, path):
-        builder.layer("own", path)
+        builder.own(path)
     elif name in SYSTEM:
         builder.tree(path)
     elif name not in LEFT_OUT:
         builder.add("bind", path)
 
 
-def _readable(path: str) -> bool:
+def is_plain(path: str) -> bool:
+    """Tell whether a plan, which is lines of words, can name it."""
     return "\t" not in path and "\n" not in path
 
 
@@ -155,7 +174,7 @@ def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...
     """
     builder = _Builder(mounts, os.path.realpath(base))
     for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
-        if _readable(entry.path):
+        if is_plain(entry.path):
             _top_level(builder, entry, os.path.realpath(home))
     tops = {step.path for step in builder.steps}
     if "/dev" in tops:
@@ -165,9 +184,11 @@ def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...
     if "/run" in tops:
         for name, mode in (("lock", "1777"), ("user", "0755")):
             builder.add("tmpfs" if name == "lock" else "dir", f"/run/{name}", f"mode={mode}" if name == "lock" else "")
-    plan = Plan(tuple(builder.steps))
-    if plan.layer_of("/var/tmp") is not None and "/var/tmp" not in {step.path for step in builder.steps}:
-        builder.layer("own", "/var/tmp")
+    if Plan(tuple(builder.steps)).layer_of("/var/tmp") is not None:
+        builder.steps = [
+            step for step in builder.steps if step.path != "/var/tmp" and not is_below(step.path, "/var/tmp")
+        ]
+        builder.own("/var/tmp")
     for path in LIVE:
         builder.add("live", path)
     shown = [home, *binds]
@@ -176,7 +197,7 @@ def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...
             builder.add("bind", path)
     if _is_live(builder.steps, builder.base):
         builder.add("hide", builder.base)
-    return Plan(tuple(builder.steps), tuple(builder.copies))
+    return Plan(tuple(builder.steps))
 
 
 def _is_live(steps: list[Step], path: str) -> bool:

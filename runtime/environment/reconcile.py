@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sdee.errors import InputError
 from sdee.runtime.environment import accounts, merge, program
-from sdee.runtime.environment.create import fill_layers, keep_host, read_host, system_name
+from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, make_shadows, read_host, system_name
 from sdee.runtime.environment.enter import stamp_line
 from sdee.runtime.environment.store import Environment, at_rest, find
 
@@ -32,6 +32,12 @@ def reconcile(name: str) -> list[str]:
     """
     environment = find(name)
     changed = changed_files(environment)
+    if not changed:  # only what is mounted
+        if not environment.is_running():
+            with at_rest(environment, "adapt"):
+                plan = make_plan(environment, os.path.dirname(environment.directory), environment.plan().ranges)
+                make_shadows(environment, plan)
+        return []
     if environment.is_running():
         return [f"the host's system has changed ({', '.join(changed)}); {name} adapts when its last shell has ended"]
     _refuse(environment, changed)
@@ -70,11 +76,11 @@ def _release(system: str) -> str:
 
 def adapt(environment: Environment) -> list[str]:
     """Complete the skeletons, drop what the host has dropped, merge packages and accounts. The environment is at rest."""
-    plan = environment.plan()
+    plan = make_plan(environment, os.path.dirname(environment.directory), environment.plan().ranges)
     fill_layers(environment, plan)
     for step in plan.layers:
         if step.kind == "overlay":
-            drop_stale(step.path, environment.path("layers", step.argument))
+            drop_stale(step.path, os.path.dirname(environment.path(step.argument)))
     notes = []
     conflicts = _merge_file(environment, "/var/lib/dpkg/status", merge.status)
     if conflicts:

@@ -113,28 +113,29 @@ static bool walk(struct skeleton *skeleton, int host, int upper, dev_t device, s
     return good;
 }
 
-bool skeleton_make(const char *host, const char *layer, bool mask_files, bool emulate, struct error *error)
+bool skeleton_make(const char *host, const char *upper, const char *list, const char *prefix, bool mask_files, bool emulate,
+                   struct error *error)
 {
     static struct skeleton skeleton;
     skeleton = (struct skeleton){.mask = mask_files, .emulate = emulate, .uid = geteuid(), .gid = getegid()};
     umask(0);
-    char name[4096];
-    snprintf(name, sizeof name, "%s/work", layer);
-    if ((mkdir(layer, 0700) != 0 && errno != EEXIST) || (mkdir(name, 0700) != 0 && errno != EEXIST))
-        return fail(error, EXIT_OUTPUT, NULL, "cannot make %s: %s", layer, strerror(errno));
-    snprintf(name, sizeof name, "%s/skeleton", layer);
-    skeleton.list = fopen(name, "ae");
-    snprintf(name, sizeof name, "%s/upper", layer);
-    const bool made = mkdir(name, COMMON) == 0;
+    skeleton.length = (size_t)snprintf(skeleton.path, sizeof skeleton.path, "%s", prefix);
+    skeleton.list = fopen(list, "ae");
+    const bool made = mkdir(upper, COMMON) == 0;
     struct stat top;
-    const int below = open(host, O_RDONLY | O_DIRECTORY | O_CLOEXEC), above = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (below < 0 || above < 0 || skeleton.list == NULL || fstat(below, &top) != 0)
-        return fail(error, EXIT_OUTPUT, NULL, "cannot make the skeleton of %s in %s: %s", host, layer, strerror(errno));
-    bool good = walk(&skeleton, below, above, top.st_dev, error);
+    const int below = open(host, O_RDONLY | O_DIRECTORY | O_CLOEXEC), above = open(upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool unreadable = below < 0 && errno == EACCES;
+    if (above < 0 || skeleton.list == NULL || stat(host, &top) != 0 || (below < 0 && !unreadable))
+        return fail(error, EXIT_OUTPUT, NULL, "cannot make the skeleton of %s in %s: %s", host, upper, strerror(errno));
+    bool good = true;
+    if (unreadable)
+        fsetxattr(above, "user.overlay.opaque", "y", 1, 0);
+    else
+        good = walk(&skeleton, below, above, top.st_dev, error);
     if (made)
         attributes(&skeleton, above, &top, COMMON);
     close(above);
     if (fclose(skeleton.list) != 0 && good)
-        good = fail(error, EXIT_OUTPUT, "is the disk full?", "cannot write %s/skeleton: %s", layer, strerror(errno));
+        good = fail(error, EXIT_OUTPUT, "is the disk full?", "cannot write %s: %s", list, strerror(errno));
     return good;
 }

@@ -58,7 +58,7 @@ class Environment:
     def upper(self, path: str) -> str | None:
         """Return where the environment keeps its own version of `path`, there or not; None for what is the host's."""
         step = self.plan().layer_of(path)
-        return self.path("layers", step.argument, "upper") + path[len(step.path) :] if step else None
+        return self.path(step.argument) + path[len(step.path) :] if step else None
 
     def is_running(self) -> bool:
         """Tell whether a holder answers."""

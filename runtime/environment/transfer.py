@@ -46,7 +46,7 @@ def clone(environment: Environment, name: str) -> Environment:
     made = Environment(name, making)
     try:
         with at_rest(environment, "clone"):
-            for part in ("config.json", "plan", "stamp", "base", "layers", "owners"):
+            for part in ("config.json", "plan", "mounts", "stamp", "base", "layers", "owners", "shadow"):
                 if os.path.lexists(environment.path(part)):
                     source = environment.path(part)
                     _as_root(
