@@ -56,8 +56,10 @@ def _skeleton(layer: str) -> set[str]:
 
 
 def _same_directory(host: str, upper: str) -> bool:
-    """Tell whether a directory of the skeleton still is as it was made."""
+    """Tell whether a directory of the skeleton still is as it was made; one with another owner than root travels anyway."""
     try:
+        if "user.sdee.owner" in os.listxattr(upper):
+            return False
         return stat.S_IMODE(os.stat(host).st_mode) == stat.S_IMODE(os.stat(upper).st_mode)
     except OSError:
         return False
