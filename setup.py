@@ -1,4 +1,4 @@
-"""Builds the two static C programs: the launcher that every bundle carries, and sdee-env. All else is in pyproject.toml."""
+"""Builds the static C programs: the launcher that every bundle carries, and sdee-env. All else: pyproject.toml."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class BuildLauncher(Command):
                 sys.exit(
                     f"error: {program} could not be built: {error}\n"
                     "  it needs make, a C compiler that links statically (musl-gcc, or gcc with libc.a) and libzstd.a\n"
-                    "  hint: apt-get install make gcc musl-tools libzstd-dev, or install the wheel, which carries it built"
+                    "  hint: apt-get install make gcc musl-tools libzstd-dev, or install the wheel, which has them"
                 )
             if not self.editable_mode:
                 target = self._target(folder)

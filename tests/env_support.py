@@ -1,5 +1,7 @@
 """An ordinary user with a home of its own, for the tests of `sdee env`: no subordinate ids, no groups, nothing of root's."""
 
+# ruff: noqa: E501 - shell scripts and tables of them read better whole
+
 from __future__ import annotations
 
 import os
@@ -7,12 +9,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 UID = 63001  # in no passwd(5) and no subuid(5)
 OTHER_UID = 63002
@@ -104,6 +109,6 @@ def processes_of(uid: int) -> list[str]:
         try:
             if entry.name.isdigit() and entry.stat().st_uid == uid:
                 found.append((entry / "cmdline").read_text().replace("\0", " "))
-        except OSError:
+        except OSError:  # noqa: PERF203 - processes end while we look
             continue
     return [line for line in found if line]

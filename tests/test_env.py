@@ -1,25 +1,31 @@
 """`sdee env`: make, enter, share, end and remove environments, as an ordinary user."""
 
+# ruff: noqa: E501 - shell scripts and tables of them read better whole
+
 from __future__ import annotations
 
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 import pytest
-from env_support import SDEE, UID, User, a_user, becomes, needs_root, processes_of
 
+from env_support import SDEE, UID, User, a_user, becomes, needs_root, processes_of
 from sdee.runtime import environment
 from sdee.runtime.environment import mounts, plan
 from sdee.runtime.environment.enter import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = needs_root
 
@@ -350,3 +356,26 @@ def test_state_below_the_system_itself_works() -> None:
             user.sdee("env", "remove", "deep", variables={"SDEE_ENV_DIR": str(base)})
         finally:
             subprocess.run(["rm", "-rf", str(base)], check=True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_commands_and_environments_complete(user: User, shell: str) -> None:
+    def complete(words: str) -> str:
+        given = {
+            "_SDEE_COMPLETE": f"{shell}_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        }
+        if shell == "fish":
+            given["COMP_CWORD"] = words.rsplit(" ", maxsplit=1)[-1]
+        return user.run(str(SDEE), variables=given).stdout
+
+    assert "shell" in complete("sdee sh")
+    assert "enter" in complete("sdee env en")
+    assert "mine" in complete("sdee env enter m")
+    assert "--minimal" in complete("sdee bundle --mi")
+    script = user.run(str(SDEE), variables={"_SDEE_COMPLETE": f"{shell}_source"}).stdout
+    assert "_SDEE_COMPLETE" in script
+    if shutil.which(shell):
+        (user.home / "completion").write_text(script)
+        assert user.run(shell, "-n", "completion").stderr == ""

@@ -1,16 +1,22 @@
 """What root may do in an environment, though the kernel maps one id only: own-on-write, emulated owners and credentials."""
 
+# ruff: noqa: E501 - shell scripts and tables of them read better whole
+
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
 from env_support import UID, User, a_user, needs_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = needs_root
 

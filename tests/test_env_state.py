@@ -1,20 +1,24 @@
 """What an environment has changed: shown, copied, carried elsewhere, undone; and a host that changes underneath."""
 
+# ruff: noqa: E501 - shell scripts and tables of them read better whole
+
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-from env_support import SDEE, UID, User, a_user, becomes, needs_root
 
+from env_support import SDEE, UID, User, a_user, becomes, needs_root
 from sdee.runtime.environment import accounts, identity, merge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CHANGES = """
     set -e
@@ -231,7 +235,7 @@ def test_another_release_of_the_host_is_refused(user: User) -> None:
     done = in_a_changed_host(user, changes, f"{SDEE} env enter mine -- true")
     assert done.returncode == 246
     assert "was made over Debian GNU/Linux 12" in done.stderr
-    assert "sdee env reset mine" in done.stderr
+    assert "sdee env diff mine" in done.stderr
 
 
 @needs_root

@@ -1,4 +1,4 @@
-"""A private environment in which the user is root over the login node's own system: where its state is, and its program."""
+"""A private environment in which the user is root over the login node's own system: its state, its program."""
 
 from __future__ import annotations
 

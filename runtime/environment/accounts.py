@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def passwd(host: str, home: str, shell: str) -> str:
-    """Return the host's passwd(5) in which root is the user: with the user's home and shell, so that ~ and ssh find them."""
+    """Return the host's accounts in which root is the user: with the user's home and shell, so that ssh finds ~."""
     lines = []
     for line in host.splitlines():
         fields = line.split(":")
@@ -15,12 +15,12 @@ def passwd(host: str, home: str, shell: str) -> str:
 
 
 def shadow(passwd_text: str) -> str:
-    """Return a shadow(5) with an entry for each account, none with a password: the host's is not readable, nor should it be."""
+    """Return shadow entries for all accounts, none with a password: the host's is not readable, nor should it be."""
     names = [line.split(":")[0] for line in passwd_text.splitlines() if line.count(":") == 6]
     return "".join(f"{name}:*:19000:0:99999:7:::\n" for name in names)
 
 
 def gshadow(group_text: str) -> str:
-    """Return a gshadow(5) for each group."""
+    """Return gshadow entries for all groups."""
     fields = [line.split(":") for line in group_text.splitlines() if line.count(":") == 3]
     return "".join(f"{field[0]}:*::{field[3]}\n" for field in fields)

@@ -7,6 +7,7 @@ runs as root of the environment's ids (`sdee-env root`), which may read and make
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -56,7 +57,7 @@ def _skeleton(layer: str) -> set[str]:
 
 
 def _same_directory(host: str, upper: str) -> bool:
-    """Tell whether a directory of the skeleton still is as it was made; one with another owner than root travels anyway."""
+    """Tell whether a directory of the skeleton is as it was made; one with another owner than root travels anyway."""
     try:
         if "user.sdee.owner" in os.listxattr(upper):
             return False
@@ -197,10 +198,8 @@ def _extract(environment: Environment, tar: tarfile.TarFile, member: tarfile.Tar
     if member.issym():
         return
     if os.getuid() == 0 and (member.uid, member.gid) != (0, 0):
-        try:
+        with contextlib.suppress(OSError):  # with one mapped id owners stand in the attribute below
             os.chown(target, member.uid, member.gid, follow_symlinks=False)
-        except OSError:
-            pass  # with one mapped id owners stand in the attribute below
     for key, value in member.pax_headers.items():
         if key.startswith(XATTR):
             os.setxattr(

@@ -131,7 +131,7 @@ def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
 
 
 def fill_layers(environment: Environment, made: plan.Plan) -> None:
-    """Make the skeletons, or complete them; and copies of what lies directly in directories that have mounts in them."""
+    """Make the skeletons, or complete them; and the shadows of directories that have mounts in them."""
     for step in made.steps:
         upper = environment.path(step.argument)
         if step.kind == "own":

@@ -1,4 +1,4 @@
-"""`sdee env enter` and `sdee shell`: look whether the host has changed, then become sdee-env. Imports next to nothing."""
+"""`sdee env enter`, `sdee shell`: look whether the host has changed, then become sdee-env. Imports next to nothing."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
 
 
 def stale(directory: str) -> bool:
-    """Tell whether the host's system is another than the one that the environment was made for, or last adapted to."""
+    """Tell whether the host's system is another than when the environment was made or last adapted."""
     with open(os.path.join(directory, "stamp"), encoding="utf-8", errors="surrogateescape") as file:
         return any(line != stamp_line(line.split("\t")[0]) for line in file.read().splitlines())
 
 
 def stamp_line(path: str) -> str:
-    """Return the line of the file `stamp` for one of the host's files: path, time and size, or zeros where there is none."""
+    """Return the line of `stamp` for one of the host's files: path, time and size, or zeros where there is none."""
     try:
         file = os.stat(path)
     except OSError:

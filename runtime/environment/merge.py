@@ -39,7 +39,7 @@ def records(text: str) -> dict[str, str]:
 def three_way(
     base: Mapping[str, str], host: Mapping[str, str], own: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the merged records, and the keys that host and environment have both changed: there the environment's stay."""
+    """Return the merged records, and the keys that both have changed: there the environment's stay."""
     merged, conflicts = {}, []
     for key in dict.fromkeys([*own, *host]):
         before, theirs, ours = base.get(key), host.get(key), own.get(key)

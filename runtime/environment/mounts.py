@@ -6,8 +6,8 @@ import os
 import re
 from dataclasses import dataclass
 
-# File systems of a disk of this machine. All others (NFS, Lustre, tmpfs, autofs, FUSE, rpc_pipefs) are shown live: they are
-# not the system that a package manager works on, and a walk over them may never end.
+# File systems of a disk of this machine. All others (NFS, Lustre, tmpfs, autofs, FUSE, rpc_pipefs) are shown live: they
+# are not the system that a package manager works on, and a walk over them may never end.
 LOCAL = frozenset(
     (
         "ext2",

@@ -1,4 +1,4 @@
-"""The mount plan of an environment: which directories are overlaid, which are live, which are its own. Data; nothing is done.
+"""The mount plan of an environment: which directories are overlaid, which live, which its own. Data; nothing is done.
 
 `sdee-env` reads the text of a plan (plan.c) and carries it out each time that an environment starts.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sdee.runtime.environment.mounts import Mount, is_below
 
-# Top-level directories that hold the system: changes there are the environment's. bin … libx32 where /usr is not merged.
+# Top-level directories that hold the system: changes are the environment's. bin … libx32 where /usr is not merged
 SYSTEM = frozenset(("usr", "etc", "opt", "var", "srv", "bin", "sbin", "lib", "lib32", "lib64", "libx32"))
 LEFT_OUT = frozenset(("lost+found",))
 
@@ -45,7 +45,7 @@ class Step:
 
     def line(self) -> str:
         """Return it as a line of the plan."""
-        return "\t".join((self.kind, self.path, self.argument, self.work, self.lower)).rstrip("\t")
+        return f"{self.kind}\t{self.path}\t{self.argument}\t{self.work}\t{self.lower}".rstrip("\t")
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ class _Builder:
         """Plan one directory of the system.
 
         overlayfs refuses a lower directory in which something is mounted (mount_namespaces(7): such mounts are locked)
-        and one that holds its own upper layer; so a directory on the way to these gets a copy of what lies directly in it
-        as its lower layer, and each directory in it is planned for itself.
+        and one that holds its own upper layer; so a directory on the way to these gets a copy of what lies directly in
+        it as its lower layer, and each directory in it is planned for itself.
         """
         mount = self.mount_at(path)
         if mount is not None and not mount.is_local:
@@ -206,5 +206,5 @@ def _is_live(steps: list[Step], path: str) -> bool:
 
 
 def is_masked(path: str) -> bool:
-    """Tell whether files that the user may not read are replaced by empty ones: in /etc and /var, where programs write them."""
+    """Tell whether files that the user may not read are replaced by empty ones: where programs write them."""
     return path.split("/")[1] in ("etc", "var")

@@ -56,7 +56,7 @@ def _refuse(environment: Environment, changed: list[str]) -> None:
     if _release(was) != _release(now):
         raise InputError(
             f"environment {environment.name} was made over {was}, and the host is {now} now: its programs may not fit",
-            hint=f"take out what you need by `sdee env diff {environment.name}`, then sdee env reset {environment.name}",
+            hint=f"`sdee env diff {environment.name}` shows what you may want to save; then sdee env reset it",
         )
     for path in RPM:
         own = environment.upper(path)
@@ -75,7 +75,7 @@ def _release(system: str) -> str:
 
 
 def adapt(environment: Environment) -> list[str]:
-    """Complete the skeletons, drop what the host has dropped, merge packages and accounts. The environment is at rest."""
+    """Complete the skeletons, drop what the host has dropped, merge packages and accounts. It is at rest."""
     plan = make_plan(environment, os.path.dirname(environment.directory), environment.plan().ranges)
     fill_layers(environment, plan)
     for step in plan.layers:

@@ -166,7 +166,7 @@ def run_helper(*arguments: str) -> None:
 
 @contextmanager
 def at_rest(environment: Environment, purpose: str) -> Iterator[None]:
-    """Hold the lock of an environment that does not run, so that none starts meanwhile. Raises InputError when it runs."""
+    """Hold the lock of an environment at rest, so that none starts it meanwhile. Raises InputError when it runs."""
     with open(environment.path("lock"), "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if environment.is_running():

@@ -129,7 +129,7 @@ def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment,
         raise BundleError(f"{source}: its settings are damaged")
     if settings["system"] != system_name() and not force:
         raise InputError(
-            f"{source} was made over {settings['system']}, and this machine has {system_name()}: its programs may not fit",
+            f"{source} was made over {settings['system']}, and here is {system_name()}: its programs may not fit",
             hint="--force imports it nevertheless",
         )
     wanted = name or str(settings.get("name"))

@@ -1,4 +1,4 @@
-"""Entry point. `sdee exec` and `sdee shell` go straight to their C programs: they must not pay for click and the packer."""
+"""Entry point. `sdee exec` and `sdee shell` go straight to their C programs, without click and the packer."""
 
 from __future__ import annotations
 

@@ -16,6 +16,11 @@ from sdee.runtime.environment.create import discard
 from sdee.runtime.environment.enter import enter as start
 
 
+def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's signature
+    """Complete the names of environments."""
+    return [environment.name for environment in store.environments() if environment.name.startswith(incomplete)]
+
+
 @click.group()
 def env() -> None:
     """Private environments in which you are root over this machine's own system.
@@ -41,7 +46,7 @@ def create(name: str, binds: tuple[str, ...], *, emulate: bool) -> None:
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_names)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--x11", is_flag=True, help="Show the X11 or Wayland display inside.")
 @click.option("--ssh-agent", is_flag=True, help="Show your ssh-agent inside.")
@@ -81,7 +86,7 @@ def end(environment: store.Environment) -> bool:
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_names)
 def stop(name: str) -> None:
     """End all that runs in an environment."""
     ended = end(store.find(name))
@@ -89,7 +94,7 @@ def stop(name: str) -> None:
 
 
 @env.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=_names)
 @click.option("--force", is_flag=True, help="End what runs in it first.")
 def remove(names: tuple[str, ...], *, force: bool) -> None:
     """Remove environments with all that was changed in them."""
@@ -107,7 +112,7 @@ _SIGNS = {"added": "A", "changed": "M", "removed": "D"}
 
 
 @env.command(name="diff")
-@click.argument("name")
+@click.argument("name", shell_complete=_names)
 @click.option("--all", "everything", is_flag=True, help="List every file, those of packages and caches too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff_(name: str, *, everything: bool, as_json: bool) -> None:
@@ -139,7 +144,7 @@ def _is_made(change: changes.Change) -> bool:
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_names)
 @click.option("--force", is_flag=True, help="End what runs in it first.")
 def reset(name: str, *, force: bool) -> None:
     """Make an environment as new: all that was changed in it is gone."""
@@ -151,7 +156,7 @@ def reset(name: str, *, force: bool) -> None:
 
 
 @env.command()
-@click.argument("old")
+@click.argument("old", shell_complete=_names)
 @click.argument("new")
 def clone(old: str, new: str) -> None:
     """Copy an environment."""
@@ -160,7 +165,7 @@ def clone(old: str, new: str) -> None:
 
 
 @env.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_names)
 @click.option("-o", "--output", metavar="FILE", help="Where to; NAME.sdee-env by default.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def export(name: str, output: str | None, *, force: bool) -> None:
