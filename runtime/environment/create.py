@@ -20,7 +20,7 @@ from sdee.runtime.environment.store import (
     Settings,
     check_name,
     prepare_base,
-    run_helper,
+    run_helpers,
     save_settings,
 )
 
@@ -132,18 +132,45 @@ def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
 
 def fill_layers(environment: Environment, made: plan.Plan) -> None:
     """Make the skeletons, or complete them; and the shadows of directories that have mounts in them."""
+    jobs: list[tuple[str, ...]] = []
     for step in made.steps:
         upper = environment.path(step.argument)
         if step.kind == "own":
             os.makedirs(upper, exist_ok=True)
             os.chmod(upper, _mode_of(step.path))
         elif step.kind == "overlay" and (step in made.layers or os.path.ismount(step.path)):
-            layer = environment.path("layers", step.path.split("/")[1])
             os.makedirs(os.path.dirname(upper), exist_ok=True)
-            options = [*(["--mask"] if plan.is_masked(step.path) else []), *(["--real-ids"] if made.ranges else [])]
-            prefix = "/".join(["", *step.path.split("/")[2:]]) if step not in made.layers else ""
-            run_helper("skeleton", *options, step.path, upper, os.path.join(layer, "skeleton"), prefix)
+            jobs += _skeleton_jobs(step, upper, real=made.ranges is not None)
+    run_helpers(jobs)
+    for step in made.layers:
+        if step.kind == "overlay":
+            _join_lists(os.path.dirname(environment.path(step.argument)))
     make_shadows(environment, made)
+
+
+def _skeleton_jobs(step: plan.Step, upper: str, *, real: bool) -> list[tuple[str, ...]]:
+    """Return calls of sdee-env that together make one skeleton: /usr/share, half of all directories, for itself."""
+    layer = upper[: upper.index("/upper")]
+    below = "/".join(["", *step.path.split("/")[2:]]).rstrip("/")
+    options = ["skeleton", *(["--mask"] if plan.is_masked(step.path) else []), *(["--real-ids"] if real else [])]
+    if step.path != "/usr" or step.lower or not os.path.isdir("/usr/share") or os.path.ismount("/usr/share"):
+        return [(*options, step.path, upper, f"{layer}/skeleton{below.replace('/', '-')}", below)]
+    new = not os.path.isdir(upper)
+    os.makedirs(upper, exist_ok=True)
+    but = ("--but", "share") if new else ()
+    share = (*options, "/usr/share", f"{upper}/share", f"{layer}/skeleton-share", "/share")
+    return [*([share] if new else []), (*options, *but, step.path, upper, f"{layer}/skeleton", "")]
+
+
+def _join_lists(layer: str) -> None:
+    """Make one list of directories of those that the calls have written."""
+    target = os.path.join(layer, "skeleton")
+    for entry in sorted(os.scandir(layer), key=lambda entry: entry.name):
+        if entry.name.startswith("skeleton-"):
+            top = b"/share\0" if entry.name == "skeleton-share" else b""
+            with open(entry.path, "rb") as part, open(target, "ab") as whole:
+                whole.write(top + part.read())
+            os.unlink(entry.path)
 
 
 def make_shadows(environment: Environment, made: plan.Plan) -> None:

@@ -24,6 +24,8 @@ struct skeleton {
     uid_t uid;
     gid_t gid;
     FILE *list;
+    const char *but; /* left out of the top directory, whose path has the length `top` */
+    size_t top;
     char path[4096]; /* below the tree's root */
     size_t length;
 };
@@ -104,6 +106,8 @@ static bool walk(struct skeleton *skeleton, int host, int upper, dev_t device, s
     while (good && (entry = readdir(entries)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
+        if (skeleton->but != NULL && skeleton->length == skeleton->top && strcmp(entry->d_name, skeleton->but) == 0)
+            continue;
         if (entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN)
             good = child(skeleton, host, upper, entry->d_name, device, error);
         else if (entry->d_type == DT_REG && skeleton->mask)
@@ -113,16 +117,17 @@ static bool walk(struct skeleton *skeleton, int host, int upper, dev_t device, s
     return good;
 }
 
-bool skeleton_make(const char *host, const char *upper, const char *list, const char *prefix, bool mask_files, bool emulate,
+bool skeleton_make(const char *host, const char *upper, const char *list, const char *prefix, const struct skeleton_options *options,
                    struct error *error)
 {
     static struct skeleton skeleton;
-    skeleton = (struct skeleton){.mask = mask_files, .emulate = emulate, .uid = geteuid(), .gid = getegid()};
+    skeleton = (struct skeleton){.mask = options->mask_files, .emulate = options->emulate, .but = options->but, .top = strlen(prefix), .uid = geteuid(), .gid = getegid()};
     umask(0);
     skeleton.length = (size_t)snprintf(skeleton.path, sizeof skeleton.path, "%s", prefix);
     skeleton.list = fopen(list, "ae");
-    const bool made = mkdir(upper, COMMON) == 0;
     struct stat top;
+    /* Whoever makes the entry that we leave out may have made the directory. */
+    const bool made = mkdir(upper, COMMON) == 0 || options->but != NULL;
     const int below = open(host, O_RDONLY | O_DIRECTORY | O_CLOEXEC), above = open(upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const bool unreadable = below < 0 && errno == EACCES;
     if (above < 0 || skeleton.list == NULL || stat(host, &top) != 0 || (below < 0 && !unreadable))

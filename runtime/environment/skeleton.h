@@ -5,10 +5,15 @@
 
 #include "error.h"
 
+struct skeleton_options {
+    bool mask_files;  /* put empty files in place of those that the user may not read */
+    bool emulate;     /* record owners other than root */
+    const char *but;  /* an entry of the host directory that somebody else makes at the same time; NULL for none */
+};
+
 /* Make or complete the directory `upper` for the host directory. The paths of new directories below it, with `prefix` before
- * and a NUL after each, are added to the file `list`. `mask_files`: also empty files in place of those that the user may not
- * read. */
-bool skeleton_make(const char *host, const char *upper, const char *list, const char *prefix, bool mask_files, bool emulate,
+ * and a NUL after each, are added to the file `list`. */
+bool skeleton_make(const char *host, const char *upper, const char *list, const char *prefix, const struct skeleton_options *options,
                    struct error *error);
 
 #endif

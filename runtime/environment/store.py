@@ -17,7 +17,7 @@ from sdee.errors import InputError, KernelError, OutputError, UsageError
 from sdee.runtime.environment import base_directory, plan, program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
@@ -156,12 +156,22 @@ def prepare_base() -> str:
 
 def run_helper(*arguments: str) -> None:
     """Run sdee-env. Raises KernelError or OutputError with its message."""
-    done = subprocess.run([program(), *arguments], stderr=subprocess.PIPE, check=False, text=True, errors="replace")
-    if done.returncode:
-        lines = done.stderr.removeprefix("sdee: error: ").rstrip().split("\n")
-        hint = next((line.removeprefix("  hint: ") for line in lines[1:] if line.startswith("  hint: ")), "")
-        kind = OutputError if done.returncode == OutputError.exit_code else KernelError
-        raise kind(lines[0] or f"sdee-env {arguments[0]} ended with status {done.returncode}", hint=hint)
+    run_helpers([arguments])
+
+
+def run_helpers(calls: Sequence[tuple[str, ...]]) -> None:
+    """Run sdee-env several times at once, and wait for all. Raises KernelError or OutputError as the first says."""
+    running = [
+        subprocess.Popen([program(), *arguments], stderr=subprocess.PIPE, text=True, errors="replace")
+        for arguments in calls
+    ]
+    done = [(process.communicate()[1], process.returncode) for process in running]
+    for (said, status), arguments in zip(done, calls, strict=True):
+        if status:
+            lines = said.removeprefix("sdee: error: ").rstrip().split("\n")
+            hint = next((line.removeprefix("  hint: ") for line in lines[1:] if line.startswith("  hint: ")), "")
+            kind = OutputError if status == OutputError.exit_code else KernelError
+            raise kind(lines[0] or f"sdee-env {arguments[0]} ended with status {status}", hint=hint)
 
 
 @contextmanager
