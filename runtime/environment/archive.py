@@ -52,8 +52,9 @@ def _set_times(target: str, member: tarfile.TarInfo) -> None:
 
 
 def _skeleton(layer: str) -> set[str]:
+    """Return the directories that are skeleton; /usr/share and /var/tmp are, and in no list (create.py)."""
     with open(os.path.join(layer, "skeleton"), "rb") as file:
-        return {os.fsdecode(name) for name in file.read().split(b"\0") if name}
+        return {"/share", "/tmp", *(os.fsdecode(name) for name in file.read().split(b"\0") if name)}
 
 
 def _same_directory(host: str, upper: str) -> bool:

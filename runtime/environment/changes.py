@@ -67,12 +67,12 @@ def _same(upper: str, host: str, ours: os.stat_result) -> bool:
             return False
         if stat.S_ISLNK(ours.st_mode):
             return os.readlink(upper) == os.readlink(host)
+        if stat.S_ISREG(ours.st_mode) and not os.access(host, os.R_OK):
+            return ours.st_size == 0  # the empty file in place of one that the user may not read
         if ours.st_mode != theirs.st_mode or owner_of(upper) != _ids(theirs):
             return False
         if not stat.S_ISREG(ours.st_mode):
             return True
-        if not os.access(host, os.R_OK):
-            return ours.st_size == 0  # the empty file in place of one that the user may not read
         return ours.st_size == theirs.st_size and filecmp.cmp(upper, host, shallow=False)
     except OSError:
         return False
@@ -134,7 +134,8 @@ def file_changes(environment: Environment) -> list[Change]:
     for step in environment.plan().layers:
         if step.kind == "overlay":  # what is the environment's own, /root and /var/tmp, differs by nature
             found += layer_changes(step.path, environment.path(step.argument))
-    found = [change for change in found if change.path not in own]
+    live = tuple(f"{step.path}/" for step in environment.plan().steps if step.kind in ("own", "bind", "live"))
+    found = [change for change in found if change.path not in own and not change.path.startswith(live)]
     packages = owners(environment, {change.path for change in found})
     return [Change(change.path, change.kind, packages.get(change.path, "")) for change in found]
 

@@ -153,13 +153,19 @@ def _skeleton_jobs(step: plan.Step, upper: str, *, real: bool) -> list[tuple[str
     layer = upper[: upper.index("/upper")]
     below = "/".join(["", *step.path.split("/")[2:]]).rstrip("/")
     options = ["skeleton", *(["--mask"] if plan.is_masked(step.path) else []), *(["--real-ids"] if real else [])]
-    if step.path != "/usr" or step.lower or not os.path.isdir("/usr/share") or os.path.ismount("/usr/share"):
-        return [(*options, step.path, upper, f"{layer}/skeleton{below.replace('/', '-')}", below)]
-    new = not os.path.isdir(upper)
+    listing = f"{layer}/skeleton{below.replace('/', '-')}"
+    left_out = {"/usr": "share", "/var": "tmp"}.get(step.path, "")
+    other = f"{step.path}/{left_out}"
+    if not left_out or not os.path.isdir(other) or os.path.ismount(other):
+        return [(*options, step.path, upper, listing, below)]
+    fresh = ["--fresh"] if not os.path.isdir(upper) else []
     os.makedirs(upper, exist_ok=True)
-    but = ("--but", "share") if new else ()
-    share = (*options, "/usr/share", f"{upper}/share", f"{layer}/skeleton-share", "/share")
-    return [*([share] if new else []), (*options, *but, step.path, upper, f"{layer}/skeleton", "")]
+    jobs = [(*options, *fresh, "--but", left_out, step.path, upper, listing, "")]
+    if left_out == "share":
+        jobs.insert(0, (*options, other, f"{upper}/share", f"{layer}/skeleton-share", "/share"))
+    else:  # /var/tmp is the environment's own: a mount point
+        os.makedirs(f"{upper}/{left_out}", exist_ok=True)
+    return jobs
 
 
 def _join_lists(layer: str) -> None:
@@ -167,9 +173,8 @@ def _join_lists(layer: str) -> None:
     target = os.path.join(layer, "skeleton")
     for entry in sorted(os.scandir(layer), key=lambda entry: entry.name):
         if entry.name.startswith("skeleton-"):
-            top = b"/share\0" if entry.name == "skeleton-share" else b""
             with open(entry.path, "rb") as part, open(target, "ab") as whole:
-                whole.write(top + part.read())
+                whole.write(part.read())
             os.unlink(entry.path)
 
 

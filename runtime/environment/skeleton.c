@@ -126,8 +126,7 @@ bool skeleton_make(const char *host, const char *upper, const char *list, const 
     skeleton.length = (size_t)snprintf(skeleton.path, sizeof skeleton.path, "%s", prefix);
     skeleton.list = fopen(list, "ae");
     struct stat top;
-    /* Whoever makes the entry that we leave out may have made the directory. */
-    const bool made = mkdir(upper, COMMON) == 0 || options->but != NULL;
+    const bool made = mkdir(upper, COMMON) == 0 || options->fresh;
     const int below = open(host, O_RDONLY | O_DIRECTORY | O_CLOEXEC), above = open(upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const bool unreadable = below < 0 && errno == EACCES;
     if (above < 0 || skeleton.list == NULL || stat(host, &top) != 0 || (below < 0 && !unreadable))

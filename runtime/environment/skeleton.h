@@ -8,7 +8,8 @@
 struct skeleton_options {
     bool mask_files;  /* put empty files in place of those that the user may not read */
     bool emulate;     /* record owners other than root */
-    const char *but;  /* an entry of the host directory that somebody else makes at the same time; NULL for none */
+    bool fresh;       /* `upper` is there, but new: give it the host's mode and times as well */
+    const char *but;  /* an entry of the host directory that is left out; NULL for none */
 };
 
 /* Make or complete the directory `upper` for the host directory. The paths of new directories below it, with `prefix` before
