@@ -33,6 +33,7 @@ corpus: system-packages $(VENV)/.ready launcher
 
 launcher:
 	@$(MAKE) -s -C runtime/launcher sdee-launcher
+	@$(MAKE) -s -C runtime/environment sdee-env
 
 # An editable install: the tests test this checkout. The stamp is renewed when the project's metadata changes.
 $(VENV)/.ready: pyproject.toml setup.py .ci/packages.txt
@@ -53,3 +54,4 @@ system-build-packages:
 clean:
 	rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
 	$(MAKE) -s -C runtime/launcher clean
+	$(MAKE) -s -C runtime/environment clean

@@ -1,4 +1,4 @@
-"""Builds the launcher, the static C program that every bundle carries. Everything else is in pyproject.toml."""
+"""Builds the static C programs: the launcher that every bundle carries, and sdee-env. All else: pyproject.toml."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 
 HERE = Path(__file__).resolve().parent
-LAUNCHER = HERE / "runtime" / "launcher"
+PROGRAMS = {"launcher": "sdee-launcher", "environment": "sdee-env"}  # folder of runtime/ → what make builds there
 
 
 class BuildLauncher(Command):
-    """`make` in runtime/launcher, then the executable goes where package data is looked for."""
+    """`make` in their folders, then the executables go where package data is looked for."""
 
-    description = "build the static launcher"
+    description = "build the static C programs"
     user_options: list[tuple[str, str | None, str]] = []  # noqa: RUF012 - setuptools wants a class attribute
     editable_mode = False
     build_lib: str | None
@@ -31,25 +31,34 @@ class BuildLauncher(Command):
         self.set_undefined_options("build_py", ("build_lib", "build_lib"))
 
     def run(self) -> None:
-        try:
-            subprocess.run(["make", "-s", "-C", str(LAUNCHER), "sdee-launcher"], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            sys.exit(
-                f"error: the launcher could not be built: {error}\n"
-                "  it needs make, a C compiler that links statically (musl-gcc, or gcc with libc.a) and libzstd.a\n"
-                "  hint: apt-get install make gcc musl-tools libzstd-dev, or install the wheel, which carries it built"
-            )
-        if not self.editable_mode:
-            target = Path(self.build_lib or ".") / "sdee" / "runtime" / "launcher"
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(LAUNCHER / "sdee-launcher", target / "sdee-launcher")
+        for folder, program in PROGRAMS.items():
+            source = HERE / "runtime" / folder
+            try:
+                subprocess.run(["make", "-s", "-C", str(source), program], check=True)
+            except (OSError, subprocess.CalledProcessError) as error:
+                sys.exit(
+                    f"error: {program} could not be built: {error}\n"
+                    "  it needs make, a C compiler that links statically (musl-gcc, or gcc with libc.a) and libzstd.a\n"
+                    "  hint: apt-get install make gcc musl-tools libzstd-dev, or install the wheel, which has them"
+                )
+            if not self.editable_mode:
+                target = self._target(folder)
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source / program, target / program)
+
+    def _target(self, folder: str) -> Path:
+        return Path(self.build_lib or ".") / "sdee" / "runtime" / folder
 
     def get_source_files(self) -> list[str]:
-        names = sorted(os.listdir(LAUNCHER))
-        return [f"runtime/launcher/{n}" for n in names if n.endswith((".c", ".h")) or n == "Makefile"]
+        return [
+            f"runtime/{folder}/{name}"
+            for folder in PROGRAMS
+            for name in sorted(os.listdir(HERE / "runtime" / folder))
+            if name.endswith((".c", ".h")) or name == "Makefile"
+        ]
 
     def get_outputs(self) -> list[str]:
-        return [str(Path(self.build_lib or ".") / "sdee" / "runtime" / "launcher" / "sdee-launcher")]
+        return [str(self._target(folder) / program) for folder, program in PROGRAMS.items()]
 
     def get_output_mapping(self) -> dict[str, str]:
         return {}

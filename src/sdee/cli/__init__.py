@@ -27,6 +27,8 @@ COMMANDS = {
     "why": ("inspect", "Say why a path travels, or does not."),
     "cat": ("inspect", "Print a file of a bundle."),
     "extract": ("inspect", "Unpack a bundle into a directory."),
+    "env": ("env", "Private environments in which you are root over this machine's system."),
+    "shell": ("env", "A shell in a private environment; the same as env enter."),
     "diff": ("diff", "Show what differs between two traces, or two bundles."),
     "config": ("config", "Show the settings of sdee.toml, and where each came from."),
     "doctor": ("doctor", "Say what this machine can do, and how to mend what it cannot."),

@@ -1,0 +1,348 @@
+/* Calls that change a file, and the table of all that stop. */
+#include "calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "creds.h"
+#include "kernel.h"
+#include "own.h"
+#include "resolve.h"
+
+enum { PATH_SIZE = 4096 };
+
+/* The descriptor and statx of what a path argument names; < 0 when the kernel shall judge. */
+static int look(const struct stop *stop, int dirfd, uint64_t address, bool follow, bool empty, struct statx *file)
+{
+    char path[PATH_SIZE];
+    if (!read_string(stop, address, path, sizeof path))
+        return -EFAULT;
+    const int fd = resolve(stop, dirfd, path, follow, empty);
+    if (fd >= 0 && sys_statx(fd, "", AT_EMPTY_PATH, OWNER_MASK, file) != 0) {
+        close(fd);
+        return -EIO;
+    }
+    return fd;
+}
+
+static int look_fd(const struct stop *stop, int number, struct statx *file)
+{
+    const int fd = number < 0 ? -EBADF : resolve(stop, number, "", true, true);
+    if (fd >= 0 && sys_statx(fd, "", AT_EMPTY_PATH, OWNER_MASK, file) != 0) {
+        close(fd);
+        return -EIO;
+    }
+    return fd;
+}
+
+/* chmod(2) of what is owned first: done here, since a path through /proc/self/fd still leads to the host's file. */
+static struct answer change_mode(const struct stop *stop, int fd, struct statx *file, mode_t mode)
+{
+    struct answer answer = GO_ON;
+    if (fd >= 0 && needs_own(stop->session, file) && own(stop->session, &fd, file, false) == 0) {
+        char name[64];
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        answer = RESULT(chmod(name, mode & 07777) == 0 ? 0 : -errno);
+    }
+    if (fd >= 0)
+        close(fd);
+    return answer;
+}
+
+/* Own what a path argument names, then let the call go on. What cannot be owned the kernel refuses, with its own errno. */
+static struct answer own_path(const struct stop *stop, int dirfd, uint64_t address, bool follow, bool empty)
+{
+    struct statx file;
+    int fd = look(stop, dirfd, address, follow, empty, &file);
+    if (fd >= 0) {
+        own(stop->session, &fd, &file, false);
+        close(fd);
+    }
+    return GO_ON;
+}
+
+static struct answer open_for_writing(const struct stop *stop, int dirfd, uint64_t address, uint64_t flags, mode_t mode)
+{
+    char path[PATH_SIZE];
+    if (!read_string(stop, address, path, sizeof path) || strncmp(path, "/dev/", 5) == 0 || (flags & O_TMPFILE) == O_TMPFILE)
+        return GO_ON;
+    const bool exclusive = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
+    struct statx file;
+    int fd = resolve(stop, dirfd, path, (flags & O_NOFOLLOW) == 0 && !exclusive, false);
+    if (fd < 0)
+        return fd == -ENOENT && (flags & O_CREAT) != 0 ? create_file(stop, dirfd, path, flags, mode) : GO_ON;
+    if (!exclusive && ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) && sys_statx(fd, "", AT_EMPTY_PATH, OWNER_MASK, &file) == 0 &&
+        S_ISREG(file.stx_mode))
+        own(stop->session, &fd, &file, (flags & O_TRUNC) != 0);
+    close(fd);
+    return GO_ON;
+}
+
+#ifdef SYS_open
+static struct answer on_open(const struct stop *stop)
+{
+    return open_for_writing(stop, AT_FDCWD, stop->arg[0], stop->arg[1], (mode_t)stop->arg[2]);
+}
+
+static struct answer on_creat(const struct stop *stop)
+{
+    return open_for_writing(stop, AT_FDCWD, stop->arg[0], O_CREAT | O_WRONLY | O_TRUNC, (mode_t)stop->arg[1]);
+}
+#endif
+
+static struct answer on_openat(const struct stop *stop)
+{
+    return open_for_writing(stop, (int)stop->arg[0], stop->arg[1], stop->arg[2], (mode_t)stop->arg[3]);
+}
+
+static struct answer on_openat2(const struct stop *stop)
+{
+    struct open_how how;
+    if (stop->arg[3] < sizeof how || !read_memory(stop, stop->arg[2], &how, sizeof how) || (how.flags & (O_ACCMODE | O_CREAT | O_TRUNC)) == 0)
+        return GO_ON;
+    return open_for_writing(stop, (int)stop->arg[0], stop->arg[1], how.flags, (mode_t)how.mode);
+}
+
+/* Calls whose first argument is a path that is followed / not followed. */
+static struct answer on_path(const struct stop *stop)
+{
+    return own_path(stop, AT_FDCWD, stop->arg[0], true, false);
+}
+
+static struct answer on_lpath(const struct stop *stop)
+{
+    return own_path(stop, AT_FDCWD, stop->arg[0], false, false);
+}
+
+static struct answer on_path_at(const struct stop *stop)
+{
+    return own_path(stop, (int)stop->arg[0], stop->arg[1], true, false);
+}
+
+static struct answer on_lpath_at(const struct stop *stop)
+{
+    return own_path(stop, (int)stop->arg[0], stop->arg[1], false, false);
+}
+
+#ifdef SYS_chmod
+static struct answer on_chmod(const struct stop *stop)
+{
+    struct statx file;
+    const int fd = look(stop, AT_FDCWD, stop->arg[0], true, false, &file);
+    return change_mode(stop, fd, &file, (mode_t)stop->arg[1]);
+}
+#endif
+
+static struct answer on_fchmodat(const struct stop *stop)
+{
+    struct statx file;
+    const unsigned flags = stop->nr == SYS_fchmodat ? 0 : (unsigned)stop->arg[3]; /* fchmodat2 has a fourth argument */
+    const int fd = look(stop, (int)stop->arg[0], stop->arg[1], (flags & AT_SYMLINK_NOFOLLOW) == 0, (flags & AT_EMPTY_PATH) != 0, &file);
+    return change_mode(stop, fd, &file, (mode_t)stop->arg[2]);
+}
+
+static struct answer on_linkat(const struct stop *stop)
+{
+    return own_path(stop, (int)stop->arg[0], stop->arg[1], (stop->arg[4] & AT_SYMLINK_FOLLOW) != 0, (stop->arg[4] & AT_EMPTY_PATH) != 0);
+}
+
+/* Calls by descriptor: the descriptor stays the host's file, so what is asked for is done to the copy. */
+static struct answer on_fchmod(const struct stop *stop)
+{
+    struct statx file;
+    const int fd = look_fd(stop, (int)stop->arg[0], &file);
+    return change_mode(stop, fd, &file, (mode_t)stop->arg[1]);
+}
+
+static struct answer on_utimensat(const struct stop *stop)
+{
+    if (stop->arg[1] != 0)
+        return own_path(stop, (int)stop->arg[0], stop->arg[1], (stop->arg[3] & AT_SYMLINK_NOFOLLOW) == 0, (stop->arg[3] & AT_EMPTY_PATH) != 0);
+    struct statx file; /* futimens(3) */
+    struct answer answer = GO_ON;
+    int fd = look_fd(stop, (int)stop->arg[0], &file);
+    struct timespec times[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}};
+    if (fd >= 0 && needs_own(stop->session, &file) && (stop->arg[2] == 0 || read_memory(stop, stop->arg[2], times, sizeof times)) &&
+        own(stop->session, &fd, &file, false) == 0) {
+        char name[64];
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        answer = RESULT(utimensat(AT_FDCWD, name, times, 0) == 0 ? 0 : -errno);
+    }
+    if (fd >= 0)
+        close(fd);
+    return answer;
+}
+
+/* access(W_OK): root may write what own-on-write will give it; the kernel asks the host's mode. */
+static struct answer may_write(const struct stop *stop, int dirfd, uint64_t address, unsigned mode, int flags)
+{
+    struct statx file;
+    const int fd = look(stop, dirfd, address, (flags & AT_SYMLINK_NOFOLLOW) == 0, (flags & AT_EMPTY_PATH) != 0, &file);
+    if (fd < 0)
+        return GO_ON;
+    struct answer answer = GO_ON;
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    if (needs_own(stop->session, &file) && S_ISREG(file.stx_mode) && access(name, (int)(mode & ~(unsigned)W_OK) | R_OK) == 0)
+        answer = RESULT(0);
+    close(fd);
+    return answer;
+}
+
+#ifdef SYS_access
+static struct answer on_access(const struct stop *stop)
+{
+    return may_write(stop, AT_FDCWD, stop->arg[0], (unsigned)stop->arg[1], 0);
+}
+#endif
+
+static struct answer on_faccessat(const struct stop *stop)
+{
+    return may_write(stop, (int)stop->arg[0], stop->arg[1], (unsigned)stop->arg[2], stop->nr == SYS_faccessat ? 0 : (int)stop->arg[3]);
+}
+
+/* chown(2). `fd` and `file` are of what is to change; `fd` is closed here. */
+static struct answer change_owner(const struct stop *stop, int fd, struct statx *file, uint32_t uid, uint32_t gid)
+{
+    if (fd < 0)
+        return GO_ON;
+    const struct session *session = stop->session;
+    const struct owner shown = owner_shown(session, fd, file);
+    const struct owner wanted = {uid != (uint32_t)-1 ? uid : shown.uid, gid != (uint32_t)-1 ? gid : shown.gid};
+    struct creds creds;
+    int result = 0;
+    if (creds_of(stop->tid, &creds) && creds.uid[FILESYSTEM] != 0 && (wanted.uid != shown.uid || shown.uid != creds.uid[FILESYSTEM])) {
+        result = -EPERM; /* chown(2): only root gives away */
+    } else if (wanted.uid != shown.uid || wanted.gid != shown.gid) {
+        result = own(session, &fd, file, false);
+        if (result == 0 && is_foreign(session, file))
+            result = -EPERM; /* another user's, outside of what is overlaid */
+        if (result == 0)
+            result = owner_set(session, fd, file, wanted);
+    }
+    const mode_t dropped = S_ISUID | ((file->stx_mode & S_IXGRP) != 0 ? S_ISGID : 0);
+    if (result == 0 && S_ISREG(file->stx_mode) && (file->stx_mode & dropped) != 0 && !is_foreign(session, file)) {
+        char name[64];
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        chmod(name, file->stx_mode & 07777 & ~dropped); /* as the kernel does: dpkg's next call sets them again */
+    }
+    close(fd);
+    return RESULT(result == -ESTALE || result == -EXDEV ? -EPERM : result);
+}
+
+#ifdef SYS_chown
+static struct answer on_chown(const struct stop *stop)
+{
+    struct statx file;
+    const int fd = look(stop, AT_FDCWD, stop->arg[0], stop->nr == SYS_chown, false, &file);
+    return change_owner(stop, fd, &file, (uint32_t)stop->arg[1], (uint32_t)stop->arg[2]);
+}
+#endif
+
+static struct answer on_fchown(const struct stop *stop)
+{
+    struct statx file;
+    const int fd = look_fd(stop, (int)stop->arg[0], &file);
+    return change_owner(stop, fd, &file, (uint32_t)stop->arg[1], (uint32_t)stop->arg[2]);
+}
+
+static struct answer on_fchownat(const struct stop *stop)
+{
+    struct statx file;
+    const bool follow = (stop->arg[4] & AT_SYMLINK_NOFOLLOW) == 0, empty = (stop->arg[4] & AT_EMPTY_PATH) != 0;
+    const int fd = look(stop, (int)stop->arg[0], stop->arg[1], follow, empty, &file);
+    return change_owner(stop, fd, &file, (uint32_t)stop->arg[2], (uint32_t)stop->arg[3]);
+}
+
+/* From now on processes may have other roots: each one's own is looked at, which costs a little. */
+static struct answer on_view(const struct stop *stop)
+{
+    atomic_store(&stop->session->views_vary, true);
+    return GO_ON;
+}
+
+enum { WRITES = O_WRONLY | O_RDWR | O_TRUNC | O_CREAT };
+
+/* fstat of the standard descriptors is let go: pipes, terminals and logs nearly always, and asked by every program that prints. */
+const struct rule RULES[] = {
+#ifdef SYS_open
+    {SYS_open, on_open, 1, WRITES, false, 0, 0},
+    {SYS_creat, on_creat, 0, 0, false, 0, 0},
+    {SYS_access, on_access, 1, W_OK, false, 0, 0},
+    {SYS_stat, on_stat, 0, 0, false, 0, 0},
+    {SYS_lstat, on_lstat, 0, 0, false, 0, 0},
+    {SYS_link, on_lpath, 0, 0, false, 0, 0},
+    {SYS_rename, on_lpath, 0, 0, false, 0, 0},
+    {SYS_chmod, on_chmod, 0, 0, false, 0, 0},
+    {SYS_utime, on_path, 0, 0, false, 0, 0},
+    {SYS_utimes, on_path, 0, 0, false, 0, 0},
+    {SYS_futimesat, on_path_at, 0, 0, false, 0, 0},
+    {SYS_chown, on_chown, 0, 0, true, 0, 0},
+    {SYS_lchown, on_chown, 0, 0, true, 0, 0},
+    {SYS_mkdir, on_mkdir, 0, 0, true, 0, 0},
+    {SYS_mknod, on_mknod, 0, 0, true, 0, 0},
+    {SYS_symlink, on_symlink, 0, 0, true, 0, 0},
+#endif
+#ifdef SYS_renameat
+    {SYS_renameat, on_lpath_at, 0, 0, false, 0, 0},
+#endif
+    {SYS_openat, on_openat, 2, WRITES, false, 0, 0},
+    {SYS_openat2, on_openat2, 0, 0, false, 0, 0},
+    {SYS_truncate, on_path, 0, 0, false, 0, 0},
+    {SYS_faccessat, on_faccessat, 2, W_OK, false, 0, 0},
+    {SYS_faccessat2, on_faccessat, 2, W_OK, false, 0, 0},
+    {SYS_fstat, on_fstat, 0, 0, false, 0, STDERR_FILENO},
+    {SYS_newfstatat, on_newfstatat, 0, 0, false, 0, STDERR_FILENO},
+    {SYS_statx, on_statx, 0, 0, false, 0, STDERR_FILENO},
+    {SYS_linkat, on_linkat, 0, 0, false, 0, 0},
+    {SYS_renameat2, on_lpath_at, 0, 0, false, 0, 0},
+    {SYS_fchmod, on_fchmod, 0, 0, false, 0, 0},
+    {SYS_fchmodat, on_fchmodat, 0, 0, false, 0, 0},
+    {452 /* fchmodat2, Linux 6.6 */, on_fchmodat, 0, 0, false, 0, 0},
+    {SYS_utimensat, on_utimensat, 0, 0, false, 0, 0},
+    {SYS_setxattr, on_path, 0, 0, false, 0, 0},
+    {SYS_lsetxattr, on_lpath, 0, 0, false, 0, 0},
+    {SYS_removexattr, on_path, 0, 0, false, 0, 0},
+    {SYS_lremovexattr, on_lpath, 0, 0, false, 0, 0},
+    {SYS_chroot, on_view, 0, 0, false, 0, 0},
+    {SYS_pivot_root, on_view, 0, 0, false, 0, 0},
+    {SYS_mount, on_view, 0, 0, false, 0, 0},
+    {SYS_move_mount, on_view, 0, 0, false, 0, 0},
+    {SYS_setns, on_view, 0, 0, false, 0, 0},
+    {SYS_unshare, on_view, 0, CLONE_NEWNS, false, 0, 0},
+    {SYS_clone, on_view, 0, CLONE_NEWNS, false, 0, 0},
+    {SYS_fchown, on_fchown, 0, 0, true, 0, 0},
+    {SYS_fchownat, on_fchownat, 0, 0, true, 0, 0},
+    {SYS_mkdirat, on_mkdirat, 0, 0, true, 0, 0},
+    {SYS_mknodat, on_mknodat, 0, 0, true, 0, 0},
+    {SYS_symlinkat, on_symlinkat, 0, 0, true, 0, 0},
+    {SYS_getuid, on_getid, 0, 0, true, 0, 0},
+    {SYS_geteuid, on_getid, 0, 0, true, 0, 0},
+    {SYS_getgid, on_getid, 0, 0, true, 0, 0},
+    {SYS_getegid, on_getid, 0, 0, true, 0, 0},
+    {SYS_getresuid, on_getresid, 0, 0, true, 0, 0},
+    {SYS_getresgid, on_getresid, 0, 0, true, 0, 0},
+    {SYS_getgroups, on_getgroups, 0, 0, true, 0, 0},
+    {SYS_setgroups, on_setgroups, 0, 0, true, 0, 0},
+    {SYS_setuid, on_setid, 0, 0, true, 0, 0},
+    {SYS_setgid, on_setid, 0, 0, true, 0, 0},
+    {SYS_setreuid, on_setreid, 0, 0, true, 0, 0},
+    {SYS_setregid, on_setreid, 0, 0, true, 0, 0},
+    {SYS_setresuid, on_setresid, 0, 0, true, 0, 0},
+    {SYS_setresgid, on_setresid, 0, 0, true, 0, 0},
+    {SYS_setfsuid, on_setfsid, 0, 0, true, 0, 0},
+    {SYS_setfsgid, on_setfsid, 0, 0, true, 0, 0},
+    {SYS_prctl, on_keepcaps, 0, 0, true, PR_SET_KEEPCAPS, 0},
+    {SYS_capset, on_capset, 0, 0, true, 0, 0},
+    {SYS_getsockopt, on_peercred, 2, 0, true, SO_PEERCRED, 0},
+};
+const unsigned RULE_COUNT = sizeof RULES / sizeof RULES[0];

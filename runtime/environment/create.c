@@ -1,0 +1,184 @@
+/* What a process with emulated credentials makes shows these as its owner: so we make it, and record the owner. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "calls.h"
+#include "creds.h"
+#include "kernel.h"
+#include "owner.h"
+#include "resolve.h"
+
+static mode_t umask_of(pid_t tid)
+{
+    char name[64], line[256];
+    snprintf(name, sizeof name, "/proc/%d/status", tid);
+    FILE *status = fopen(name, "re");
+    mode_t mask = 022;
+    while (status != NULL && fgets(line, sizeof line, status) != NULL)
+        if (strncmp(line, "Umask:", 6) == 0) {
+            mask = (mode_t)strtoul(line + 6, NULL, 8);
+            break;
+        }
+    if (status != NULL)
+        fclose(status);
+    return mask;
+}
+
+/* Has the process an owner of its own to give? A directory with the set-group-ID bit gives its group. */
+static bool wants_owner(const struct stop *stop, int parent, struct owner *owner, bool *inherits)
+{
+    struct creds creds;
+    struct statx directory;
+    if (!creds_of(stop->tid, &creds) || (creds.uid[FILESYSTEM] == 0 && creds.gid[FILESYSTEM] == 0))
+        return false;
+    *owner = (struct owner){creds.uid[FILESYSTEM], creds.gid[FILESYSTEM]};
+    *inherits = false;
+    if (parent >= 0 && sys_statx(parent, "", AT_EMPTY_PATH, OWNER_MASK, &directory) == 0 && (directory.stx_mode & S_ISGID) != 0) {
+        owner->gid = owner_shown(stop->session, parent, &directory).gid;
+        *inherits = true;
+    }
+    return true;
+}
+
+static int give(const struct stop *stop, int parent, const char *name, struct owner owner)
+{
+    struct statx file;
+    const int fd = sys_openat2(parent, name, O_NOFOLLOW, 0);
+    if (fd < 0)
+        return fd;
+    int result = sys_statx(fd, "", AT_EMPTY_PATH, OWNER_MASK, &file) == 0 ? owner_set(stop->session, fd, &file, owner) : -errno;
+    close(fd);
+    return result;
+}
+
+/* Open what is there now and hand the descriptor over as the call's result (Linux 5.14). */
+static struct answer hand_over(const struct stop *stop, int parent, const char *name, uint64_t flags)
+{
+    const int fd = openat(parent, name, (int)(flags & ~(uint64_t)(O_CREAT | O_EXCL)) | O_CLOEXEC);
+    if (fd < 0)
+        return RESULT(-errno);
+    struct seccomp_notif_addfd add = {.id = stop->id,
+                                      .flags = SECCOMP_ADDFD_FLAG_SEND,
+                                      .srcfd = (unsigned)fd,
+                                      .newfd_flags = (unsigned)(flags & O_CLOEXEC)};
+    const int result = ioctl(stop->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    const int number = errno;
+    close(fd);
+    return result >= 0 || number == ENOENT ? (struct answer){.sent = true} : RESULT(-number);
+}
+
+struct answer create_file(const struct stop *stop, int dirfd, const char *path, uint64_t flags, mode_t mode)
+{
+    if (!creds_used())
+        return GO_ON;
+    const char *name;
+    struct owner owner;
+    bool inherits;
+    const int parent = resolve_parent(stop, dirfd, path, &name);
+    struct answer answer = GO_ON;
+    if (parent >= 0 && wants_owner(stop, parent, &owner, &inherits)) {
+        const int fd = openat(parent, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd >= 0) {
+            give(stop, parent, name, owner);
+            if ((flags & O_EXCL) != 0)
+                answer = hand_over(stop, parent, name, flags);
+            fchmod(fd, mode & ~umask_of(stop->tid) & 07777);
+            close(fd);
+        }
+    }
+    if (parent >= 0)
+        close(parent);
+    return answer;
+}
+
+/* `make` is mkdir(2), mknod(2) or symlink(2) at (parent, name): 0 or -errno. */
+typedef int maker(const struct stop *stop, int parent, const char *name, uint64_t a, uint64_t b);
+
+static struct answer create_with(const struct stop *stop, int dirfd, uint64_t address, maker *make, uint64_t a, uint64_t b)
+{
+    char path[4096];
+    if (!creds_used() || !read_string(stop, address, path, sizeof path))
+        return GO_ON;
+    for (size_t end = strlen(path); end > 1 && path[end - 1] == '/'; end--)
+        path[end - 1] = '\0'; /* mkdir("name/") */
+    const char *name;
+    struct owner owner;
+    bool inherits;
+    const int parent = resolve_parent(stop, dirfd, path, &name);
+    struct answer answer = GO_ON;
+    if (parent >= 0 && wants_owner(stop, parent, &owner, &inherits)) {
+        int result = make(stop, parent, name, a, b);
+        if (result == 0) {
+            give(stop, parent, name, owner);
+            answer = RESULT(0);
+        } /* else the kernel says why, with its own checks */
+    }
+    if (parent >= 0)
+        close(parent);
+    return answer;
+}
+
+static int make_directory(const struct stop *stop, int parent, const char *name, uint64_t mode, uint64_t unused)
+{
+    (void)unused;
+    struct stat directory;
+    const mode_t inherited = fstatat(parent, "", &directory, AT_EMPTY_PATH) == 0 ? directory.st_mode & S_ISGID : 0;
+    if (mkdirat(parent, name, 0700) != 0)
+        return -errno;
+    return fchmodat(parent, name, ((mode & ~(uint64_t)umask_of(stop->tid)) & 01777) | inherited, 0) == 0 ? 0 : -errno;
+}
+
+static int make_node(const struct stop *stop, int parent, const char *name, uint64_t mode, uint64_t device)
+{
+    const mode_t kind = mode & S_IFMT;
+    if (kind != S_IFIFO && kind != S_IFSOCK && kind != S_IFREG && kind != 0)
+        return -EPERM;
+    if (mknodat(parent, name, kind | 0600, device) != 0)
+        return -errno;
+    return fchmodat(parent, name, (mode & ~(uint64_t)umask_of(stop->tid)) & 07777, 0) == 0 ? 0 : -errno;
+}
+
+static int make_link(const struct stop *stop, int parent, const char *name, uint64_t target, uint64_t unused)
+{
+    (void)unused;
+    char text[4096];
+    if (!read_string(stop, target, text, sizeof text))
+        return -EFAULT;
+    return symlinkat(text, parent, name) == 0 ? 0 : -errno;
+}
+
+struct answer on_mkdir(const struct stop *stop)
+{
+    return create_with(stop, AT_FDCWD, stop->arg[0], make_directory, stop->arg[1], 0);
+}
+
+struct answer on_mkdirat(const struct stop *stop)
+{
+    return create_with(stop, (int)stop->arg[0], stop->arg[1], make_directory, stop->arg[2], 0);
+}
+
+struct answer on_mknod(const struct stop *stop)
+{
+    return create_with(stop, AT_FDCWD, stop->arg[0], make_node, stop->arg[1], stop->arg[2]);
+}
+
+struct answer on_mknodat(const struct stop *stop)
+{
+    return create_with(stop, (int)stop->arg[0], stop->arg[1], make_node, stop->arg[2], stop->arg[3]);
+}
+
+struct answer on_symlink(const struct stop *stop)
+{
+    return create_with(stop, AT_FDCWD, stop->arg[1], make_link, stop->arg[0], 0);
+}
+
+struct answer on_symlinkat(const struct stop *stop)
+{
+    return create_with(stop, (int)stop->arg[1], stop->arg[2], make_link, stop->arg[0], 0);
+}

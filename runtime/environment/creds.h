@@ -1,0 +1,32 @@
+/* Emulated credentials of processes: what set*id and setgroups to ids that are not mapped would have made.
+ *
+ * A process carries the number of its credentials in its timer slack, (default + number) nanoseconds: the one value of a
+ * thread that we can set and read from outside (/proc/PID/timerslack_ns, Linux 4.6) and that the kernel itself hands on by
+ * fork(2) and keeps over execve(2). So no fork has to be watched, and no parent found that has already gone. */
+#ifndef SDEE_CREDS_H
+#define SDEE_CREDS_H
+
+#include "session.h"
+
+enum { CREDS_GROUPS = 64 };
+
+struct creds {
+    uint32_t uid[4], gid[4]; /* real, effective, saved, file system */
+    uint32_t groups[CREDS_GROUPS];
+    int group_count; /* -1: the user's own */
+    uint32_t keep_capabilities; /* prctl(PR_SET_KEEPCAPS) */
+    uint32_t permitted, effective; /* has it CAP_SETUID and CAP_SETGID? The kernel's own sets stay full */
+};
+
+enum { REAL, EFFECTIVE, SAVED, FILESYSTEM };
+
+/* Has any process other credentials than root's? */
+bool creds_used(void);
+
+/* False: root's, which is what the kernel says as well. */
+bool creds_of(pid_t tid, struct creds *creds);
+
+/* 0 or -errno. */
+int creds_set(pid_t tid, const struct creds *creds);
+
+#endif

@@ -1,0 +1,241 @@
+/* One terminal: starts the holder if there is none, joins its namespaces, runs a command, waits for it. */
+#include "enter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "filter.h"
+#include "holder.h"
+
+enum { JOINED = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
+
+static pid_t child; /* for the signal handlers */
+
+static void relay(int number)
+{
+    if (child > 0)
+        kill(child, number);
+}
+
+/* What the user asks for at this start is bound in besides. */
+static void add_on_request(const struct enter_options *options, struct plan *plan)
+{
+    const char *agent = getenv("SSH_AUTH_SOCK"), *runtime = getenv("XDG_RUNTIME_DIR");
+    if (options->ssh_agent && agent != NULL && agent[0] == '/')
+        plan_add(plan, STEP_LIVE, agent, "");
+    if (!options->x11)
+        return;
+    plan_add(plan, STEP_LIVE, "/tmp/.X11-unix", "");
+    const char *authority = getenv("XAUTHORITY"), *wayland = getenv("WAYLAND_DISPLAY");
+    if (authority != NULL && authority[0] == '/')
+        plan_add(plan, STEP_LIVE, authority, "");
+    char path[4096];
+    if (wayland != NULL && runtime != NULL && snprintf(path, sizeof path, "%s/%s", runtime, wayland) < (int)sizeof path && path[0] == '/')
+        plan_add(plan, STEP_LIVE, path, "");
+}
+
+/* Connect to the holder, started when need be; two terminals that come at once start one. */
+static int connect_or_start(const struct enter_options *options, struct plan *plan, struct error *error)
+{
+    const int lock = open("lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (lock < 0 || flock(lock, LOCK_EX) != 0) {
+        fail(error, EXIT_OUTPUT, NULL, "cannot lock the environment: %s", strerror(errno));
+        return -1;
+    }
+    int socket = holder_connect();
+    if (socket < 0) {
+        add_on_request(options, plan);
+        if (holder_start(plan, error) && (socket = holder_connect()) < 0)
+            fail(error, EXIT_INTERNAL, NULL, "the environment's holder does not answer");
+    }
+    close(lock);
+    return socket;
+}
+
+static void unset_unless(bool kept, const char *name)
+{
+    if (!kept)
+        unsetenv(name);
+}
+
+static void set_environment(const struct enter_options *options)
+{
+    char text[4096];
+    static const char *const needed[] = {"/usr/local/sbin", "/usr/sbin", "/sbin"};
+    const char *path = getenv("PATH");
+    snprintf(text, sizeof text, "%s", path != NULL && path[0] != '\0' ? path : "/usr/local/bin:/usr/bin:/bin");
+    for (int i = 0; i < 3; i++) { /* dpkg refuses to work without ldconfig and start-stop-daemon in PATH */
+        char colons[4200], wanted[64];
+        snprintf(colons, sizeof colons, ":%s:", text);
+        snprintf(wanted, sizeof wanted, ":%s:", needed[i]);
+        if (strstr(colons, wanted) == NULL && strlen(text) + strlen(needed[i]) + 2 < sizeof text)
+            sprintf(text + strlen(text), ":%s", needed[i]);
+    }
+    setenv("PATH", text, 1);
+    setenv("SDEE_ENVIRONMENT", options->name, 1);
+    /* bash shows this before each prompt, whatever ~/.bashrc makes of PS1; Debian's own shows /etc/debian_chroot already */
+    snprintf(text, sizeof text, "case $PS1 in *'(%s)'*) ;; *debian_chroot*) ;; *) PS1=\"(%s) $PS1\" ;; esac", options->name, options->name);
+    setenv("PROMPT_COMMAND", text, 0);
+    unset_unless(options->ssh_agent, "SSH_AUTH_SOCK");
+    unset_unless(options->x11, "DISPLAY");
+    unset_unless(options->x11, "WAYLAND_DISPLAY");
+    unset_unless(options->x11, "XAUTHORITY");
+    unset_unless(options->x11, "XDG_RUNTIME_DIR"); /* the host's /run/user is not here */
+    unsetenv("DBUS_SESSION_BUS_ADDRESS");
+    const char *temporary = getenv("TMPDIR");
+    struct stat there;
+    if (temporary != NULL && stat(temporary, &there) != 0)
+        unsetenv("TMPDIR");
+}
+
+static void go_to(const char *directory)
+{
+    if (directory[0] != '\0' && chdir(directory) == 0)
+        return;
+    const char *home = getenv("HOME");
+    if (home == NULL || chdir(home) != 0)
+        home = chdir("/") == 0 ? "/" : "nowhere";
+    note("%s is not in the environment, which has its own /tmp and /run: starting in %s", directory[0] != '\0' ? directory : "the working directory", home);
+}
+
+static void run_inside(const struct enter_options *options, bool emulate, int socket, const char *directory)
+{
+    struct error error = {0};
+    char byte;
+    set_environment(options);
+    go_to(directory);
+    const int listener = filter_install(emulate);
+    if (listener < 0)
+        fail(&error, EXIT_KERNEL, "in a session that is traced or supervised by seccomp already there can be no second one",
+             "cannot supervise the command: seccomp: %s", strerror(errno));
+    else if (!send_fd(socket, listener) || read(socket, &byte, 1) != 1)
+        fail(&error, EXIT_RESOURCES, NULL, "the environment's holder cannot take one more terminal");
+    if (error.code != 0) {
+        error_print(&error);
+        _exit((int)error.code);
+    }
+    close(listener);
+    for (int number = 1; number < 32; number++)
+        signal(number, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    const char *shell = getenv("SHELL");
+    char *const interactive[] = {(char *)(uintptr_t)(shell != NULL && access(shell, X_OK) == 0 ? shell : "/bin/sh"), NULL};
+    char *const *command = options->command[0] != NULL ? options->command : interactive;
+    execvp(command[0], command);
+    fail(&error, errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, NULL, "cannot run %s in the environment: %s", command[0], strerror(errno));
+    error_print(&error);
+    _exit((int)error.code);
+}
+
+/* Wait as a shell's job should: stop with the command, go on with it. */
+static int wait_for(pid_t pid)
+{
+    int status = 0;
+    for (;;) {
+        if (waitpid(pid, &status, WUNTRACED) < 0) {
+            if (errno == EINTR)
+                continue;
+            return EXIT_INTERNAL;
+        }
+        if (!WIFSTOPPED(status))
+            break;
+        raise(SIGSTOP);
+        kill(pid, SIGCONT);
+    }
+    if (isatty(STDIN_FILENO)) { /* an interactive shell inside has taken the terminal, and knows our group by no number */
+        signal(SIGTTOU, SIG_IGN);
+        tcsetpgrp(STDIN_FILENO, getpgrp());
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static bool in_directory(const char *directory, struct error *error)
+{
+    struct stat state;
+    if (chdir(directory) != 0 || stat(".", &state) != 0)
+        return fail(error, EXIT_INPUT, "`sdee env list` shows which there are; `sdee env create NAME` makes one", "there is no environment at %s: %s", directory,
+                    strerror(errno));
+    if (state.st_uid != geteuid() || (state.st_mode & 077) != 0)
+        return fail(error, EXIT_INPUT, "only its owner may enter it; its mode must be 0700", "the environment at %s is not yours alone", directory);
+    return true;
+}
+
+int enter(const struct enter_options *options, struct error *error)
+{
+    static char before[4096];
+    if (getcwd(before, sizeof before) == NULL)
+        before[0] = '\0';
+    if (!in_directory(options->directory, error))
+        return -1;
+    struct plan plan;
+    if (!plan_read("plan", &plan, error))
+        return -1;
+    const int socket = connect_or_start(options, &plan, error);
+    if (socket < 0)
+        return -1;
+    const int init = receive_fd(socket);
+    if (init < 0 || setns(init, JOINED) != 0) {
+        fail(error, EXIT_KERNEL, NULL, "cannot join the environment's namespaces: %s", strerror(errno));
+        return -1;
+    }
+    close(init);
+    signal(SIGINT, SIG_IGN); /* the terminal sends them to the command as well */
+    signal(SIGQUIT, SIG_IGN);
+    child = fork();
+    if (child == 0)
+        run_inside(options, plan.uids.count == 0, socket, before);
+    if (child < 0) {
+        fail(error, EXIT_RESOURCES, "raise `ulimit -u`", "cannot fork: %s", strerror(errno));
+        return -1;
+    }
+    static const int relayed[] = {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH};
+    for (unsigned i = 0; i < sizeof relayed / sizeof relayed[0]; i++)
+        signal(relayed[i], relay);
+    return wait_for(child);
+}
+
+int as_root(const char *directory, char **command, struct error *error)
+{
+    struct plan plan = {0};
+    int go[2], made[2];
+    char byte;
+    if (directory[0] != '\0') {
+        char file[4096];
+        snprintf(file, sizeof file, "%s/plan", directory);
+        if (access(file, F_OK) == 0 && !plan_read(file, &plan, error))
+            return -1;
+    }
+    if (pipe2(go, O_CLOEXEC) != 0 || pipe2(made, O_CLOEXEC) != 0) {
+        fail(error, EXIT_RESOURCES, NULL, "cannot make a pipe: %s", strerror(errno));
+        return -1;
+    }
+    const pid_t pid = fork();
+    if (pid == 0) {
+        close(go[1]);
+        if (unshare(CLONE_NEWUSER) != 0 || write(made[1], "m", 1) != 1 || read(go[0], &byte, 1) != 1)
+            _exit(EXIT_KERNEL);
+        execvp(command[0], command);
+        _exit(EXIT_NOT_FOUND);
+    }
+    close(made[1]);
+    bool good = pid > 0 && (read(made[0], &byte, 1) == 1 || fail(error, EXIT_KERNEL, "`sdee doctor` names the setting", "no user namespace can be made"));
+    good = good && map_ids(pid, &plan, error) && write(go[1], "g", 1) == 1;
+    close(go[1]);
+    int status = 0;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return !good ? -1 : WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}

@@ -1,0 +1,89 @@
+"""`sdee env enter`, `sdee shell`: look whether the host has changed, then become sdee-env. Imports next to nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from sdee.runtime.environment import base_directory, program
+
+NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media")
+FLAGS = ("--x11", "--ssh-agent")
+
+
+def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
+    """Return flags, the environment's name and the command; None for what click shall explain (--help, mistakes)."""
+    flags: list[str] = []
+    name = ""
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            return (flags, name, arguments[at + 1 :]) if name else None
+        if argument in FLAGS:
+            flags.append(argument)
+        elif argument.startswith("-") or name:
+            return None
+        else:
+            name = argument
+    return (flags, name, []) if name else None
+
+
+def stale(directory: str) -> bool:
+    """Tell whether the host's system is another than when the environment was made or last adapted."""
+    with open(os.path.join(directory, "stamp"), encoding="utf-8", errors="surrogateescape") as file:
+        return any(line != stamp_line(line.split("\t")[0]) for line in file.read().splitlines())
+
+
+def stamp_line(path: str) -> str:
+    """Return the line of `stamp` for one of the host's files: path, time and size, or zeros where there is none."""
+    try:
+        file = os.stat(path)
+    except OSError:
+        return f"{path}\t0\t0"
+    return f"{path}\t{file.st_mtime_ns}\t{file.st_size}"
+
+
+def mount_points() -> list[str]:
+    """Return what is mounted below the system's directories, as mountinfo(5) writes it."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        points = {line.split(" ", 5)[4] for line in file}
+    return sorted(point for point in points if not point.startswith(NOT_SYSTEM))
+
+
+def moved(directory: str) -> bool:
+    """Tell whether other things are mounted there than when the plan was made."""
+    with open(os.path.join(directory, "mounts"), encoding="utf-8", errors="surrogateescape") as file:
+        return file.read() != "\n".join(mount_points())
+
+
+def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
+    """Replace this process by sdee-env (execve(2)). Raises SdeeError."""
+    import signal  # noqa: PLC0415
+
+    directory = os.path.join(base_directory(), name)
+    if "/" in name or not os.path.isfile(os.path.join(directory, "stamp")):
+        from sdee.runtime.environment.store import find  # noqa: PLC0415
+
+        find(name)  # says what is wrong
+    if stale(directory) or moved(directory):
+        from sdee.runtime.environment.reconcile import reconcile  # noqa: PLC0415
+
+        for line in reconcile(name):
+            sys.stderr.write(f"sdee: {line}\n")
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
+        signal.signal(number, signal.SIG_DFL)
+    os.execv(program(), ["sdee-env", "enter", *flags, directory, name, *command])
+
+
+def main(arguments: list[str]) -> bool:
+    """Enter, or return False for what click shall explain."""
+    parsed = parse(arguments)
+    if parsed is None:
+        return False
+    from sdee.errors import SdeeError  # noqa: PLC0415
+
+    try:
+        enter(*parsed)
+    except SdeeError as error:
+        sys.stderr.write(error.render() + "\n")
+        sys.exit(error.exit_code)

@@ -1,0 +1,315 @@
+#include "holder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "owner.h"
+#include "session.h"
+#include "supervise.h"
+
+enum { NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
+
+bool send_fd(int socket, int fd)
+{
+    char byte = 'F';
+    struct iovec content = {&byte, 1};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))}};
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+    const struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    return sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
+}
+
+int receive_fd(int socket)
+{
+    char byte;
+    struct iovec content = {&byte, 1};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) != 1)
+        return -1;
+    const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header == NULL || header->cmsg_type != SCM_RIGHTS)
+        return -1;
+    int fd;
+    memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    return fd;
+}
+
+/* "./socket": the directory may be deeper than the 108 bytes of sun_path allow. */
+static const struct sockaddr_un ADDRESS = {.sun_family = AF_UNIX, .sun_path = "socket"};
+
+int holder_connect(void)
+{
+    const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (fd < 0)
+        return -1;
+    if (connect(fd, (const struct sockaddr *)&ADDRESS, sizeof ADDRESS) == 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+        peer.uid == geteuid())
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static bool write_proc(pid_t pid, const char *name, const char *text)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    const int fd = open(path, O_WRONLY | O_CLOEXEC);
+    const bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    const int number = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = number;
+    return good;
+}
+
+/* newuidmap(1), newgidmap(1): set-user-ID programs of the site that check /etc/subuid. */
+static bool run_newmap(const char *program, pid_t pid, unsigned own, const struct range *range, struct error *error)
+{
+    char id[16], mine[16], start[24], count[24];
+    snprintf(id, sizeof id, "%d", pid);
+    snprintf(mine, sizeof mine, "%u", own);
+    snprintf(start, sizeof start, "%llu", (unsigned long long)range->start);
+    snprintf(count, sizeof count, "%llu", (unsigned long long)range->count);
+    const pid_t child = fork();
+    if (child == 0) {
+        execlp(program, program, id, "0", mine, "1", "1", start, count, (char *)NULL);
+        _exit(127);
+    }
+    int status = -1;
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    return status == 0 || fail(error, EXIT_KERNEL, "the environment was made with the subordinate ids of /etc/subuid and /etc/subgid: are they still yours?",
+                               "%s cannot map %llu ids from %llu (status %d)", program, (unsigned long long)range->count,
+                               (unsigned long long)range->start, WEXITSTATUS(status));
+}
+
+bool map_ids(pid_t pid, const struct plan *plan, struct error *error)
+{
+    char text[64];
+    if (plan->uids.count > 0)
+        return run_newmap("newuidmap", pid, geteuid(), &plan->uids, error) && run_newmap("newgidmap", pid, getegid(), &plan->gids, error);
+    snprintf(text, sizeof text, "0 %u 1", geteuid());
+    bool good = write_proc(pid, "uid_map", text); /* the step where Ubuntu's AppArmor refuses */
+    snprintf(text, sizeof text, "0 %u 1", getegid());
+    good = good && write_proc(pid, "setgroups", "deny") && write_proc(pid, "gid_map", text);
+    return good || fail(error, EXIT_KERNEL, "`sdee doctor` names the setting that is missing", "cannot map the user's ids in a user namespace: %s", strerror(errno));
+}
+
+static int remove_entry(const char *path, const struct stat *file, int kind, struct FTW *at)
+{
+    (void)file;
+    (void)kind;
+    if (at->level > 0)
+        remove(path);
+    return 0;
+}
+
+/* PID 1 of the environment: takes in orphans until it is killed, which ends all others. */
+static void be_init(struct plan *plan, int go, int result)
+{
+    struct error error = {0};
+    char byte;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (read(go, &byte, 1) != 1)
+        _exit(1);
+    prctl(PR_SET_NAME, "sdee-env-init");
+    nftw("tmp", remove_entry, 32, FTW_DEPTH | FTW_PHYS);
+    umask(0);
+    plan_carry_out(plan, &error);
+    umask(022);
+    prctl(PR_SET_DUMPABLE, 1); /* or /proc/PID/ns would be closed to the terminals that join */
+    if (write(result, &error, sizeof error) != sizeof error || error.code != 0)
+        _exit(1);
+    close(go);
+    close(result);
+    sigset_t children;
+    sigemptyset(&children);
+    sigaddset(&children, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &children, NULL);
+    for (;;) {
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            ;
+        int number;
+        sigwait(&children, &number);
+    }
+}
+
+/* Make the namespaces and all in them. The pid of their PID 1, or -1. */
+static pid_t make_namespaces(struct plan *plan, struct error *error)
+{
+    int go[2], result[2];
+    if (pipe2(go, O_CLOEXEC) != 0 || pipe2(result, O_CLOEXEC) != 0) {
+        fail(error, EXIT_RESOURCES, NULL, "cannot make a pipe: %s", strerror(errno));
+        return -1;
+    }
+    const pid_t pid = (pid_t)syscall(SYS_clone, NAMESPACES | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (pid < 0) {
+        fail(error, EXIT_KERNEL, "`sdee doctor` names the setting that is missing", "this machine allows no user namespaces: clone: %s", strerror(errno));
+        return -1;
+    }
+    if (pid == 0) {
+        close(go[1]);
+        close(result[0]);
+        be_init(plan, go[0], result[1]);
+    }
+    close(go[0]);
+    close(result[1]);
+    bool good = map_ids(pid, plan, error);
+    good = good && write(go[1], "g", 1) == 1;
+    if (good && read(result[0], error, sizeof *error) != (ssize_t)sizeof *error)
+        good = fail(error, EXIT_KERNEL, NULL, "the environment's first process ended early");
+    close(go[1]);
+    close(result[0]);
+    if (good && error->code == 0)
+        return pid;
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    return -1;
+}
+
+static void serve(struct session *session, int door, int init)
+{
+    enum { MOST = 1024 };
+    static struct pollfd polled[MOST]; /* the door, PID 1, then terminals and listeners */
+    static bool is_listener[MOST];
+    unsigned count = 2;
+    bool used = false;
+    polled[0] = (struct pollfd){door, POLLIN, 0};
+    polled[1] = (struct pollfd){init, POLLIN, 0};
+    while (!used || count > 2) {
+        /* A terminal that was killed before it came would leave us here for ever. */
+        const int ready = poll(polled, count, used ? -1 : 10000);
+        if (ready == 0 || (ready < 0 && errno != EINTR) || polled[1].revents != 0)
+            return;
+        if (ready < 0)
+            continue;
+        for (unsigned i = count; i-- > 2;) {
+            if (polled[i].revents == 0)
+                continue;
+            int listener = -1;
+            if (!is_listener[i] && (polled[i].revents & POLLIN) != 0)
+                listener = receive_fd(polled[i].fd);
+            if (listener >= 0 && count < MOST && supervise(session, listener)) {
+                polled[count] = (struct pollfd){listener, 0, 0};
+                is_listener[count++] = true;
+                if (write(polled[i].fd, "k", 1) != 1)
+                    note("a terminal has gone");
+                continue;
+            }
+            if (is_listener[i])
+                supervise_end(polled[i].fd);
+            close(polled[i].fd);
+            polled[i] = polled[--count];
+            is_listener[i] = is_listener[count];
+        }
+        if (polled[0].revents != 0 && count < MOST - 1) {
+            const int terminal = accept4(door, NULL, NULL, SOCK_CLOEXEC);
+            if (terminal >= 0 && send_fd(terminal, init)) {
+                polled[count] = (struct pollfd){terminal, POLLIN, 0};
+                is_listener[count++] = false;
+                used = true;
+            }
+        }
+    }
+}
+
+static void settle(int keep)
+{
+    setsid();
+    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    const int log = open("log", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    dup2(null, STDIN_FILENO);
+    dup2(null, STDOUT_FILENO);
+    dup2(log >= 0 ? log : null, STDERR_FILENO);
+    dup2(keep, 3);
+    fcntl(3, F_SETFD, FD_CLOEXEC);
+    for (int fd = 4; fd < 1024; fd++)
+        close(fd); /* of whoever started us: a pipe that they wait for the end of */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    umask(0);
+}
+
+static void be_holder(struct plan *plan, int ready)
+{
+    static struct session session;
+    static struct error error;
+    settle(ready);
+    ready = 3;
+    session = (struct session){.plan = *plan, .uid = geteuid(), .gid = getegid(), .emulate = plan->uids.count == 0};
+    session.group_count = getgroups(sizeof session.groups / sizeof session.groups[0], session.groups);
+    if (session.group_count < 0)
+        session.group_count = 0;
+    const pid_t init = make_namespaces(plan, &error);
+    char root[64];
+    snprintf(root, sizeof root, "/proc/%d/root", init);
+    session.root = init > 0 ? open(root, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    const int init_fd = init > 0 ? (int)syscall(SYS_pidfd_open, init, 0) : -1;
+    const int door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    unlink(ADDRESS.sun_path); /* of a holder that was killed */
+    const bool good = session.root >= 0 && init_fd >= 0 && bind(door, (const struct sockaddr *)&ADDRESS, sizeof ADDRESS) == 0 && listen(door, 64) == 0;
+    if (!good && error.code == 0)
+        fail(&error, EXIT_KERNEL, NULL, "cannot hold the environment: %s", strerror(errno));
+    plan_identify(&session.plan, session.root);
+    owners_load(AT_FDCWD);
+    prctl(PR_SET_NAME, "sdee-env-hold");
+    if (write(ready, &error, sizeof error) != sizeof error || !good)
+        _exit(1);
+    close(ready);
+    serve(&session, door, init_fd);
+    unlink(ADDRESS.sun_path);
+    kill(init, SIGKILL);
+    while (waitpid(init, NULL, 0) < 0 && errno == EINTR)
+        ;
+    _exit(0);
+}
+
+bool holder_start(struct plan *plan, struct error *error)
+{
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) != 0)
+        return fail(error, EXIT_RESOURCES, NULL, "cannot make a pipe: %s", strerror(errno));
+    const pid_t first = fork();
+    if (first < 0)
+        return fail(error, EXIT_RESOURCES, "raise `ulimit -u`", "cannot fork: %s", strerror(errno));
+    if (first == 0) { /* twice, so that the terminal has no child that it does not know */
+        if (fork() == 0)
+            be_holder(plan, ready[1]);
+        _exit(0);
+    }
+    close(ready[1]);
+    while (waitpid(first, NULL, 0) < 0 && errno == EINTR)
+        ;
+    const bool told = read(ready[0], error, sizeof *error) == (ssize_t)sizeof *error;
+    close(ready[0]);
+    if (!told)
+        return fail(error, EXIT_INTERNAL, "its file `log` may say more", "the environment's holder ended early");
+    return error->code == 0;
+}

@@ -1,0 +1,175 @@
+#include "owner.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "kernel.h"
+
+/* Files of which the attribute cannot tell, by inode. The birth time tells an inode number that is used again. */
+struct entry {
+    uint64_t device, inode;
+    int64_t born;
+    struct owner owner;
+};
+static struct entry *entries;
+static size_t entry_count, entry_room;
+static int log_fd = -1;
+static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+
+static bool mapped(const struct range *range, uint32_t own, uint32_t id, uint32_t *shown)
+{
+    if (id == own) {
+        *shown = 0;
+        return true;
+    }
+    if (id < range->start || id >= range->start + range->count) {
+        *shown = id; /* the host's own number: the login node's accounts are the environment's */
+        return false;
+    }
+    *shown = (uint32_t)(id - range->start) + 1;
+    return true;
+}
+
+bool is_foreign(const struct session *session, const struct statx *file)
+{
+    uint32_t shown;
+    return !mapped(&session->plan.uids, session->uid, file->stx_uid, &shown) || !mapped(&session->plan.gids, session->gid, file->stx_gid, &shown);
+}
+
+static bool is_ours(const struct session *session, const struct statx *file, bool *marked)
+{
+    const struct step *step = plan_step(&session->plan, file->stx_mnt_id);
+    *marked = step != NULL && step->kind != STEP_BIND && step->kind != STEP_LIVE && step->kind != STEP_PROC;
+    return step != NULL && step->kind == STEP_OVERLAY;
+}
+
+static struct entry key_of(const struct session *session, const struct statx *file)
+{
+    bool marked;
+    is_ours(session, file, &marked); /* the device number of an overlay is another one at each mount */
+    return (struct entry){.device = marked ? 0 : (uint64_t)file->stx_dev_major << 32 | file->stx_dev_minor,
+                          .inode = file->stx_ino,
+                          .born = (file->stx_mask & STATX_BTIME) != 0 ? file->stx_btime.tv_sec * 1000000000LL + file->stx_btime.tv_nsec : 0};
+}
+
+static struct entry *find(const struct entry *key)
+{
+    for (size_t i = entry_count; i-- > 0;)
+        if (entries[i].inode == key->inode && entries[i].device == key->device && entries[i].born == key->born)
+            return &entries[i];
+    return NULL;
+}
+
+static void remember(const struct entry *entry)
+{
+    struct entry *known = find(entry);
+    if (known == NULL) {
+        if (entry_count == entry_room)
+            entries = reallocate(entries, entry_room = entry_room * 2 + 64, sizeof *entries);
+        known = &entries[entry_count++];
+    }
+    *known = *entry;
+}
+
+void owners_load(int directory)
+{
+    log_fd = openat(directory, "owners", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    FILE *stream = log_fd >= 0 ? fdopen(dup(log_fd), "r") : NULL;
+    struct entry entry;
+    while (stream != NULL && fscanf(stream, "%lu %lu %ld %u %u", &entry.device, &entry.inode, &entry.born, &entry.owner.uid, &entry.owner.gid) == 5)
+        remember(&entry);
+    if (stream != NULL)
+        fclose(stream);
+}
+
+/* A path for the calls that take no O_PATH descriptor. */
+static void name_of(int fd, char *name, size_t size)
+{
+    snprintf(name, size, "/proc/self/fd/%d", fd);
+}
+
+static bool can_have_attributes(const struct statx *file)
+{
+    return S_ISREG(file->stx_mode) || S_ISDIR(file->stx_mode);
+}
+
+struct owner owner_shown(const struct session *session, int fd, const struct statx *file)
+{
+    char name[64];
+    name_of(fd, name, sizeof name);
+    return owner_shown_of(session, name, file);
+}
+
+struct owner owner_shown_of(const struct session *session, const char *name, const struct statx *file)
+{
+    struct owner shown;
+    const bool own = mapped(&session->plan.uids, session->uid, file->stx_uid, &shown.uid);
+    mapped(&session->plan.gids, session->gid, file->stx_gid, &shown.gid);
+    if (!own || !session->emulate)
+        return shown;
+    bool marked;
+    is_ours(session, file, &marked);
+    if (marked && can_have_attributes(file)) {
+        char value[32];
+        const ssize_t length = getxattr(name, OWNER_ATTRIBUTE, value, sizeof value - 1);
+        struct owner recorded;
+        if (length > 0) {
+            value[length] = '\0';
+            if (sscanf(value, "%u %u", &recorded.uid, &recorded.gid) == 2)
+                return recorded;
+        }
+    }
+    pthread_rwlock_rdlock(&lock);
+    if (entry_count > 0) {
+        const struct entry key = key_of(session, file), *entry = find(&key);
+        if (entry != NULL)
+            shown = entry->owner;
+    }
+    pthread_rwlock_unlock(&lock);
+    return shown;
+}
+
+/* Its owner may mark a file only where the mode lets it write; we are outside and have no capability over it. */
+static int mark(int fd, const struct statx *file, struct owner owner)
+{
+    char name[64], value[32];
+    name_of(fd, name, sizeof name);
+    const int length = snprintf(value, sizeof value, "%u %u", owner.uid, owner.gid);
+    const bool plain = owner.uid == 0 && owner.gid == 0;
+    const bool writable = (file->stx_mode & S_IWUSR) != 0;
+    if (!writable && chmod(name, (file->stx_mode & 07777) | S_IWUSR | S_IRUSR) != 0)
+        return -errno;
+    int result = plain ? removexattr(name, OWNER_ATTRIBUTE) : setxattr(name, OWNER_ATTRIBUTE, value, (size_t)length, 0);
+    if (result != 0)
+        result = plain && errno == ENODATA ? 0 : -errno;
+    if (!writable)
+        chmod(name, file->stx_mode & 07777);
+    return result;
+}
+
+int owner_set(const struct session *session, int fd, const struct statx *file, struct owner owner)
+{
+    bool marked;
+    is_ours(session, file, &marked);
+    if (marked && can_have_attributes(file)) {
+        const int result = mark(fd, file, owner);
+        if (result != -EOPNOTSUPP && result != -EPERM)
+            return result;
+    }
+    struct entry entry = key_of(session, file);
+    entry.owner = owner;
+    char line[128];
+    const int length =
+        snprintf(line, sizeof line, "%lu %lu %ld %u %u\n", entry.device, entry.inode, entry.born, entry.owner.uid, entry.owner.gid);
+    pthread_rwlock_wrlock(&lock);
+    const bool needed = (owner.uid != 0 || owner.gid != 0) || find(&entry) != NULL;
+    if (needed)
+        remember(&entry);
+    const bool kept = !needed || (log_fd >= 0 && write(log_fd, line, (size_t)length) == length);
+    pthread_rwlock_unlock(&lock);
+    return kept ? 0 : -ENOSPC;
+}

@@ -1,0 +1,164 @@
+#include "resolve.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include <linux/seccomp.h>
+
+#include "kernel.h"
+
+enum { PAGE = 4096 };
+
+bool read_memory(const struct stop *stop, uint64_t address, void *buffer, size_t size)
+{
+    const struct iovec ours = {buffer, size}, theirs = {(void *)(uintptr_t)address, size};
+    return process_vm_readv(stop->tid, &ours, 1, &theirs, 1, 0) == (ssize_t)size;
+}
+
+bool write_memory(const struct stop *stop, uint64_t address, const void *buffer, size_t size)
+{
+    if (ioctl(stop->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &stop->id) != 0)
+        return false; /* the number may be another process's by now */
+    const struct iovec ours = {(void *)(uintptr_t)buffer, size}, theirs = {(void *)(uintptr_t)address, size};
+    return process_vm_writev(stop->tid, &ours, 1, &theirs, 1, 0) == (ssize_t)size;
+}
+
+bool read_string(const struct stop *stop, uint64_t address, char *text, size_t size)
+{
+    for (size_t used = 0; used < size;) { /* a page at a time: the next one may not be mapped */
+        size_t piece = PAGE - (address + used) % PAGE;
+        if (piece > 256 && used == 0)
+            piece = 256; /* most paths are short, and copying costs */
+        if (piece > size - used)
+            piece = size - used;
+        if (!read_memory(stop, address + used, text + used, piece))
+            return false;
+        if (memchr(text + used, '\0', piece) != NULL)
+            return true;
+        used += piece;
+    }
+    return false;
+}
+
+bool path_of(int fd, char *text, size_t size)
+{
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    const ssize_t length = readlink(name, text, size - 1);
+    if (length <= 0 || text[0] != '/')
+        return false;
+    text[length] = '\0';
+    return true;
+}
+
+static int open_proc(const struct stop *stop, const char *what, int flags)
+{
+    char name[64];
+    snprintf(name, sizeof name, "/proc/%d/%s", stop->tid, what);
+    const int fd = open(name, O_PATH | O_CLOEXEC | flags);
+    return fd >= 0 ? fd : -errno;
+}
+
+static int open_base(const struct stop *stop, int dirfd)
+{
+    char what[32];
+    if (dirfd == AT_FDCWD)
+        return open_proc(stop, "cwd", 0);
+    if (dirfd < 0)
+        return -EBADF;
+    snprintf(what, sizeof what, "fd/%d", dirfd);
+    return open_proc(stop, what, 0);
+}
+
+/* Absolute path in the process's root. */
+static int from_root(const struct stop *stop, const char *path, bool follow)
+{
+    if (!atomic_load_explicit(&stop->session->views_vary, memory_order_relaxed))
+        return in_root(stop->session->root, path, follow);
+    const int root = open_proc(stop, "root", O_DIRECTORY);
+    if (root < 0)
+        return root;
+    const int fd = in_root(root, path, follow);
+    close(root);
+    return fd;
+}
+
+static int from_base(const struct stop *stop, int base, const char *path, bool follow)
+{
+    /* Without links, the common case, there is nothing that our own root could mislead. */
+    const int fd = sys_openat2(base, path, follow ? 0 : O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+    if (fd >= 0) {
+        struct statx buffer;
+        if (follow || sys_statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &buffer) == 0)
+            return fd;
+        close(fd);
+    }
+    if (fd != -ELOOP)
+        return fd;
+    char text[2 * PAGE];
+    if (!path_of(base, text, PAGE))
+        return -EXDEV;
+    snprintf(text + strlen(text), PAGE, "/%s", path);
+    return in_root(stop->session->root, text, follow);
+}
+
+/* "/proc/self/fd/3", "/dev/stdin": the number, and what follows it; -1 for none. */
+static int own_descriptor(const char *path, const char **rest)
+{
+    static const char *const prefixes[] = {"/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"};
+    static const char *const names[] = {"/dev/stdin", "/dev/stdout", "/dev/stderr"};
+    for (int i = 0; i < 3; i++) {
+        const size_t length = strlen(prefixes[i]);
+        if (strncmp(path, prefixes[i], length) == 0 && path[length] >= '0' && path[length] <= '9') {
+            char *end;
+            const long number = strtol(path + length, &end, 10);
+            *rest = end;
+            return *end == '\0' || *end == '/' ? (int)number : -1;
+        }
+        if (strcmp(path, names[i]) == 0) {
+            *rest = "";
+            return i;
+        }
+    }
+    return -1;
+}
+
+int resolve(const struct stop *stop, int dirfd, const char *path, bool follow, bool empty)
+{
+    if (path[0] == '\0')
+        return empty ? open_base(stop, dirfd) : -ENOENT;
+    if (path[0] == '/') {
+        const char *rest;
+        const int number = own_descriptor(path, &rest);
+        if (number < 0)
+            return strncmp(path, "/proc/", 6) == 0 ? -EXDEV : from_root(stop, path, follow);
+        if (*rest == '\0')
+            return follow ? open_base(stop, number) : -EXDEV;
+        dirfd = number;
+        for (path = rest; *path == '/';)
+            path++;
+    }
+    const int base = open_base(stop, dirfd);
+    if (base < 0)
+        return base;
+    const int fd = from_base(stop, base, path, follow);
+    close(base);
+    return fd;
+}
+
+int resolve_parent(const struct stop *stop, int dirfd, const char *path, const char **name)
+{
+    char parent[PAGE];
+    const char *slash = strrchr(path, '/');
+    *name = slash != NULL ? slash + 1 : path;
+    const size_t length = (size_t)(*name - path);
+    if (**name == '\0' || strcmp(*name, ".") == 0 || strcmp(*name, "..") == 0 || length >= sizeof parent)
+        return -EXDEV; /* "name/": rare, and the kernel's to judge */
+    memcpy(parent, path, length);
+    memcpy(parent + length, length > 0 ? "" : ".", length > 0 ? 1 : 2);
+    return resolve(stop, dirfd, parent, true, false);
+}

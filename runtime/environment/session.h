@@ -1,0 +1,43 @@
+/* What the holder of an environment knows; read by all its threads, written before they start where nothing else is said. */
+#ifndef SDEE_SESSION_H
+#define SDEE_SESSION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "plan.h"
+
+struct session {
+    struct plan plan;
+    int root;              /* O_PATH: the environment's root, seen from outside its namespaces */
+    uid_t uid;             /* the user's own ids, which are 0 inside */
+    gid_t gid;
+    bool emulate;          /* owners and credentials are emulated: only one id is mapped */
+    atomic_bool views_vary; /* some process may have another root than `root` (chroot, unshare, mount) */
+    gid_t groups[256];     /* the user's supplementary groups, host ids */
+    int group_count;
+};
+
+/* One system call that the kernel asks about. */
+struct stop {
+    struct session *session;
+    int listener;
+    uint64_t id;
+    pid_t tid; /* in the holder's PID namespace */
+    int nr;
+    uint64_t arg[6];
+};
+
+/* What to tell the kernel: go on with the call, or its result (>= 0, or -errno). */
+struct answer {
+    bool go_on;
+    bool sent; /* the answer has gone already, with a descriptor */
+    long value;
+};
+
+#define GO_ON ((struct answer){.go_on = true})
+#define RESULT(number) ((struct answer){.value = (number)})
+
+#endif

@@ -1,0 +1,20 @@
+#ifndef SDEE_SKELETON_H
+#define SDEE_SKELETON_H
+
+#include <stdbool.h>
+
+#include "error.h"
+
+struct skeleton_options {
+    bool mask_files;  /* put empty files in place of those that the user may not read */
+    bool emulate;     /* record owners other than root */
+    bool fresh;       /* `upper` is there, but new: give it the host's mode and times as well */
+    const char *but;  /* an entry of the host directory that is left out; NULL for none */
+};
+
+/* Make or complete the directory `upper` for the host directory. The paths of new directories below it, with `prefix` before
+ * and a NUL after each, are added to the file `list`. */
+bool skeleton_make(const char *host, const char *upper, const char *list, const char *prefix, const struct skeleton_options *options,
+                   struct error *error);
+
+#endif

@@ -1,0 +1,187 @@
+"""The environments of a user: where they lie, which run, the lock that start and change share."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import socket
+import stat
+import subprocess
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from sdee.errors import InputError, KernelError, OutputError, UsageError
+from sdee.runtime.environment import base_directory, plan, program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `create` was told, kept in config.json."""
+
+    name: str
+    created: str  # ISO 8601, local time
+    system: str  # PRETTY_NAME of os-release
+    binds: tuple[str, ...] = ()
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of the user."""
+
+    name: str
+    directory: str
+
+    def path(self, *parts: str) -> str:
+        """Return a path below its directory."""
+        return os.path.join(self.directory, *parts)
+
+    def settings(self) -> Settings:
+        """Read config.json."""
+        with open(self.path("config.json"), encoding="utf-8") as file:
+            content = json.load(file)
+        return Settings(**{**content, "binds": tuple(content["binds"])})
+
+    def plan(self) -> plan.Plan:
+        """Read its mount plan."""
+        with open(self.path("plan"), encoding="utf-8", errors="surrogateescape") as file:
+            return plan.read(file.read())
+
+    def upper(self, path: str) -> str | None:
+        """Return where the environment keeps its own version of `path`, there or not; None for what is the host's."""
+        step = self.plan().layer_of(path)
+        return self.path(step.argument) + path[len(step.path) :] if step else None
+
+    def is_running(self) -> bool:
+        """Tell whether a holder answers."""
+        here = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+                door.connect(f"/proc/self/fd/{here}/socket")  # sun_path has 108 bytes
+        except OSError:
+            return False
+        finally:
+            os.close(here)
+        return True
+
+    def holder(self) -> int | None:
+        """Return the holder's process number, None where it does not run."""
+        here = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+                door.connect(f"/proc/self/fd/{here}/socket")
+                peer = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        except OSError:
+            return None
+        finally:
+            os.close(here)
+        return int.from_bytes(peer[:4], "little")
+
+
+def save_settings(directory: str, settings: Settings) -> None:
+    """Write config.json."""
+    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
+        json.dump(asdict(settings), file, indent=1)
+        file.write("\n")
+
+
+def check_name(name: str) -> str:
+    """Return a name that may become a directory. Raises UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no name for an environment",
+            hint="use letters, digits and . _ + -, beginning with a letter or digit, 64 at most",
+        )
+    return name
+
+
+def environments() -> list[Environment]:
+    """Return all of the user's, by name."""
+    base = base_directory()
+    try:
+        names = sorted(os.listdir(base))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"cannot list {base}: {error.strerror}") from error
+    found = [Environment(name, os.path.join(base, name)) for name in names if _NAME.fullmatch(name)]
+    return [environment for environment in found if os.path.isfile(environment.path("config.json"))]
+
+
+def find(name: str) -> Environment:
+    """Return the environment of that name. Raises InputError when there is none."""
+    directory = os.path.join(base_directory(), check_name(name))
+    if not os.path.isfile(os.path.join(directory, "config.json")):
+        names = ", ".join(environment.name for environment in environments())
+        raise InputError(
+            f"there is no environment {name} in {base_directory()}",
+            hint=f"there are: {names}" if names else f"make one: sdee env create {name}",
+        )
+    return Environment(name, directory)
+
+
+def prepare_base() -> str:
+    """Return the directory of environments, made with mode 0700. Raises OutputError, KernelError.
+
+    Raises KernelError with the reason where overlayfs cannot have upper layers there.
+    """
+    base = base_directory()
+    try:
+        os.makedirs(base, mode=0o700, exist_ok=True)
+        state = os.stat(base)
+    except OSError as error:
+        raise OutputError(f"cannot make {base}: {error.strerror}", hint="set SDEE_ENV_DIR") from error
+    if state.st_uid != os.geteuid():
+        raise OutputError(f"{base} is another user's", hint="set SDEE_ENV_DIR to a directory of your own")
+    if stat.S_IMODE(state.st_mode) & 0o077:
+        if any(not name.startswith(".") for name in os.listdir(base) if not _NAME.fullmatch(name)) or not (
+            all(os.path.exists(os.path.join(base, name, "config.json")) for name in os.listdir(base))
+        ):
+            raise OutputError(
+                f"{base} can be read by others and holds other things than environments",
+                hint="set SDEE_ENV_DIR to a directory that is only for environments, or chmod 700 it",
+            )
+        os.chmod(base, 0o700)
+    run_helper("probe", base)
+    return base
+
+
+def run_helper(*arguments: str) -> None:
+    """Run sdee-env. Raises KernelError or OutputError with its message."""
+    run_helpers([arguments])
+
+
+def run_helpers(calls: Sequence[tuple[str, ...]]) -> None:
+    """Run sdee-env several times at once, and wait for all. Raises KernelError or OutputError as the first says."""
+    running = [
+        subprocess.Popen([program(), *arguments], stderr=subprocess.PIPE, text=True, errors="replace")
+        for arguments in calls
+    ]
+    done = [(process.communicate()[1], process.returncode) for process in running]
+    for (said, status), arguments in zip(done, calls, strict=True):
+        if status:
+            lines = said.removeprefix("sdee: error: ").rstrip().split("\n")
+            hint = next((line.removeprefix("  hint: ") for line in lines[1:] if line.startswith("  hint: ")), "")
+            kind = OutputError if status == OutputError.exit_code else KernelError
+            raise kind(lines[0] or f"sdee-env {arguments[0]} ended with status {status}", hint=hint)
+
+
+@contextmanager
+def at_rest(environment: Environment, purpose: str) -> Iterator[None]:
+    """Hold the lock of an environment at rest, so that none starts it meanwhile. Raises InputError when it runs."""
+    with open(environment.path("lock"), "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if environment.is_running():
+            raise InputError(
+                f"environment {environment.name} is in use: cannot {purpose} it",
+                hint=f"leave its shells, or end all that runs in it: sdee env stop {environment.name}",
+            )
+        yield

@@ -1,0 +1,198 @@
+#include "supervise.h"
+
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "calls.h"
+
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
+
+enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512, PATIENCE = 500 /* ms */, SLICE = 100000 /* ns: the least that the kernel takes */ };
+
+struct group {
+    struct session *session;
+    int listener;
+    pthread_mutex_t lock;
+    pthread_cond_t free;
+    bool led;               /* under the lock */
+    atomic_ulong term;      /* of the leader: counts up */
+    atomic_long busy_since; /* when the leader's call began, in ms; 0 for none */
+    atomic_bool ended;
+    atomic_int left;
+    unsigned count;
+    pthread_t threads[THREADS];
+    struct group *next;
+};
+
+static struct group *groups; /* only the holder's main thread looks at the list */
+static unsigned char rule_of[HIGHEST]; /* 1 + the index in RULES */
+
+static void answer_one(const struct group *group, const struct seccomp_notif *call)
+{
+    struct stop stop = {.session = group->session, .listener = group->listener, .id = call->id, .tid = (pid_t)call->pid, .nr = call->data.nr};
+    memcpy(stop.arg, call->data.args, sizeof stop.arg);
+    const unsigned rule = stop.nr >= 0 && stop.nr < HIGHEST ? rule_of[stop.nr] : 0;
+    const struct answer answer = rule > 0 ? RULES[rule - 1].handle(&stop) : GO_ON;
+    if (answer.sent)
+        return;
+    struct seccomp_notif_resp response = {.id = call->id};
+    if (answer.go_on)
+        response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+    else if (answer.value < 0)
+        response.error = (int)answer.value;
+    else
+        response.val = answer.value;
+    ioctl(group->listener, SECCOMP_IOCTL_NOTIF_SEND, &response); /* fails where the process was killed meanwhile */
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+static bool is_pending(const struct group *group, int timeout)
+{
+    struct pollfd waiting = {group->listener, POLLIN, 0};
+    return poll(&waiting, 1, timeout) == 1 && (waiting.revents & POLLIN) != 0;
+}
+
+/* Become the leader: when there is none, or when its call takes so long (a file server that does not answer) that others wait. */
+static uint64_t lead(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    while (group->led && !atomic_load(&group->ended)) {
+        struct timespec limit;
+        clock_gettime(CLOCK_REALTIME, &limit);
+        limit.tv_sec += 1;
+        pthread_cond_timedwait(&group->free, &group->lock, &limit);
+        const int64_t since = atomic_load(&group->busy_since);
+        if (since != 0 && now_ms() - since > PATIENCE)
+            break;
+    }
+    group->led = true;
+    atomic_store(&group->busy_since, 0);
+    const uint64_t term = atomic_fetch_add(&group->term, 1) + 1;
+    pthread_mutex_unlock(&group->lock);
+    return term;
+}
+
+static void resign(struct group *group, uint64_t term)
+{
+    pthread_mutex_lock(&group->lock);
+    if (atomic_load(&group->term) == term) {
+        group->led = false;
+        pthread_cond_signal(&group->free);
+    }
+    pthread_mutex_unlock(&group->lock);
+}
+
+/* sched_setattr(2): from Linux 6.12 the time slice that a thread asks for decides how soon it runs when it wakes up. Each
+ * stop waits for us, and we work for microseconds. Earlier kernels take no notice. */
+static void ask_for_short_slices(void)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attributes = {.size = sizeof attributes, .nice = getpriority(PRIO_PROCESS, 0), .runtime = SLICE};
+    syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+/* One thread, the leader, waits for calls and answers them; it gives the lead away when a second call waits already. So one
+ * process is served by one warm thread, and a parallel build by all. poll(2) and not epoll(7), nor all threads in RECV: only
+ * poll's wake-up keeps process and leader on one CPU (SYNC_WAKE_UP), which halves the cost of a stop. */
+static void *serve(void *argument)
+{
+    struct group *group = argument;
+    ask_for_short_slices();
+    while (!atomic_load(&group->ended)) {
+        const uint64_t term = lead(group);
+        while (!atomic_load(&group->ended) && atomic_load(&group->term) == term) {
+            struct seccomp_notif call = {0};
+            if (!is_pending(group, -1) || ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, &call) != 0)
+                continue; /* ENOENT: that process was killed meanwhile */
+            if (is_pending(group, 0)) {
+                resign(group, term);
+                answer_one(group, &call);
+                break;
+            }
+            atomic_store(&group->busy_since, now_ms());
+            answer_one(group, &call);
+            if (atomic_load(&group->term) == term)
+                atomic_store(&group->busy_since, 0);
+        }
+    }
+    atomic_fetch_sub(&group->left, 1);
+    return NULL;
+}
+
+static void wake_up(int number)
+{
+    (void)number;
+}
+
+bool supervise(struct session *session, int listener)
+{
+    struct sigaction action = {.sa_handler = wake_up}; /* no SA_RESTART: it ends an ioctl that waits */
+    sigaction(SIGUSR1, &action, NULL);
+    for (unsigned i = 0; i < RULE_COUNT; i++)
+        rule_of[RULES[i].nr] = (unsigned char)(i + 1);
+    ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); /* Linux 6.6; slower without */
+    struct group *group = allocate(1, sizeof *group);
+    *group = (struct group){.session = session, .listener = listener, .next = groups};
+    pthread_mutex_init(&group->lock, NULL);
+    pthread_cond_init(&group->free, NULL);
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    const unsigned wanted = processors < 2 ? 2 : processors > THREADS ? THREADS : (unsigned)processors;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
+    for (; group->count < wanted; group->count++) {
+        atomic_fetch_add(&group->left, 1);
+        if (pthread_create(&group->threads[group->count], &attributes, serve, group) != 0) {
+            atomic_fetch_sub(&group->left, 1);
+            break;
+        }
+    }
+    pthread_attr_destroy(&attributes);
+    groups = group;
+    return group->count > 0;
+}
+
+void supervise_end(int listener)
+{
+    for (struct group **at = &groups; *at != NULL; at = &(*at)->next) {
+        struct group *group = *at;
+        if (group->listener != listener)
+            continue;
+        atomic_store(&group->ended, true);
+        while (atomic_load(&group->left) > 0) {
+            pthread_cond_broadcast(&group->free); /* one may be about to wait: tell them until they have heard */
+            for (unsigned i = 0; i < group->count; i++)
+                pthread_kill(group->threads[i], SIGUSR1);
+            usleep(200);
+        }
+        for (unsigned i = 0; i < group->count; i++)
+            pthread_join(group->threads[i], NULL);
+        *at = group->next;
+        free(group);
+        return;
+    }
+}

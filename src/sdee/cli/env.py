@@ -1,0 +1,187 @@
+"""`sdee env`: private environments in which the user is root over this machine's own system. `sdee shell`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import click
+
+from sdee.errors import InputError
+from sdee.runtime.environment import changes, store, transfer
+from sdee.runtime.environment.create import create as make
+from sdee.runtime.environment.create import discard
+from sdee.runtime.environment.enter import enter as start
+
+
+def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's signature
+    """Complete the names of environments."""
+    return [environment.name for environment in store.environments() if environment.name.startswith(incomplete)]
+
+
+@click.group()
+def env() -> None:
+    """Private environments in which you are root over this machine's own system.
+
+    \b
+      sdee env create mine               takes seconds and some megabytes
+      sdee env enter mine                a shell in it; `sdee shell mine` is the same
+      (mine) # apt-get install …         nobody else sees or feels it
+    """  # noqa: D301 - click wants the backspace character itself
+
+
+@env.command()
+@click.argument("name")
+@click.option("--bind", "binds", multiple=True, metavar="DIR", help="Show this directory of the host, live.")
+@click.option("--emulate", is_flag=True, help="Emulate owners even where subordinate ids could be used.")
+def create(name: str, binds: tuple[str, ...], *, emulate: bool) -> None:
+    """Make an environment."""
+    began = time.monotonic()
+    made = make(name, binds, emulate=emulate)
+    ids = "real ids" if made.plan().ranges else "emulated owners"
+    click.echo(f"environment {name}: over {made.settings().system}, {ids}, in {time.monotonic() - began:.1f} s")
+    click.echo(f"next: sdee env enter {name}")
+
+
+@env.command()
+@click.argument("name", shell_complete=_names)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--x11", is_flag=True, help="Show the X11 or Wayland display inside.")
+@click.option("--ssh-agent", is_flag=True, help="Show your ssh-agent inside.")
+def enter(name: str, command: tuple[str, ...], *, x11: bool, ssh_agent: bool) -> None:
+    """Run a shell, or COMMAND after `--`, in an environment, as root there.
+
+    All terminals in one environment share it. Exit status and signals are the command's own.
+    """
+    flags = [*(["--x11"] if x11 else []), *(["--ssh-agent"] if ssh_agent else [])]
+    start(flags, name, list(command))
+
+
+shell = enter
+
+
+@env.command(name="list")
+def list_() -> None:
+    """List your environments."""
+    for environment in store.environments():
+        settings = environment.settings()
+        running = "running" if environment.is_running() else "-"
+        click.echo(f"{environment.name:20} {running:8} {settings.created}  {settings.system}")
+
+
+def end(environment: store.Environment) -> bool:
+    """End all that runs in an environment; tell whether something did."""
+    holder = environment.holder()
+    if holder is None:
+        return False
+    os.kill(holder, signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while environment.is_running():
+        if time.monotonic() > deadline:
+            raise InputError(f"environment {environment.name} does not end (holder: process {holder})")
+        time.sleep(0.01)
+    return True
+
+
+@env.command()
+@click.argument("name", shell_complete=_names)
+def stop(name: str) -> None:
+    """End all that runs in an environment."""
+    ended = end(store.find(name))
+    click.echo(f"environment {name}: {'ended' if ended else 'nothing runs in it'}")
+
+
+@env.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=_names)
+@click.option("--force", is_flag=True, help="End what runs in it first.")
+def remove(names: tuple[str, ...], *, force: bool) -> None:
+    """Remove environments with all that was changed in them."""
+    for name in names:
+        environment = store.find(name)
+        if force:
+            end(environment)
+        with store.at_rest(environment, "remove"):
+            gone = f"{os.path.dirname(environment.directory)}/.gone-{os.getpid()}-{name}"
+            os.rename(environment.directory, gone)  # nobody meets a half of it
+        discard(gone)
+
+
+_SIGNS = {"added": "A", "changed": "M", "removed": "D"}
+
+
+@env.command(name="diff")
+@click.argument("name", shell_complete=_names)
+@click.option("--all", "everything", is_flag=True, help="List every file, those of packages and caches too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def diff_(name: str, *, everything: bool, as_json: bool) -> None:
+    """Show what was changed in an environment against the host."""
+    environment = store.find(name)
+    packages, files = changes.package_changes(environment), changes.file_changes(environment)
+    if as_json:
+        content = {"packages": [vars(package) for package in packages], "files": [vars(file) for file in files]}
+        click.echo(json.dumps(content, indent=1))
+        return
+    for package in packages:
+        sign = "-" if not package.after else "+" if not package.before else "~"
+        click.echo(f"{sign} {package.name} {' → '.join(v for v in (package.before, package.after) if v)}")
+    names = {package.name for package in packages}
+    shown = [
+        file
+        for file in files
+        if everything or (file.package not in names and not file.path.startswith(changes.NOISE) and not _is_made(file))
+    ]
+    for file in shown:
+        click.echo(f"{_SIGNS[file.kind]} {file.path}" + (f"  ({file.package})" if file.package else ""))
+    if len(shown) < len(files):
+        click.echo(f"and {len(files) - len(shown)} files of these packages, caches and logs (--all lists them)")
+
+
+def _is_made(change: changes.Change) -> bool:
+    """Tell whether programs make it of others: byte code, caches."""
+    return change.path.endswith((".pyc", "/__pycache__", "/ld.so.cache"))
+
+
+@env.command()
+@click.argument("name", shell_complete=_names)
+@click.option("--force", is_flag=True, help="End what runs in it first.")
+def reset(name: str, *, force: bool) -> None:
+    """Make an environment as new: all that was changed in it is gone."""
+    environment = store.find(name)
+    if force:
+        end(environment)
+    transfer.reset(environment)
+    click.echo(f"environment {name}: as new")
+
+
+@env.command()
+@click.argument("old", shell_complete=_names)
+@click.argument("new")
+def clone(old: str, new: str) -> None:
+    """Copy an environment."""
+    made = transfer.clone(store.find(old), new)
+    click.echo(f"environment {made.name}: a copy of {old}")
+
+
+@env.command()
+@click.argument("name", shell_complete=_names)
+@click.option("-o", "--output", metavar="FILE", help="Where to; NAME.sdee-env by default.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+def export(name: str, output: str | None, *, force: bool) -> None:
+    """Write what was changed in an environment to one file."""
+    target = output or f"{name}.sdee-env"
+    size = transfer.export(store.find(name), target, force=force)
+    click.echo(f"{target}: {size / 1e6:.1f} MB")
+
+
+@env.command(name="import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.argument("name", required=False)
+@click.option("--force", is_flag=True, help="Also over another system than it was made over.")
+def import_(file: str, name: str | None, *, force: bool) -> None:
+    """Make an environment of an exported one."""
+    made, notes = transfer.import_(file, name, force=force)
+    for line in notes:
+        click.echo(f"sdee: {line}", err=True)
+    click.echo(f"environment {made.name}: from {file}")

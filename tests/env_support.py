@@ -1,0 +1,114 @@
+"""An ordinary user with a home of its own, for the tests of `sdee env`: no subordinate ids, no groups, nothing of root's."""
+
+# ruff: noqa: E501 - shell scripts and tables of them read better whole
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UID = 63001  # in no passwd(5) and no subuid(5)
+OTHER_UID = 63002
+SDEE = Path(sys.executable).parent / "sdee"
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become an ordinary user")
+
+
+def becomes(uid: int) -> list[str]:
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+
+
+@dataclass(frozen=True)
+class User:
+    """`run` runs anything as the user, `sdee` the command under test, `inside` a shell script in an environment."""
+
+    home: Path
+    uid: int = UID
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "HOME": str(self.home),
+            "USER": "tester",
+            "SHELL": "/bin/bash",
+            "PATH": f"{SDEE.parent}:/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+        }
+
+    def run(
+        self, *command: str, check: bool = True, variables: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*becomes(self.uid), *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.home,
+            env={**self.environ, **(variables or {})},
+            timeout=500,
+        )
+        assert not check or done.returncode == 0, f"in {self.home}: {command}\n{done.stdout}{done.stderr}"
+        return done
+
+    def start(self, *command: str, variables: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*becomes(self.uid), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.home,
+            env={**self.environ, **(variables or {})},
+        )
+
+    def sdee(
+        self, *arguments: str, check: bool = True, variables: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return self.run(str(SDEE), *arguments, check=check, variables=variables)
+
+    def inside(self, name: str, script: str, check: bool = True) -> str:
+        """Return what the script prints in the environment: standard output and error."""
+        return self.sdee("env", "enter", name, "--", "bash", "-c", f"exec 2>&1; {script}", check=check).stdout
+
+    def state(self, name: str) -> Path:
+        return self.home / ".local/share/sdee/environments" / name
+
+
+@contextmanager
+def a_user(uid: int = UID) -> Iterator[User]:
+    """Make one; environments are ended and removed with the home."""
+    home = Path(tempfile.mkdtemp(prefix="sdee-env-test-"))
+    os.chown(home, uid, uid)
+    user = User(home, uid)
+    try:
+        yield user
+    finally:
+        for line in user.sdee("env", "list", check=False).stdout.splitlines():
+            user.sdee("env", "stop", line.split()[0], check=False)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def processes_of(uid: int) -> list[str]:
+    """The command lines of all processes of a user on this machine."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and entry.stat().st_uid == uid:
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except OSError:  # noqa: PERF203 - processes end while we look
+            continue
+    return [line for line in found if line]

@@ -1,0 +1,280 @@
+"""What an environment has changed: shown, copied, carried elsewhere, undone; and a host that changes underneath."""
+
+# ruff: noqa: E501 - shell scripts and tables of them read better whole
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+
+from env_support import SDEE, UID, User, a_user, becomes, needs_root
+from sdee.runtime.environment import accounts, identity, merge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHANGES = """
+    set -e
+    cd /usr/local/bin && echo x >tool && chown 33:34 tool && chmod 4755 tool && ln tool tool2
+    mkdir /opt/made && ln -s nowhere /opt/made/l && touch /opt/made/closed && chmod 0 /opt/made/closed && mkdir -m 2711 /opt/made/d && mkfifo /opt/made/p
+    echo added >>/etc/services; rm /usr/bin/tac; rm -r /usr/share/doc/bash; mkdir /usr/share/doc/bash; touch /usr/share/doc/bash/new
+    mv /usr/share/doc/gzip /usr/share/doc/gzip2; chmod 700 /usr/share/doc/sed; chown 5 /usr/share/doc/tar; chown root /usr/bin/cat
+    setcap cap_net_raw+ep /usr/bin/wc; touch -d '2001-02-03 04:05:06.123456789' /usr/local/bin/tool"""
+
+LOOK = """
+    cd /; stat -c '%n %u:%g %a %h %.Y' usr/local/bin/tool usr/local/bin/tool2 opt/made/d usr/share/doc/sed usr/share/doc/tar
+    stat -c '%n %u:%g %a %F' opt/made/*; cat usr/local/bin/tool; readlink opt/made/l; tail -1 etc/services; getcap /usr/bin/wc
+    ls usr/share/doc/bash usr/share/doc/gzip2; ls -d usr/bin/tac usr/share/doc/gzip"""
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[User]:
+    with a_user() as made:
+        made.sdee("env", "create", "mine", "--emulate")
+        made.inside("mine", CHANGES)
+        yield made
+
+
+@needs_root
+def test_diff_of_a_new_environment_is_empty(user: User) -> None:
+    user.sdee("env", "create", "new")
+    assert user.sdee("env", "diff", "--all", "new").stdout == ""
+    user.inside("new", "cat /etc/services /usr/bin/tac >/dev/null; chmod 755 /usr/bin/cat; touch -c /usr/bin/tac")
+    assert user.sdee("env", "diff", "--all", "new").stdout == ""
+    user.sdee("env", "remove", "new")
+
+
+@needs_root
+def test_diff_shows_files_with_their_packages(user: User) -> None:
+    lines = user.sdee("env", "diff", "mine").stdout.splitlines()
+    assert {
+        "A /opt/made",
+        "A /opt/made/closed",
+        "A /opt/made/p",
+        "M /etc/services  (netbase)",
+        "D /usr/bin/tac  (coreutils)",
+        "A /usr/local/bin/tool",
+        "A /usr/share/doc/bash/new",
+        "D /usr/share/doc/bash/copyright  (bash)",
+        "D /usr/share/doc/gzip  (gzip)",
+        "A /usr/share/doc/gzip2",
+    } <= set(lines)
+    assert not any("/usr/bin/cat" in line or "debian_chroot" in line or "/.sdee" in line for line in lines)
+    content = json.loads(user.sdee("env", "diff", "--json", "mine").stdout)
+    assert {"path": "/usr/bin/tac", "kind": "removed", "package": "coreutils"} in content["files"]
+
+
+@needs_root
+def test_diff_shows_packages(user: User) -> None:
+    user.sdee("env", "create", "packages")
+    status = "Package: invented\\nStatus: install ok installed\\nArchitecture: all\\nVersion: 1.2\\n"
+    user.inside(
+        "packages",
+        f"printf '\\n{status}' >>/var/lib/dpkg/status; touch /usr/bin/invented; echo /usr/bin/invented >/var/lib/dpkg/info/invented.list",
+    )
+    lines = user.sdee("env", "diff", "packages").stdout.splitlines()
+    assert lines[0] == "+ invented 1.2"
+    assert not any("/usr/bin/invented" in line for line in lines)
+    assert "A /usr/bin/invented  (invented)" in user.sdee("env", "diff", "--all", "packages").stdout.splitlines()
+    user.sdee("env", "remove", "packages")
+
+
+@needs_root
+def test_a_clone_has_everything_and_is_its_own(user: User) -> None:
+    user.sdee("env", "clone", "mine", "copy")
+    assert user.inside("copy", LOOK, check=False) == user.inside("mine", LOOK, check=False)
+    assert user.inside("copy", "cat /etc/debian_chroot") == "copy\n"
+    user.inside("copy", "rm /usr/local/bin/tool")
+    assert user.inside("mine", "ls /usr/local/bin/tool") == "/usr/local/bin/tool\n"
+    assert "exists already" in user.sdee("env", "clone", "mine", "copy", check=False).stderr
+    user.sdee("env", "remove", "copy")
+
+
+@needs_root
+def test_what_is_exported_is_imported_the_same(user: User) -> None:
+    user.sdee("env", "export", "mine", "-o", "mine.out")
+    assert (user.home / "mine.out").stat().st_mode & 0o777 == 0o600
+    assert "exists already" in user.sdee("env", "export", "mine", "-o", "mine.out", check=False).stderr
+    user.sdee("env", "import", "mine.out", "again")
+    assert user.inside("again", LOOK, check=False) == user.inside("mine", LOOK, check=False)
+    assert user.sdee("env", "diff", "--all", "again").stdout == user.sdee("env", "diff", "--all", "mine").stdout
+    user.sdee("env", "remove", "again")
+    names = subprocess.run(
+        ["tar", "--zstd", "-tf", str(user.home / "mine.out")], capture_output=True, text=True, check=True
+    ).stdout
+    assert "root/usr/local/bin/tool\n" in names
+    assert "root/usr/share/doc/coreutils" not in names  # the skeleton does not travel
+
+
+def archive(path: Path, members: list[tarfile.TarInfo]) -> None:
+    header = {"format": 1, "settings": {"name": "x", "system": "none", "binds": []}, "ids": False}
+    content = path.with_suffix(".json")
+    content.write_text(json.dumps(header))
+    with (
+        path.open("wb") as file,
+        zstandard.ZstdCompressor().stream_writer(file) as stream,
+        tarfile.open(fileobj=stream, mode="w|") as tar,
+    ):
+        tar.add(content, "sdee-environment.json")
+        for member in members:
+            tar.addfile(member)
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, target
+    return made
+
+
+HOSTILE = {
+    "a path with ..": [member("root/usr/../../../../../tmp/out")],
+    "a path through its own link": [member("root/opt/l", tarfile.SYMTYPE, "/tmp"), member("root/opt/l/out")],
+    "a hard link to outside": [member("root/opt/h", tarfile.LNKTYPE, "root/../../../../etc/passwd")],
+    "a device": [member("root/opt/d", tarfile.BLKTYPE)],
+}
+
+
+@needs_root
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_archives_are_refused_and_leave_nothing(user: User, name: str) -> None:
+    archive(user.home / "hostile", HOSTILE[name])
+    done = user.sdee("env", "import", "--force", "hostile", "bad", check=False)
+    assert done.returncode == 241, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not user.state("bad").exists()
+    assert not Path("/tmp/out").exists()
+
+
+@needs_root
+def test_damaged_and_foreign_archives_get_a_clear_error(user: User) -> None:
+    (user.home / "text").write_text("no archive")
+    done = user.sdee("env", "import", "text", "bad", check=False)
+    assert (done.returncode, "is no exported environment" in done.stderr) == (241, True)
+    archive(user.home / "foreign", [])
+    done = user.sdee("env", "import", "foreign", "bad", check=False)
+    assert (done.returncode, "was made over none" in done.stderr, "--force" in done.stderr) == (246, True, True)
+
+
+@needs_root
+def test_reset_makes_it_as_new(user: User) -> None:
+    user.sdee("env", "clone", "mine", "undo")
+    user.sdee("env", "reset", "undo")
+    assert user.sdee("env", "diff", "--all", "undo").stdout == ""
+    assert user.inside("undo", "ls /usr/bin/tac") == "/usr/bin/tac\n"
+    user.sdee("env", "remove", "undo")
+
+
+def in_a_changed_host(user: User, changes: str, command: str) -> subprocess.CompletedProcess[str]:
+    """Run `command` as the user where `changes` were made to copies of the host's files, in a mount namespace of its own."""
+    script = (
+        f"mount -t tmpfs none /mnt && {changes} && cd {user.home} && exec {' '.join(becomes(UID))} bash -c '{command}'"
+    )
+    return subprocess.run(
+        ["unshare", "-m", "bash", "-c", script], capture_output=True, text=True, check=False, env=user.environ
+    )
+
+
+@needs_root
+def test_a_host_that_was_upgraded_underneath_is_noticed_and_merged(user: User) -> None:
+    user.sdee("env", "clone", "mine", "old")
+    own = "Package: own\\nStatus: install ok installed\\nArchitecture: all\\nVersion: 3\\n"
+    user.inside("old", f"printf '\\n{own}' >>/var/lib/dpkg/status; groupadd ours")
+    state = user.state("old")
+    # The host as it was before: with a package less, an older one, without a directory and an account
+    base = state / "base/var-lib-dpkg-status"
+    stanzas = merge.stanzas(base.read_text())
+    sed, grep = (next(key for key in stanzas if key.startswith(f"{name}:")) for name in ("sed", "grep"))
+    now = merge.field(stanzas[sed], "Version")
+    inside = state / "layers/var/upper/lib/dpkg/status"
+    for file in (base, inside):
+        records = merge.stanzas(file.read_text())
+        records.pop(grep)
+        records[sed] = records[sed].replace(f"Version: {now}", "Version: 0.1")
+        file.write_text("\n\n".join(records.values()) + "\n\n")
+    for path in (state / "base/etc-passwd", state / "layers/etc/upper/passwd"):
+        path.write_text(
+            "".join(line for line in path.read_text().splitlines(keepends=True) if not line.startswith("games:"))
+        )
+    shutil.rmtree(state / "layers/usr/upper/share/doc/coreutils")
+    (state / "layers/usr/upper/share/doc/long-gone").mkdir()
+    with (state / "layers/usr/skeleton").open("ab") as listing:
+        listing.write(b"/share/doc/long-gone\0")
+    stamp = state / "stamp"
+    stamp.write_text(stamp.read_text().replace("/var/lib/dpkg/status\t", "/var/lib/dpkg/status\t1"))
+    done = user.sdee(
+        "env",
+        "enter",
+        "old",
+        "--",
+        "bash",
+        "-c",
+        f"{LOOK}; dpkg-query -W -f '${{Version}} ' sed grep own; getent passwd games; getent group ours; touch /usr/share/doc/coreutils/new; ls -d /usr/share/doc/long-gone",
+        check=False,
+    )
+    assert "the host's system has changed since old was last used (/var/lib/dpkg/status): adapted" in done.stderr
+    assert "long-gone': No such file" in done.stderr
+    lines = done.stdout.splitlines()
+    grep_version = merge.field(stanzas[grep], "Version")
+    assert any(line.startswith(f"{grep_version} 3 {now} games:") for line in lines), lines
+    assert any(line.startswith("ours:") for line in lines)
+    assert "4755" in done.stdout
+    assert user.sdee("env", "enter", "old", "--", "true").stderr == ""
+    user.sdee("env", "remove", "old")
+
+
+@needs_root
+def test_another_release_of_the_host_is_refused(user: User) -> None:
+    changes = "sed 's/12/99/g' /etc/os-release >/mnt/r && mount --bind /mnt/r $(readlink -f /etc/os-release)"
+    done = in_a_changed_host(user, changes, f"{SDEE} env enter mine -- true")
+    assert done.returncode == 246
+    assert "was made over Debian GNU/Linux 12" in done.stderr
+    assert "sdee env diff mine" in done.stderr
+
+
+@needs_root
+def test_what_is_mounted_on_the_host_later_is_no_hindrance(user: User) -> None:
+    user.sdee("env", "clone", "mine", "later")
+    changes = "mount -t tmpfs none /usr/share/doc/coreutils && mkdir -p /usr/share/doc/coreutils/live && mount -t tmpfs none /var/lib/apt && touch /var/lib/apt/live"
+    look = f'{SDEE} env enter later -- bash -c "cat /usr/local/bin/tool; ls /usr/bin/tac; ls /usr/share/doc/coreutils /var/lib/apt; touch /usr/share/doc/new /usr/new /var/lib/new; tail -1 /etc/services" 2>&1'
+    done = in_a_changed_host(user, changes, look)
+    assert done.stdout.splitlines()[0] == "x", done.stdout
+    assert "'/usr/bin/tac': No such file" in done.stdout
+    assert "live" in done.stdout
+    assert user.inside(
+        "later",
+        "ls /usr/new /usr/share/doc/new /var/lib/new /usr/share/doc/coreutils/copyright; cat /usr/local/bin/tool",
+    ).splitlines() == [
+        *("/usr/new", "/usr/share/doc/coreutils/copyright", "/usr/share/doc/new", "/var/lib/new", "x"),
+    ]
+    user.sdee("env", "remove", "later")
+
+
+def test_three_way_merges_keep_what_one_side_changed() -> None:
+    base, host, own = (
+        {"a": "1", "b": "1", "c": "1", "d": "1"},
+        {"a": "2", "b": "1", "c": "2", "e": "1"},
+        {"a": "1", "b": "3", "c": "3", "d": "1", "f": "1"},
+    )
+    assert merge.three_way(base, host, own) == ({"a": "2", "b": "3", "c": "3", "f": "1", "e": "1"}, ["c"])
+
+
+def test_account_files_of_an_environment() -> None:
+    text = "root:x:0:0:root:/root:/bin/bash\nmail:x:8:8::/var/mail:/bin/false\n"
+    made = accounts.passwd(text, "/home/me", "/bin/zsh")
+    assert made == "root:x:0:0:root:/home/me:/bin/zsh\nmail:x:8:8::/var/mail:/bin/false\n"
+    assert accounts.shadow(made).splitlines()[1].startswith("mail:*:")
+    assert accounts.gshadow("crew:x:5:a,b\n") == "crew:*::a,b\n"
+
+
+def test_subordinate_ranges_are_read_as_newuidmap_reads_them() -> None:
+    text = "other:100000:65536\nme:5000:10\nme:200000:65536\n1001:300000:70000\n"
+    assert identity.range_of(text, "me", 1001) == (200000, 65536)
+    assert identity.range_of(text, "nobody", 1001) == (300000, 70000)
+    assert identity.range_of(text, "you", 7) is None
