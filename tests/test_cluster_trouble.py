@@ -81,6 +81,21 @@ def test_in_a_batch_scripts_output_the_message_names_the_node(work: Place, node:
     assert node in done.stderr
 
 
+def test_steps_of_a_job_share_a_closure_that_is_deployed_and_taken_away(work: Place) -> None:
+    script = """#!/bin/sh
+    one="srun -N3 -n3"
+    SDEE_DEPLOY=1 $one ./step.sdee
+    SDEE_ROOT=closed SDEE_DEBUG=1 srun -N3 -n6 ./step.sdee step.sh say 2>&1 | grep -c 'as it is deployed'
+    srun -N3 -n6 ./step.sdee step.sh exit 4
+    echo status $?
+    SDEE_UNDEPLOY=1 $one ./step.sdee
+    """.replace("\n    ", "\n")
+    done = work.cluster.batch(script, "-N3", "-n6", cwd=work.path)
+    places, rest = done.stdout.splitlines()[:3], done.stdout.splitlines()[3:]
+    assert [os.path.basename(place)[:10] for place in places] == [f"sdee-{USERS['tester']}-"[:10]] * 3, done
+    assert rest == ["3", "status 4"], done  # each node's first rank lays it; the work fixture sees that nothing is left
+
+
 def test_a_job_that_ends_with_a_status_of_ours_has_no_message_of_ours(work: Place) -> None:
     bare, bundle = (work.srun("-w", "n2", *which, "exit", "242") for which in (BARE, BUNDLE))
     assert bundle == bare
