@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -106,3 +107,27 @@ def mounts() -> str:
     """Return this namespace's mounts: nothing may be left there."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         return file.read()
+
+
+def put(path: str, text: str, mode: int = 0o666) -> str:
+    """Write a file and the directories above it; return its path."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path, mode)
+    return path
+
+
+def text_of(path: str) -> str:
+    """Return a file's text."""
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def late_text_of(path: str) -> str:
+    """Return the text of a file that something writes that goes on after its job; waits for it."""
+    for _ in range(100):
+        if os.path.exists(path) and os.path.getsize(path):
+            break
+        time.sleep(0.1)
+    return text_of(path)

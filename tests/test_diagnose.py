@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launcher_tools import PLAIN, ROOT, ROOTS, USERS, built, open_directory, run, script
+from launcher_tools import PLAIN, ROOT, ROOTS, USERS, built, late_text_of, open_directory, put, run, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,14 +21,6 @@ SDEE = [sys.executable, "-m", "sdee"]
 @pytest.fixture
 def work() -> Iterator[str]:
     yield from open_directory()
-
-
-def put(path: str, text: str, mode: int = 0o644) -> str:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(path, mode)
-    return path
 
 
 @pytest.mark.parametrize("uid", USERS)
@@ -110,12 +102,7 @@ def test_processes_that_outlive_the_job_go_on(work: str) -> None:
     put(f"{work}/in", "late\n")
     bundle = script(text, programs=("cat", "sleep"), live=[work]).write(f"{work}/b.sdee")
     assert run([bundle], DIAGNOSE="1").returncode == 4
-    for _ in range(100):
-        if os.path.exists(f"{work}/out") and os.path.getsize(f"{work}/out"):
-            break
-        time.sleep(0.1)
-    with open(f"{work}/out", encoding="utf-8") as file:
-        assert file.read() == "late\n"
+    assert late_text_of(f"{work}/out") == "late\n"
 
 
 def test_when_the_launcher_is_killed_the_others_go_on(work: str) -> None:
@@ -128,12 +115,7 @@ def test_when_the_launcher_is_killed_the_others_go_on(work: str) -> None:
         assert job.stdout.readline() == "ready\n"
         time.sleep(0.2)
         job.kill()
-    for _ in range(100):
-        if os.path.exists(f"{work}/out") and os.path.getsize(f"{work}/out"):
-            break
-        time.sleep(0.1)
-    with open(f"{work}/out", encoding="utf-8") as file:
-        assert file.read() == "late\n"
+    assert late_text_of(f"{work}/out") == "late\n"
 
 
 def test_a_fifo_that_is_executed_does_not_stop_the_watch(work: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from launcher_tools import ROOT, ROOTS, TESTER, USERS, built, on_node, open_directory, run, script
+from launcher_tools import ROOT, ROOTS, TESTER, USERS, built, on_node, open_directory, put, run, script, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,19 +20,6 @@ needs_root = pytest.mark.skipif(not ROOT, reason="needs root to make another nod
 @pytest.fixture
 def work() -> Iterator[str]:
     yield from open_directory()
-
-
-def text_of(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
-        return file.read()
-
-
-def put(path: str, text: str, mode: int = 0o666) -> str:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(path, mode)
-    return path
 
 
 @pytest.mark.parametrize("uid", USERS)

@@ -13,6 +13,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "keep.h"
 #include "node.h"
 #include "unpack.h"
 
@@ -92,29 +93,6 @@ const char *deploy_find(const struct bundle *bundle, const struct options *optio
     return NULL;
 }
 
-/* Ours, also where a directory of the closure may not be written or listed. */
-static bool remove_tree(int directory, const char *name)
-{
-    struct stat status;
-    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
-        return errno == ENOENT;
-    if (!S_ISDIR(status.st_mode))
-        return unlinkat(directory, name, 0) == 0;
-    if ((status.st_mode & 0700) != 0700 && fchmodat(directory, name, 0700, 0) != 0)
-        return false;
-    const int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
-    if (stream == NULL && fd >= 0)
-        close(fd);
-    bool good = stream != NULL;
-    for (const struct dirent *item; good && (item = readdir(stream)) != NULL;)
-        if (strcmp(item->d_name, ".") != 0 && strcmp(item->d_name, "..") != 0)
-            good = remove_tree(fd, item->d_name);
-    if (stream != NULL)
-        closedir(stream);
-    return good && unlinkat(directory, name, AT_REMOVEDIR) == 0;
-}
-
 /* Remove what a deploy that was killed has left: nobody holds its lock any more. */
 static void remove_stale(int directory, const char *name)
 {
@@ -130,7 +108,7 @@ static void remove_stale(int directory, const char *name)
         const int stale = openat(directory, item->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         struct stat status;
         if (stale >= 0 && fstat(stale, &status) == 0 && status.st_uid == geteuid() && flock(stale, LOCK_EX | LOCK_NB) == 0)
-            remove_tree(directory, item->d_name);
+            remove_one(directory, item->d_name, true);
         if (stale >= 0)
             close(stale);
     }
@@ -178,7 +156,7 @@ static bool deploy_in(const struct bundle *bundle, const struct options *options
             fail(error, EXIT_RESOURCES, NULL, "cannot finish in %s: %s", path, strerror(errno));
     }
     if (!good)
-        remove_tree(directory, temporary);
+        remove_one(directory, temporary, true);
     if (tree >= 0)
         close(tree);
     if (fd >= 0)
@@ -197,7 +175,7 @@ static bool clear(const char *path, int directory, const char *name, struct erro
     if (fd < 0)
         return fail(error, EXIT_RESOURCES, NULL, "%s/%s belongs to somebody else", path, name);
     const bool free = flock(fd, LOCK_EX | LOCK_NB) == 0;
-    const bool good = free && remove_tree(directory, name);
+    const bool good = free && remove_one(directory, name, true);
     close(fd);
     return good || fail(error, EXIT_RESOURCES, NULL, "%s/%s is damaged and %s", path, name, free ? "cannot be removed" : "in use");
 }
@@ -248,7 +226,7 @@ bool undeploy(const struct bundle *bundle, const struct options *options, struct
             remove_stale(directory, name);
         if (in_use)
             return fail(error, EXIT_RESOURCES, "undeploy when the job's steps have ended", "%s/%s is in use", path, name);
-        if (fd >= 0 && !remove_tree(directory, name))
+        if (fd >= 0 && !remove_one(directory, name, true))
             return fail(error, EXIT_RESOURCES, NULL, "cannot remove %s/%s: %s", path, name, strerror(errno));
         if (fd >= 0)
             close(fd);

@@ -293,7 +293,7 @@ static void walk_child(struct walk *walk, int directory, const char *name, struc
         return;
     }
     if (S_ISCHR(status.st_mode) && status.st_rdev == 0) { /* overlayfs' whiteout: the job removed it */
-        if (removals && node != NULL && node->fd >= 0 && !remove_one(node->fd, name))
+        if (removals && node != NULL && node->fd >= 0 && !remove_one(node->fd, name, false))
             could_not(walk, walk->path, "the node (it cannot be removed there)");
         return;
     }

@@ -82,12 +82,15 @@ bool copy_one(int from_directory, const char *name, const struct stat *status, i
     return good;
 }
 
-bool remove_one(int directory, const char *name)
+bool remove_one(int directory, const char *name, bool ours)
 {
+    struct stat status;
     if (unlinkat(directory, name, 0) == 0 || errno == ENOENT)
         return true;
     if (errno != EISDIR && errno != EPERM)
         return false;
+    if (ours && fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && (status.st_mode & 0700) != 0700)
+        (void)!fchmodat(directory, name, 0700, 0);
     const int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
     if (stream == NULL && fd >= 0)
@@ -95,7 +98,7 @@ bool remove_one(int directory, const char *name)
     bool good = stream != NULL;
     for (const struct dirent *item; good && (item = readdir(stream)) != NULL;)
         if (strcmp(item->d_name, ".") != 0 && strcmp(item->d_name, "..") != 0)
-            good = remove_one(fd, item->d_name);
+            good = remove_one(fd, item->d_name, ours);
     if (stream != NULL)
         closedir(stream);
     return good && unlinkat(directory, name, AT_REMOVEDIR) == 0;
