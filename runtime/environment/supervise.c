@@ -19,7 +19,7 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512, PATIENCE = 500 /* ms */, SLICE = 100000 /* ns: the least that the kernel takes */ };
+enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512, PATIENCE = 500 /* ms */, ROW = 16, SLICE = 100000 /* ns: the least that the kernel takes */ };
 
 struct group {
     struct session *session;
@@ -129,12 +129,13 @@ static void ask_for_short_slices(void)
     syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
-/* One thread, the leader, waits for calls and answers them; it gives the lead away when a second call waits already. So one
- * process is served by one warm thread, and a parallel build by all. poll(2) and not epoll(7), nor all threads in RECV: only
+/* One thread, the leader, waits for calls and answers them; it gives the lead away when calls wait already time and again. So
+ * a few processes are served by one warm thread, which costs less than waking another, and a large parallel build by all. poll(2) and not epoll(7), nor all threads in RECV: only
  * poll's wake-up keeps process and leader on one CPU (SYNC_WAKE_UP), which halves the cost of a stop. */
 static void *serve(void *argument)
 {
     struct group *group = argument;
+    unsigned row = 0; /* calls in a row at which the next one waited already */
     ask_for_short_slices();
     while (!atomic_load(&group->ended)) {
         const uint64_t term = lead(group);
@@ -142,7 +143,9 @@ static void *serve(void *argument)
             struct seccomp_notif call = {0};
             if (!is_pending(group, -1) || ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, &call) != 0)
                 continue; /* ENOENT: that process was killed meanwhile */
-            if (is_pending(group, 0)) {
+            row = is_pending(group, 0) ? row + 1 : 0;
+            if (row > ROW) {
+                row = 0;
                 resign(group, term);
                 answer_one(group, &call);
                 break;
