@@ -44,6 +44,12 @@ static int look_fd(const struct stop *stop, int number, struct statx *file)
     return fd;
 }
 
+/* After own(): the call goes on, and what could not be owned the kernel refuses, but a full disk is told as that. */
+static struct answer then_go_on(int result)
+{
+    return result == -ENOSPC || result == -EDQUOT || result == -EIO ? RESULT(result) : GO_ON;
+}
+
 /* chmod(2) of what is owned first: done here, since a path through /proc/self/fd still leads to the host's file. */
 static struct answer change_mode(const struct stop *stop, int fd, struct statx *file, mode_t mode)
 {
@@ -58,16 +64,16 @@ static struct answer change_mode(const struct stop *stop, int fd, struct statx *
     return answer;
 }
 
-/* Own what a path argument names, then let the call go on. What cannot be owned the kernel refuses, with its own errno. */
+/* Own what a path argument names, then let the call go on. */
 static struct answer own_path(const struct stop *stop, int dirfd, uint64_t address, bool follow, bool empty)
 {
     struct statx file;
     int fd = look(stop, dirfd, address, follow, empty, &file);
-    if (fd >= 0) {
-        own(stop->session, &fd, &file, false);
-        close(fd);
-    }
-    return GO_ON;
+    if (fd < 0)
+        return GO_ON;
+    const int result = own(stop->session, &fd, &file, false);
+    close(fd);
+    return then_go_on(result);
 }
 
 static struct answer open_for_writing(const struct stop *stop, int dirfd, uint64_t address, uint64_t flags, mode_t mode)
@@ -80,11 +86,12 @@ static struct answer open_for_writing(const struct stop *stop, int dirfd, uint64
     int fd = resolve(stop, dirfd, path, (flags & O_NOFOLLOW) == 0 && !exclusive, false);
     if (fd < 0)
         return fd == -ENOENT && (flags & O_CREAT) != 0 ? create_file(stop, dirfd, path, flags, mode) : GO_ON;
+    int result = 0;
     if (!exclusive && ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) && sys_statx(fd, "", AT_EMPTY_PATH, OWNER_MASK, &file) == 0 &&
         S_ISREG(file.stx_mode))
-        own(stop->session, &fd, &file, (flags & O_TRUNC) != 0);
+        result = own(stop->session, &fd, &file, (flags & O_TRUNC) != 0);
     close(fd);
-    return GO_ON;
+    return then_go_on(result);
 }
 
 #ifdef SYS_open

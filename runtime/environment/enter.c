@@ -115,6 +115,9 @@ static void run_inside(const struct enter_options *options, bool emulate, int so
     char byte;
     set_environment(options);
     go_to(directory);
+    const char *agent = getenv("SSH_AUTH_SOCK");
+    if (options->ssh_agent && (agent == NULL || access(agent, F_OK) != 0))
+        note("no ssh-agent can be shown: %s", agent == NULL ? "there is none" : "the environment was started without --ssh-agent (sdee env stop ends it)");
     const int listener = filter_install(emulate);
     if (listener < 0)
         fail(&error, EXIT_KERNEL, "in a session that is traced or supervised by seccomp already there can be no second one",

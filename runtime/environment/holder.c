@@ -221,8 +221,9 @@ static void serve(struct session *session, int door, int init)
                 continue;
             }
             if (is_listener[i])
-                supervise_end(polled[i].fd);
-            close(polled[i].fd);
+                supervise_end(polled[i].fd); /* and its threads close it */
+            else
+                close(polled[i].fd);
             polled[i] = polled[--count];
             is_listener[i] = is_listener[count];
         }

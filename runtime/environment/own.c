@@ -119,7 +119,7 @@ static int make_copy(int parent, const char *copy, int fd, const struct statx *f
         const int from = open(source, O_RDONLY | O_CLOEXEC);
         if (from >= 0) {
             copy_attributes(source, to);
-            result = empty ? 0 : copy_content(from, to);
+            result = copy_content(from, to); /* even for O_TRUNC: the open may fail for another reason */
             close(from);
         } else if (!empty) {
             result = -errno;

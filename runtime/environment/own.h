@@ -9,8 +9,8 @@
 /* Is it a file of the host below an overlay that would refuse a change? Directories are the skeleton's matter. */
 bool needs_own(const struct session *session, const struct statx *file);
 
-/* Replace it, when it needs that; `*fd` is then the copy's. `empty`: its content will not be wanted (O_TRUNC).
- * 0 or -errno: -EACCES when the user may not read it. */
+/* Replace it, when it needs that; `*fd` is then the copy's. `empty`: its content will not be wanted
+ * (O_TRUNC), so that the user need not be able to read it. 0 or -errno: -EACCES when that is needed. */
 int own(const struct session *session, int *fd, struct statx *file, bool empty);
 
 #endif

@@ -17,6 +17,7 @@ struct entry {
 };
 static struct entry *entries;
 static size_t entry_count, entry_room;
+static uint32_t *slots; /* a hash table of 1 + index, twice as large as `entries` can hold */
 static int log_fd = -1;
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
 
@@ -56,23 +57,43 @@ static struct entry key_of(const struct session *session, const struct statx *fi
                           .born = (file->stx_mask & STATX_BTIME) != 0 ? file->stx_btime.tv_sec * 1000000000LL + file->stx_btime.tv_nsec : 0};
 }
 
+static uint32_t *slot_of(const struct entry *key)
+{
+    const size_t room = entry_room * 2;
+    size_t at = (key->inode * 0x9E3779B97F4A7C15ULL >> 20) % room;
+    while (slots[at] != 0) {
+        const struct entry *entry = &entries[slots[at] - 1];
+        if (entry->inode == key->inode && entry->device == key->device && entry->born == key->born)
+            break;
+        at = at + 1 < room ? at + 1 : 0;
+    }
+    return &slots[at];
+}
+
 static struct entry *find(const struct entry *key)
 {
-    for (size_t i = entry_count; i-- > 0;)
-        if (entries[i].inode == key->inode && entries[i].device == key->device && entries[i].born == key->born)
-            return &entries[i];
-    return NULL;
+    const uint32_t index = entry_room > 0 ? *slot_of(key) : 0;
+    return index > 0 ? &entries[index - 1] : NULL;
 }
 
 static void remember(const struct entry *entry)
 {
     struct entry *known = find(entry);
-    if (known == NULL) {
-        if (entry_count == entry_room)
-            entries = reallocate(entries, entry_room = entry_room * 2 + 64, sizeof *entries);
-        known = &entries[entry_count++];
+    if (known != NULL) {
+        *known = *entry;
+        return;
     }
-    *known = *entry;
+    if (entry_count == entry_room) {
+        entry_room = entry_room * 2 + 64;
+        entries = reallocate(entries, entry_room, sizeof *entries);
+        free(slots);
+        slots = allocate(entry_room * 2, sizeof *slots);
+        for (size_t i = 0; i < entry_count; i++)
+            *slot_of(&entries[i]) = (uint32_t)(i + 1);
+    }
+    entries[entry_count] = *entry;
+    *slot_of(&entries[entry_count]) = (uint32_t)(entry_count + 1);
+    entry_count++;
 }
 
 void owners_load(int directory)

@@ -4,7 +4,6 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -20,7 +19,7 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512, PATIENCE = 500 /* ms */, SLICE = 100000 /* ns: the least that the kernel takes */ };
+enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512, PATIENCE = 500 /* ms */, ROW = 16, SLICE = 100000 /* ns: the least that the kernel takes */ };
 
 struct group {
     struct session *session;
@@ -31,9 +30,8 @@ struct group {
     atomic_ulong term;      /* of the leader: counts up */
     atomic_long busy_since; /* when the leader's call began, in ms; 0 for none */
     atomic_bool ended;
-    atomic_int left;
-    unsigned count;
-    pthread_t threads[THREADS];
+    bool watched;           /* under the lock: somebody looks whether the leader hangs */
+    atomic_int left;        /* threads, and the holder's main thread */
     struct group *next;
 };
 
@@ -71,20 +69,36 @@ static bool is_pending(const struct group *group, int timeout)
     return poll(&waiting, 1, timeout) == 1 && (waiting.revents & POLLIN) != 0;
 }
 
+/* The last one that leaves closes the descriptor: before, its number could become another's. */
+static void leave(struct group *group)
+{
+    if (atomic_fetch_sub(&group->left, 1) != 1)
+        return;
+    close(group->listener);
+    free(group);
+}
+
 /* Become the leader: when there is none, or when its call takes so long (a file server that does not answer) that others wait. */
 static uint64_t lead(struct group *group)
 {
     pthread_mutex_lock(&group->lock);
     while (group->led && !atomic_load(&group->ended)) {
+        if (group->watched) {
+            pthread_cond_wait(&group->free, &group->lock);
+            continue;
+        }
         struct timespec limit;
         clock_gettime(CLOCK_REALTIME, &limit);
         limit.tv_sec += 1;
+        group->watched = true; /* one is enough: an idle session should not wake up for all */
         pthread_cond_timedwait(&group->free, &group->lock, &limit);
+        group->watched = false;
         const int64_t since = atomic_load(&group->busy_since);
         if (since != 0 && now_ms() - since > PATIENCE)
             break;
     }
     group->led = true;
+    pthread_cond_signal(&group->free); /* the next one watches */
     atomic_store(&group->busy_since, 0);
     const uint64_t term = atomic_fetch_add(&group->term, 1) + 1;
     pthread_mutex_unlock(&group->lock);
@@ -115,12 +129,13 @@ static void ask_for_short_slices(void)
     syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
-/* One thread, the leader, waits for calls and answers them; it gives the lead away when a second call waits already. So one
- * process is served by one warm thread, and a parallel build by all. poll(2) and not epoll(7), nor all threads in RECV: only
+/* One thread, the leader, waits for calls and answers them; it gives the lead away when calls wait already time and again. So
+ * a few processes are served by one warm thread, which costs less than waking another, and a large parallel build by all. poll(2) and not epoll(7), nor all threads in RECV: only
  * poll's wake-up keeps process and leader on one CPU (SYNC_WAKE_UP), which halves the cost of a stop. */
 static void *serve(void *argument)
 {
     struct group *group = argument;
+    unsigned row = 0; /* calls in a row at which the next one waited already */
     ask_for_short_slices();
     while (!atomic_load(&group->ended)) {
         const uint64_t term = lead(group);
@@ -128,7 +143,9 @@ static void *serve(void *argument)
             struct seccomp_notif call = {0};
             if (!is_pending(group, -1) || ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, &call) != 0)
                 continue; /* ENOENT: that process was killed meanwhile */
-            if (is_pending(group, 0)) {
+            row = is_pending(group, 0) ? row + 1 : 0;
+            if (row > ROW) {
+                row = 0;
                 resign(group, term);
                 answer_one(group, &call);
                 break;
@@ -139,19 +156,12 @@ static void *serve(void *argument)
                 atomic_store(&group->busy_since, 0);
         }
     }
-    atomic_fetch_sub(&group->left, 1);
+    leave(group);
     return NULL;
-}
-
-static void wake_up(int number)
-{
-    (void)number;
 }
 
 bool supervise(struct session *session, int listener)
 {
-    struct sigaction action = {.sa_handler = wake_up}; /* no SA_RESTART: it ends an ioctl that waits */
-    sigaction(SIGUSR1, &action, NULL);
     for (unsigned i = 0; i < RULE_COUNT; i++)
         rule_of[RULES[i].nr] = (unsigned char)(i + 1);
     ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); /* Linux 6.6; slower without */
@@ -164,35 +174,40 @@ bool supervise(struct session *session, int listener)
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK);
-    for (; group->count < wanted; group->count++) {
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    groups = group;
+    atomic_store(&group->left, 1); /* ours, until supervise_end() */
+    unsigned started = 0;
+    pthread_t thread;
+    while (started < wanted) {
         atomic_fetch_add(&group->left, 1);
-        if (pthread_create(&group->threads[group->count], &attributes, serve, group) != 0) {
+        if (pthread_create(&thread, &attributes, serve, group) != 0) {
             atomic_fetch_sub(&group->left, 1);
             break;
         }
+        started++;
     }
     pthread_attr_destroy(&attributes);
-    groups = group;
-    return group->count > 0;
+    if (started > 0)
+        return true;
+    groups = group->next;
+    leave(group);
+    return false;
 }
 
+/* Each thread hears of it: those that lead by poll(2), those that wait within a second, one that hangs in a call whenever that
+ * ends. So nothing here waits for them. */
 void supervise_end(int listener)
 {
-    for (struct group **at = &groups; *at != NULL; at = &(*at)->next) {
-        struct group *group = *at;
-        if (group->listener != listener)
-            continue;
-        atomic_store(&group->ended, true);
-        while (atomic_load(&group->left) > 0) {
-            pthread_cond_broadcast(&group->free); /* one may be about to wait: tell them until they have heard */
-            for (unsigned i = 0; i < group->count; i++)
-                pthread_kill(group->threads[i], SIGUSR1);
-            usleep(200);
+    for (struct group **at = &groups; *at != NULL; at = &(*at)->next)
+        if ((*at)->listener == listener) {
+            struct group *group = *at;
+            *at = group->next;
+            pthread_mutex_lock(&group->lock);
+            atomic_store(&group->ended, true);
+            pthread_cond_broadcast(&group->free);
+            pthread_mutex_unlock(&group->lock);
+            leave(group);
+            return;
         }
-        for (unsigned i = 0; i < group->count; i++)
-            pthread_join(group->threads[i], NULL);
-        *at = group->next;
-        free(group);
-        return;
-    }
 }
