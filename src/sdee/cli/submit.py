@@ -73,7 +73,7 @@ SHARED_OPTIONS = (
         "--results",
         metavar="DIR",
         default="",
-        help="Bring back what the tasks write outside of shared storage, to DIR/NODE.RANK. %j job, %a array task.",
+        help="Bring back what the tasks write outside of shared storage, to DIR/NODE. %j job, %a array task.",
     ),
     click.option(
         "--dir",
