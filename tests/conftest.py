@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 NEEDS = {"foreign": check_machine, "cluster": check_possible}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests on the cluster last: while it is up it is a child of this process, and tracers wait for all of theirs."""
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Look at the machine before any fixture of the test is made."""
     for marker, check in NEEDS.items():
