@@ -20,7 +20,7 @@ NEEDS = {"foreign": check_machine, "cluster": check_possible}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests on the cluster last: while it is up it is a child of this process, and tracers wait for all of theirs."""
+    """Run tests on the cluster last: it is a child of this process then, and tracers wait for all of theirs."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
 
 
