@@ -54,6 +54,7 @@ def test_what_is_deployed_runs_without_unpacking_and_stays_as_it_was(work: str, 
         result = run([bundle], uid=uid, ROOT=root, DEPLOY_DIR=node, DEBUG="1", QUIET="1")
         assert (result.stdout, result.returncode) == ("as bundled\ndata\nlocked\n", 0), result.stderr
         assert f"plan: unpack    {node}/{name}/closure -> /  # closure, as it is deployed" in result.stderr
+        assert "sdee: the deployed closure is used\n" in result.stderr
     gone = run([bundle], uid=uid, UNDEPLOY="1", DEPLOY_DIR=node)
     assert (gone.stdout, gone.stderr, gone.returncode, left(node)) == ("", "", 0, [])
     after = run([bundle], uid=uid, ROOT=root, DEPLOY_DIR=node, DEBUG="1", QUIET="1")

@@ -57,18 +57,41 @@ static bool make_base(const struct op *op, struct error *error)
                 "no private memory file system can be mounted on this node");
 }
 
-/* The deployed closure with private memory over it, by the descriptor that was checked: its name may lead elsewhere by now. False where the
- * kernel refuses that: then the closure is unpacked as ever. */
-static bool mount_deployed(int fd)
+/* The directory of the deployed closure in this mount namespace, where a layer must be; the one that was checked, and not what has its name
+ * by now. */
+static int reopen(const char *deployed, int checked)
+{
+    char path[PATH_MAX + 16];
+    struct stat one, other;
+    snprintf(path, sizeof path, "/oldroot%s", deployed);
+    const int fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int above = fd >= 0 ? openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    const bool same = above >= 0 && fstat(above, &one) == 0 && fstat(checked, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+    if (above >= 0)
+        close(above);
+    if (fd >= 0 && !same)
+        close(fd);
+    return same ? fd : -1;
+}
+
+/* The deployed closure with private memory over it. False where the kernel refuses that: then the closure is unpacked as ever. */
+static bool mount_deployed(const struct plan *plan, bool debug)
 {
     char options[512];
-    if ((mkdir("/deployed", 0755) != 0 || mkdir("/deployed/u", 0755) != 0 || mkdir("/deployed/w", 0755) != 0) && errno != EEXIST)
+    const int fd = reopen(plan->deployed, plan->deployed_fd);
+    if (fd < 0 || ((mkdir("/deployed", 0755) != 0 || mkdir("/deployed/u", 0755) != 0 || mkdir("/deployed/w", 0755) != 0) && errno != EEXIST))
         return false;
-    snprintf(options, sizeof options, "lowerdir=/oldroot/proc/self/fd/%d/closure,upperdir=/deployed/u,workdir=/deployed/w,userxattr", fd);
-    if (sys_mount_overlay("/closure", options) == 0)
-        return true;
-    *strrchr(options, ',') = '\0'; /* before Linux 5.11, as root */
-    return sys_mount_overlay("/closure", options) == 0;
+    snprintf(options, sizeof options, "lowerdir=/oldroot/proc/self/fd/%d,upperdir=/deployed/u,workdir=/deployed/w,userxattr", fd);
+    bool good = sys_mount_overlay("/closure", options) == 0;
+    if (!good) {
+        *strrchr(options, ',') = '\0'; /* before Linux 5.11, as root */
+        good = sys_mount_overlay("/closure", options) == 0;
+    }
+    const int number = errno;
+    close(fd);
+    if (debug)
+        note(good ? "the deployed closure is used" : "the deployed closure cannot be a layer, unpacking: %s", strerror(number));
+    return good;
 }
 
 /* What overlays of live directories shall show the node's own of. */
@@ -92,7 +115,7 @@ static bool make_closure(const struct plan *plan, bool again, const struct bundl
 {
     static bool is_deployed;
     if (!again)
-        is_deployed = plan->deployed != NULL && mount_deployed(plan->deployed_fd);
+        is_deployed = plan->deployed != NULL && mount_deployed(plan, options->debug);
     bool good = is_deployed && leave_out(plan, bundle);
     if (is_deployed && !good)
         return fail(error, EXIT_KERNEL, "`sdee undeploy` and run it again", "cannot prepare the deployed closure: %s", strerror(errno));
