@@ -214,3 +214,13 @@ def test_on_an_overlay_it_is_refused_with_the_reason(work: str) -> None:
     result = run(["unshare", "-m", "sh", "-c", text])
     assert result.returncode == 243
     assert "it is on an overlay" in result.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk: needs root")
+def test_on_a_full_disk_it_is_refused_before_anything_is_written(work: str) -> None:
+    bundle = script("true").add("/opt/sdee-test/ballast", os.urandom(4 << 20)).write(f"{work}/b.sdee")
+    text = f"mkdir {work}/small && mount -t tmpfs -o size=1m t {work}/small && SDEE_DEPLOY=1"
+    text += f" SDEE_DEPLOY_DIR={work}/small {bundle}; echo status $?; ls -A {work}/small"
+    result = run(["unshare", "-m", "sh", "-c", text])
+    assert result.stdout == "status 243\n"
+    assert f"tried: {work}/small: {work}/small has 1 MB free, the closure needs" in result.stderr

@@ -70,30 +70,10 @@ def wrap(
       sdee wrap --submit -N4 job.sh input.dat
       sdee wrap --program python3 job.sh > new.sh
     """  # noqa: D301 - click wants the backspace character itself
-    from sdee.packer import tables  # noqa: PLC0415
-
     words: Words = ctx.meta[WORDS]
     chosen: JobManager = ctx.meta[MANAGER]
     check(retrace=retrace, no_trace=no_trace, ready=ready)
-    if not words.command:
-        raise UsageError("there is no script to rewrite", hint="sdee wrap SCRIPT [ARGUMENTS]")
-    if words.options and not submitting:
-        hint = f"--submit, or: sdee wrap {words.command[0]} | {chosen.submit} {words.options[0]}"
-        raise UsageError(f"{words.options[0]} is of use only when the script is submitted", hint=hint)
-    text = _read(words.command[0])
-    script = os.path.abspath(words.command[0])
-    _check_lines(text, chosen, script)
-    where = os.path.abspath(results) if results else ""
-    wrapping = model.Wrapping(
-        os.path.basename(script),
-        text,
-        bundle="",
-        programs=programs,
-        decisive=tables.FIXED_ENVIRONMENT,
-        broadcast=broadcast,
-        results=where,
-    )
-    chosen.wrap(wrapping)  # what is wrong is said before the script is run here
+    script, wrapping = _request(words, chosen, programs, broadcast, results, submitting=submitting)
     directory = prepare.directory_of(parent or prepare.DIRECTORY, os.path.basename(script), script, *words.command[1:])
     again = _Again(directory, chosen, wrapping, words, retrace=retrace, no_trace=no_trace)
     if dry_run:
@@ -106,12 +86,12 @@ def wrap(
     with prepare.locked(directory):
         if ready:
             bundle = existing(ready)[0]
-            collect = left_by(bundle) if where else ()
+            collect = left_by(bundle) if results else ()
         else:
             todo = again.plan()
             again.write()
             bundle = prepare.carry_out(todo)
-            collect = collected(todo) if where else ()
+            collect = collected(todo) if results else ()
             _say_what_is_left(todo.trace, wrapping, chosen)
         new = chosen.wrap(model.replace(wrapping, bundle=bundle, collect=collect))
         if not submitting:
@@ -119,6 +99,36 @@ def wrap(
             return
         kept = prepare.script_in(directory)
         model.carry_out(model.Submission(kept, new, (chosen.submit, *words.options, kept, *words.command[1:])))
+
+
+def _request(
+    words: Words, chosen: JobManager, programs: tuple[str, ...], broadcast: str, results: str, *, submitting: bool
+) -> tuple[str, model.Wrapping]:
+    """Return the script's path and what is to become of it, still without a bundle.
+
+    Raises UsageError and InputError for what is wrong, before the script is run here.
+    """
+    from sdee.packer import tables  # noqa: PLC0415
+
+    if not words.command:
+        raise UsageError("there is no script to rewrite", hint="sdee wrap SCRIPT [ARGUMENTS]")
+    if words.options and not submitting:
+        hint = f"--submit, or: sdee wrap {words.command[0]} | {chosen.submit} {words.options[0]}"
+        raise UsageError(f"{words.options[0]} is of use only when the script is submitted", hint=hint)
+    text = _read(words.command[0])
+    script = os.path.abspath(words.command[0])
+    _check_lines(text, chosen, script)
+    wrapping = model.Wrapping(
+        os.path.basename(script),
+        text,
+        bundle="",
+        programs=programs,
+        decisive=tables.FIXED_ENVIRONMENT,
+        broadcast=broadcast,
+        results=os.path.abspath(results) if results else "",
+    )
+    chosen.wrap(wrapping)
+    return script, wrapping
 
 
 @dataclass(frozen=True)
