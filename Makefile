@@ -34,6 +34,7 @@ corpus: system-packages $(VENV)/.ready launcher
 launcher:
 	@$(MAKE) -s -C runtime/launcher sdee-launcher
 	@$(MAKE) -s -C runtime/environment sdee-env
+	@$(MAKE) -s -C runtime/front sdee-front
 
 # An editable install: the tests test this checkout. The stamp is renewed when the project's metadata changes.
 $(VENV)/.ready: pyproject.toml setup.py .ci/packages.txt
@@ -55,3 +56,4 @@ clean:
 	rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
 	$(MAKE) -s -C runtime/launcher clean
 	$(MAKE) -s -C runtime/environment clean
+	$(MAKE) -s -C runtime/front clean

@@ -1,4 +1,4 @@
-"""Builds the static C programs: the launcher that every bundle carries, and sdee-env. All else: pyproject.toml."""
+"""Builds the static C programs: the launcher of every bundle, sdee-env and sdee-front. All else: pyproject.toml."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = {"launcher": "sdee-launcher", "environment": "sdee-env"}  # folder of runtime/ → what make builds there
+# folder of runtime/ → what make builds there
+PROGRAMS = {"launcher": "sdee-launcher", "environment": "sdee-env", "front": "sdee-front"}
 
 
 class BuildLauncher(Command):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,14 @@ from foreign.roots import CannotBuildError, check_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+for _number in (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+):  # nohup(1), or a shell's `&`: a job's shell cannot trap them
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 NEEDS = {"foreign": check_machine, "cluster": check_possible}
 

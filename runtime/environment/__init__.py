@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sdee-env")
+_HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAM = os.path.join(_HERE, "sdee-env")
+FRONT = os.path.join(os.path.dirname(_HERE), "front", "sdee-front")
 
 
 def base_directory() -> str:
@@ -22,11 +24,20 @@ def base_directory() -> str:
 
 def program() -> str:
     """Return the path of this installation's sdee-env. Raises sdee.errors.InternalError when it has none."""
-    if not os.access(PROGRAM, os.X_OK):
+    return _installed(PROGRAM)
+
+
+def front() -> str:
+    """Return the path of this installation's sdee-front. Raises sdee.errors.InternalError when it has none."""
+    return _installed(FRONT)
+
+
+def _installed(path: str) -> str:
+    if not os.access(path, os.X_OK):
         from sdee.errors import InternalError  # noqa: PLC0415
 
         raise InternalError(
-            f"this installation of sdee has no program at {PROGRAM}",
+            f"this installation of sdee has no program at {path}",
             hint="in a checkout: make launcher (needs musl-tools); else reinstall sdee-hpc",
         )
-    return PROGRAM
+    return path

@@ -6,10 +6,14 @@ import os
 import sys
 from typing import NoReturn
 
-from sdee.runtime.environment import base_directory, program
+from sdee.runtime.environment import base_directory, front, program
 
 NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media")
 FLAGS = ("--x11", "--ssh-agent")
+COMMANDS = "commands"
+COMMANDS_INSIDE = "/run/sdee"
+# Not `python -m`: that looks for modules in the current directory first
+INSIDE = "import sys; sys.path[:1] = []; from sdee.cli.inside import main; main()"
 
 
 def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
@@ -56,6 +60,56 @@ def moved(directory: str) -> bool:
         return file.read() != "\n".join(mount_points())
 
 
+def prepare_commands(directory: str) -> None:
+    """Write what stands in place of the job manager's commands inside, as far as it is not there: /run/sdee."""
+    import sys  # noqa: PLC0415
+
+    commands = os.path.join(directory, COMMANDS)
+    for name in ("", "real", "prefix"):
+        os.makedirs(os.path.join(commands, name), exist_ok=True)
+    call = f'exec {_quoted(sys.executable)} -c {_quoted(INSIDE)} "$@"'
+    script = f"#!/bin/sh\n# Written by sdee: srun, sbatch and salloc inside\n{call}\n"
+    _write(os.path.join(commands, "sdee-inside"), script, 0o755)
+    _write(os.path.join(commands, "user"), f"{os.getuid()} {os.getgid()} {_user_name()}\n", 0o644)
+    target, state = os.path.join(commands, "sdee-front"), os.stat(front())
+    try:
+        there = os.stat(target)
+        same = (there.st_size, there.st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    except OSError:
+        same = False
+    if not same:
+        import shutil  # noqa: PLC0415
+
+        shutil.copy2(front(), f"{target}.new")
+        os.replace(f"{target}.new", target)
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            if file.read() == text:
+                return
+    except OSError:
+        pass
+    with open(f"{path}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+    os.chmod(f"{path}.new", mode)
+    os.replace(f"{path}.new", path)
+
+
+def _quoted(word: str) -> str:
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+def _user_name() -> str:
+    import pwd  # noqa: PLC0415
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return os.environ.get("USER") or str(os.getuid())
+
+
 def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
     """Replace this process by sdee-env (execve(2)). Raises SdeeError."""
     import signal  # noqa: PLC0415
@@ -70,6 +124,7 @@ def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
 
         for line in reconcile(name):
             sys.stderr.write(f"sdee: {line}\n")
+    prepare_commands(directory)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
         signal.signal(number, signal.SIG_DFL)
     os.execv(program(), ["sdee-env", "enter", *flags, directory, name, *command])

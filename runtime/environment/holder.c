@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fronts.h"
 #include "owner.h"
 #include "session.h"
 #include "supervise.h"
@@ -139,7 +140,8 @@ static void be_init(struct plan *plan, int go, int result)
     prctl(PR_SET_NAME, "sdee-env-init");
     nftw("tmp", remove_entry, 32, FTW_DEPTH | FTW_PHYS);
     umask(0);
-    plan_carry_out(plan, &error);
+    if (plan_carry_out(plan, &error))
+        fronts_mount();
     umask(022);
     prctl(PR_SET_DUMPABLE, 1); /* or /proc/PID/ns would be closed to the terminals that join */
     if (write(result, &error, sizeof error) != sizeof error || error.code != 0)

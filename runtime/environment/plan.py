@@ -28,6 +28,9 @@ LIVE = (
     "/var/lib/sss/pipes",
 )
 
+# Inside: what stands in place of the job manager's commands (runtime/front/)
+COMMANDS = "/run/sdee"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -184,6 +187,7 @@ def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...
     if "/run" in tops:
         for name, mode in (("lock", "1777"), ("user", "0755")):
             builder.add("tmpfs" if name == "lock" else "dir", f"/run/{name}", f"mode={mode}" if name == "lock" else "")
+        builder.add("own", COMMANDS, "commands")
     if Plan(tuple(builder.steps)).layer_of("/var/tmp") is not None:
         builder.steps = [
             step for step in builder.steps if step.path != "/var/tmp" and not is_below(step.path, "/var/tmp")

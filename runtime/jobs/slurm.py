@@ -148,27 +148,15 @@ class Slurm(JobManager):
             shell.STEP,
             *([shell.finish(wrapping.collect)] if wrapping.results else []),
             scripts.changed(wrapping.decisive),
-            shell.WRAPPED_STEP.replace("@VALUES@", self._srun_values()),
+            shell.WRAPPED_STEP.replace("@VALUES@", shell.srun_values()),
             *scripts.programs(wrapping, shell.PROGRAM_CALL),
         ]
         return scripts.insert(wrapping, self.directive, "\n".join(preamble), f"--job-name={quoted(wrapping.name)}")
 
     def rehearsal(self, wrapping: Wrapping) -> str:
         """Return the script with a function `srun` that runs each step as one process, here."""
-        found = {o.name: o.value or "" for o in read_options(self.options_in(wrapping.text), self.table)}
-        values = {
-            "SLURM_SUBMIT_DIR": "$PWD",
-            "SLURM_JOB_NODELIST": os.uname().nodename,
-            "SLURMD_NODENAME": os.uname().nodename,
-        }
-        values |= {"SLURM_JOB_ID": "0", "SLURM_JOBID": "0", "SLURM_JOB_NAME": wrapping.name}
-        values |= dict.fromkeys(("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_JOB_NUM_NODES"), "1")
-        values |= {"SLURM_TASKS_PER_NODE": "1", "SLURM_CPUS_ON_NODE": "1"}
-        if "cpus-per-task" in found:
-            values["SLURM_CPUS_PER_TASK"] = found["cpus-per-task"]
-        if "array" in found:
-            values |= {"SLURM_ARRAY_JOB_ID": "0", "SLURM_ARRAY_TASK_ID": re.split(r"\D", found["array"], maxsplit=1)[0]}
-        preamble = shell.REHEARSAL.replace("@VALUES@", self._srun_values())
+        values = self.rehearsal_variables(wrapping.name, self.options_in(wrapping.text)) | {"SLURM_SUBMIT_DIR": "$PWD"}
+        preamble = shell.REHEARSAL.replace("@VALUES@", shell.srun_values())
         return scripts.insert(
             wrapping,
             self.directive,
@@ -176,10 +164,20 @@ class Slurm(JobManager):
             "",
         )
 
-    @staticmethod
-    def _srun_values() -> str:
-        """Return srun's options with a value in the next word, as a pattern of sh's `case`."""
-        return "|".join([*(f"-{letter}" for letter in shell.SRUN_SHORT), *(f"--{n}" for n in shell.SRUN_LONG)])
+    def rehearsal_variables(self, name: str, options: Sequence[str]) -> dict[str, str]:
+        """Return variables of a job of one task that is called `name`: what a script may want to know."""
+        found = {o.name: o.value or "" for o in read_options(options, self.table)}
+        node = os.uname().nodename
+        values = dict.fromkeys(("SLURM_JOB_NODELIST", "SLURM_NODELIST", "SLURMD_NODENAME"), node)
+        values["SLURM_JOB_NAME"] = name
+        values |= {"SLURM_JOB_ID": "0", "SLURM_JOBID": "0", "SLURM_TASKS_PER_NODE": "1", "SLURM_CPUS_ON_NODE": "1"}
+        values |= dict.fromkeys(("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_JOB_NUM_NODES"), "1")
+        if "cpus-per-task" in found:
+            values["SLURM_CPUS_PER_TASK"] = found["cpus-per-task"]
+        if "array" in found:
+            first = re.split(r"\D", found["array"], maxsplit=1)[0]
+            values |= {"SLURM_ARRAY_JOB_ID": "0", "SLURM_ARRAY_TASK_ID": first}
+        return values
 
 
 def quoted(word: str) -> str:

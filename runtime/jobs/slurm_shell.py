@@ -39,6 +39,9 @@ _PATTERN = {"j": '"$SLURM_JOB_ID"', "A": '"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}"
 # thousands of nodes ask at once. So this is reckoned: storage that gives 10 GB/s needs a second for these.
 BROADCAST_BYTES = 10_000_000_000
 
+# What sdee-front's server keeps as the node's own (runtime/front/main.c has the same names)
+NODE_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT", "BASH_ENV", "ENV", "SLURM_CONF")
+
 
 def settings(bundle: str, broadcast: str, results: str) -> str:
     """Return the lines that say what runs. `results` may have %j, %A and %a, as sbatch's file names."""
@@ -79,6 +82,10 @@ if [ -n "$results" ]; then
   export SDEE_SAVE
 fi
 [ -z "$here" ] || { SDEE_CHDIR=$here; export SDEE_CHDIR; }
+for name in @KEPT@; do # of a caller in another bundle: runtime/front/serve.c
+  eval "[ -z \"\${SDEE_INSIDE_$name+x}\" ] || export $name=\"\$SDEE_INSIDE_$name\""
+  unset "SDEE_INSIDE_$name"
+done
 [ "$#" -eq 0 ] || { SDEE_COMMAND=$1; export SDEE_COMMAND; shift; }
 exec "$bundle" "$@"'
 
@@ -105,12 +112,17 @@ sdee_broadcast() {
 sdee_everywhere() {
   command srun --quiet --overlap --mem=0 -N "$SLURM_JOB_NUM_NODES" -n "$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "$@"
 }
-""".replace("@BYTES@", str(BROADCAST_BYTES))
+""".replace("@BYTES@", str(BROADCAST_BYTES)).replace("@KEPT@", " ".join(NODE_VARIABLES))
 
 TASK_CALL = '/bin/sh -c "$sdee_task" sdee "$sdee_bundle" "$sdee_copy" "$sdee_results" ""'
 
 # sbatch's --cpus-per-task is srun's no more since Slurm 22.05; sbatch(1) says to do so
 CPUS = '[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'
+
+
+def srun_values() -> str:
+    """Return srun's options with a value in the next word, as a pattern of sh's `case`."""
+    return "|".join([*(f"-{letter}" for letter in SRUN_SHORT), *(f"--{n}" for n in SRUN_LONG)])
 
 
 def finish(patterns: Sequence[str]) -> str:
@@ -193,9 +205,8 @@ PROGRAM_CALL = '/bin/sh -c "$sdee_task" sdee "$sdee_bundle" "" "$sdee_results" .
 
 
 REHEARSED = "SLURM_PROCID=0"
-# For the trace: srun's options are passed over, its command runs here, once. @SETTINGS@: variables of a job of one task
-REHEARSAL = r"""
-export @SETTINGS@
+# For the trace: srun's options are passed over, its command runs here, once
+REHEARSED_STEP = r"""
 srun() (
   { set +eux; } 2>/dev/null
   sdee_name=
@@ -213,3 +224,5 @@ srun() (
   exec env @STEP@ "$@" # the trace shows by this which processes were steps
 )
 """.replace("@STEP@", f"{REHEARSED} SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_STEP_ID=0")
+# @SETTINGS@: variables of a job of one task
+REHEARSAL = f"export @SETTINGS@{REHEARSED_STEP}"

@@ -130,7 +130,7 @@ def carry_out(todo: Preparation) -> str:
         _trace(todo)
     elif todo.stale:
         click.echo(f"sdee: the trace is used as it is, though {show.safe(todo.stale)}", err=True)
-    return _bundle(todo) if todo.bundle_why else todo.bundle
+    return make_bundle(todo) if todo.bundle_why else todo.bundle
 
 
 def _trace(todo: Preparation) -> None:
@@ -184,12 +184,16 @@ def _as_in_a_batch_job(todo: Preparation) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _bundle(todo: Preparation) -> str:
+def make_bundle(todo: Preparation, *, include: Sequence[str] = (), quiet: bool = False) -> str:
+    """Bundle the trace. Return the bundle: an older one where the new one came out the same.
+
+    `include`: as of `sdee bundle`; `quiet`: say nothing. Raises SdeeError.
+    """
     from sdee.cli.bundle import bundle  # noqa: PLC0415 - not needed for a dry run
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
 
     context = click.get_current_context()
-    context.invoke(bundle, traces=(todo.trace,), output=todo.bundle, quiet=True)
+    context.invoke(bundle, traces=(todo.trace,), output=todo.bundle, include=tuple(include), quiet=True)
     state = fresh.load(todo.directory)
     path = todo.bundle
     with open_bundle(todo.bundle) as new:
@@ -201,7 +205,8 @@ def _bundle(todo: Preparation) -> str:
     fresh.save(todo.directory, fresh.State(state.trace, known))
     if path != todo.bundle:
         os.unlink(todo.bundle)
-    click.echo(f"sdee: bundled {show.size_text(size)} → {show.safe(os.path.relpath(path))}", err=True)
+    if not quiet:
+        click.echo(f"sdee: bundled {show.size_text(size)} → {show.safe(os.path.relpath(path))}", err=True)
     return path
 
 

@@ -1,0 +1,67 @@
+/* The host's own command, as the user. Slurm says who calls in its messages, and munge(7) proves who it is: the two must
+ * agree, so root of a private environment becomes the user again first. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "front.h"
+
+static bool write_file(const char *path, const char *text)
+{
+    const int fd = open(path, O_WRONLY | O_CLOEXEC);
+    const bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    const int number = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = number;
+    return good;
+}
+
+/* FRONT_DIRECTORY/user: "UID GID NAME", those of the user outside. */
+static bool become_user(struct error *error)
+{
+    unsigned uid, gid;
+    char name[256] = "", text[64];
+    FILE *file = fopen(FRONT_DIRECTORY "/user", "re");
+    const bool read = file != NULL && fscanf(file, "%u %u %255s", &uid, &gid, name) == 3;
+    if (file != NULL)
+        fclose(file);
+    if (!read)
+        return fail(error, EXIT_NODE, "call it under `sdee env enter`", "this is no private environment of sdee's: " FRONT_DIRECTORY "/user is not there");
+    setenv("USER", name, 1);
+    setenv("LOGNAME", name, 1);
+    if (getuid() == uid) /* already, or the environment's user is root outside as well */
+        return true;
+    const unsigned from = geteuid(), group = getegid();
+    if (unshare(CLONE_NEWUSER) != 0)
+        return fail(error, EXIT_KERNEL, "raise user.max_user_namespaces", "cannot become %s: unshare: %s", name, strerror(errno));
+    snprintf(text, sizeof text, "%u %u 1", uid, from);
+    bool good = write_file("/proc/self/uid_map", text);
+    snprintf(text, sizeof text, "%u %u 1", gid, group);
+    good = good && write_file("/proc/self/setgroups", "deny") && write_file("/proc/self/gid_map", text);
+    return good || fail(error, EXIT_KERNEL, NULL, "cannot become %s: user namespace: %s", name, strerror(errno));
+}
+
+int real(const char *name, char **argv, struct error *error)
+{
+    char link[PATH_MAX], path[PATH_MAX];
+    snprintf(link, sizeof link, FRONT_DIRECTORY "/real/%s", name);
+    const ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length <= 0) {
+        fail(error, EXIT_NOT_FOUND, "is it installed on this machine?", "the host's own %s is not to be found: %s", name, strerror(errno));
+        return -1;
+    }
+    path[length] = '\0';
+    if (!become_user(error))
+        return -1;
+    unsetenv("SDEE_REAL");
+    unsetenv("SDEE_ENVIRONMENT"); /* the job is in none */
+    execv(path, argv);
+    fail(error, EXIT_NOT_EXECUTABLE, NULL, "cannot execute %s: %s", path, strerror(errno));
+    return -1;
+}

@@ -1,0 +1,141 @@
+"""Texts and words of jobs that are submitted from inside of a private environment, with Slurm's own commands.
+
+Inside, srun, sbatch and salloc are sdee-front (runtime/front/). What they start runs in a bundle: of srun each task, of
+sbatch the whole script, which may call what the environment alone has, and in which srun, wherever it stands and
+however it is found, is sdee-front again. That hands the call to a server outside of the bundle, on the node itself,
+which runs `srun` of a directory of ours (step_program): the node's own srun, with each task in the same bundle.
+
+Rejected: Slurm's commands of the login node in the bundle. Their plugins alone are 150, and need what sites do not
+install; without configuration on disk (slurmd --conf-server) they do not start.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import string
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdee.runtime.jobs import scripts
+from sdee.runtime.jobs import slurm_shell as shell
+from sdee.runtime.jobs.options import Table, read_options, split_getopt
+from sdee.runtime.jobs.slurm import Slurm, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sdee.runtime.jobs.model import Words
+
+# Of srun, and of salloc, which has the same. A letter without a value is named, or it would abbreviate a long name
+SRUN_OPTIONS = Table(
+    frozenset((*shell.SRUN_LONG, *shell.SRUN_SHORT)), frozenset(string.ascii_letters) - frozenset(shell.SRUN_SHORT), {}
+)
+ASKING = frozenset(("help", "usage", "version", "h", "V", "test-only"))  # nothing is started
+_SUBMITTED = "Submitted batch job 0"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch script and how it was given: sbatch's options as typed, the script's text, its name, its arguments."""
+
+    options: tuple[str, ...]
+    name: str
+    text: str
+    arguments: tuple[str, ...]
+
+
+def split(program: str, arguments: Sequence[str]) -> Words:
+    """Split the command line of srun, sbatch or salloc. Raises UsageError for an option without its value."""
+    table = Slurm().table if program == "sbatch" else SRUN_OPTIONS
+    return split_getopt(arguments, {}, table)
+
+
+def names(program: str, options: Sequence[str]) -> dict[str, str]:
+    """Return the options that were given, by their long name where there is one, with their values."""
+    table = Slurm().table if program == "sbatch" else SRUN_OPTIONS
+    return {option.name: option.value or "" for option in read_options(options, table)}
+
+
+def batch(words: Words, found: str, stdin: str) -> Batch:
+    """Return what sbatch is to submit. `found`: the script's text where it is a file; `stdin`: else."""
+    wrapped = next((o for o in read_options(words.options, Slurm().table) if o.name == "wrap"), None)
+    if wrapped is not None:
+        left = [o for o in read_options(words.options, Slurm().table) if o.name != "wrap"]
+        options = tuple(word for option in left for word in option.words)
+        return Batch(options, "wrap", f"#!/bin/sh\n# made of sbatch --wrap\n{wrapped.value}\n", words.command)
+    if not words.command:
+        return Batch(words.options, "sbatch", stdin, ())
+    return Batch(words.options, os.path.basename(words.command[0]), found, words.command[1:])
+
+
+def step_program(bundle: str, decisive: Sequence[str]) -> str:
+    """Return the program that stands for srun outside of a bundle: each task runs in the bundle.
+
+    All variables of the caller that decide on software (`decisive`: globs) are its tasks' too: it was the bundle, or
+    the environment, that chose them.
+    """
+    kept = r"""kept=$(env | sed -n 's/^SDEE_INSIDE_\([A-Z_]*\)=.*/\1/p' | tr '\n' ,)"""
+    return "\n".join(
+        [
+            "#!/bin/sh",
+            *scripts.heading("sdee env", ("srun",), "sdee-front calls it"),
+            shell.settings(bundle, "auto", ""),
+            shell.STEP,
+            scripts.changed(decisive),
+            "sdee_before=",
+            f"{kept}\nSDEE_ENV=$kept$SDEE_ENV\nexport SDEE_ENV",
+            shell.WRAPPED_STEP.replace("@VALUES@", shell.srun_values()),
+            'srun "$@"',
+            "",
+        ]
+    )
+
+
+def rehearsal_program() -> str:
+    """Return the program that stands for srun, sbatch and salloc in a command that is traced: `NAME ARGUMENTS`."""
+    return "\n".join(
+        [
+            "#!/bin/sh",
+            "# Written by sdee. What a traced command starts runs here, once; nothing is submitted.",
+            shell.REHEARSED_STEP.replace("@VALUES@", shell.srun_values()),
+            "sdee_name=$1",
+            "shift",
+            'case "$sdee_name" in',
+            'srun) srun "$@" ;;',
+            f'sbatch) case " $* " in *" --parsable "*) echo 0 ;; *) echo "{_SUBMITTED}" ;; esac ;;',
+            "esac",
+            "",
+        ]
+    )
+
+
+def directive_lines(text: str) -> list[str]:
+    """Return the lines of a batch script that hold options for the job manager, as they are."""
+    head = []
+    for line in text.split("\n"):
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
+        head.append(line)
+    return [line for line in head if line.startswith("#SBATCH")]
+
+
+def batch_program(job: Batch, bundle: str, front: str, outside: str) -> str:
+    """Return the batch script that runs `job`'s own in a bundle, with `outside` for what it starts with srun."""
+    lines = directive_lines(job.text)
+    given = names("sbatch", (*job.options, *scripts.directives(job.text, "#SBATCH")))
+    if "job-name" not in given and "SBATCH_JOB_NAME" not in os.environ:
+        lines.insert(0, f"#SBATCH --job-name={quoted(job.name)}")
+    return "\n".join(
+        [
+            "#!/bin/sh",
+            *lines,
+            *scripts.heading("sdee env", (job.name, *job.arguments), "sbatch"),
+            f"sdee_bundle={shlex.quote(bundle)}",
+            scripts.THERE,
+            "SDEE_CHDIR=$PWD",
+            "export SDEE_CHDIR",
+            f'exec {shlex.quote(front)} serve {shlex.quote(outside)} "$sdee_bundle"',
+            "",
+        ]
+    )

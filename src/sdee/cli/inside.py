@@ -1,0 +1,190 @@
+"""What srun, sbatch and salloc do inside of a private environment: their job runs in a bundle of what it needs.
+
+Not a command that users type: sdee-front (runtime/front/) stands in place of Slurm's own and comes here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from sdee.cli import output as show
+from sdee.cli import prepare, rehearse
+from sdee.errors import InputError, SdeeError, UsageError
+from sdee.runtime.environment.enter import COMMANDS_INSIDE
+from sdee.runtime.jobs import model, slurm_inside
+from sdee.runtime.jobs.slurm import Slurm
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sdee.runtime.jobs.model import Words
+
+REAL = "SDEE_REAL"  # for sdee-front: the host's own command is meant
+FRONT = os.path.join(COMMANDS_INSIDE, "sdee-front")
+
+
+def main() -> None:
+    """Run `NAME ARGUMENTS…`. Ends as the job manager's own command does."""
+    name, *arguments = sys.argv[1:]
+    caller = dict(os.environ)
+    os.environ[REAL] = "1"  # for all that we start; sdee-front takes it away from the host's own command
+    for variable in ("PROMPT_COMMAND", "SDEE_ENVIRONMENT"):
+        os.environ.pop(variable, None)
+    try:
+        with click.Context(click.Command(name), obj={}):
+            if name == "salloc":
+                salloc(arguments, caller)
+            {"srun": srun, "sbatch": sbatch}[name](arguments)
+    except SdeeError as error:
+        click.echo(f"{error.render()}\n  without a bundle: SDEE_TRANSPARENT=0 {name} …", err=True)
+        sys.exit(error.exit_code)
+
+
+def become(name: str, arguments: Sequence[str]) -> NoReturn:
+    """Become the host's own command, as the user (execve(2))."""
+    sys.stdout.flush()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
+        signal.signal(number, signal.SIG_DFL)
+    os.execv(FRONT, [name, *arguments])
+
+
+def srun(arguments: Sequence[str]) -> NoReturn:
+    """Run each task in a bundle of the command."""
+    words = slurm_inside.split("srun", arguments)
+    given = slurm_inside.names("srun", words.options)
+    if not words.command or given.keys() & slurm_inside.ASKING:
+        become("srun", arguments)
+    if ":" in words.command or "multi-prog" in given:
+        _say("srun: a step of several programs runs on the nodes themselves, not in a bundle")
+        become("srun", arguments)
+    if shutil.which(words.command[0]) is None:  # on the nodes it may be
+        become("srun", arguments)
+    cwd = os.path.abspath(given.get("chdir", given.get("D", ".")))
+    stdin = _readable(given.get("input", given.get("i", "")))
+    rehearsal = rehearse.Rehearsal("srun", words.command, cwd, stdin, Slurm().rehearsal_variables("interactive", ()))
+    bundle = rehearse.ready(rehearsal, ())
+    program = os.path.join(rehearse.outside_of(bundle), "srun")
+    os.execv("/bin/sh", ["sh", program, *words.options, *words.command])
+
+
+def _readable(path: str) -> str:
+    """Return a file that can be the rehearsal's standard input, else ""."""
+    return os.path.abspath(path) if path and os.path.isfile(path) else ""
+
+
+def sbatch(arguments: Sequence[str]) -> NoReturn:
+    """Submit a batch script that runs the given one in a bundle."""
+    words = slurm_inside.split("sbatch", arguments)
+    given = slurm_inside.names("sbatch", words.options)
+    if given.keys() & slurm_inside.ASKING:
+        become("sbatch", arguments)
+    stdin = "" if words.command or "wrap" in given else sys.stdin.read()
+    job = slurm_inside.batch(words, _script(words), stdin)
+    if not job.text.startswith("#!"):
+        _refused(job)
+    options = (*Slurm().options_in(job.text), *job.options)
+    cwd, given_input = Slurm().place(options)
+    directory = os.path.abspath(cwd or os.getcwd())
+    kept = prepare.directory_of(prepare.DIRECTORY, job.name, directory, job.text, *job.arguments)
+    script = os.path.join(kept, job.name)
+    with prepare.locked(kept):
+        rehearse.write_once(script, job.text)
+    rehearsal = rehearse.Rehearsal(
+        "sbatch",
+        (script, *job.arguments),
+        directory,
+        _readable(given_input),
+        Slurm().rehearsal_variables(job.name, options) | {"SLURM_SUBMIT_DIR": os.getcwd()},
+        kept,
+        job.name,
+    )
+    bundle = rehearse.ready(rehearsal, rehearse.fronts())
+    front = rehearse.keep_front(kept)
+    text = slurm_inside.batch_program(job, bundle, front, rehearse.outside_of(bundle))
+    path = prepare.script_in(kept)
+    model.write_script(path, text)
+    become("sbatch", [*job.options, path])
+
+
+def _script(words: Words) -> str:
+    """Return the text of a script that is given as a file, "" where there is none. Raises InputError."""
+    if not words.command:
+        return ""
+    name = words.command[0]
+    found = name if os.path.isfile(name) or "/" in name else shutil.which(name, os.R_OK) or name
+    try:
+        with open(found, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"cannot read the batch script {name!a}: {error.strerror}") from error
+
+
+def _refused(job: slurm_inside.Batch) -> NoReturn:
+    """Let sbatch say what is wrong with a script."""
+    done = subprocess.run(
+        [FRONT, *job.options], executable=FRONT, input=job.text, text=True, check=False, errors="surrogateescape"
+    )
+    if done.returncode == 0:
+        raise UsageError("the script does not begin with #!")
+    sys.exit(done.returncode)
+
+
+def salloc(arguments: Sequence[str], caller: Mapping[str, str]) -> NoReturn:
+    """Run a command here, as root of the environment, with `caller`'s variables and those of an allocation.
+
+    The allocation is released after it.
+    """
+    words = slurm_inside.split("salloc", arguments)
+    given = slurm_inside.names("salloc", words.options)
+    if given.keys() & {*slurm_inside.ASKING, "no-shell"}:
+        become("salloc", arguments)
+    command = list(words.command) or [os.environ.get("SHELL") or "/bin/sh"]
+    directory = tempfile.mkdtemp(prefix="sdee-salloc-")
+    try:
+        status = _allocated(directory, words.options, command, caller)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    sys.exit(status)
+
+
+def _allocated(directory: str, options: Sequence[str], command: Sequence[str], caller: Mapping[str, str]) -> int:
+    """Return how the command ended, or salloc where there is no allocation. salloc runs `sdee-front hold` meanwhile."""
+    alive, told = (os.path.join(directory, name) for name in ("alive", "environment"))
+    os.mkfifo(alive)
+    held = ["salloc", *options, FRONT, "hold", directory]
+    holder = subprocess.Popen(held, executable=FRONT, stdin=subprocess.DEVNULL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's reaches salloc and the command as well
+    while not os.path.exists(told):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return holder.wait(0.02)  # it got none, and said why
+    writer = os.open(alive, os.O_WRONLY | os.O_CLOEXEC)
+    with open(told, encoding="utf-8", errors="surrogateescape") as file:
+        pairs = [pair.partition("=") for pair in file.read().split("\0") if pair.startswith("SLURM_")]
+    allocation = {name: value for name, _, value in pairs}
+    child = subprocess.Popen(command, env={**caller, **allocation}, preexec_fn=_normal_interrupt)  # noqa: PLW1509
+    while child.poll() is None:
+        if holder.poll() is not None:  # its time is over, or it was cancelled: salloc(1) sends SIGHUP then
+            child.send_signal(signal.SIGHUP)
+            child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(0.1)
+    os.close(writer)
+    holder.wait()
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def _normal_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"sdee: {show.safe(sentence)}", err=True)

@@ -1,0 +1,201 @@
+"""Trace and bundle of what srun and sbatch start inside of a private environment, without a word on standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from sdee.cli import fresh, prepare
+from sdee.cli import output as show
+from sdee.errors import InputError, OutputError, TraceError
+from sdee.runtime.environment.enter import COMMANDS_INSIDE
+from sdee.runtime.jobs import model, slurm_inside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sdee.cli.prepare import Preparation
+
+LIMIT = "SDEE_REHEARSAL_LIMIT"  # seconds; then the run is ended, and what it has not shown is made up for
+DEFAULT_LIMIT = 300
+PARTIAL = "partial"  # a file beside the trace: the run was ended before its own end
+_TRACE = "import sys; sys.path[:1] = []; from sdee.__main__ import main; main()"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A command to run here once.
+
+    `name`: the job manager's command that asks for it; `variables`: of a job of one task; `kept`: where its things are;
+    `shown`: its name for people. The last two may be left out.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    cwd: str
+    stdin: str
+    variables: dict[str, str] = field(default_factory=dict)
+    kept: str = ""
+    shown: str = ""
+
+    @property
+    def directory(self) -> str:
+        """Return where its trace, bundles and scripts are."""
+        name = os.path.basename(self.command[0])
+        return self.kept or prepare.directory_of(prepare.DIRECTORY, name, self.cwd, *self.command)
+
+
+def ready(rehearsal: Rehearsal, include: Sequence[str]) -> str:
+    """Return a bundle of the command, made first where there is none or something has changed.
+
+    `include`: paths that travel though the run did not use them. Raises SdeeError.
+    """
+    directory = rehearsal.directory
+    with prepare.locked(directory):
+        todo = _plan(rehearsal)
+        if todo.trace_why:
+            _trace(rehearsal, todo)
+            todo = replace(_plan(rehearsal), trace_why="")
+        if not todo.bundle_why:
+            return todo.bundle
+        more = changed_inside() if os.path.exists(os.path.join(directory, PARTIAL)) else ()
+        return prepare.make_bundle(todo, include=(*include, *more), quiet=True)
+
+
+def _plan(rehearsal: Rehearsal) -> Preparation:
+    return prepare.plan(
+        rehearsal.directory, rehearsal.command, rehearsal.cwd, rehearsal.stdin, retrace=False, no_trace=False
+    )
+
+
+def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
+    """Run the command here once under trace. What it prints goes to a file, its failing is said and no obstacle."""
+    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
+
+    log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
+    program = os.path.join(todo.directory, "rehearsal.sh")
+    model.write_script(program, slurm_inside.rehearsal_program())
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(partial)
+    shown = show.safe(rehearsal.shown or shlex.join(rehearsal.command))
+    click.echo(
+        f"sdee: {rehearsal.name}: {shown} runs in a bundle of this environment: it runs here once first, to be traced"
+        f" ({os.path.relpath(log)}; SDEE_TRANSPARENT=0 turns this off)",
+        err=True,
+    )
+    environment = dict(os.environ) | rehearsal.variables | {"SDEE_REHEARSAL": program}
+    environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # mpirun refuses root else
+    environment.pop("SDEE_REAL", None)
+    try:
+        with open(rehearsal.stdin or os.devnull, "rb") as stdin, open(log, "wb") as file:
+            ended = _run(todo, environment, rehearsal.cwd, (stdin, file))
+    except OSError as error:
+        raise InputError(f"cannot run {shown!a} here: {error.filename}: {error.strerror}") from error
+    if not os.path.exists(todo.trace):
+        raise TraceError(f"{shown} could not be traced", hint=_end_of(log))
+    trace = fresh.of_trace(read_traces([todo.trace]), todo.trace)
+    if ended:
+        model.write_script(partial, "")
+        trace = replace(trace, status=0)  # it will not be tried again
+        click.echo(f"sdee: it was ended after {_limit()} s: all that was changed in the environment travels", err=True)
+    fresh.save(todo.directory, fresh.State(trace, fresh.load(todo.directory).bundle))
+
+
+def _run(todo: Preparation, environment: Mapping[str, str], cwd: str, streams: tuple[BinaryIO, BinaryIO]) -> bool:
+    """Run it; tell whether it had to be ended before its own end."""
+    command = [sys.executable, "-c", _TRACE, "trace", "-q", "-o", todo.trace, "--", *todo.command]
+    stdin, log = streams
+    process = subprocess.Popen(
+        command, env=environment, cwd=cwd, stdin=stdin, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        process.wait(_limit())
+    except subprocess.TimeoutExpired:
+        _end(process, signal.SIGTERM)
+        return True
+    except KeyboardInterrupt:
+        _end(process, signal.SIGINT)
+        raise
+    return False
+
+
+def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """End the traced command and its tracer."""
+    process.send_signal(number)  # which the tracer passes on
+    for later in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            process.wait(5)
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, later)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _limit() -> int:
+    try:
+        return int(os.environ.get(LIMIT, DEFAULT_LIMIT))
+    except ValueError:
+        return DEFAULT_LIMIT
+
+
+def _end_of(log: str) -> str:
+    try:
+        with open(log, encoding="utf-8", errors="replace") as file:
+            return file.read()[-1000:].strip()
+    except OSError:
+        return ""
+
+
+def changed_inside() -> tuple[str, ...]:
+    """Return what was changed in the environment against the host: a run that was ended may have needed any of it."""
+    return ()
+
+
+def fronts() -> tuple[str, ...]:
+    """Return the paths of all the job manager's commands that sdee-front stands for here."""
+    found = (shutil.which(name) for name in sorted(os.listdir(os.path.join(COMMANDS_INSIDE, "real"))))
+    return tuple(path for path in found if path)
+
+
+def write_once(path: str, text: str) -> None:
+    """Write a script, executable, unless it is there with that text: then its trace holds. Raises OutputError."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
+        if file.read() == text:
+            return
+    model.write_script(path, text)
+
+
+def outside_of(bundle: str) -> str:
+    """Return the directory of programs that stand for commands outside of a bundle, made if need be."""
+    from sdee.packer import tables  # noqa: PLC0415
+
+    directory = bundle.removesuffix(".sdee") + ".outside"
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {directory!a}: {error.strerror}") from error
+    write_once(os.path.join(directory, "srun"), slurm_inside.step_program(bundle, tables.FIXED_ENVIRONMENT))
+    return directory
+
+
+def keep_front(directory: str) -> str:
+    """Return the path of a copy of sdee-front in a directory that the nodes see. Raises OutputError."""
+    path, own = os.path.join(directory, "sdee-front"), os.path.join(COMMANDS_INSIDE, "sdee-front")
+    try:
+        if not os.path.exists(path) or os.path.getmtime(path) != os.path.getmtime(own):
+            shutil.copy2(own, f"{path}.new")
+            os.replace(f"{path}.new", path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path!a}: {error.strerror}") from error
+    return path
