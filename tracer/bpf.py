@@ -133,7 +133,7 @@ def assemble(program: list[Instruction]) -> bytes:
 
 
 def answer(program: list[Instruction], arch: int, nr: int, args: Sequence[int] = (0,) * 6) -> int:
-    """Run `program` on a call in Python, for tests: the SECCOMP_RET_ value that it returns."""
+    """Run `program` on a call in Python: the SECCOMP_RET_ value that it returns."""
     accumulator, at = 0, 0
     while True:
         code, if_true, if_false, k = program[at]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import struct
 import sys
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -44,6 +46,21 @@ def seccomp_filter(program: bytes, flags: int) -> int:
     number = ctypes.c_long(_SYS_SECCOMP[_machine])
     result = _libc.syscall(number, SECCOMP_SET_MODE_FILTER, ctypes.c_uint(flags), ctypes.byref(filter_program))
     return _checked(result, "seccomp(SECCOMP_SET_MODE_FILTER)")
+
+
+def has_listener() -> bool:
+    """Tell whether a supervisor listens to this process already: a second one would get EBUSY (seccomp(2))."""
+    pid = os.fork()  # what is installed stays, so it is tried in a child
+    if pid == 0:
+        number = 0
+        try:
+            no_new_privileges()
+            seccomp_filter(struct.pack("<HBBI", 0x06, 0, 0, 0x7FFF0000), SECCOMP_FILTER_FLAG_NEW_LISTENER)
+        except OSError as error:
+            number = error.errno or 0
+        finally:
+            os._exit(number & 0xFF)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.EBUSY
 
 
 def signalfd(signals: set[int]) -> int:

@@ -23,8 +23,10 @@ _PTRACE_SEIZE = 0x4206
 _PTRACE_LISTEN = 0x4208
 _PTRACE_SETREGSET = 0x4205
 _PTRACE_GET_SYSCALL_INFO = 0x420E  # Linux 5.3
-_SYSCALL_INFO_SECCOMP = 3
+_PTRACE_INTERRUPT = 0x4207
+_SYSCALL_INFO_ENTRY, _SYSCALL_INFO_EXIT, _SYSCALL_INFO_SECCOMP = 1, 2, 3
 _SYSCALL_INFO_SIZE = 88
+PTRACE_O_TRACESYSGOOD = 1
 PTRACE_O_TRACESECCOMP = 0x80
 PTRACE_O_EXITKILL = 0x100000
 PTRACE_O_TRACECLONE = 8
@@ -33,6 +35,10 @@ PTRACE_EVENT_SECCOMP = 7
 PTRACE_EVENT_STOP = 128
 
 Arguments = tuple[int, int, int, int, int, int]
+
+
+class LeavingCall(Exception):  # noqa: N818 - no error
+    """The tracee has stopped at a call's end."""
 
 
 class Call(NamedTuple):
@@ -62,6 +68,16 @@ def resume(tid: int, signal: int = 0) -> None:
     _request(binding.PTRACE_CONT, tid, 0, signal)
 
 
+def resume_to_call(tid: int, signal: int = 0) -> None:
+    """As resume(), until it enters or leaves its next system call (PTRACE_SYSCALL)."""
+    _request(binding.PTRACE_SYSCALL, tid, 0, signal)
+
+
+def interrupt(tid: int) -> None:
+    """Stop a running tracee (PTRACE_INTERRUPT, Linux 3.4)."""
+    _request(_PTRACE_INTERRUPT, tid)
+
+
 def listen(tid: int) -> None:
     """Leave a tracee in its group-stop until SIGCONT, and hear of it then (PTRACE_LISTEN)."""
     _request(_PTRACE_LISTEN, tid)
@@ -86,7 +102,10 @@ class CallReader:
         self._address = ctypes.addressof(self._buffer)
 
     def read(self, tid: int) -> Call:
-        """Return the call of a tracee in a PTRACE_EVENT_SECCOMP stop. Raises OSError when it cannot be read."""
+        """Return the call that a tracee is about to enter, in a PTRACE_EVENT_SECCOMP stop or a syscall-entry-stop.
+
+        Raises LeavingCall in a syscall-exit-stop, OSError when it cannot be read.
+        """
         if self.has_syscall_info:
             try:
                 return self._syscall_info(tid)
@@ -103,7 +122,9 @@ class CallReader:
         _request(_PTRACE_GET_SYSCALL_INFO, tid, _SYSCALL_INFO_SIZE, self._address)
         operation, arch = struct.unpack_from("=B3xI", self._buffer, 0)
         nr, *args = struct.unpack_from("=7Q", self._buffer, 24)
-        if operation != _SYSCALL_INFO_SECCOMP:
+        if operation == _SYSCALL_INFO_EXIT:
+            raise LeavingCall
+        if operation not in (_SYSCALL_INFO_SECCOMP, _SYSCALL_INFO_ENTRY):
             raise OSError(errno.EPROTO, f"thread {tid} is not in a seccomp stop but in {operation}")
         return Call(arch, nr, (args[0], args[1], args[2], args[3], args[4], args[5]))
 

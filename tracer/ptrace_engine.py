@@ -4,6 +4,10 @@ python-ptrace's `ptrace.binding` is used, not its PtraceDebugger, which polls wi
 two processes. All tracees are seized (Linux 3.4), not attached, so that stop signals, SIGCONT and job control stay as
 they are without a tracer. Only the entry of the selected calls stops, nothing at their exit.
 
+Where a supervisor listens to seccomp already (a private environment of ours, podman), our filter's answer would be lost
+for the calls that it is asked about: seccomp(2), USER_NOTIF goes before TRACE. There every call stops, at both ends
+(PTRACE_SYSCALL, which comes before seccomp since Linux 4.8), and we choose: dearer, and nothing is missed.
+
 If the tracer is killed, PTRACE_O_EXITKILL ends the job. The alternative is worse: without a tracer the kernel fails
 each of the job's path calls with ENOSYS, and a job that goes on under that may write wrong results. The same holds
 for background processes when the tracer is asked to end after the command has.
@@ -43,6 +47,7 @@ _OPTIONS = (
 )
 _BIRTHS = (binding.PTRACE_EVENT_FORK, binding.PTRACE_EVENT_VFORK, binding.PTRACE_EVENT_CLONE)
 _STOP_SIGNALS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+_CALL_STOP = signal.SIGTRAP | 0x80  # PTRACE_O_TRACESYSGOOD
 _WALL = 0x40000000  # __WALL, wait(2): also children that end without SIGCHLD
 
 # The job's own use of ptrace: the call's number, and the requests that a tracee cannot be the object of twice
@@ -61,9 +66,10 @@ class PtraceEngine:
 
     def run(self, program: str, argv: Sequence[str], env: Mapping[str, str], handler: Handler) -> int:
         """Run `program` under ptrace (engine.Engine.run)."""
+        every_call = linux.has_listener()
         with tracee.Signals() as signals:
-            job, complaints = _start(program, argv, env, signals)
-            status = _Tracer(job.pid, signals, handler).run()
+            job, complaints = _start(program, argv, env, signals, every_call=every_call)
+            status = _Tracer(job.pid, signals, handler, every_call=every_call).run()
         with open(complaints, "rb") as file:
             refused = file.read()
         if refused:
@@ -76,10 +82,10 @@ class PtraceEngine:
 
 
 def _start(
-    program: str, argv: Sequence[str], env: Mapping[str, str], signals: tracee.Signals
+    program: str, argv: Sequence[str], env: Mapping[str, str], signals: tracee.Signals, *, every_call: bool
 ) -> tuple[tracee.Tracee, int]:
     """Start the job, seized before it installs the filter; also return the pipe that says why a filter was refused."""
-    code = bpf.assemble(bpf.instructions(bpf.SECCOMP_RET_TRACE, {arch: (nr,) for arch, nr in _PTRACE_NUMBERS.items()}))
+    code = bpf.assemble(_filter(bpf.SECCOMP_RET_ALLOW if every_call else bpf.SECCOMP_RET_TRACE))
     wait_here, go = os.pipe()
     complaints, complain = os.pipe()
 
@@ -97,7 +103,9 @@ def _start(
     os.close(wait_here)
     os.close(complain)
     try:
-        ptrace_calls.seize(job.pid, _OPTIONS)
+        ptrace_calls.seize(job.pid, _OPTIONS | (ptrace_calls.PTRACE_O_TRACESYSGOOD if every_call else 0))
+        if every_call:
+            ptrace_calls.interrupt(job.pid)  # calls stop only of one that was resumed so
     except OSError as error:
         os.close(go)  # the child ends
         os.waitpid(job.pid, 0)
@@ -108,6 +116,11 @@ def _start(
     os.write(go, b"!")
     os.close(go)
     return job, complaints
+
+
+def _filter(action: int) -> list[bpf.Instruction]:
+    """Return the filter: our calls get `action`, and those that no tracer sees are refused."""
+    return bpf.instructions(action, {arch: (nr,) for arch, nr in _PTRACE_NUMBERS.items()})
 
 
 def _install(code: bytes) -> None:
@@ -124,7 +137,10 @@ def _install(code: bytes) -> None:
 class _Tracer:
     """One job's loop. `_tasks`: every live thread of the job → its process."""
 
-    def __init__(self, child: int, signals: tracee.Signals, handler: Handler) -> None:
+    def __init__(self, child: int, signals: tracee.Signals, handler: Handler, *, every_call: bool) -> None:
+        self._resume = ptrace_calls.resume_to_call if every_call else ptrace_calls.resume
+        self._every_call = every_call
+        self._chosen = _filter(bpf.SECCOMP_RET_TRACE)
         self._child = child
         self._signals = signals
         self._handler = handler
@@ -198,28 +214,28 @@ class _Tracer:
         """Answer one stop (ptrace(2), "Stopped states"). Raises ProcessLookupError when the tracee has gone."""
         if tid not in self._tasks:
             self._born(tid)
-        if event == ptrace_calls.PTRACE_EVENT_SECCOMP:
+        if event == ptrace_calls.PTRACE_EVENT_SECCOMP or number == _CALL_STOP:
             self._guarded(self._call, tid)
-            ptrace_calls.resume(tid)
+            self._resume(tid)
         elif event in _BIRTHS:
             child = ptrace_calls.event_message(tid)
             if child not in self._tasks:  # else its own first stop was seen before this
                 self._born(child)
-            ptrace_calls.resume(tid)
+            self._resume(tid)
         elif event == binding.PTRACE_EVENT_EXEC:
             former = ptrace_calls.event_message(tid)
             if former != tid:
                 self._tasks.pop(former, None)  # it is `tid` now, and its old id ends without a word
             self._check_filter(tid)
-            ptrace_calls.resume(tid)
+            self._resume(tid)
         elif event == ptrace_calls.PTRACE_EVENT_STOP and number in _STOP_SIGNALS:
             ptrace_calls.listen(tid)  # a group-stop: it lasts until SIGCONT, as without us
             if tid == self._child:
                 self._signals.stop_with_job(status)
         elif event:
-            ptrace_calls.resume(tid)  # a new task's first stop, or the end of a group-stop
+            self._resume(tid)  # a new task's first stop, or the end of a group-stop
         else:
-            ptrace_calls.resume(tid, number)  # a signal on its way to the job
+            self._resume(tid, number)  # a signal on its way to the job
 
     def _check_filter(self, tid: int) -> None:
         """At the first exec: it must have stopped at its entry. If not, an outer filter's answer came before ours."""
@@ -240,7 +256,12 @@ class _Tracer:
 
     def _call(self, tid: int) -> None:
         self._filter_works = True
-        arch, nr, args = self._reader.read(tid)
+        try:
+            arch, nr, args = self._reader.read(tid)
+        except ptrace_calls.LeavingCall:
+            return
+        if self._every_call and bpf.answer(self._chosen, arch, nr, args) != bpf.SECCOMP_RET_TRACE:
+            return
         if nr == _PTRACE_NUMBERS.get(arch):
             if args[0] in _PTRACE_BEGINNINGS:
                 why = "the job uses ptrace itself, which fails under the ptrace engine: use --engine unotify"

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -67,6 +68,13 @@ static bool show_prefix(const char *program, char shown[PATH_MAX])
 void fronts_mount(void)
 {
     char program[PATH_MAX], shown[PATH_MAX], link[PATH_MAX];
+    struct statvfs layers;
+    if (statvfs(DIRECTORY "/layers", &layers) == 0) /* what was changed, to be read: the flags that it has are locked */
+        mount(NULL, DIRECTORY "/layers", NULL,
+              MS_REMOUNT | MS_BIND | MS_RDONLY | ((layers.f_flag & ST_NOSUID) ? MS_NOSUID : 0) | ((layers.f_flag & ST_NODEV) ? MS_NODEV : 0) |
+                  ((layers.f_flag & ST_NOEXEC) ? MS_NOEXEC : 0) | ((layers.f_flag & ST_NOATIME) ? MS_NOATIME : 0) |
+                  ((layers.f_flag & ST_RELATIME) ? MS_RELATIME : 0),
+              NULL);
     if (access(FRONT, X_OK) != 0)
         return;
     mount("sdee", DIRECTORY "/prefix", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k");

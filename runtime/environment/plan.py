@@ -188,6 +188,7 @@ def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...
         for name, mode in (("lock", "1777"), ("user", "0755")):
             builder.add("tmpfs" if name == "lock" else "dir", f"/run/{name}", f"mode={mode}" if name == "lock" else "")
         builder.add("own", COMMANDS, "commands")
+        builder.add("own", f"{COMMANDS}/layers", "layers")  # read-only: fronts.c
     if Plan(tuple(builder.steps)).layer_of("/var/tmp") is not None:
         builder.steps = [
             step for step in builder.steps if step.path != "/var/tmp" and not is_below(step.path, "/var/tmp")

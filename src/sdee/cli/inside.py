@@ -131,7 +131,7 @@ def _script(words: Words) -> str:
 def _refused(job: slurm_inside.Batch) -> NoReturn:
     """Let sbatch say what is wrong with a script."""
     done = subprocess.run(
-        [FRONT, *job.options], executable=FRONT, input=job.text, text=True, check=False, errors="surrogateescape"
+        ["sbatch", *job.options], executable=FRONT, input=job.text, text=True, check=False, errors="surrogateescape"
     )
     if done.returncode == 0:
         raise UsageError("the script does not begin with #!")

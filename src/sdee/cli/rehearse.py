@@ -26,8 +26,25 @@ if TYPE_CHECKING:
     from sdee.cli.prepare import Preparation
 
 LIMIT = "SDEE_REHEARSAL_LIMIT"  # seconds; then the run is ended, and what it has not shown is made up for
-DEFAULT_LIMIT = 300
+DEFAULT_LIMIT = 60
 PARTIAL = "partial"  # a file beside the trace: the run was ended before its own end
+SOFTWARE = ("usr", "etc", "opt", "srv", "var")  # layers of an environment
+NOT_NEEDED = (
+    "/usr/share/doc",
+    "/usr/share/man",
+    "/usr/share/info",
+    "/usr/share/locale",
+    "/var/cache",
+    "/var/log",
+    "/var/tmp",
+    "/var/lib/dpkg",
+    "/var/lib/apt",
+    "/var/lib/rpm",
+    "/etc/shadow",
+    "/etc/gshadow",
+    "/etc/apt",
+    "/etc/ld.so.cache",
+)
 _TRACE = "import sys; sys.path[:1] = []; from sdee.__main__ import main; main()"
 
 
@@ -158,8 +175,21 @@ def _end_of(log: str) -> str:
 
 
 def changed_inside() -> tuple[str, ...]:
-    """Return what was changed in the environment against the host: a run that was ended may have needed any of it."""
-    return ()
+    """Return the files that were made or changed in the environment: a run that was ended may have needed any of them.
+
+    Left out are documentation, caches, and what package managers and accounts keep.
+    """
+    from sdee.packer.filesystem import is_below_any  # noqa: PLC0415
+
+    found = []
+    layers = os.path.join(COMMANDS_INSIDE, "layers")
+    for top in SOFTWARE:
+        upper = os.path.join(layers, top, "upper")
+        for directory, _, names in os.walk(upper):
+            inside = "/" + os.path.join(top, os.path.relpath(directory, upper))
+            paths = (os.path.normpath(os.path.join(inside, name)) for name in names)
+            found += [path for path in paths if os.path.isfile(path) and not is_below_any(path, NOT_NEEDED)]
+    return tuple(sorted(found))
 
 
 def fronts() -> tuple[str, ...]:
