@@ -1,0 +1,259 @@
+"""Jobs from inside of a private environment, by Slurm's own commands, on nodes of other distributions.
+
+Packages come from a repository of a few real ones on the shared storage: the cluster's login side has no other network.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster.jobs import SDEE, Place, place, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cluster.driver import Cluster
+
+pytestmark = pytest.mark.cluster
+
+# A compiler that no node has, and a library that it builds against
+PACKAGES = ("hello", "tcc", "libtcc-dev", "libgsl27", "libgslcblas0", "libgsl-dev")
+BESSEL = """#include <gsl/gsl_sf_bessel.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int main(void)
+{
+    const char *rank = getenv("SLURM_PROCID"), *node = getenv("SLURMD_NODENAME");
+    printf("J0(5) = %.15f, rank %s on %s as %d\\n", gsl_sf_bessel_J0(5.0), rank ? rank : "-", node ? node : "-",
+           (int)getuid());
+    return 0;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Evening:
+    """A place of the user's, and an environment in which packages of the repository can be installed."""
+
+    place: Place
+    states: str
+
+    def sdee(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.place.cluster.run(
+            [*SDEE, *arguments], cwd=self.place.path, env={"SDEE_ENV_DIR": self.states, **env}, timeout=300
+        )
+
+    def inside(self, script: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a script of bash in the environment."""
+        return self.sdee("env", "enter", "mine", "--", "bash", "-c", script, **env)
+
+    def out(self, script: str, **env: str) -> str:
+        done = self.inside(script, **env)
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def repository(cluster: Cluster) -> str:
+    """Make a repository of Debian packages on the shared storage; give its directory."""
+    directory = place(cluster, "debs").path
+    subprocess.run(["apt-get", "update", "-qq"], check=False)
+    subprocess.run(["apt-get", "download", "-qq", *PACKAGES], cwd=directory, check=True, stderr=subprocess.DEVNULL)
+    with open(f"{directory}/Packages", "w", encoding="utf-8") as file:
+        subprocess.run(
+            ["dpkg-scanpackages", "-m", "."], cwd=directory, check=True, stdout=file, stderr=subprocess.DEVNULL
+        )
+    return directory
+
+
+def begin(cluster: Cluster, repository: str, name: str, *options: str) -> Evening:
+    """Create an environment whose packages come from the repository."""
+    evening = Evening(place(cluster, name), place(cluster, f"{name}-states").path)
+    done = evening.sdee("env", "create", "mine", *options)
+    assert done.returncode == 0, done.stderr
+    line = f"deb [trusted=yes] file:{repository} ./"
+    evening.out(f"rm -f /etc/apt/sources.list.d/*; echo '{line}' >/etc/apt/sources.list; apt-get update -qq")
+    return evening
+
+
+@pytest.fixture(scope="module", params=["real", "emulated"])
+def evening(cluster: Cluster, repository: str, request: pytest.FixtureRequest) -> Iterator[Evening]:
+    """Give an environment with `hello`, of real ids (where the user has a range of them) and of emulated ones."""
+    options = ["--emulate"] if request.param == "emulated" else []
+    made = begin(cluster, repository, f"evening-{request.param}", *options)
+    try:
+        made.out("apt-get install -qq -y hello >/dev/null 2>&1; hello")
+        yield made
+    finally:
+        made.sdee("env", "remove", "--force", "mine")
+
+
+def test_an_evening_of_a_newcomer(cluster: Cluster, repository: str) -> None:
+    """Empty → create → compiler and library by apt → a program of one's own → two nodes → clean."""
+    evening = begin(cluster, repository, "newcomer")
+    assert evening.inside("command -v tcc").returncode == 1
+    evening.out("apt-get install -qq -y tcc libgsl-dev >/dev/null 2>&1; command -v tcc")
+    evening.place.file("bessel.c", BESSEL)
+    here = evening.out("tcc -o bessel bessel.c -lgsl -lgslcblas -lm && ./bessel")
+    assert here == "J0(5) = -0.177596771314338, rank - on - as 0\n"
+
+    done = evening.inside("srun -N2 -n2 -w n1,n2 ./bessel")
+    assert done.returncode == 0, done.stderr
+    said = "J0(5) = -0.177596771314338, rank {} on {} as 1001"
+    assert sorted(done.stdout.splitlines()) == [said.format(0, "n1"), said.format(1, "n2")]
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "sdee: srun: ./bessel runs in a bundle of this environment" in done.stderr
+    again = evening.inside("srun -N2 -n2 -w n1,n2 ./bessel")
+    assert (again.returncode, sorted(again.stdout.splitlines())) == (0, sorted(done.stdout.splitlines()))
+    assert again.stderr == "", "the first time only"
+
+    # the same step without sdee: the nodes lack the library
+    bare = evening.inside("srun -N1 -n1 -w n2 ./bessel", SDEE_TRANSPARENT="0")
+    assert bare.returncode != 0
+    assert "libgsl" in bare.stderr or "GLIBC" in bare.stderr, bare.stderr
+
+    assert evening.sdee("env", "remove", "mine").returncode == 0
+    assert os.listdir(evening.states) == []
+    left = evening.place.cluster.run(["sh", "-c", "ps -eo args; cat /proc/self/mountinfo"], user="root").stdout
+    assert "sdee-env" not in left
+
+
+JOB = """#!/bin/bash
+#SBATCH --nodes=2 --ntasks=3
+#SBATCH -w n1,n2
+echo "script on $SLURMD_NODENAME as $(id -un) with $# arguments"
+hello -g "in the script"
+srun -l hello -g step | sort
+timeout 60 srun -n1 -N1 hello -g past-the-shell
+/usr/bin/srun -n2 -N2 -w n1,n2 sh -c 'echo "rank $SLURM_PROCID on $SLURMD_NODENAME"' | sort
+export GREETING=changed PATH=/nosuch:$PATH
+srun -n1 -N1 sh -c 'echo "$GREETING ${PATH%%:*}"'
+scontrol show hostnames | xargs
+echo from-stdin | srun -n1 -N1 cat
+srun -n1 -N1 sh -c 'exit 7'
+echo "status $?"
+srun -n1 -N1 nosuch-program
+echo "status $?"
+exit 3
+"""
+
+
+def test_a_batch_script_of_the_bare_cluster_runs_unchanged(evening: Evening) -> None:
+    evening.place.file("job.sh", JOB)
+    done = evening.inside("sbatch --wait -o job.out job.sh one 'two three'")
+    assert done.returncode == 3, done.stderr
+    assert re.fullmatch(r"Submitted batch job \d+\n", done.stdout)
+    out = [
+        line
+        for line in evening.place.read("job.out").splitlines()
+        if not re.match("srun: error|slurmstepd|sdee|  ", line)
+    ]
+    assert out == [
+        "script on n1 as tester with 2 arguments",
+        "in the script",
+        "0: step",
+        "1: step",
+        "2: step",
+        "past-the-shell",
+        "rank 0 on n1",
+        "rank 1 on n2",
+        "changed /nosuch",
+        "n1 n2",
+        "from-stdin",
+        "status 7",
+        "status 127",
+    ]
+    assert "127" in evening.place.read("job.out")
+
+
+def test_scripts_come_by_wrap_by_standard_input_and_in_any_language(evening: Evening) -> None:
+    evening.out("sbatch -Q --wait -o wrapped.out -J other --wrap 'hello -g wrapped; echo $SLURM_JOB_NAME'")
+    assert evening.place.read("wrapped.out") == "wrapped\nother\n"
+    text = '#!/bin/sh\n#SBATCH -N1 -o array-%a.out\nhello -g "task $SLURM_ARRAY_TASK_ID of $SLURM_JOB_NAME"\n'
+    evening.place.file("array.txt", text)
+    evening.out("sbatch -Q --wait --array=1-2 <array.txt")
+    assert [evening.place.read(f"array-{n}.out") for n in (1, 2)] == ["task 1 of sbatch\n", "task 2 of sbatch\n"]
+    text = '#!/usr/bin/perl\n#SBATCH -N2 -n2 -o perl.out\n$| = 1; print "perl\\n";\n'
+    text += "exit system('srun hello -g step') >> 8;\n"
+    evening.place.file("job.pl", text)
+    evening.out("sbatch -Q --wait job.pl")
+    assert evening.place.read("perl.out") == "perl\nstep\nstep\n"
+
+
+def test_steps_of_an_allocation_run_in_bundles_and_its_shell_is_root_inside(evening: Evening) -> None:
+    done = evening.inside("salloc -Q -N2 bash -c 'id -un; srun hello -g step; exit 4'")
+    assert (done.returncode, done.stdout) == (4, "root\nstep\nstep\n"), done.stderr
+    evening.place.cluster.run(["squeue", "-h"])
+    wait_for(lambda: evening.place.cluster.run(["squeue", "-h", "-n", "bash"]).stdout == "", "the allocation is kept")
+    refused = evening.inside("salloc -N2 -p nosuch true")
+    assert refused.returncode == 1
+    assert "invalid partition" in refused.stderr
+
+
+def test_slurms_other_commands_know_who_asks(evening: Evening) -> None:
+    job = evening.out("sbatch --parsable -H -J held --wrap 'hello'").strip()
+    assert evening.out(f"squeue -h --me -o '%i %u %j' -j {job}") == f"{job} tester held\n"
+    evening.out(f"scancel {job}")
+    wait_for(lambda: evening.place.cluster.run(["squeue", "-h", "-j", job]).stdout == "", "it is not cancelled")
+
+
+def test_what_slurm_refuses_is_refused_with_its_words(evening: Evening) -> None:
+    for command in ("sbatch --nosuch job.sh", "srun --nosuch hello", "sbatch -p nosuch --wrap hello"):
+        bare, done = (evening.inside(command, SDEE_TRANSPARENT=value) for value in ("0", "1"))
+        assert done.returncode == bare.returncode != 0, (command, done.stderr)
+        assert bare.stderr.splitlines()[-1] in done.stderr
+    missing = evening.inside("sbatch nosuch.sh")
+    assert missing.returncode == 246
+    assert "cannot read the batch script 'nosuch.sh'" in missing.stderr
+
+
+def test_a_rehearsal_that_takes_too_long_is_ended_and_all_changes_travel(evening: Evening) -> None:
+    evening.place.file(
+        "long.sh", '#!/bin/sh\nfor i in 1 2 3 4 5; do [ -n "$SLURMD_NODENAME" ]; sleep 2; done\nhello -g late\n'
+    )
+    done = evening.inside("sbatch -Q --wait -o long.out long.sh", SDEE_REHEARSAL_LIMIT="2")
+    assert "it was ended after 2 s: all that was changed in the environment travels" in done.stderr
+    assert evening.place.read("long.out").splitlines()[-1] == "late"
+
+
+SIGNALLED = """#!/bin/bash
+#SBATCH -N1 -o signal.out
+srun sh -c 'trap "echo caught; exit 5" TERM; echo ready; [ "$SLURM_JOB_ID" = 0 ] || while :; do sleep 0.2; done'
+echo "status $?"
+sleep 1
+"""
+
+
+def test_signals_reach_what_the_script_started_outside_of_the_bundle(evening: Evening) -> None:
+    evening.place.file("signal.sh", SIGNALLED)
+    job = evening.out("sbatch --parsable signal.sh").strip()
+    wait_for(lambda: "ready" in evening.place.read("signal.out"), "it does not start")
+    evening.out(f"scancel -s TERM {job}.0")
+    wait_for(lambda: "status 5" in evening.place.read("signal.out"), "it is not signalled")
+    assert "caught" in evening.place.read("signal.out")
+    evening.place.file("limit.sh", '#!/bin/sh\n#SBATCH -N1 -o limit.out\ntimeout 1 srun sleep 50\necho "status $?"\n')
+    evening.out("sbatch -Q --wait limit.sh")
+    assert "status 124" in evening.place.read("limit.out")
+
+
+def test_nothing_of_the_server_is_left_on_the_node(evening: Evening) -> None:
+    evening.out("sbatch -Q --wait -w n1 -N1 -o left.out --wrap 'srun -n1 sleep 0.1; hello'")
+    look = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null; done"
+    found = evening.place.cluster.on_node("n1", ["sh", "-c", look]).stdout
+    assert "sdee-front" not in found
+
+
+def test_a_trace_inside_sees_what_the_supervisor_is_asked_about(evening: Evening) -> None:
+    evening.place.file("look.py", "import os\nos.stat('/etc/shells')\nos.path.exists('/etc/nosuch-1')\n")
+    evening.out(f"{' '.join(SDEE)} trace -q -o seen.trace -- python3 -S look.py")
+    seen = evening.place.read("seen.trace")
+    assert '"path":"/etc/shells","ops":["probe"]' in seen
+    assert '"path":"/etc/nosuch-1","ops":["probe"]' in seen
