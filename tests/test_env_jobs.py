@@ -84,11 +84,10 @@ def begin(cluster: Cluster, repository: str, name: str, *options: str) -> Evenin
     return evening
 
 
-@pytest.fixture(scope="module", params=["real", "emulated"])
-def evening(cluster: Cluster, repository: str, request: pytest.FixtureRequest) -> Iterator[Evening]:
-    """Give an environment with `hello`, of real ids (where the user has a range of them) and of emulated ones."""
-    options = ["--emulate"] if request.param == "emulated" else []
-    made = begin(cluster, repository, f"evening-{request.param}", *options)
+@pytest.fixture(scope="module")
+def evening(cluster: Cluster, repository: str) -> Iterator[Evening]:
+    """Give an environment with `hello`, of emulated ids."""
+    made = begin(cluster, repository, "evening", "--emulate")
     try:
         made.out("apt-get install -qq -y hello >/dev/null 2>&1; hello")
         yield made
@@ -119,6 +118,11 @@ def test_an_evening_of_a_newcomer(cluster: Cluster, repository: str) -> None:
     bare = evening.inside("srun -N1 -n1 -w n2 ./bessel", SDEE_TRANSPARENT="0")
     assert bare.returncode != 0
     assert "libgsl" in bare.stderr or "GLIBC" in bare.stderr, bare.stderr
+
+    # tester has a range of ids: real ones are used here, emulated ones in the tests below
+    evening.out("sbatch -Q --wait -N2 -n2 -w n1,n2 -o batch.out --wrap './bessel; srun ./bessel'")
+    lines = sorted(evening.place.read("batch.out").splitlines())
+    assert lines == sorted([said.format(0, "n1"), said.format(0, "n1"), said.format(1, "n2")]), lines
 
     assert evening.sdee("env", "remove", "mine").returncode == 0
     assert os.listdir(evening.states) == []
@@ -217,10 +221,10 @@ def test_what_slurm_refuses_is_refused_with_its_words(evening: Evening) -> None:
 
 def test_a_rehearsal_that_takes_too_long_is_ended_and_all_changes_travel(evening: Evening) -> None:
     evening.place.file(
-        "long.sh", '#!/bin/sh\nfor i in 1 2 3 4 5; do [ -n "$SLURMD_NODENAME" ]; sleep 2; done\nhello -g late\n'
+        "long.sh", '#!/bin/sh\nfor i in 1 2 3 4; do [ -n "$SLURMD_NODENAME" ]; sleep 1; done\nhello -g late\n'
     )
-    done = evening.inside("sbatch -Q --wait -o long.out long.sh", SDEE_REHEARSAL_LIMIT="2")
-    assert "it was ended after 2 s: all that was changed in the environment travels" in done.stderr
+    done = evening.inside("sbatch -Q --wait -o long.out long.sh", SDEE_REHEARSAL_LIMIT="1")
+    assert "it was ended after 1 s: all that was changed in the environment travels" in done.stderr
     assert evening.place.read("long.out").splitlines()[-1] == "late"
 
 

@@ -19,6 +19,7 @@ from sdee.cli import output as show
 from sdee.errors import InputError, OutputError, TraceError
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
+from sdee.runtime.jobs.options import names as words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,21 +30,12 @@ LIMIT = "SDEE_REHEARSAL_LIMIT"  # seconds; then the run is ended, and what it ha
 DEFAULT_LIMIT = 60
 PARTIAL = "partial"  # a file beside the trace: the run was ended before its own end
 SOFTWARE = ("usr", "etc", "opt", "srv", "var")  # layers of an environment
-NOT_NEEDED = (
-    "/usr/share/doc",
-    "/usr/share/man",
-    "/usr/share/info",
-    "/usr/share/locale",
-    "/var/cache",
-    "/var/log",
-    "/var/tmp",
-    "/var/lib/dpkg",
-    "/var/lib/apt",
-    "/var/lib/rpm",
-    "/etc/shadow",
-    "/etc/gshadow",
-    "/etc/apt",
-    "/etc/ld.so.cache",
+NOT_NEEDED = frozenset(
+    words("""
+    /usr/share/doc /usr/share/man /usr/share/info /usr/share/locale /usr/share/help /usr/share/lintian
+    /var/cache /var/log /var/tmp /var/lib/dpkg /var/lib/apt /var/lib/rpm
+    /etc/apt /etc/shadow /etc/shadow- /etc/gshadow /etc/gshadow- /etc/ld.so.cache
+""")
 )
 _TRACE = "import sys; sys.path[:1] = []; from sdee.__main__ import main; main()"
 
@@ -179,17 +171,21 @@ def changed_inside() -> tuple[str, ...]:
 
     Left out are documentation, caches, and what package managers and accounts keep.
     """
-    from sdee.packer.filesystem import is_below_any  # noqa: PLC0415
-
     found = []
     layers = os.path.join(COMMANDS_INSIDE, "layers")
     for top in SOFTWARE:
         upper = os.path.join(layers, top, "upper")
-        for directory, _, names in os.walk(upper):
-            inside = "/" + os.path.join(top, os.path.relpath(directory, upper))
-            paths = (os.path.normpath(os.path.join(inside, name)) for name in names)
-            found += [path for path in paths if os.path.isfile(path) and not is_below_any(path, NOT_NEEDED)]
+        for directory, below, names in os.walk(upper):
+            inside = os.path.normpath("/" + os.path.join(top, os.path.relpath(directory, upper)))
+            below[:] = [name for name in below if os.path.join(inside, name) not in NOT_NEEDED]
+            paths = (os.path.join(inside, name) for name in names)
+            found += [path for path in paths if path not in NOT_NEEDED and _holds_something(path)]
     return tuple(sorted(found))
+
+
+def _holds_something(path: str) -> bool:
+    """Tell whether it is a file of some content: empty is also what the user could not read on the host."""
+    return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
 def fronts() -> tuple[str, ...]:
