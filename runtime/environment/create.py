@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, OutputError, UsageError
-from sdee.runtime.environment import accounts, identity, mounts, plan, program
+from sdee.runtime.environment import accounts, fronts, identity, mounts, plan, program
 from sdee.runtime.environment.enter import mount_points, stamp_line
 from sdee.runtime.environment.store import (
     Environment,
@@ -115,6 +115,7 @@ def _make(environment: Environment, binds: tuple[str, ...], base: str, *, emulat
     ranges = None if emulate else identity.usable_ranges()
     fill_layers(environment, make_plan(environment, base, ranges))
     configure(environment, home)
+    fronts.divert(environment, lambda path: _note_own(environment, path))
     keep_host(environment)
 
 
@@ -135,7 +136,7 @@ def fill_layers(environment: Environment, made: plan.Plan) -> None:
     jobs: list[tuple[str, ...]] = []
     for step in made.steps:
         upper = environment.path(step.argument)
-        if step.kind == "own":
+        if step.kind == "own" and step in made.layers:
             os.makedirs(upper, exist_ok=True)
             os.chmod(upper, _mode_of(step.path))
         elif step.kind == "overlay" and (step in made.layers or os.path.ismount(step.path)):

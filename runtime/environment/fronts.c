@@ -13,6 +13,7 @@
 #include "error.h"
 
 #define DIRECTORY "/run/sdee"
+#define DIVERTED "/usr/lib/sdee"
 #define FRONT DIRECTORY "/sdee-front"
 
 /* Slurm's commands that say to the controller who calls. The first three submit: see runtime/front/main.c. */
@@ -65,24 +66,41 @@ static bool show_prefix(const char *program, char shown[PATH_MAX])
     return true;
 }
 
+/* The flags that a mount has already are locked: mount_namespaces(7). */
+static void make_read_only(const char *path)
+{
+    static const unsigned long flags[][2] = {{ST_NOSUID, MS_NOSUID}, {ST_NODEV, MS_NODEV}, {ST_NOEXEC, MS_NOEXEC}, {ST_NOATIME, MS_NOATIME}, {ST_RELATIME, MS_RELATIME}};
+    unsigned long wanted = MS_REMOUNT | MS_BIND | MS_RDONLY;
+    struct statvfs state;
+    if (statvfs(path, &state) != 0)
+        return;
+    for (unsigned i = 0; i < sizeof flags / sizeof *flags; i++)
+        wanted |= (state.f_flag & flags[i][0]) != 0 ? flags[i][1] : 0;
+    if (mount(NULL, path, NULL, wanted, NULL) != 0 && errno != EINVAL) /* EINVAL: it is no mount */
+        note("%s stays writable: %s", path, strerror(errno));
+}
+
 void fronts_mount(void)
 {
     char program[PATH_MAX], shown[PATH_MAX], link[PATH_MAX];
-    struct statvfs layers;
-    if (statvfs(DIRECTORY "/layers", &layers) == 0) /* what was changed, to be read: the flags that it has are locked */
-        mount(NULL, DIRECTORY "/layers", NULL,
-              MS_REMOUNT | MS_BIND | MS_RDONLY | ((layers.f_flag & ST_NOSUID) ? MS_NOSUID : 0) | ((layers.f_flag & ST_NODEV) ? MS_NODEV : 0) |
-                  ((layers.f_flag & ST_NOEXEC) ? MS_NOEXEC : 0) | ((layers.f_flag & ST_NOATIME) ? MS_NOATIME : 0) |
-                  ((layers.f_flag & ST_RELATIME) ? MS_RELATIME : 0),
-              NULL);
+    make_read_only(DIRECTORY "/layers"); /* what was changed */
+    make_read_only(DIRECTORY "/host");   /* the host's own programs */
     if (access(FRONT, X_OK) != 0)
         return;
     mount("sdee", DIRECTORY "/prefix", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k");
     mount("sdee", DIRECTORY "/real", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k");
     for (unsigned i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++) {
-        if (!find(COMMANDS[i], program))
-            continue;
         snprintf(link, sizeof link, DIRECTORY "/real/%s", COMMANDS[i]);
+        snprintf(program, sizeof program, DIVERTED "/%s", COMMANDS[i]);
+        struct stat status;
+        if (lstat(program, &status) == 0) { /* of a package: sdee-front has its place already (fronts.py) */
+            if (symlink(program, link) != 0)
+                note("%s is not to be found: %s", program, strerror(errno));
+            continue;
+        }
+        /* Of a package that was removed in the environment only sdee-front is left */
+        if (!find(COMMANDS[i], program) || (access(DIVERTED, F_OK) == 0 && strncmp(program, "/usr/bin/", 9) == 0))
+            continue;
         if (!show_prefix(program, shown) || symlink(shown, link) != 0 || mount(FRONT, program, NULL, MS_BIND, NULL) != 0)
             note("%s stays the host's own: %s", program, strerror(errno));
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from sdee.runtime.environment import fronts
 from sdee.runtime.environment.mounts import Mount, is_below
 
 # Top-level directories that hold the system: changes are the environment's. bin … libx32 where /usr is not merged
@@ -135,8 +136,11 @@ class _Builder:
             self.add("bind", path)
             return
         holes = [mount.path for mount in self.mounts] + [self.base]
-        if not any(is_below(hole, path) for hole in holes) or not os.access(path, os.R_OK | os.X_OK):
+        if not any(is_below(hole, path) for hole in holes):
             self.overlay(path)
+            return
+        if not os.access(path, os.R_OK | os.X_OK):  # root's own (podman's storage): the user sees nothing in it anyway
+            self.own(path)
             return
         self.overlay(path, f"shadow/{mangled(path)}")
         for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
@@ -189,6 +193,8 @@ def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...
             builder.add("tmpfs" if name == "lock" else "dir", f"/run/{name}", f"mode={mode}" if name == "lock" else "")
         builder.add("own", COMMANDS, "commands")
         builder.add("own", f"{COMMANDS}/layers", "layers")  # read-only: fronts.c
+        if os.path.isfile(f"{fronts.PROGRAMS}/srun"):
+            builder.add("own", fronts.HOST_PROGRAMS, fronts.PROGRAMS)
     if Plan(tuple(builder.steps)).layer_of("/var/tmp") is not None:
         builder.steps = [
             step for step in builder.steps if step.path != "/var/tmp" and not is_below(step.path, "/var/tmp")

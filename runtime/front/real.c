@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "front.h"
@@ -53,15 +54,20 @@ int real(const char *name, char **argv, struct error *error)
     snprintf(link, sizeof link, FRONT_DIRECTORY "/real/%s", name);
     const ssize_t length = readlink(link, path, sizeof path - 1);
     if (length <= 0) {
-        fail(error, EXIT_NOT_FOUND, "is it installed on this machine?", "the host's own %s is not to be found: %s", name, strerror(errno));
+        fail(error, EXIT_NOT_FOUND, "install it again, or `sdee env reset`", "there is no %s any more in this environment", name);
         return -1;
     }
     path[length] = '\0';
+    struct stat self, other;
+    if (stat("/proc/self/exe", &self) == 0 && stat(path, &other) == 0 && self.st_dev == other.st_dev && self.st_ino == other.st_ino) {
+        fail(error, EXIT_INTERNAL, NULL, "%s is sdee-front, which stands in place of it", path); /* rather than for ever */
+        return -1;
+    }
     if (!become_user(error))
         return -1;
     unsetenv("SDEE_REAL");
     unsetenv("SDEE_ENVIRONMENT"); /* the job is in none */
     execv(path, argv);
-    fail(error, EXIT_NOT_EXECUTABLE, NULL, "cannot execute %s: %s", path, strerror(errno));
+    fail(error, errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "was it removed in this environment?", "cannot execute %s: %s", path, strerror(errno));
     return -1;
 }

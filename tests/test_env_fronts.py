@@ -1,0 +1,142 @@
+"""What stands in place of Slurm's commands in a private environment, where no Slurm answers; dpkg and those files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from env_support import User, a_user, needs_root
+from sdee.runtime.environment import FRONT, fronts
+from sdee.runtime.jobs import slurm_shell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def run_front(name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run sdee-front under another name."""
+    return subprocess.run(
+        [name, *arguments], executable=FRONT, env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def source(path: str) -> str:
+    with open(os.path.join(REPO, "runtime", path), encoding="utf-8") as file:
+        return file.read()
+
+
+def test_the_same_commands_and_variables_are_named_in_c_and_in_python() -> None:
+    listed = source("environment/fronts.c").partition("COMMANDS[] = {")[2].partition("}")[0]
+    assert tuple(word.strip().strip('"') for word in listed.split(",")) == fronts.NAMES
+    listed = source("front/main.c").partition("NODE_VARIABLES[] = {")[2].partition(", NULL}")[0]
+    assert tuple(word.strip().strip('"') for word in listed.split(",")) == slurm_shell.NODE_VARIABLES
+
+
+def test_outside_of_an_environment_and_of_a_job_it_says_what_it_is() -> None:
+    done = run_front("srun", "hostname")
+    assert done.returncode == 244
+    assert "srun belongs to a private environment, and this is neither one nor a job" in done.stderr
+    assert run_front("squeue").returncode == 127
+    assert run_front("sdee-front").returncode == 2
+
+
+def test_a_call_is_served_with_its_descriptors_variables_directory_and_end(tmp_path: Path) -> None:
+    outside, bin_ = tmp_path / "outside", tmp_path / "bin"
+    outside.mkdir()
+    bin_.mkdir()
+    (outside / "srun").write_text(
+        '#!/bin/sh\nread line; echo "$line|$PWD|$GIVEN|$1|$2"; echo "$SDEE_INSIDE_PATH" >&2; echo "$PATH" >&2; exit 7\n'
+    )
+    (outside / "srun").chmod(0o755)
+    for name in ("srun", "uname", "nosuch-outside"):
+        shutil.copy(FRONT, bin_ / name)
+    script = (
+        f"cd {bin_}; export GIVEN=yes PATH={bin_}:$PATH;"
+        " echo in | srun a 'b c'; echo status $?; /bin/sh -c 'kill -9 $$'; uname -s; nosuch-outside; echo status $?"
+    )
+    command = [FRONT, "serve", str(outside), "/bin/bash", "-c", script]
+    done = subprocess.run(
+        ["sdee-front", *command[1:]], executable=FRONT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == f"in|{bin_}|yes|a|b c\nstatus 7\nLinux\nstatus 127\n", done.stderr
+    said = done.stderr.splitlines()
+    assert said[0].startswith(f"{bin_}:")  # the caller's, for the tasks
+    assert said[1] == os.environ["PATH"]  # the server's own
+    assert "cannot run the node's own nosuch-outside" in done.stderr
+
+
+def test_a_caller_ends_by_the_signal_that_ended_the_command_and_takes_it_along(tmp_path: Path) -> None:
+    (tmp_path / "srun").write_text(
+        '#!/bin/sh\ntrap "echo term; exit 9" TERM\n[ -z "$1" ] || kill -KILL $$\necho up\nsleep 30 & wait\n'
+    )
+    (tmp_path / "srun").chmod(0o755)
+    shutil.copy(FRONT, tmp_path / "call")
+    # `exec -a`: the name that it is called by is what counts
+    calls = 'f() { exec -a srun "$FRONT" "$@"; }; (f now); echo "status $?"; f & sleep 1; kill $!; wait $!;'
+    calls += ' echo "status $?"'
+    done = subprocess.run(
+        ["sdee-front", "serve", str(tmp_path), "/bin/bash", "-c", calls],
+        executable=FRONT,
+        env={**os.environ, "FRONT": FRONT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == "status 137\nup\nterm\nstatus 9\n", done.stderr
+
+
+def test_a_call_that_is_no_call_ends_nothing(tmp_path: Path) -> None:
+    script = """import os, socket
+address = "\\0" + os.environ["SDEE_OUTSIDE"]
+for noise in (b"", b"x", b"\\0" * 64, b"eeds" + b"\\xff" * 12, os.urandom(4096)):
+    with socket.socket(socket.AF_UNIX) as end:
+        end.connect(address)
+        end.sendall(noise)
+os.execv(os.environ["FRONT"], ["true"])
+"""
+    done = subprocess.run(
+        ["sdee-front", "serve", str(tmp_path), "python3", "-c", script],
+        executable=FRONT,
+        env={**os.environ, "FRONT": FRONT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[User]:
+    if not fronts.of_packages():
+        pytest.skip("this machine has no Slurm of Debian's")
+    with a_user() as made:
+        made.sdee("env", "create", "mine")
+        yield made
+
+
+@needs_root
+def test_dpkg_replaces_and_removes_what_sdee_front_stands_for(user: User) -> None:
+    assert user.sdee("env", "diff", "mine").stdout == ""
+    look = "readlink -f /usr/lib/sdee/srun; cmp /usr/bin/srun /run/sdee/sdee-front && echo front"
+    assert user.inside("mine", look) == "/run/sdee/host/srun\nfront\n"
+    user.inside("mine", "apt-get update -qq; apt-get install -qq -y --reinstall slurm-client")
+    assert user.inside("mine", look) == "/usr/lib/sdee/srun\nfront\n"
+    user.inside("mine", "apt-get remove -qq -y slurm-client")
+    done = user.inside("mine", "command -v squeue; squeue; echo status $?")
+    assert "there is no squeue any more in this environment" in done
+    assert done.endswith("status 127\n")
+
+
+@needs_root
+def test_an_environment_cannot_change_its_layers_past_the_overlay_nor_the_hosts_programs(user: User) -> None:
+    done = user.inside("mine", "touch /run/sdee/layers/x; touch /run/sdee/host/x; rm -f /run/sdee/host/srun; true")
+    assert done.count("Read-only file system") == 3, done
