@@ -192,14 +192,22 @@ def make_bundle(todo: Preparation, *, include: Sequence[str] = (), quiet: bool =
     from sdee.cli.bundle import bundle  # noqa: PLC0415 - not needed for a dry run
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
 
-    context = click.get_current_context()
-    context.invoke(bundle, traces=(todo.trace,), output=todo.bundle, include=tuple(include), quiet=True)
     state = fresh.load(todo.directory)
+    older = os.path.join(todo.directory, state.bundle.name) if state.bundle else ""
+    before = _identity(older) if older else ""
+    click.get_current_context().invoke(
+        bundle,
+        traces=(todo.trace,),
+        output=todo.bundle,
+        include=tuple(include),
+        reuse=(older,) if before else (),
+        quiet=True,
+    )
     path = todo.bundle
     with open_bundle(todo.bundle) as new:
         size = os.path.getsize(todo.bundle)
-        if state.bundle and _identity(os.path.join(todo.directory, state.bundle.name)) == new.identity:
-            path = os.path.join(todo.directory, state.bundle.name)
+        if before == new.identity:
+            path = older
         digest = fresh.digest(todo.trace)
         known = fresh.of_bundle(new, os.path.basename(path), digest)
     fresh.save(todo.directory, fresh.State(state.trace, known))
