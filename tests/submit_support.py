@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from cluster.jobs import wait_for as wait_for  # noqa: PLC0414 - the tests of both take it from here
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from cluster.driver import Cluster
     from gridengine.driver import GridEngine
@@ -128,14 +129,6 @@ class GridEngineSide(Side):
     def cancel(self, job: str) -> None:
         assert self.run("qdel", job).returncode == 0
         wait_for(lambda: self.run("qstat", "-j", job).returncode != 0, "the job stays")
-
-
-def wait_for(condition: Callable[[], object], what: Callable[[], object] | str, limit: float = 60) -> None:
-    """Wait until a condition holds; `what` says, then, why it does not."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, what if isinstance(what, str) else what()
-        time.sleep(0.1)
 
 
 def lines(text: str, *beginnings: str) -> list[str]:

@@ -192,6 +192,34 @@ def test_scripts_come_by_wrap_by_standard_input_and_in_any_language(evening: Eve
     assert evening.place.read("perl.out") == "perl\nstep\nstep\n"
 
 
+CHAIN = """#!/bin/bash
+#SBATCH -N1 -Q --open-mode=append -o chain.out
+hello -g "link ${1:-1}"
+if [ "${1:-1}" -lt 3 ]; then sbatch -Q chain.sh $((${1:-1} + 1)); fi
+"""
+
+
+def test_a_job_that_submits_its_own_script_anew_stays_in_its_bundle(evening: Evening) -> None:
+    evening.place.file("chain.sh", CHAIN)
+    evening.out("sbatch -Q --wait chain.sh")
+    links = ["link 1", "link 2", "link 3"]
+    wait_for(lambda: evening.place.read("chain.out").splitlines() == links, lambda: evening.place.read("chain.out"))
+    evening.place.file("other.sh", "#!/bin/sh\n#SBATCH -N1 -o other.out\necho on the node itself\n")
+    evening.out("sbatch -Q --wait -o first.out --wrap 'sbatch -Q --wait other.sh'")
+    assert "other.sh" not in evening.place.read("first.out")
+    assert "this script runs on the node itself, outside of the environment" in evening.place.read("first.out")
+    assert evening.place.read("other.out") == "on the node itself\n"
+
+
+def test_sdee_submit_inside_bundles_once(evening: Evening) -> None:
+    done = evening.inside(f"{' '.join(SDEE)} submit -N2 -n2 --wait -o submit.out -- hello -g submitted")
+    assert done.returncode == 0, done.stderr
+    assert evening.place.read("submit.out") == "submitted\nsubmitted\n"
+    kept = [name for name in os.listdir(f"{evening.place.path}/sdee-jobs") if name.startswith(("hello", "job-"))]
+    assert len([name for name in kept if name.startswith("job-")]) == 0, kept
+    assert "sdee: sbatch:" not in done.stderr
+
+
 def test_steps_of_an_allocation_run_in_bundles_and_its_shell_is_root_inside(evening: Evening) -> None:
     done = evening.inside("salloc -Q -N2 bash -c 'id -un; srun hello -g step; exit 4'")
     assert (done.returncode, done.stdout) == (4, "root\nstep\nstep\n"), done.stderr

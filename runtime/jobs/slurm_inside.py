@@ -110,6 +110,34 @@ def rehearsal_program() -> str:
     )
 
 
+def resubmit_program(scripts_of_it: Sequence[str], written: str) -> str:
+    """Return the program that stands for sbatch outside of a bundle: a job that submits its own script anew.
+
+    `scripts_of_it`: where that script is found; `written`: what was submitted in its place. Others are submitted bare.
+    """
+    return "\n".join(
+        [
+            "#!/bin/sh",
+            "# Written by sdee. A job submits its own script anew: in its bundle, like the first time",
+            "sdee_own= sdee_left=$#",
+            'while [ "$sdee_left" -gt 0 ]; do',
+            "  sdee_word=$1 sdee_left=$((sdee_left - 1))",
+            "  shift",
+            f"  for sdee_script in {shlex.join(scripts_of_it)}; do",
+            '    if [ -z "$sdee_own" ] && [ "$sdee_word" -ef "$sdee_script" ]; then',
+            f"      sdee_own=1 sdee_word={shlex.quote(written)}",
+            "    fi",
+            "  done",
+            '  set -- "$@" "$sdee_word"',
+            "done",
+            '[ -n "$sdee_own" ] ||',
+            '  echo "sdee: sbatch in a job: this script runs on the node itself, outside of the environment" >&2',
+            'exec sbatch "$@"',
+            "",
+        ]
+    )
+
+
 def directive_lines(text: str) -> list[str]:
     """Return the lines of a batch script that hold options for the job manager, as they are."""
     head = []
@@ -135,7 +163,7 @@ def batch_program(job: Batch, bundle: str, front: str, outside: str) -> str:
             scripts.THERE,
             "SDEE_CHDIR=$PWD",
             "export SDEE_CHDIR",
-            f'exec {shlex.quote(front)} serve {shlex.quote(outside)} "$sdee_bundle"',
+            f'exec {shlex.quote(front)} serve {shlex.quote(outside)} "$sdee_bundle" "$@"',
             "",
         ]
     )

@@ -114,9 +114,9 @@ def held(cluster: Cluster, node: str) -> dict[str, set[str]]:
     return {"programs": kept, "mounts": set(mounts.splitlines()), "files": set(files.splitlines())}
 
 
-def wait_for(condition: Callable[[], bool], what: str, limit: float = 60) -> None:
-    """Wait until a condition holds."""
+def wait_for(condition: Callable[[], bool], what: Callable[[], object] | str, limit: float = 60) -> None:
+    """Wait until a condition holds; `what` says, then, why it does not."""
     deadline = time.monotonic() + limit
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, what if isinstance(what, str) else what()
         time.sleep(0.05)

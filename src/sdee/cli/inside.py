@@ -109,9 +109,10 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     )
     bundle = rehearse.ready(rehearsal, rehearse.fronts())
     front = rehearse.keep_front(kept)
-    text = slurm_inside.batch_program(job, bundle, front, rehearse.outside_of(bundle))
-    path = prepare.script_in(kept)
-    model.write_script(path, text)
+    outside, path = rehearse.outside_of(bundle), prepare.script_in(kept)
+    own = [script, *(os.path.abspath(word) for word in words.command[:1])]
+    model.write_script(os.path.join(outside, "sbatch"), slurm_inside.resubmit_program(own, path))
+    model.write_script(path, slurm_inside.batch_program(job, bundle, front, outside))
     become("sbatch", [*job.options, path])
 
 
