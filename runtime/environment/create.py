@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -13,7 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, OutputError, UsageError
-from sdee.runtime.environment import accounts, identity, mounts, plan, program
+from sdee.runtime.environment import identity, mounts, plan, program
+from sdee.runtime.environment.configure import OWN_FILES, configure, fingerprint, read_host
 from sdee.runtime.environment.enter import mount_points, stamp_line
 from sdee.runtime.environment.store import (
     Environment,
@@ -41,32 +40,7 @@ STAMPS = (
 )
 KEPT = ("/var/lib/dpkg/status", "/etc/passwd", "/etc/group")
 
-HOMES = "/var/home"
-OWN_FILES = "own-files"  # below base/: path and SHA-256 of each file that `create` wrote into the environment
-
-APT = """// Written by sdee: the environment has one user, and no second one to run downloads as.
-APT::Sandbox::User "root";
-"""
-POLICY = """#!/bin/sh
-# Written by sdee: packages start no services in an environment (invoke-rc.d(8)). Remove this file if they should.
-exit 101
-"""
-ZSH = """
-# Written by sdee: shows the environment, after ~/.zshrc has had its say
-_sdee_prompt() { [[ $PS1 == *"($SDEE_ENVIRONMENT)"* || -z $SDEE_ENVIRONMENT ]] || PS1="($SDEE_ENVIRONMENT) $PS1" }
-precmd_functions+=(_sdee_prompt)
-"""
-FISH = """# Written by sdee: shows the environment
-function _sdee_prompt --on-event fish_prompt
-    if set -q SDEE_ENVIRONMENT; and not functions -q _sdee_own_prompt
-        functions -c fish_prompt _sdee_own_prompt
-        function fish_prompt
-            echo -n "($SDEE_ENVIRONMENT) "
-            _sdee_own_prompt
-        end
-    end
-end
-"""
+__all__ = ("OWN_FILES", "create", "discard", "fingerprint", "read_host")
 
 
 def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> Environment:
@@ -200,75 +174,6 @@ def _mode_of(path: str) -> int:
         return stat.S_IMODE(os.stat(path).st_mode)
     except OSError:
         return 0o755
-
-
-def _write(environment: Environment, path: str, text: str, mode: int = 0o644) -> None:
-    target = environment.upper(path)
-    if target is None or not os.path.isdir(os.path.dirname(target)):
-        return
-    with open(target, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-    os.chmod(target, mode)
-    _note_own(environment, path)
-
-
-def _note_own(environment: Environment, path: str) -> None:
-    with open(environment.path("base", OWN_FILES), "a", encoding="utf-8") as file:
-        file.write(f"{path}\t{fingerprint(environment.upper(path) or '')}\n")
-
-
-def fingerprint(path: str) -> str:
-    """Return the SHA-256 of a file, "-" for a directory, "" where there is none that can be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except IsADirectoryError:
-        return "-"
-    except OSError:
-        return ""
-
-
-def read_host(path: str) -> str:
-    """Return a file of the host, "" where there is none that can be read."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def configure(environment: Environment, home: str) -> None:
-    """Write what differs from the host inside: accounts, the package manager's settings, prompts."""
-    shell = os.environ.get("SHELL") or "/bin/sh"
-    users = accounts.passwd(read_host("/etc/passwd"), home, shell)
-    _write(environment, "/etc/passwd", users)
-    _write(environment, "/etc/shadow", accounts.shadow(users), 0o640)
-    if os.path.exists("/etc/gshadow"):
-        _write(environment, "/etc/gshadow", accounts.gshadow(read_host("/etc/group")), 0o640)
-    if os.path.isdir("/var/lib/dpkg"):
-        _write(environment, "/etc/apt/apt.conf.d/99sdee", APT)
-        _write(environment, "/usr/sbin/policy-rc.d", POLICY, 0o755)
-        _write(environment, "/etc/debian_chroot", f"{environment.name}\n")
-    _homes(environment)
-    if os.path.exists("/etc/zsh/zshrc"):
-        _write(environment, "/etc/zsh/zshrc", read_host("/etc/zsh/zshrc") + ZSH)
-    if os.path.isdir("/etc/fish/conf.d"):
-        _write(environment, "/etc/fish/conf.d/sdee.fish", FISH)
-
-
-def _homes(environment: Environment) -> None:
-    """Let adduser(8) and useradd(8) make homes in /var/home: /home is the host's own, where the user may make none."""
-    above = environment.upper(HOMES)
-    if above is None or environment.upper("/home") is not None:
-        return
-    os.makedirs(above, exist_ok=True)
-    _note_own(environment, HOMES)
-    for path, key in (("/etc/adduser.conf", "DHOME"), ("/etc/default/useradd", "HOME")):
-        text = read_host(path)
-        if text:
-            line = f"{key}={HOMES}"
-            changed, found = re.subn(rf"(?m)^#?\s*{key}=.*$", line, text, count=1)
-            _write(environment, path, changed if found else f"{text}{line}\n")
 
 
 def keep_host(environment: Environment) -> None:
