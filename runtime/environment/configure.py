@@ -1,4 +1,4 @@
-"""What an environment has of its own from the beginning: accounts, the package manager's settings, prompts."""
+"""What an environment has of its own from the beginning: accounts, the package manager's settings, shells."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ MARK = "# written by sdee"
 # A PS1 that shows $debian_chroot, as Debian's ~/.bashrc has it, shows the environment already.
 # `module`: where the host has it, login shells define it and the shells below inherit it. Installed inside, no login
 # shell comes: `sdee shell` starts none, since /etc/profile would reset the PATH that the user has made.
-SH = """# Written by sdee, for interactive shells: the environment in the prompt of bash, and of each sh that reads $ENV or
-# /etc/profile; and `module`, where environment-modules or Lmod was installed inside
+SH = """# Written by sdee, for interactive shells: the environment in the prompt of bash, and of each sh that reads $ENV
+# or /etc/profile; and `module`, where environment-modules or Lmod was installed inside
 if [ -n "${PS1-}" ] && [ -z "${ZSH_VERSION-}" ]; then
     _sdee_name=${SDEE_ENVIRONMENT:-$(cat /etc/debian_chroot 2>/dev/null)}
     _sdee_prompt() {
@@ -59,8 +59,8 @@ if [ -n "${PS1-}" ] && [ -z "${ZSH_VERSION-}" ]; then
     fi
 fi
 """
-ZSH = """# Written by sdee, for interactive shells: the environment in the prompt, after ~/.zshrc has had its say; and `module`,
-# where environment-modules or Lmod was installed inside
+ZSH = """# Written by sdee, for interactive shells: the environment in the prompt, after ~/.zshrc has had its say;
+# and `module`, where environment-modules or Lmod was installed inside
 _sdee_name=${SDEE_ENVIRONMENT:-$(cat /etc/debian_chroot 2>/dev/null)}
 _sdee_prompt() {
     [[ -z $_sdee_name || $PS1 == *"($_sdee_name)"* ]] || PS1="($_sdee_name) $PS1"
@@ -74,7 +74,8 @@ if ! (( $+functions[module] )); then
     done
 fi
 """
-FISH = """# Written by sdee: the environment in the prompt; and `module`, where environment-modules or Lmod was installed inside
+FISH = """# Written by sdee: the environment in the prompt; and `module`, where environment-modules or Lmod
+# was installed inside
 function _sdee_prompt --on-event fish_prompt
     if not set -q _sdee_name
         set -g _sdee_name $SDEE_ENVIRONMENT
@@ -121,7 +122,7 @@ post-invoke=[ ! -x /etc/sdee/start-files ] || /etc/sdee/start-files on
 
 
 def configure(environment: Environment, home: str) -> None:
-    """Write what differs from the host inside: accounts, the package manager's settings, prompts."""
+    """Write what differs from the host inside: accounts, the package manager's settings, shells."""
     shell = os.environ.get("SHELL") or "/bin/sh"
     users = accounts.passwd(read_host("/etc/passwd"), home, shell)
     _write(environment, "/etc/passwd", users)

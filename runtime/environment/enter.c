@@ -213,6 +213,7 @@ int enter(const struct enter_options *options, struct error *error)
     close(init);
     signal(SIGINT, SIG_IGN); /* the terminal sends them to the command as well */
     signal(SIGQUIT, SIG_IGN);
+    signal(SIGTSTP, SIG_IGN); /* we stop when the command has: else, continued before it, we would meet its old stop and stop once more */
     child = fork();
     if (child == 0)
         run_inside(options, plan.uids.count == 0, socket, before);
