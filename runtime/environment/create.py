@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, OutputError, UsageError
-from sdee.runtime.environment import identity, mounts, plan, program
+from sdee.runtime.environment import identity, mounts, plan, program, real_ids
 from sdee.runtime.environment.configure import OWN_FILES, configure, fingerprint, read_host
 from sdee.runtime.environment.enter import mount_points, stamp_line
 from sdee.runtime.environment.store import (
@@ -107,6 +107,7 @@ def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
 def fill_layers(environment: Environment, made: plan.Plan) -> None:
     """Make the skeletons, or complete them; and the shadows of directories that have mounts in them."""
     jobs: list[tuple[str, ...]] = []
+    before = real_ids.listed(environment, made) if made.ranges else set()
     for step in made.steps:
         upper = environment.path(step.argument)
         if step.kind == "own":
@@ -119,6 +120,8 @@ def fill_layers(environment: Environment, made: plan.Plan) -> None:
     for step in made.layers:
         if step.kind == "overlay":
             _join_lists(os.path.dirname(environment.path(step.argument)))
+    if made.ranges:
+        real_ids.give_back(environment, made, before)
     make_shadows(environment, made)
 
 
