@@ -52,18 +52,25 @@ def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> En
     base = prepare_base()
     directory = os.path.join(base, name)
     if os.path.lexists(directory):
-        raise InputError(f"environment {name} exists already", hint=f"sdee env enter {name}, or sdee env remove {name}")
+        raise _exists(name)
     making = tempfile.mkdtemp(prefix=".new-", dir=base)
     try:
         _make(Environment(name, making), tuple(binds), base, emulate=emulate)
         os.rename(making, directory)
     except OSError as error:
         discard(making)
+        if os.path.lexists(directory):  # another `create` was first
+            raise _exists(name) from None
         raise OutputError(f"cannot make environment {name}: {error.filename or base}: {error.strerror}") from error
     except BaseException:
         discard(making)
         raise
     return Environment(name, directory)
+
+
+def _exists(name: str) -> InputError:
+    hint = f"sdee env enter {name}, or sdee env remove {name}"
+    return InputError(f"environment {name} exists already", hint=hint)
 
 
 def discard(directory: str) -> None:
@@ -78,7 +85,7 @@ def discard(directory: str) -> None:
 
 
 def _make(environment: Environment, binds: tuple[str, ...], base: str, *, emulate: bool) -> None:
-    home = os.path.expanduser("~")
+    home = home_directory()
     for name in ("layers", "root", "tmp", "base"):
         os.mkdir(environment.path(name))
     os.chmod(environment.path("tmp"), 0o1777)
@@ -92,11 +99,17 @@ def _make(environment: Environment, binds: tuple[str, ...], base: str, *, emulat
     keep_host(environment)
 
 
+def home_directory() -> str:
+    """Return the user's home, "/" where HOME is not set and the account has none: as login(1) does."""
+    home = os.path.expanduser("~")
+    return home if home.startswith("/") else "/"
+
+
 def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
     """Plan, or plan anew for what is mounted on the host now, and write that down."""
     mounted = mounts.of_this_machine()
     binds = environment.settings().binds
-    made = plan.Plan(plan.build(mounted, base, os.path.expanduser("~"), binds).steps, ranges)
+    made = plan.Plan(plan.build(mounted, base, home_directory(), binds).steps, ranges)
     with open(environment.path("plan"), "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(made.text())
     with open(environment.path("mounts"), "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -164,6 +177,8 @@ def make_shadows(environment: Environment, made: plan.Plan) -> None:
 
 def _copy_shadow(host: str, shadow: str) -> None:
     os.makedirs(shadow)
+    if not os.access(host, os.R_OK | os.X_OK):
+        return
     for entry in os.scandir(host):
         target = os.path.join(shadow, entry.name)
         if entry.is_dir(follow_symlinks=False):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def listed(environment: Environment, made: plan.Plan) -> set[tuple[bytes, bytes]]:
     """Return all directories of the skeletons: the host's path, and that in the upper layer."""
-    found = set()
+    found: set[tuple[bytes, bytes]] = set()
     for step in made.layers:
         upper = environment.path(step.argument)
         try:
