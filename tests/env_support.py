@@ -19,8 +19,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UID = 63001  # in no passwd(5) and no subuid(5)
-OTHER_UID = 63002
+UID = int(os.environ.get("SDEE_TEST_UID", "63001"))  # in no passwd(5) and no subuid(5)
+OTHER_UID = UID + 1
 SDEE = Path(sys.executable).parent / "sdee"
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become an ordinary user")

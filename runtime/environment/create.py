@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -13,7 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, OutputError, UsageError
-from sdee.runtime.environment import accounts, fronts, identity, mounts, plan, program
+from sdee.runtime.environment import fronts, identity, mounts, plan, program, real_ids
+from sdee.runtime.environment.configure import OWN_FILES, configure, fingerprint, note_own, read_host
 from sdee.runtime.environment.enter import mount_points, stamp_line
 from sdee.runtime.environment.store import (
     Environment,
@@ -41,32 +40,7 @@ STAMPS = (
 )
 KEPT = ("/var/lib/dpkg/status", "/etc/passwd", "/etc/group")
 
-HOMES = "/var/home"
-OWN_FILES = "own-files"  # below base/: path and SHA-256 of each file that `create` wrote into the environment
-
-APT = """// Written by sdee: the environment has one user, and no second one to run downloads as.
-APT::Sandbox::User "root";
-"""
-POLICY = """#!/bin/sh
-# Written by sdee: packages start no services in an environment (invoke-rc.d(8)). Remove this file if they should.
-exit 101
-"""
-ZSH = """
-# Written by sdee: shows the environment, after ~/.zshrc has had its say
-_sdee_prompt() { [[ $PS1 == *"($SDEE_ENVIRONMENT)"* || -z $SDEE_ENVIRONMENT ]] || PS1="($SDEE_ENVIRONMENT) $PS1" }
-precmd_functions+=(_sdee_prompt)
-"""
-FISH = """# Written by sdee: shows the environment
-function _sdee_prompt --on-event fish_prompt
-    if set -q SDEE_ENVIRONMENT; and not functions -q _sdee_own_prompt
-        functions -c fish_prompt _sdee_own_prompt
-        function fish_prompt
-            echo -n "($SDEE_ENVIRONMENT) "
-            _sdee_own_prompt
-        end
-    end
-end
-"""
+__all__ = ("OWN_FILES", "create", "discard", "fingerprint", "read_host")
 
 
 def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> Environment:
@@ -78,18 +52,25 @@ def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> En
     base = prepare_base()
     directory = os.path.join(base, name)
     if os.path.lexists(directory):
-        raise InputError(f"environment {name} exists already", hint=f"sdee env enter {name}, or sdee env remove {name}")
+        raise _exists(name)
     making = tempfile.mkdtemp(prefix=".new-", dir=base)
     try:
         _make(Environment(name, making), tuple(binds), base, emulate=emulate)
         os.rename(making, directory)
     except OSError as error:
         discard(making)
+        if os.path.lexists(directory):  # another `create` was first
+            raise _exists(name) from None
         raise OutputError(f"cannot make environment {name}: {error.filename or base}: {error.strerror}") from error
     except BaseException:
         discard(making)
         raise
     return Environment(name, directory)
+
+
+def _exists(name: str) -> InputError:
+    hint = f"sdee env enter {name}, or sdee env remove {name}"
+    return InputError(f"environment {name} exists already", hint=hint)
 
 
 def discard(directory: str) -> None:
@@ -104,7 +85,7 @@ def discard(directory: str) -> None:
 
 
 def _make(environment: Environment, binds: tuple[str, ...], base: str, *, emulate: bool) -> None:
-    home = os.path.expanduser("~")
+    home = home_directory()
     for name in ("layers", "root", "tmp", "base"):
         os.mkdir(environment.path(name))
     os.chmod(environment.path("tmp"), 0o1777)
@@ -115,15 +96,21 @@ def _make(environment: Environment, binds: tuple[str, ...], base: str, *, emulat
     ranges = None if emulate else identity.usable_ranges()
     fill_layers(environment, make_plan(environment, base, ranges))
     configure(environment, home)
-    fronts.divert(environment, lambda path: _note_own(environment, path))
+    fronts.divert(environment, lambda path: note_own(environment, path))
     keep_host(environment)
+
+
+def home_directory() -> str:
+    """Return the user's home, "/" where HOME is not set and the account has none: as login(1) does."""
+    home = os.path.expanduser("~")
+    return home if home.startswith("/") else "/"
 
 
 def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
     """Plan, or plan anew for what is mounted on the host now, and write that down."""
     mounted = mounts.of_this_machine()
     binds = environment.settings().binds
-    made = plan.Plan(plan.build(mounted, base, os.path.expanduser("~"), binds).steps, ranges)
+    made = plan.Plan(plan.build(mounted, base, home_directory(), binds).steps, ranges)
     with open(environment.path("plan"), "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(made.text())
     with open(environment.path("mounts"), "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -134,6 +121,7 @@ def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
 def fill_layers(environment: Environment, made: plan.Plan) -> None:
     """Make the skeletons, or complete them; and the shadows of directories that have mounts in them."""
     jobs: list[tuple[str, ...]] = []
+    before = real_ids.listed(environment, made) if made.ranges else set()
     for step in made.steps:
         upper = environment.path(step.argument)
         if step.kind == "own" and step in made.layers:
@@ -146,6 +134,8 @@ def fill_layers(environment: Environment, made: plan.Plan) -> None:
     for step in made.layers:
         if step.kind == "overlay":
             _join_lists(os.path.dirname(environment.path(step.argument)))
+    if made.ranges:
+        real_ids.give_back(environment, made, before)
     make_shadows(environment, made)
 
 
@@ -188,6 +178,8 @@ def make_shadows(environment: Environment, made: plan.Plan) -> None:
 
 def _copy_shadow(host: str, shadow: str) -> None:
     os.makedirs(shadow)
+    if not os.access(host, os.R_OK | os.X_OK):
+        return
     for entry in os.scandir(host):
         target = os.path.join(shadow, entry.name)
         if entry.is_dir(follow_symlinks=False):
@@ -201,75 +193,6 @@ def _mode_of(path: str) -> int:
         return stat.S_IMODE(os.stat(path).st_mode)
     except OSError:
         return 0o755
-
-
-def _write(environment: Environment, path: str, text: str, mode: int = 0o644) -> None:
-    target = environment.upper(path)
-    if target is None or not os.path.isdir(os.path.dirname(target)):
-        return
-    with open(target, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-    os.chmod(target, mode)
-    _note_own(environment, path)
-
-
-def _note_own(environment: Environment, path: str) -> None:
-    with open(environment.path("base", OWN_FILES), "a", encoding="utf-8") as file:
-        file.write(f"{path}\t{fingerprint(environment.upper(path) or '')}\n")
-
-
-def fingerprint(path: str) -> str:
-    """Return the SHA-256 of a file, "-" for a directory, "" where there is none that can be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except IsADirectoryError:
-        return "-"
-    except OSError:
-        return ""
-
-
-def read_host(path: str) -> str:
-    """Return a file of the host, "" where there is none that can be read."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def configure(environment: Environment, home: str) -> None:
-    """Write what differs from the host inside: accounts, the package manager's settings, prompts."""
-    shell = os.environ.get("SHELL") or "/bin/sh"
-    users = accounts.passwd(read_host("/etc/passwd"), home, shell)
-    _write(environment, "/etc/passwd", users)
-    _write(environment, "/etc/shadow", accounts.shadow(users), 0o640)
-    if os.path.exists("/etc/gshadow"):
-        _write(environment, "/etc/gshadow", accounts.gshadow(read_host("/etc/group")), 0o640)
-    if os.path.isdir("/var/lib/dpkg"):
-        _write(environment, "/etc/apt/apt.conf.d/99sdee", APT)
-        _write(environment, "/usr/sbin/policy-rc.d", POLICY, 0o755)
-        _write(environment, "/etc/debian_chroot", f"{environment.name}\n")
-    _homes(environment)
-    if os.path.exists("/etc/zsh/zshrc"):
-        _write(environment, "/etc/zsh/zshrc", read_host("/etc/zsh/zshrc") + ZSH)
-    if os.path.isdir("/etc/fish/conf.d"):
-        _write(environment, "/etc/fish/conf.d/sdee.fish", FISH)
-
-
-def _homes(environment: Environment) -> None:
-    """Let adduser(8) and useradd(8) make homes in /var/home: /home is the host's own, where the user may make none."""
-    above = environment.upper(HOMES)
-    if above is None or environment.upper("/home") is not None:
-        return
-    os.makedirs(above, exist_ok=True)
-    _note_own(environment, HOMES)
-    for path, key in (("/etc/adduser.conf", "DHOME"), ("/etc/default/useradd", "HOME")):
-        text = read_host(path)
-        if text:
-            line = f"{key}={HOMES}"
-            changed, found = re.subn(rf"(?m)^#?\s*{key}=.*$", line, text, count=1)
-            _write(environment, path, changed if found else f"{text}{line}\n")
 
 
 def keep_host(environment: Environment) -> None:

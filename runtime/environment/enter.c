@@ -69,22 +69,38 @@ static void unset_unless(bool kept, const char *name)
         unsetenv(name);
 }
 
-static void set_environment(const struct enter_options *options)
+/* PATH of any length with root's directories in it: dpkg refuses to work without ldconfig and start-stop-daemon. */
+static void complete_path(void)
 {
-    char text[4096];
     static const char *const needed[] = {"/usr/local/sbin", "/usr/sbin", "/sbin"};
     const char *path = getenv("PATH");
-    snprintf(text, sizeof text, "%s", path != NULL && path[0] != '\0' ? path : "/usr/local/bin:/usr/bin:/bin");
-    for (int i = 0; i < 3; i++) { /* dpkg refuses to work without ldconfig and start-stop-daemon in PATH */
-        char colons[4200], wanted[64];
-        snprintf(colons, sizeof colons, ":%s:", text);
-        snprintf(wanted, sizeof wanted, ":%s:", needed[i]);
-        if (strstr(colons, wanted) == NULL && strlen(text) + strlen(needed[i]) + 2 < sizeof text)
-            sprintf(text + strlen(text), ":%s", needed[i]);
+    if (path == NULL || path[0] == '\0')
+        path = "/usr/local/bin:/usr/bin:/bin";
+    const size_t room = strlen(path) + 64;
+    char *text = malloc(room), *colons = malloc(room + 2);
+    if (text == NULL || colons == NULL)
+        return;
+    strcpy(text, path);
+    for (int i = 0; i < 3; i++) {
+        char wanted[64];
+        sprintf(colons, ":%s:", text);
+        sprintf(wanted, ":%s:", needed[i]);
+        if (strstr(colons, wanted) == NULL)
+            strcat(strcat(text, ":"), needed[i]);
     }
     setenv("PATH", text, 1);
+    free(text);
+    free(colons);
+}
+
+static void set_environment(const struct enter_options *options)
+{
+    char text[512];
+    complete_path();
     setenv("SDEE_ENVIRONMENT", options->name, 1);
-    /* bash shows this before each prompt, whatever ~/.bashrc makes of PS1; Debian's own shows /etc/debian_chroot already */
+    /* The shells' files are made by configure.py. Any sh reads $ENV when it is interactive; PROMPT_COMMAND serves bash where it reads
+     * no start-up file of the system, and the user's own comes first. */
+    setenv("ENV", "/etc/sdee/shell.sh", 0);
     snprintf(text, sizeof text, "case $PS1 in *'(%s)'*) ;; *debian_chroot*) ;; *) PS1=\"(%s) $PS1\" ;; esac", options->name, options->name);
     setenv("PROMPT_COMMAND", text, 0);
     unset_unless(options->ssh_agent, "SSH_AUTH_SOCK");
@@ -197,6 +213,7 @@ int enter(const struct enter_options *options, struct error *error)
     close(init);
     signal(SIGINT, SIG_IGN); /* the terminal sends them to the command as well */
     signal(SIGQUIT, SIG_IGN);
+    signal(SIGTSTP, SIG_IGN); /* we stop when the command has: else, continued before it, we would meet its old stop and stop once more */
     child = fork();
     if (child == 0)
         run_inside(options, plan.uids.count == 0, socket, before);

@@ -275,6 +275,7 @@ static void be_holder(struct plan *plan, int ready)
     snprintf(root, sizeof root, "/proc/%d/root", init);
     session.root = init > 0 ? open(root, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     const int init_fd = init > 0 ? (int)syscall(SYS_pidfd_open, init, 0) : -1;
+    session.init = init_fd;
     const int door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     unlink(ADDRESS.sun_path); /* of a holder that was killed */
     const bool good = session.root >= 0 && init_fd >= 0 && bind(door, (const struct sockaddr *)&ADDRESS, sizeof ADDRESS) == 0 && listen(door, 64) == 0;

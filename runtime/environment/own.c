@@ -1,10 +1,15 @@
 #include "own.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "kernel.h"
 #include "resolve.h"
@@ -135,6 +140,17 @@ static int make_copy(int parent, const char *copy, int fd, const struct statx *f
     return result;
 }
 
+/* With real ids: as root of the environment's user namespace, or this does nothing. An id that is not mapped stays root's. */
+static void give_away(const struct session *session, int fd, const struct statx *file, struct owner owner)
+{
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    const uid_t uid = owner.uid <= session->plan.uids.count ? owner.uid : 0;
+    const gid_t gid = owner.gid <= session->plan.gids.count ? owner.gid : 0;
+    if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0 && !S_ISLNK(file->stx_mode))
+        chmod(name, file->stx_mode & 07777); /* chown(2) has dropped the set-user-ID bits */
+}
+
 /* Copy, give the copy the owner that the host's file shows, and put it in the file's place. */
 static int replace(const struct session *session, int parent, const char *name, int *fd, struct statx *file, bool empty)
 {
@@ -151,6 +167,8 @@ static int replace(const struct session *session, int parent, const char *name, 
         result = made < 0 ? made : -errno;
     if (result == 0 && session->emulate && (shown.uid != 0 || shown.gid != 0))
         result = owner_set(session, made, &copied, shown);
+    else if (result == 0 && (shown.uid != 0 || shown.gid != 0))
+        give_away(session, made, &copied, shown);
     if (result == 0 && renameat(shop, copy, parent, name) != 0)
         result = -errno;
     if (result != 0) {
@@ -165,6 +183,36 @@ static int replace(const struct session *session, int parent, const char *name, 
     }
     close(shop);
     return result;
+}
+
+/* With real ids a file, or the directory that it is in, may be another user's, over whom we have no capability out here. */
+static int replace_as_root(const struct session *session, int parent, const char *name, int *fd, struct statx *file, bool empty)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        int made = *fd;
+        struct statx copied = *file;
+        const int result = setns(session->init, CLONE_NEWUSER) == 0 ? replace(session, parent, name, &made, &copied, empty) : -errno;
+        _exit(-result & 0xff);
+    }
+    int status = 0;
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (child < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return child < 0 ? -errno : WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+    struct statx copied;
+    const int made = sys_openat2(parent, name, O_NOFOLLOW, 0);
+    if (made < 0)
+        return made;
+    if (sys_statx(made, "", AT_EMPTY_PATH, OWNER_MASK, &copied) != 0) {
+        close(made);
+        return -EIO;
+    }
+    note_copy(file->stx_ino, copied.stx_ino);
+    close(*fd);
+    *fd = made;
+    *file = copied;
+    return 0;
 }
 
 /* The name leads to another file than the descriptor: to its copy? */
@@ -207,9 +255,13 @@ int own(const struct session *session, int *fd, struct statx *file, bool empty)
         result = take_copy(parent, name, fd, file, &now);
     char here[64];
     snprintf(here, sizeof here, "/proc/self/fd/%d", parent);
-    if (result == 0 && !changed && (directory.stx_mode & 0300) != 0300)
+    const struct owner shown = owner_shown(session, *fd, file);
+    const bool real = !session->emulate && (shown.uid != 0 || shown.gid != 0 || directory.stx_uid != session->uid);
+    if (result == 0 && !changed && real)
+        result = replace_as_root(session, parent, name, fd, file, empty);
+    else if (result == 0 && !changed && (directory.stx_mode & 0300) != 0300)
         chmod(here, (directory.stx_mode & 07777) | 0300); /* Fedora's /usr/bin is 0555; we have no capability out here */
-    if (result == 0 && !changed) {
+    if (result == 0 && !changed && !real) {
         result = replace(session, parent, name, fd, file, empty);
         struct timespec times[2];
         times_of(&directory, times);

@@ -139,10 +139,9 @@ class _Builder:
         if not any(is_below(hole, path) for hole in holes):
             self.overlay(path)
             return
-        if not os.access(path, os.R_OK | os.X_OK):  # root's own (podman's storage): the user sees nothing in it anyway
-            self.own(path)
-            return
         self.overlay(path, f"shadow/{mangled(path)}")
+        if not os.access(path, os.R_OK | os.X_OK):  # Docker's, podman's: nothing of it is seen, and its shadow is empty
+            return
         for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
             if entry.path != self.base and entry.is_dir(follow_symlinks=False) and is_plain(entry.path):
                 self.tree(entry.path)
@@ -202,7 +201,7 @@ def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...
         builder.own("/var/tmp")
     for path in LIVE:
         builder.add("live", path)
-    shown = [home, *binds]
+    shown = [*([home] if os.path.isdir(home) and os.path.realpath(home) != "/" else []), *binds]
     for path in dict.fromkeys(os.path.realpath(path) for path in shown):
         if not _is_live(builder.steps, path):
             builder.add("bind", path)

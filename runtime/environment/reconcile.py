@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sdee.errors import InputError
 from sdee.runtime.environment import accounts, merge, program
+from sdee.runtime.environment.configure import start_files
 from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, make_shadows, read_host, system_name
 from sdee.runtime.environment.enter import stamp_line
 from sdee.runtime.environment.store import Environment, at_rest, find
@@ -91,6 +92,7 @@ def adapt(environment: Environment) -> list[str]:
     for path in ("/etc/passwd", "/etc/group"):
         _merge_file(environment, path, merge.accounts)
     _complete_shadow(environment)
+    start_files(environment)
     keep_host(environment)
     return notes
 

@@ -12,6 +12,7 @@
 struct session {
     struct plan plan;
     int root;              /* O_PATH: the environment's root, seen from outside its namespaces */
+    int init;              /* pidfd of its PID 1 */
     uid_t uid;             /* the user's own ids, which are 0 inside */
     gid_t gid;
     bool emulate;          /* owners and credentials are emulated: only one id is mapped */

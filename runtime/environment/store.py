@@ -134,6 +134,10 @@ def prepare_base() -> str:
     Raises KernelError with the reason where overlayfs cannot have upper layers there.
     """
     base = base_directory()
+    if not os.environ.get("SDEE_ENV_DIR", "").strip() and os.path.expanduser("~") == "~":
+        raise OutputError(
+            "you have no home directory: HOME is not set, nor has your account one", hint="set SDEE_ENV_DIR"
+        )
     try:
         os.makedirs(base, mode=0o700, exist_ok=True)
         state = os.stat(base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -90,6 +91,8 @@ def wants_debug(arguments: list[str]) -> bool:
 def main() -> None:
     """Run the command line; no traceback reaches the user without --debug."""
     debug = wants_debug(sys.argv[1:])
+    if "_SDEE_COMPLETE" in os.environ:
+        import_module("sdee.cli.completion")
     try:
         cli(prog_name="sdee")
     except SdeeError as error:

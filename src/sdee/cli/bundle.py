@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from sdee.cli import output as show
+from sdee.cli.completion import files
 from sdee.cli.summary import plan_lines, summarize, written_lines
 from sdee.errors import TraceError, UsageError
 
@@ -40,14 +41,25 @@ DEFAULT_LEVEL = 7
     help="Widen to the whole distribution package of each file that the run used.",
 )
 @click.option("--level", type=click.IntRange(1, 19), show_default=str(DEFAULT_LEVEL), help="zstd compression level.")
-@click.option("--include", multiple=True, metavar="GLOB", help="Let these travel too. May be repeated.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Let these not travel. May be repeated.")
+@click.option(
+    "--include", multiple=True, metavar="GLOB", shell_complete=files, help="Let these travel too. May be repeated."
+)
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", shell_complete=files, help="Let these not travel. May be repeated."
+)
 @click.option("--with-data", is_flag=True, help="Let input data on shared storage travel too.")
-@click.option("--allow", multiple=True, metavar="SECRET", help="Let this file travel though it may hold a secret.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="SECRET",
+    shell_complete=files,
+    help="Let this file travel though it may hold a secret.",
+)
 @click.option(
     "--reuse",
     multiple=True,
     metavar="BUNDLE",
+    shell_complete=files,
     help="Take what did not change from this older bundle too; the one that is replaced serves in any case.",
 )
 @click.option("--verify", is_flag=True, help="Then run it here as on a bare node: sdee verify.")

@@ -9,6 +9,7 @@ import time
 
 import click
 
+from sdee.cli.completion import command_line, files
 from sdee.errors import InputError
 from sdee.runtime.environment import changes, store, transfer
 from sdee.runtime.environment.create import create as make
@@ -34,7 +35,9 @@ def env() -> None:
 
 @env.command()
 @click.argument("name")
-@click.option("--bind", "binds", multiple=True, metavar="DIR", help="Show this directory of the host, live.")
+@click.option(
+    "--bind", "binds", multiple=True, metavar="DIR", shell_complete=files, help="Show this directory of the host, live."
+)
 @click.option("--emulate", is_flag=True, help="Emulate owners even where subordinate ids could be used.")
 def create(name: str, binds: tuple[str, ...], *, emulate: bool) -> None:
     """Make an environment."""
@@ -47,7 +50,7 @@ def create(name: str, binds: tuple[str, ...], *, emulate: bool) -> None:
 
 @env.command()
 @click.argument("name", shell_complete=_names)
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=command_line)
 @click.option("--x11", is_flag=True, help="Show the X11 or Wayland display inside.")
 @click.option("--ssh-agent", is_flag=True, help="Show your ssh-agent inside.")
 def enter(name: str, command: tuple[str, ...], *, x11: bool, ssh_agent: bool) -> None:
@@ -166,7 +169,7 @@ def clone(old: str, new: str) -> None:
 
 @env.command()
 @click.argument("name", shell_complete=_names)
-@click.option("-o", "--output", metavar="FILE", help="Where to; NAME.sdee-env by default.")
+@click.option("-o", "--output", metavar="FILE", shell_complete=files, help="Where to; NAME.sdee-env by default.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def export(name: str, output: str | None, *, force: bool) -> None:
     """Write what was changed in an environment to one file."""

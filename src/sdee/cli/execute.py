@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sdee.cli.completion import files
 from sdee.runtime.execute import main
 
 
@@ -12,7 +13,7 @@ from sdee.runtime.execute import main
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
 def execute(arguments: tuple[str, ...]) -> None:
     """Run a bundle: the launcher parses the arguments, --help included."""
     main(list(arguments))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sdee.cli import output as show
+from sdee.cli.completion import files
 from sdee.errors import UsageError
 from sdee.packer.extract import extract as extract_entries
 from sdee.packer.extract import select
@@ -84,7 +85,7 @@ def _select(paths: list[str], bundle: Bundle) -> tuple[list[str], list[str]]:
 
 
 @click.command()
-@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE)
+@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
 @click.option("--verify", is_flag=True, help="Check every byte: all digests and checksums.")
 @json_option
 def info(*, bundle_path: str, verify: bool, as_json: bool) -> None:
@@ -167,7 +168,7 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
 
 
 @click.command()
-@click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1)
+@click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
 @click.option("-l", "--long", "long_format", is_flag=True, help="Also type, permissions, size, time and link target.")
 @json_option
 def ls(*, arguments: tuple[str, ...], long_format: bool, as_json: bool) -> None:
@@ -215,8 +216,8 @@ def _long(entry: Entry, bundle: Bundle) -> str:
 
 
 @click.command()
-@click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True)
-@click.option("-b", "--bundle", "bundle_path", help="The bundle, if not bundle.sdee.")
+@click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True, shell_complete=files)
+@click.option("-b", "--bundle", "bundle_path", shell_complete=files, help="The bundle, if not bundle.sdee.")
 @json_option
 def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -> None:
     """Say why PATH travels or does not: the chain from the command to it.
@@ -290,7 +291,7 @@ def _explanation_object(explanation: Explanation) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True)
+@click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True, shell_complete=files)
 @json_option
 def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
     """Write a file of a bundle to standard output; links are followed within the bundle."""
@@ -316,7 +317,7 @@ def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1)
+@click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
 @click.option("-C", "--directory", default=".", type=click.Path(), help="Where to. [default: here]")
 @click.option("--force", is_flag=True, help="Replace files that are there already.")
 @json_option

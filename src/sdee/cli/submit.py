@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sdee.cli import output as show
+from sdee.cli.completion import files, program_or_file
 from sdee.errors import UsageError
 from sdee.runtime import jobs
 from sdee.runtime.jobs import model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from click.shell_completion import CompletionItem
 
     from sdee.cli.prepare import Preparation
     from sdee.runtime.jobs.model import JobManager, Words
@@ -32,6 +35,10 @@ class PassingCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split the command line; only our own words are click's."""
+        if ctx.resilient_parsing:  # completion: no manager need be here
+            super().parse_args(ctx, [])
+            ctx.args = list(args)
+            return ctx.args
         own = {name: not getattr(p, "is_flag", False) for p in self.get_params(ctx) for name in p.opts}
         before = args[: args.index("--")] if "--" in args else args
         if before and before[0] in ctx.help_option_names:
@@ -40,6 +47,13 @@ class PassingCommand(click.Command):
         words = manager.split(args, own)
         ctx.meta[MANAGER], ctx.meta[WORDS] = manager, words
         return super().parse_args(ctx, list(words.own))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete our own options; after `--` a command line; else a file: a batch script."""
+        found = super().shell_complete(ctx, incomplete)
+        if found or (incomplete.startswith("-") and "--" not in ctx.args):
+            return found
+        return program_or_file("--" not in ctx.args or ctx.args[-1] != "--", incomplete)
 
 
 def _manager_named(words: Sequence[str]) -> str:
@@ -61,7 +75,9 @@ MANAGER_OPTION = click.option(
 SHARED_OPTIONS = (
     click.option("--retrace", is_flag=True, help="Trace it again, though nothing changed."),
     click.option("--no-trace", is_flag=True, help="Do not run it here: take the trace that there is, changed or not."),
-    click.option("--bundle", "ready", metavar="FILE", help="Run in this bundle: neither trace nor bundle."),
+    click.option(
+        "--bundle", "ready", metavar="FILE", shell_complete=files, help="Run in this bundle: neither trace nor bundle."
+    ),
     click.option(
         "--broadcast",
         type=click.Choice(model.BROADCAST),
@@ -72,6 +88,7 @@ SHARED_OPTIONS = (
     click.option(
         "--results",
         metavar="DIR",
+        shell_complete=files,
         default="",
         help="Bring back what the tasks write outside of shared storage, to DIR/NODE. %j job, %a array task.",
     ),
@@ -79,6 +96,7 @@ SHARED_OPTIONS = (
         "--dir",
         "parent",
         metavar="DIR",
+        shell_complete=files,
         default="",
         help="Keep trace, bundle and scripts in DIR.  [default: sdee-jobs]",
     ),

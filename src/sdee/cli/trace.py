@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from sdee.cli.completion import command_line, files
 from sdee.cli.output import count_text
 from sdee.errors import OutputError
 from sdee.tracer import engines, session
@@ -23,6 +24,7 @@ from sdee.tracer import engines, session
     default="sdee.trace",
     metavar="FILE",
     show_default=True,
+    shell_complete=files,
     help="The trace. %r: rank, %h: host, %p: process id.",
 )
 @click.option(
@@ -34,7 +36,7 @@ from sdee.tracer import engines, session
 )
 @click.option("--append", is_flag=True, help="Add this run to the trace instead of replacing it.")
 @click.option("-q", "--quiet", is_flag=True, help="No summary.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=command_line)
 @click.pass_context
 def trace(
     ctx: click.Context, *, output: str, engine: str, append: bool, quiet: bool, command: tuple[str, ...]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sdee.cli import output as show
+from sdee.cli.completion import files
 from sdee.cli.inspect import DEFAULT_BUNDLE
 from sdee.errors import KernelError
 
@@ -25,8 +26,8 @@ SHOWN = 20
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE)
-@click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
+@click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but what is missing.")
 def verify(*, bundle_path: str, arguments: tuple[str, ...], as_json: bool, quiet: bool) -> None:

@@ -1,0 +1,62 @@
+"""Owners of directories in an environment with real ids, whose skeleton the user makes: as on the host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from sdee.errors import OutputError
+from sdee.runtime.environment import program
+
+if TYPE_CHECKING:
+    from sdee.runtime.environment import plan
+    from sdee.runtime.environment.store import Environment
+
+
+def listed(environment: Environment, made: plan.Plan) -> set[tuple[bytes, bytes]]:
+    """Return all directories of the skeletons: the host's path, and that in the upper layer."""
+    found: set[tuple[bytes, bytes]] = set()
+    for step in made.layers:
+        upper = environment.path(step.argument)
+        try:
+            with open(os.path.join(os.path.dirname(upper), "skeleton"), "rb") as file:
+                names = file.read().split(b"\0")
+        except FileNotFoundError:
+            continue
+        found.update((os.fsencode(step.path) + name, os.fsencode(upper) + name) for name in names if name)
+    return found
+
+
+def give_back(environment: Environment, made: plan.Plan, before: set[tuple[bytes, bytes]]) -> None:
+    """Give the directories that were made since `before` the owners that the host's have. Raises OutputError."""
+    assert made.ranges
+    lines = []
+    for host, upper in listed(environment, made) - before:
+        try:
+            state = os.lstat(host)
+        except OSError:
+            continue
+        uid = state.st_uid if 0 < state.st_uid <= made.ranges[0][1] and state.st_uid != os.geteuid() else 0
+        gid = state.st_gid if 0 < state.st_gid <= made.ranges[1][1] and state.st_gid != os.getegid() else 0
+        if uid or gid:
+            lines.append(b"%d %d %s" % (uid, gid, upper))
+    if not lines:
+        return
+    command = [program(), "root", environment.directory, sys.executable, "-m", __name__]
+    done = subprocess.run(command, input=b"\0".join(lines), check=False, stderr=subprocess.PIPE)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
+        raise OutputError(f"cannot give directories their owners: {said[-1].removeprefix('sdee: error: ')}")
+
+
+def main() -> None:
+    """As root of the environment's ids: change the owners that standard input names."""
+    for line in sys.stdin.buffer.read().split(b"\0"):
+        uid, gid, path = line.split(b" ", 2)
+        os.chown(path, int(uid), int(gid), follow_symlinks=False)
+
+
+if __name__ == "__main__":
+    main()
