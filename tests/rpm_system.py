@@ -18,12 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from env_support import SDEE, UID, becomes
-from foreign.roots import cached
 
 RECIPE = "1"
 SEEDS = "bash coreutils sed grep findutils diffutils tar gzip util-linux passwd login mount libc-bin rpm dnf python3 libcap2-bin mawk hostname"
-NOT = re.compile(r"base-files|dpkg|apt|debconf.*|perl.*|init-system-helpers|adduser|debianutils-.*|tzdata|media-types|sensible-utils")
-UNWANTED = ("/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/info", "/usr/share/lintian", "/usr/share/bug")
+NOT = re.compile(
+    r"base-files|dpkg|apt|debconf.*|perl.*|init-system-helpers|adduser|debianutils-.*|tzdata|media-types|sensible-utils"
+)
+UNWANTED = (
+    "/usr/share/doc",
+    "/usr/share/man",
+    "/usr/share/locale",
+    "/usr/share/info",
+    "/usr/share/lintian",
+    "/usr/share/bug",
+)
 CHECKOUT = Path(__file__).resolve().parent.parent
 TOP = ("usr", "etc", "var", "opt", "srv", "proc", "sys", "dev", "run", "tmp", "home", "root", "mnt")
 
@@ -43,6 +51,8 @@ cp -a {lists}/root/. %{buildroot}
 Summary: what this system is
 Version: 9
 Provides: system-release = 9
+Provides: /bin/sh
+AutoReqProv: no
 %description -n sdee-release
 %files -n sdee-release -f {lists}/sdee-release
 %defattr(-,root,root)
@@ -64,7 +74,9 @@ def _output(*command: str) -> str:
 
 def _closure() -> list[str]:
     """The seeds with all that they depend on, of what is installed here."""
-    field = _output("dpkg-query", "-W", "-f", "${Package}\t${db:Status-Status}\t${Provides}\t${Pre-Depends}, ${Depends}\n")
+    field = _output(
+        "dpkg-query", "-W", "-f", "${Package}\t${db:Status-Status}\t${Provides}\t${Pre-Depends}, ${Depends}\n"
+    )
     depends: dict[str, str] = {}
     provides: dict[str, str] = {}
     for line in field.splitlines():
@@ -114,6 +126,8 @@ def build_packages(place: Path) -> None:
     (root / "usr/lib/sysimage/rpm").mkdir(parents=True)
     (root / "usr/lib/rpm/macros.d").mkdir(parents=True)
     (root / "usr/lib/rpm/macros.d/macros.sdee").write_text("%_dbpath /usr/lib/sysimage/rpm\n")
+    (root / "usr/bin").mkdir()
+    (root / "usr/bin/sh").symlink_to("bash")
     (root / "var/lib").mkdir(parents=True)
     (root / "var/lib/rpm").symlink_to("../../usr/lib/sysimage/rpm")
     own = [str(path).removeprefix(str(root)) for path in sorted(root.rglob("*"))]
@@ -126,9 +140,11 @@ def build_packages(place: Path) -> None:
         if not files:
             continue
         everything.update(files)
-        version = _output("dpkg-query", "-W", "-f", "${Version}", package).split(":")[-1].split("-")[0].replace("+", ".")
+        version = (
+            _output("dpkg-query", "-W", "-f", "${Version}", package).split(":")[-1].split("-")[0].replace("+", ".")
+        )
         (lists / package).write_text("".join(map(_listed, files)))
-        spec += f"%package -n {package}\nSummary: {package}\nVersion: {version}\n%description -n {package}\n%files -n {package} -f {lists}/{package}\n"
+        spec += f"%package -n {package}\nSummary: {package}\nVersion: {version}\nAutoReqProv: no\n%description -n {package}\n%files -n {package} -f {lists}/{package}\n"
     (lists / "all").write_text("".join(f"{path}\n" for path in sorted(everything)))
     rpmbuild(place, "system", spec)
 
@@ -136,26 +152,42 @@ def build_packages(place: Path) -> None:
 def rpmbuild(place: Path, name: str, spec: str) -> None:
     """Build what `spec` says into place/RPMS."""
     (place / f"{name}.spec").write_text(spec)
-    command = ["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {place}", "--define", "__os_install_post %{nil}", "--define", "_build_id_links none", "--define", "debug_package %{nil}"]
+    command = [
+        "rpmbuild",
+        "-bb",
+        "--quiet",
+        "--define",
+        f"_topdir {place}",
+        "--define",
+        "__os_install_post %{nil}",
+        "--define",
+        "_build_id_links none",
+        "--define",
+        "debug_package %{nil}",
+    ]
     done = subprocess.run([*command, f"{place}/{name}.spec"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-def install_system(place: Path, root: Path, backend: str = "sqlite") -> None:
+def install_system(place: Path, root: Path) -> None:
     """Install them all into an empty root with rpm(8)."""
     for name in TOP:
         (root / name).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / "usr" / name).mkdir()
         (root / name).symlink_to(f"usr/{name}")
-    for name in ("tmp", "var/tmp"):
+    for name in ("tmp", "var/tmp", "var/log"):
         (root / name).mkdir(exist_ok=True, parents=True)
-        os.chmod(root / name, 0o1777)
+        os.chmod(root / name, 0o755 if name == "var/log" else 0o1777)
     packages = sorted(str(path) for path in (place / "RPMS").rglob("*.rpm"))
-    macros = ["--define", "_dbpath /usr/lib/sysimage/rpm", "--define", f"_db_backend {backend}"]
-    done = subprocess.run(["rpm", "--root", str(root), *macros, "-i", "--nodeps", "--noscripts", "--force-debian", *packages], capture_output=True, text=True, check=False)
+    macros = ["--define", "_dbpath /usr/lib/sysimage/rpm"]  # Debian's rpm has the backend sqlite only
+    done = subprocess.run(
+        ["rpm", "--root", str(root), *macros, "-i", "--nodeps", "--noscripts", "--force-debian", *packages],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    (root / "usr/lib/rpm/macros.d/macros.backend").write_text(f"%_db_backend {backend}\n")
     subprocess.run(["chroot", str(root), "/usr/sbin/ldconfig"], check=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         os.chmod(root / "usr" / name, 0o555)  # as Fedora's package `filesystem` has it
@@ -189,13 +221,38 @@ class Host:
     root: Path
     home: Path
 
-    def run(self, *command: str, check: bool = True, uid: int = UID, variables: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, uid: int = UID, variables: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the root as a user, or as the machine's administrator (uid 0)."""
         script = ENTER.format(root=self.root, home=self.home, checkout=CHECKOUT)
-        environ = {"HOME": str(self.home) if uid else "/root", "SHELL": "/bin/bash", "LANG": "C.UTF-8", "TERM": "dumb", "PATH": f"{SDEE.parent}:/usr/local/bin:/usr/sbin:/usr/bin", **(variables or {})}
+        environ = {
+            "HOME": str(self.home) if uid else "/root",
+            "SHELL": "/bin/bash",
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "PATH": f"{SDEE.parent}:/usr/local/bin:/usr/sbin:/usr/bin",
+            **(variables or {}),
+        }
         done = subprocess.run(
-            ["unshare", "-m", "-pf", "--kill-child", "bash", "-c", script, "bash", *(becomes(uid) if uid else ()), *command],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environ, timeout=300,
+            [
+                "unshare",
+                "-m",
+                "-pf",
+                "--kill-child",
+                "bash",
+                "-c",
+                script,
+                "bash",
+                *(becomes(uid) if uid else ()),
+                *command,
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environ,
+            timeout=300,
         )
         assert not check or done.returncode == 0, f"on {self.root}: {command}\n{done.stdout}{done.stderr}"
         return done
@@ -209,6 +266,87 @@ class Host:
 
     def state(self, name: str) -> Path:
         return self.home / ".local/share/sdee/environments" / name
+
+
+TOOL = """Name: tool
+Version: {version}
+Release: 1
+Summary: on the host, and upgraded inside
+License: none
+BuildArch: noarch
+%description
+Two versions of it.
+%install
+mkdir -p %{{buildroot}}/usr/bin %{{buildroot}}/etc %{{buildroot}}/usr/share/tool/old %{{buildroot}}/usr/share/tool/same
+cd %{{buildroot}}
+echo 'echo tool {version}' >usr/bin/tool; echo two >usr/bin/tool-one; ln usr/bin/tool-one usr/bin/tool-two; ln -s tool usr/bin/alias
+echo 'version={version}' >etc/tool.conf; echo same >usr/share/tool/same/file; echo {version} >usr/share/tool/file
+if [ {version} = 1 ]; then rm -r usr/share/tool/old; echo 'a file' >usr/share/tool/old; echo gone >usr/share/tool/gone
+else echo new >usr/share/tool/old/new; fi
+%pretrans -p <lua>
+if posix.stat("/usr/share/tool/old", "type") == "regular" and "{version}" ~= "1" then os.remove("/usr/share/tool/old") end
+%post
+echo "post {version} $1" >>/var/log/tool
+%postun
+echo "postun {version} $1" >>/var/log/tool
+%files
+%attr(4755,root,root) /usr/bin/tool
+/usr/bin/tool-*
+/usr/bin/alias
+%config(noreplace) /etc/tool.conf
+/usr/share/tool
+"""
+
+SERVICE = """Name: service
+Version: {version}
+Release: 1
+Epoch: 1
+AutoReqProv: no
+Summary: with a user of its own
+License: none
+Requires: tool
+%description
+It has what packages of daemons have.
+%install
+mkdir -p %{{buildroot}}/usr/bin %{{buildroot}}/etc/service %{{buildroot}}/var/lib/service %{{buildroot}}/var/log %{{buildroot}}/usr/share/service
+cd %{{buildroot}}
+cp -L /bin/true usr/bin/service; echo key >etc/service/key; echo data {version} >var/lib/service/data; touch var/log/service
+ln -s ../service/data var/lib/service/link
+%pre
+getent group service >/dev/null || groupadd -r service
+getent passwd service >/dev/null || useradd -r -g service -d /var/lib/service -s /sbin/nologin service
+%post
+echo "service $1" >>/var/log/tool
+%preun
+echo "service preun $1" >>/var/log/tool
+%triggerin -- tool
+echo "triggered by tool $2" >>/var/log/tool
+%triggerun -- tool
+echo "tool goes $2" >>/var/log/tool
+%transfiletriggerin -- /usr/share/tool
+echo "files of tool: $(grep -c .)" >>/var/log/tool
+%files
+%caps(cap_net_raw=ep) %attr(0755,root,service) /usr/bin/service
+%dir %attr(0750,root,service) /etc/service
+%config(noreplace) %attr(0640,root,service) /etc/service/key
+%dir %attr(0700,service,service) /var/lib/service
+%attr(0600,service,service) /var/lib/service/data
+%attr(-,service,service) /var/lib/service/link
+%ghost %attr(0644,service,mail) /var/log/service
+%dir /usr/share/service
+"""
+
+
+def build_repository(place: Path, root: Path) -> None:
+    """Build two versions of `tool` and `service`; version 1 of `tool` is installed, all is in the root's repository."""
+    for version in ("1", "2"):
+        rpmbuild(place, "tool", TOOL.format(version=version))
+        rpmbuild(place, "service", SERVICE.format(version=version))
+    repository = root / "srv/repository"
+    repository.mkdir()
+    for path in (place / "RPMS").glob("*/*.rpm"):
+        (repository / path.name).hardlink_to(path)
+    subprocess.run(["createrepo_c", "-q", str(repository)], check=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from sdee.errors import BundleError, OutputError, SdeeError
-from sdee.runtime.environment.changes import WORKSHOP
+from sdee.runtime.environment.layers import WORKSHOP
 from sdee.runtime.environment.store import Environment
 
 if TYPE_CHECKING:

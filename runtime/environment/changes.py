@@ -1,4 +1,4 @@
-"""What an environment has changed against the host: by package where dpkg knows, else by file."""
+"""What an environment has changed against the host: by package where dpkg or rpm knows, else by file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.runtime.environment import merge
+from sdee.runtime.environment import merge, rpm
 from sdee.runtime.environment.create import OWN_FILES, fingerprint, read_host
+from sdee.runtime.environment.layers import WORKSHOP, attribute, is_opaque, is_whiteout
+from sdee.runtime.environment.owners import Owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,19 +20,25 @@ if TYPE_CHECKING:
 
 STATUS = "/var/lib/dpkg/status"
 INFO = "/var/lib/dpkg/info"
-OWNER = "user.sdee.owner"
-WORKSHOP = ".sdee-own"  # own.c: where copies are made
 # Changed by every use of a package manager, and of no interest
-NOISE = ("/var/lib/dpkg/", "/var/lib/apt/", "/var/cache/", "/var/log/")
+NOISE = (
+    *("/var/lib/dpkg/", "/var/lib/apt/", "/var/cache/", "/var/log/"),
+    *("/var/lib/rpm/", "/usr/lib/sysimage/", "/var/lib/dnf/", "/var/lib/yum/", "/var/lib/zypp/"),
+)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One path: `kind` is "added", "changed" or "removed"; `package` owns it, "" where none does."""
+    """One path: `kind` is "added", "changed" or "removed"; `package` owns it, "" where none does.
+
+    `what` says of a changed one in what it differs from the host's, of "type", "content", "mode", "owner" and
+    "capabilities". Times are not compared.
+    """
 
     path: str
     kind: str
     package: str = ""
+    what: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,104 +48,147 @@ class PackageChange:
     name: str
     before: str
     after: str
+    architecture: str = ""
+    manager: str = "dpkg"
 
 
-def is_whiteout(file: os.stat_result) -> bool:
-    """Tell whether an entry of an upper layer says that the host's is removed (overlayfs: device 0/0)."""
-    return stat.S_ISCHR(file.st_mode) and file.st_rdev == 0
+@dataclass(frozen=True)
+class Changes:
+    """All that an environment has changed; `problem` says what could not be found out."""
+
+    packages: list[PackageChange]
+    files: list[Change]
+    problem: str = ""
 
 
-def is_opaque(path: str) -> bool:
-    """Tell whether a directory of an upper layer hides the host's content."""
-    return attribute(path, "user.overlay.opaque") == b"y"
+class _Layer:
+    """Compares an upper layer with the host's directory that it covers."""
 
+    def __init__(self, owners: Owners) -> None:
+        self._owners = owners
 
-def attribute(path: str, name: str) -> bytes:
-    """Return an extended attribute, b"" where there is none."""
-    try:
-        return os.getxattr(path, name, follow_symlinks=False)
-    except OSError:
-        return b""
+    def top(self, host: str, upper: str) -> Iterator[Change]:
+        """Yield the change of the layer's own directory."""
+        ours, theirs = _status(upper), _status(host)
+        if ours and theirs and (what := self._differences(upper, ours, host, theirs)):
+            yield Change(host, "changed", what=what)
 
+    def compare(
+        self, host: str, upper: str, shown: str, *, covered: bool = False, hidden: bool = False
+    ) -> Iterator[Change]:
+        """Yield what one layer changes, directories before what is in them.
 
-def _same(upper: str, host: str, ours: os.stat_result) -> bool:
-    try:
-        theirs = os.lstat(host)
+        `covered`: the host has nothing there, or no directory. `hidden`: its content does not show through (opaque).
+        """
+        try:
+            entries = sorted(os.scandir(upper), key=lambda entry: entry.name)
+        except OSError:
+            return
+        for entry in entries:
+            if entry.name != WORKSHOP:
+                path, below = os.path.join(shown, entry.name), os.path.join(host, entry.name)
+                yield from self._entry(entry, below, path, covered=covered, hidden=hidden)
+        if hidden and not covered:
+            gone = set(_names(host)) - {entry.name for entry in entries}
+            yield from (Change(os.path.join(shown, name), "removed") for name in sorted(gone))
+
+    def _entry(
+        self, entry: os.DirEntry[str], below: str, path: str, *, covered: bool, hidden: bool
+    ) -> Iterator[Change]:
+        theirs = None if covered else _status(below)
+        ours = entry.stat(follow_symlinks=False)
+        if is_whiteout(ours):
+            if theirs:
+                yield Change(path, "removed")
+            return
+        if theirs is None:
+            yield Change(path, "added")
+        elif what := self._differences(entry.path, ours, below, theirs):
+            yield Change(path, "changed", what=what)
+        if stat.S_ISDIR(ours.st_mode):
+            merged = theirs is not None and stat.S_ISDIR(theirs.st_mode)
+            # the skeleton's directories for those of the host that the user may not read are opaque, too
+            hides = hidden or (is_opaque(entry.path) and os.access(below, os.R_OK | os.X_OK))
+            yield from self.compare(below, entry.path, path, covered=not merged, hidden=hides)
+
+    def _differences(self, upper: str, ours: os.stat_result, host: str, theirs: os.stat_result) -> tuple[str, ...]:
         if stat.S_IFMT(ours.st_mode) != stat.S_IFMT(theirs.st_mode):
-            return False
+            return ("type",)
+        found = []
+        if not _same_content(upper, ours, host, theirs):
+            found.append("content")
+        if not stat.S_ISLNK(ours.st_mode) and stat.S_IMODE(ours.st_mode) != stat.S_IMODE(theirs.st_mode):
+            found.append("mode")
+        owner = self._owners.of(upper, ours)
+        if owner != _ids(theirs) and (self._owners.emulated or owner != (0, 0)):
+            found.append("owner")
+        if stat.S_ISREG(ours.st_mode) and _capabilities(upper) != _capabilities(host):
+            found.append("capabilities")
+        return tuple(found)
+
+
+def _same_content(upper: str, ours: os.stat_result, host: str, theirs: os.stat_result) -> bool:
+    try:
         if stat.S_ISLNK(ours.st_mode):
             return os.readlink(upper) == os.readlink(host)
-        if stat.S_ISREG(ours.st_mode) and not os.access(host, os.R_OK):
-            return ours.st_size == 0  # the empty file in place of one that the user may not read
-        if ours.st_mode != theirs.st_mode or owner_of(upper) != _ids(theirs):
-            return False
         if not stat.S_ISREG(ours.st_mode):
             return True
-        return ours.st_size == theirs.st_size and filecmp.cmp(upper, host, shallow=False)
+        if not os.access(host, os.R_OK):
+            return ours.st_size == 0  # the empty file in place of one that the user may not read
+        if ours.st_size != theirs.st_size:
+            return False
+        if not os.access(upper, os.R_OK):
+            return False  # mode 0 inside; a copy of the host's keeps its mode, and that can be read
+        return filecmp.cmp(upper, host, shallow=False)
     except OSError:
         return False
 
 
-def owner_of(upper: str) -> tuple[int, int]:
-    """Return the owner that the environment shows for a file of an upper layer."""
-    recorded = attribute(upper, OWNER).split()
-    return (int(recorded[0]), int(recorded[1])) if len(recorded) == 2 else (0, 0)
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _capabilities(path: str) -> tuple[bytes, bytes]:
+    """Return a file's capabilities without the namespace that they are for (struct vfs_ns_cap_data)."""
+    value = attribute(path, "security.capability")
+    return value[:1], value[4:20]
 
 
 def _ids(file: os.stat_result) -> tuple[int, int]:
     return (0 if file.st_uid == os.geteuid() else file.st_uid, 0 if file.st_gid == os.getegid() else file.st_gid)
 
 
-def layer_changes(host: str, upper: str) -> Iterator[Change]:
-    """Yield what one layer changes, directories before what is in them."""
-    yield from _directory(host, upper, host, covered=False)
-
-
-def _directory(host: str, upper: str, shown: str, *, covered: bool) -> Iterator[Change]:
-    try:
-        entries = sorted(os.scandir(upper), key=lambda entry: entry.name)
-    except OSError:
-        return
-    names = set()
-    for entry in entries:
-        names.add(entry.name)
-        if entry.name == WORKSHOP:
-            continue
-        path, below = os.path.join(shown, entry.name), os.path.join(host, entry.name)
-        there = not covered and os.path.lexists(below)
-        file = entry.stat(follow_symlinks=False)
-        if is_whiteout(file):
-            if there:
-                yield Change(path, "removed")
-        elif entry.is_dir(follow_symlinks=False):
-            is_directory = there and os.path.isdir(below) and not os.path.islink(below)
-            if not is_directory:
-                yield Change(path, "changed" if there else "added")
-            hides = not is_directory or (is_opaque(entry.path) and os.access(below, os.R_OK | os.X_OK))
-            yield from _directory(below, entry.path, path, covered=hides)
-            if is_directory and hides:
-                yield from (Change(os.path.join(path, name), "removed") for name in _gone(below, entry.path))
-        elif not there:
-            yield Change(path, "added")
-        elif not _same(entry.path, below, file):
-            yield Change(path, "changed")
-
-
-def _gone(host: str, upper: str) -> list[str]:
-    return sorted(set(os.listdir(host)) - set(os.listdir(upper)))
-
-
-def file_changes(environment: Environment) -> list[Change]:
-    """Return all changes but the files that sdee itself wrote and that are as written, with their packages."""
+def find(environment: Environment) -> Changes:
+    """Return what the environment has changed, files with their packages, but not what sdee wrote and is as written."""
     own = _as_written(environment)
     found: list[Change] = []
+    layer = _Layer(Owners(environment))
     for step in environment.plan().layers:
         if step.kind == "overlay":  # what is the environment's own, /root and /var/tmp, differs by nature
-            found += layer_changes(step.path, environment.path(step.argument))
-    live = tuple(f"{step.path}/" for step in environment.plan().steps if step.kind in ("own", "bind", "live"))
-    found = [change for change in found if change.path not in own and not change.path.startswith(live)]
-    packages = owners(environment, {change.path for change in found})
-    return [Change(change.path, change.kind, packages.get(change.path, "")) for change in found]
+            found += layer.top(step.path, environment.path(step.argument))
+            found += layer.compare(step.path, environment.path(step.argument), step.path)
+    # Mount points, and what lies below them
+    other = [step.path for step in environment.plan().steps if step.kind in ("own", "bind", "live")]
+    below = tuple(f"{path}/" for path in other)
+    found = [
+        change
+        for change in found
+        if change.path not in own and change.path not in other and not change.path.startswith(below)
+    ]
+    databases = rpm.both(environment)
+    packages = _owners(environment, databases, {change.path for change in found})
+    files = [Change(change.path, change.kind, packages.get(change.path, ""), change.what) for change in found]
+    return Changes([*_dpkg(environment), *_rpm(databases)], files, databases.problem)
 
 
 def _as_written(environment: Environment) -> set[str]:
@@ -150,8 +201,8 @@ def _as_written(environment: Environment) -> set[str]:
     return result
 
 
-def package_changes(environment: Environment) -> list[PackageChange]:
-    """Return the packages of which the environment has others than the host has now."""
+def _dpkg(environment: Environment) -> list[PackageChange]:
+    """Return the packages that dpkg has others of than on the host now."""
     own = environment.upper(STATUS)
     if own is None or not os.path.isfile(own):
         return []
@@ -160,7 +211,7 @@ def package_changes(environment: Environment) -> list[PackageChange]:
     for key in sorted({*theirs, *ours}):
         before, after = (_version(all_[key]) if key in all_ else "" for all_ in (theirs, ours))
         if before != after:
-            found.append(PackageChange(key.split(":")[0], before, after))
+            found.append(PackageChange(key.split(":")[0], before, after, key.split(":")[1]))
     return found
 
 
@@ -168,9 +219,26 @@ def _version(stanza: str) -> str:
     return merge.field(stanza, "Version") if merge.is_installed(stanza) else ""
 
 
-def owners(environment: Environment, paths: set[str]) -> dict[str, str]:
-    """Return the Debian package of each path that has one: of the environment's database, then of the host's."""
+def _rpm(databases: rpm.Both) -> list[PackageChange]:
+    host, own = databases.host.versions, databases.own.versions
+    if databases.host is databases.own:
+        return []
+    found = []
+    for key in sorted({*host, *own}):
+        before, after = (" ".join(sorted(versions.get(key, ()))) for versions in (host, own))
+        if before != after:
+            found.append(PackageChange(key[0], before, after, key[1], "rpm"))
+    return found
+
+
+def _owners(environment: Environment, databases: rpm.Both, paths: set[str]) -> dict[str, str]:
+    """Return the package of each path that has one: by the environment's databases, then by the host's."""
     found: dict[str, str] = {}
+    for owners in (databases.host.owners, databases.own.owners):
+        for path, package in owners.items():
+            real = path if path in paths else _merged_usr(path)
+            if real in paths:
+                found[real] = package
     upper = environment.upper(INFO)
     for directory in (INFO, upper):  # the second overrides the first
         if directory is None or not os.path.isdir(directory) or not paths:

@@ -36,6 +36,7 @@ STAMPS = (
     "/var/lib/rpm/rpmdb.sqlite",
     "/var/lib/rpm/Packages",
     "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/usr/lib/sysimage/rpm/Packages.db",
     "/etc/passwd",
     "/etc/group",
 )

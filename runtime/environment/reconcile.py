@@ -7,15 +7,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError
-from sdee.runtime.environment import accounts, merge, program
+from sdee.runtime.environment import accounts, merge, program, rpm
 from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, make_shadows, read_host, system_name
 from sdee.runtime.environment.enter import stamp_line
 from sdee.runtime.environment.store import Environment, at_rest, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-RPM = ("/var/lib/rpm/rpmdb.sqlite", "/var/lib/rpm/Packages", "/usr/lib/sysimage/rpm/rpmdb.sqlite")
 
 
 def changed_files(environment: Environment) -> list[str]:
@@ -58,14 +56,13 @@ def _refuse(environment: Environment, changed: list[str]) -> None:
             f"environment {environment.name} was made over {was}, and the host is {now} now: its programs may not fit",
             hint=f"`sdee env diff {environment.name}` shows what you may want to save; then sdee env reset it",
         )
-    for path in RPM:
-        own = environment.upper(path)
-        if path in changed and own and os.path.exists(own):
-            raise InputError(
-                f"the host's RPM packages have changed, and so have those of environment {environment.name}: "
-                "two RPM databases cannot be merged",
-                hint=f"sdee env diff {environment.name} shows its packages; then sdee env reset {environment.name}",
-            )
+    own = rpm.own_databases(environment)
+    if own and any(os.path.basename(path) in rpm.DATABASES for path in changed):
+        raise InputError(
+            f"the host's RPM packages have changed, and so have those of environment {environment.name}: "
+            f"two RPM databases cannot be merged ({', '.join(own)})",
+            hint=f"sdee env diff {environment.name} shows its packages; then sdee env reset {environment.name}",
+        )
 
 
 def _release(system: str) -> str:
@@ -76,6 +73,8 @@ def _release(system: str) -> str:
 
 def adapt(environment: Environment) -> list[str]:
     """Complete the skeletons, drop what the host has dropped, merge packages and accounts. It is at rest."""
+    if not rpm.own_databases(environment):
+        rpm.forget_copies(environment)
     plan = make_plan(environment, os.path.dirname(environment.directory), environment.plan().ranges)
     fill_layers(environment, plan)
     for step in plan.layers:
