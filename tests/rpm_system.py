@@ -11,15 +11,22 @@ dnf(8) installs there.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from env_support import SDEE, UID, becomes
+from foreign.roots import CACHE, cached
 
-RECIPE = "1"
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SEEDS = "bash coreutils sed grep findutils diffutils tar gzip util-linux passwd login mount libc-bin rpm dnf python3 libcap2-bin mawk hostname"
 NOT = re.compile(
     r"base-files|dpkg|apt|debconf.*|perl.*|init-system-helpers|adduser|debianutils-.*|tzdata|media-types|sensible-utils"
@@ -123,6 +130,7 @@ def build_packages(place: Path) -> None:
     for name, text in ETC.items():
         (root / "etc" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "etc" / name).write_text(text)
+    (root / "etc/shadow").chmod(0)
     (root / "usr/lib/sysimage/rpm").mkdir(parents=True)
     (root / "usr/lib/rpm/macros.d").mkdir(parents=True)
     (root / "usr/lib/rpm/macros.d/macros.sdee").write_text("%_dbpath /usr/lib/sysimage/rpm\n")
@@ -130,6 +138,7 @@ def build_packages(place: Path) -> None:
     (root / "usr/bin/sh").symlink_to("bash")
     (root / "var/lib").mkdir(parents=True)
     (root / "var/lib/rpm").symlink_to("../../usr/lib/sysimage/rpm")
+    (root / "usr/bin").chmod(0o555)  # as Fedora's package `filesystem` has it
     own = [str(path).removeprefix(str(root)) for path in sorted(root.rglob("*"))]
     taken = set(own)
     (lists / "sdee-release").write_text("".join(_listed(path, root) for path in own))
@@ -189,8 +198,6 @@ def install_system(place: Path, root: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     subprocess.run(["chroot", str(root), "/usr/sbin/ldconfig"], check=True)
-    for name in ("bin", "sbin", "lib", "lib64"):
-        os.chmod(root / "usr" / name, 0o555)  # as Fedora's package `filesystem` has it
 
 
 # Its own mount and process namespaces; what is mounted is this machine's checkout, with the command under test, and a home
@@ -349,14 +356,24 @@ def build_repository(place: Path, root: Path) -> None:
     subprocess.run(["createrepo_c", "-q", str(repository)], check=True)
 
 
-if __name__ == "__main__":
-    import sys
-    import time
-
-    place = Path(sys.argv[1])
-    start = time.monotonic()
-    print(_closure())
-    build_packages(place / "build")
-    print("built", time.monotonic() - start)
-    install_system(place / "build", place / "root")
-    print("installed", time.monotonic() - start)
+@contextmanager
+def a_host() -> Iterator[Host]:
+    """Make a host that the test may change, and a user's home; `tool` 1 is installed on it."""
+    stamp = hashlib.sha256(Path(__file__).read_bytes() + Path("/var/lib/dpkg/status").read_bytes()).hexdigest()
+    with cached("roots/rpm", stamp) as building:
+        if building:
+            with tempfile.TemporaryDirectory(prefix="sdee-rpm-") as workshop:
+                build_packages(Path(workshop))
+                install_system(Path(workshop), Path(building))
+                build_repository(Path(workshop), Path(building))
+    place = Path(tempfile.mkdtemp(prefix="sdee-env-rpm-"))
+    try:
+        host = Host(place / "root", place / "home")
+        subprocess.run(["cp", "-a", "--reflink=auto", f"{CACHE}/roots/rpm", str(host.root)], check=True)
+        host.home.mkdir()
+        place.chmod(0o755)
+        os.chown(host.home, UID, UID)
+        host.run("rpm", "-i", "/srv/repository/tool-1-1.noarch.rpm", uid=0)
+        yield host
+    finally:
+        subprocess.run(["rm", "-rf", "--one-file-system", str(place)], check=False)

@@ -68,7 +68,7 @@ def test_diff_shows_files_with_their_packages(user: User) -> None:
     } <= set(lines)
     assert not any("/usr/bin/cat" in line or "debian_chroot" in line or "/.sdee" in line for line in lines)
     content = json.loads(user.sdee("env", "diff", "--json", "mine").stdout)
-    assert {"path": "/usr/bin/tac", "kind": "removed", "package": "coreutils"} in content["files"]
+    assert {"path": "/usr/bin/tac", "kind": "removed", "package": "coreutils", "what": []} in content["files"]
 
 
 @needs_root
@@ -114,7 +114,7 @@ def test_what_is_exported_is_imported_the_same(user: User) -> None:
 
 
 def archive(path: Path, members: list[tarfile.TarInfo]) -> None:
-    header = {"format": 1, "settings": {"name": "x", "system": "none", "binds": []}, "ids": False}
+    header = {"format": 2, "settings": {"name": "x", "system": "none", "binds": []}, "ids": False}
     content = path.with_suffix(".json")
     content.write_text(json.dumps(header))
     with (

@@ -195,7 +195,7 @@ def _as_written(environment: Environment) -> set[str]:
     """Return the files that still are what `create` made of them."""
     result = {"/etc/debian_chroot"}  # follows the environment's name
     for line in read_host(environment.path("base", OWN_FILES)).splitlines():
-        path, written = line.split("\t")
+        path, _, written = line.partition("\t")
         if fingerprint(environment.upper(path) or "") == written:
             result.add(path)
     return result

@@ -97,8 +97,8 @@ def adapt(environment: Environment) -> list[str]:
 def _merge_file(
     environment: Environment, path: str, function: Callable[[str, str, str], tuple[str, list[str]]]
 ) -> list[str]:
-    own = environment.upper(path)
-    if own is None or not os.path.isfile(own):
+    own = environment.own_file(path)
+    if own is None:
         return []
     base = read_host(environment.path("base", path.strip("/").replace("/", "-")))
     text, conflicts = function(base, read_host(path), read_host(own))
@@ -113,12 +113,10 @@ def _complete_shadow(environment: Environment) -> None:
         ("/etc/passwd", "/etc/shadow", accounts.shadow),
         ("/etc/group", "/etc/gshadow", accounts.gshadow),
     ):
-        own = environment.upper(target)
-        if own is None or not os.path.isfile(own):
+        own = environment.own_file(target)
+        if own is None:
             continue
-        listed = read_host(environment.upper(source) or source)
-        if not os.path.isfile(environment.upper(source) or source):
-            listed = read_host(source)
+        listed = read_host(environment.own_file(source) or source)
         there = merge.records(read_host(own))
         missing = [line for name, line in merge.records(make(listed)).items() if name not in there]
         if missing:

@@ -6,6 +6,7 @@ they cannot write when its -shm file is missing, and an environment's database l
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -202,6 +203,13 @@ def own_databases(environment: Environment) -> list[str]:
             if stamp_line(own).replace(own, path, 1) not in noted:
                 found.append(path)
     return found
+
+
+def fingerprint(environment: Environment) -> str:
+    """Return the SHA-256 of the host's list of RPM packages, "" where it has none or cannot be asked."""
+    host = both(environment).host.versions
+    text = "".join(f"{name} {arch} {' '.join(sorted(host[name, arch]))}\n" for name, arch in sorted(host))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest() if host else ""
 
 
 def forget_copies(environment: Environment) -> None:
