@@ -82,18 +82,20 @@ def _with_parents(path: str) -> Iterator[str]:
 
 def contents(environment: Environment) -> Iterator[tuple[str, str]]:
     """Yield (path inside, path here) of all that makes the environment, directories before what is in them."""
+    tops = {step.path for step in environment.plan().layers}
     for step in environment.plan().layers:
         upper = environment.path(step.argument)
         known = _skeleton(os.path.dirname(upper)) if step.kind == "overlay" else set()
         listed: list[tuple[str, str]] = []
         needed: set[str] = set()
         for directory, names, files in os.walk(upper):
-            names[:] = sorted(name for name in names if name != WORKSHOP)
             below = directory[len(upper) :]
+            shown = {name: f"{step.path}{below}/{name}" for name in names}
+            names[:] = sorted(name for name in names if name != WORKSHOP and shown[name] not in tops)
             plain = below in known and _same_directory(step.path + below, directory)
             if not plain or files or any(os.path.islink(os.path.join(directory, name)) for name in names):
                 needed.update(_with_parents(below))
-                if not plain and not below and step.kind == "overlay":
+                if not below:
                     needed.add("")
             listed.append((below, directory))
         for below, directory in listed:

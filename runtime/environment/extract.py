@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -127,13 +128,16 @@ class _Reader:
             if not is_directory:
                 if name in self._made:
                     raise BundleError(f"the archive has {name!r} as a directory and as a file")
-                _remove_skeleton(target)
+                _empty_skeleton(target)
+                os.rmdir(target)
         else:
             os.unlink(target)
 
     def _extract(self, tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
         self._claim(member.name, target, is_directory=member.isdir())
         if member.isdir():
+            if member.pax_headers.get(XATTR + OPAQUE) and os.path.isdir(target) and member.name not in self._made:
+                _empty_skeleton(target)  # nothing of the host's shows there
             os.makedirs(target, exist_ok=True)
             self._directories.append((target, member))
         else:
@@ -205,7 +209,12 @@ def _set_attribute(target: str, name: str, value: str, *, is_directory: bool) ->
     plain = name.startswith("user.") and not name.startswith(("user.overlay.", "user.sdee."))
     if not plain and name != CAPABILITY and (name != OPAQUE or value != "y" or not is_directory):
         raise BundleError(f"the archive holds an attribute that is none of an environment: {name!r}")
-    os.setxattr(target, name, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
+    try:
+        os.setxattr(target, name, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise BundleError(f"the archive holds an attribute that the kernel does not take: {name!r}") from error
+        raise
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
@@ -229,8 +238,8 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
         file.truncate(member.size)
 
 
-def _remove_skeleton(directory: str) -> None:
-    """Remove a directory that the host has and the archive does not: it holds only skeleton, or nothing is removed."""
+def _empty_skeleton(directory: str) -> None:
+    """Empty a directory of a new environment, which holds only skeleton, or nothing is removed."""
     for above, names, files in os.walk(directory, topdown=False):
         for name in files:
             path = os.path.join(above, name)
@@ -239,4 +248,3 @@ def _remove_skeleton(directory: str) -> None:
             os.unlink(path)  # an empty file for one of the host that the user may not read
         for name in names:
             os.rmdir(os.path.join(above, name))
-    os.rmdir(directory)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 
 import click
 
+from sdee.cli.output import print_json, safe
 from sdee.errors import InputError
 from sdee.runtime.environment import changes, store, transfer
 from sdee.runtime.environment.create import create as make
@@ -125,7 +125,7 @@ def diff_(name: str, *, everything: bool, as_json: bool) -> None:
             "packages": [vars(package) for package in found.packages],
             "files": [vars(file) for file in found.files],
         }
-        click.echo(json.dumps(content, indent=1))
+        print_json(content)
         return
     for package in found.packages:
         sign = "-" if not package.after else "+" if not package.before else "~"
@@ -139,7 +139,7 @@ def diff_(name: str, *, everything: bool, as_json: bool) -> None:
         if everything or (file.package not in names and not file.path.startswith(changes.NOISE) and not _is_made(file))
     ]
     for file in shown:
-        click.echo(f"{_SIGNS[file.kind]} {file.path}{_remark(file)}")
+        click.echo(f"{_SIGNS[file.kind]} {safe(file.path)}{_remark(file)}")
     if len(shown) < len(found.files):
         click.echo(f"and {len(found.files) - len(shown)} files of these packages, caches and logs (--all lists them)")
 
