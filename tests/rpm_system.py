@@ -27,7 +27,7 @@ from foreign.roots import CACHE, cached
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEEDS = "bash coreutils sed grep findutils diffutils tar gzip util-linux passwd login mount libc-bin rpm dnf python3 libcap2-bin mawk hostname"
+SEEDS = "uidmap bash coreutils sed grep findutils diffutils tar gzip util-linux passwd login mount libc-bin rpm dnf python3 libcap2-bin mawk hostname"
 NOT = re.compile(
     r"base-files|dpkg|apt|debconf.*|perl.*|init-system-helpers|adduser|debianutils-.*|tzdata|media-types|sensible-utils"
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from env_support import needs_root
+from env_support import UID, needs_root
 from rpm_system import Host, a_host
 from sdee.runtime.environment import rpm
 
@@ -54,10 +54,13 @@ def host() -> Iterator[Host]:
         yield made
 
 
-@pytest.mark.parametrize("manager", STEPS)
-def test_packages_are_installed_upgraded_and_erased_as_by_root_on_the_host(host: Host, manager: str) -> None:
+@pytest.mark.parametrize(("manager", "ids"), [("rpm", "emulated"), ("dnf", "emulated"), ("rpm", "real")])
+def test_packages_are_installed_upgraded_and_erased_as_by_root_on_the_host(host: Host, manager: str, ids: str) -> None:
+    if ids == "real":
+        ids_of_user = f"for f in subuid subgid; do echo {UID}:200000:65536 >/etc/$f; done"
+        host.run("bash", "-c", f"groupadd -g {UID} tester; useradd -M -u {UID} -g {UID} tester; {ids_of_user}", uid=0)
     before = host.run("bash", "-c", f"{LOOK} find /usr /etc /var -newer /usr/bin/sh | sort", uid=0).stdout
-    host.sdee("env", "create", manager)
+    assert ids in host.sdee("env", "create", manager).stdout
     inside = [host.inside(manager, f"({step}) >/dev/null 2>&1; echo $?; {LOOK}") for step in STEPS[manager]]
     assert host.run("bash", "-c", f"{LOOK} find /usr /etc /var -newer /usr/bin/sh | sort", uid=0).stdout == before
     with a_host() as other:
@@ -70,7 +73,27 @@ def test_packages_are_installed_upgraded_and_erased_as_by_root_on_the_host(host:
     assert "/usr/bin/service cap_net_raw=ep" in inside[0]
     assert "/var/lib/service/link service:service 777 symbolic link" in inside[0]
     assert "triggered by tool 2" in inside[1]
+    if ids == "real":
+        into_emulated(host, manager)
     host.sdee("env", "remove", manager)
+
+
+def into_emulated(host: Host, name: str) -> None:
+    """Owners of an environment with real ids are the same where they have to be emulated."""
+    look = "stat -c '%n %u:%g %a' /opt/kinds /opt/kinds/*; getcap /opt/kinds/suid"
+    host.inside(
+        name,
+        "mkdir /opt/kinds; cd /opt/kinds; ln -s x link; chown -h 1:8 link; cp /usr/bin/true suid; chown 12 suid; chmod 4711 suid; setcap cap_chown=ep suid; mkfifo p; chown 3:4 p; chgrp 12 .",
+    )
+    before = host.inside(name, look)
+    assert "/opt/kinds/link 1:8 777" in before
+    host.sdee("env", "clone", name, "copy")
+    assert host.inside("copy", look) == before
+    host.sdee("env", "export", name, "-o", "real.out")
+    host.run("rm", "/etc/subuid", "/etc/subgid", uid=0)
+    host.sdee("env", "import", "real.out", "emulated")
+    assert host.inside("emulated", look) == before
+    host.sdee("env", "remove", "copy", "emulated")
 
 
 def test_diff_shows_rpm_packages_and_whose_a_file_is(host: Host) -> None:
