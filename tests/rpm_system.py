@@ -203,7 +203,7 @@ def install_system(place: Path, root: Path) -> None:
 # Its own mount and process namespaces; what is mounted is this machine's checkout, with the command under test, and a home
 ENTER = """
 set -e
-mount --bind {root} {root}
+{mount}
 cd {root}
 mount -t proc proc proc
 mount --rbind /sys sys
@@ -223,16 +223,24 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Host:
-    """A system's root directory and a user's home, which lies on this machine at the same path."""
+    """A system's root directory and a user's home, which lies on this machine at the same path.
+
+    `upper`: the root is the cache's with a layer over it, for what root does there, and need not be copied.
+    """
 
     root: Path
     home: Path
+    upper: Path | None = None
 
     def run(
         self, *command: str, check: bool = True, uid: int = UID, variables: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the root as a user, or as the machine's administrator (uid 0)."""
-        script = ENTER.format(root=self.root, home=self.home, checkout=CHECKOUT)
+        mount = f"mount --bind {self.root} {self.root}"
+        if self.upper:
+            layers = f"lowerdir={CACHE}/roots/rpm,upperdir={self.upper},workdir={self.upper}-work"
+            mount = f"mount -t overlay overlay -o {layers} {self.root}"
+        script = ENTER.format(mount=mount, root=self.root, home=self.home, checkout=CHECKOUT)
         environ = {
             "HOME": str(self.home) if uid else "/root",
             "SHELL": "/bin/bash",
@@ -358,8 +366,8 @@ def build_repository(place: Path, root: Path) -> None:
 
 
 @contextmanager
-def a_host() -> Iterator[Host]:
-    """Make a host that the test may change, and a user's home; `tool` 1 is installed on it."""
+def a_host(*, layered: bool = False) -> Iterator[Host]:
+    """Make a host that the test may change, and a user's home; `tool` 1 is installed on it. `layered`: see Host.upper."""
     stamp = hashlib.sha256(Path(__file__).read_bytes() + Path("/var/lib/dpkg/status").read_bytes()).hexdigest()
     with cached("roots/rpm", stamp) as building:
         if building:
@@ -369,8 +377,12 @@ def a_host() -> Iterator[Host]:
                 build_repository(Path(workshop), Path(building))
     place = Path(tempfile.mkdtemp(prefix="sdee-env-rpm-"))
     try:
-        host = Host(place / "root", place / "home")
-        subprocess.run(["cp", "-a", "--reflink=auto", f"{CACHE}/roots/rpm", str(host.root)], check=True)
+        host = Host(place / "root", place / "home", place / "upper" if layered else None)
+        if layered:
+            for name in ("root", "upper", "upper-work"):
+                (place / name).mkdir()
+        else:
+            subprocess.run(["cp", "-a", "--reflink=auto", f"{CACHE}/roots/rpm", str(host.root)], check=True)
         host.home.mkdir()
         place.chmod(0o755)
         os.chown(host.home, UID, UID)

@@ -236,6 +236,19 @@ HEADERS: dict[str, tuple[dict[str, object], str]] = {
 
 
 @needs_rpm
+def test_what_is_no_archive_gets_a_clear_error(host: Host) -> None:
+    (host.home / "text").write_text("no archive")
+    (host.home / "other").write_bytes(zstandard.compress(b"no tar"))
+    for name in ("text", "other", "/dev/null"):
+        done = host.sdee("env", "import", name, "bad", check=False)
+        assert (done.returncode, "is no exported environment" in done.stderr) == (241, True), done.stderr
+    pack(host.home / "foreign", [], {"settings": {"name": "x", "system": "Another 3"}})
+    done = host.sdee("env", "import", "foreign", "bad", check=False)
+    assert (done.returncode, "was made over Another 3" in done.stderr, "--force" in done.stderr) == (246, True, True)
+    assert not host.state("bad").exists()
+
+
+@needs_rpm
 def test_damaged_headers_get_a_clear_error(host: Host) -> None:
     before = sorted(os.listdir(host.state("")))
     for name, (header, said) in HEADERS.items():

@@ -27,7 +27,7 @@ pytestmark = [
 
 # What packages leave: the database, files with their owners, what scriptlets and triggers wrote. But what `create` changes
 LOOK = """
-    rpm -qa | sort; rpm -Va | grep -v -e shadow -e useradd; cat /var/log/tool; getent passwd service; getcap /usr/bin/service
+    rpm -qa | sort; rpm -V tool service coreutils bash sed passwd libc6 rpm sdee-release | grep -v -e shadow -e useradd; cat /var/log/tool; getent passwd service; getcap /usr/bin/service
     stat -c '%n %U:%G %a %F %h %s' /usr/bin/tool* /usr/bin/alias /usr/bin/service /etc/service /etc/service/* /var/lib/service /var/lib/service/* /usr/share/tool/* /usr/bin/cat /usr/bin 2>&1 | sed 's/ directory .*/ directory/'
     cat /etc/tool.conf* 2>&1; cd /usr/share/tool && tail -n +1 file same/file 2>&1
     true;
@@ -63,7 +63,7 @@ def test_packages_are_installed_upgraded_and_erased_as_by_root_on_the_host(host:
     assert ids in host.sdee("env", "create", manager).stdout
     inside = [host.inside(manager, f"({step}) >/dev/null 2>&1; echo $?; {LOOK}") for step in STEPS[manager]]
     assert host.run("bash", "-c", f"{LOOK} find /usr /etc /var -newer /usr/bin/sh | sort", uid=0).stdout == before
-    with a_host() as other:
+    with a_host(layered=True) as other:
         for step, seen in zip(STEPS[manager], inside, strict=True):
             outside = other.run("bash", "-c", f"exec 2>&1; ({step}) >/dev/null 2>&1; echo $?; {LOOK}", uid=0).stdout
             differences = [
@@ -113,6 +113,8 @@ def test_diff_shows_rpm_packages_and_whose_a_file_is(host: Host) -> None:
     ]
     assert {"M /usr/bin/sed  (sed)  mode only", "M /usr/bin/grep  (grep)", "D /usr/bin/tar  (tar)"} <= set(said)
     assert not any(word in line for line in said for word in ("/usr/bin/service", "/usr/bin/tool", "rpmdb", "passwd-"))
+    host.inside("mine", "echo mine >>/etc/tool.conf")
+    assert "M /etc/tool.conf  (tool)  edited" in host.sdee("env", "diff", "mine").stdout.splitlines()
     content = json.loads(host.sdee("env", "diff", "--json", "mine").stdout)
     assert {"name": "tool", "before": "1-1", "after": "2-1", "architecture": "noarch", "manager": "rpm"} in content[
         "packages"
@@ -124,6 +126,7 @@ def test_diff_shows_rpm_packages_and_whose_a_file_is(host: Host) -> None:
         "kind": "removed",
         "package": "tool",
         "what": [],
+        "edited": False,
     }
     assert files["/usr/share/tool/old"]["what"] == ["type"]
     host.sdee("env", "remove", "mine")
@@ -158,6 +161,26 @@ def test_diff_says_in_what_a_file_differs(host: Host) -> None:
     host.sdee("env", "remove", "mine")
 
 
+def test_diff_of_what_the_user_may_not_read(host: Host) -> None:
+    closed = "cd /etc; echo x >secret; chmod 600 secret; mkdir -m 700 private; echo y >private/key; install -m 640 -g mail secret shared"
+    host.run("bash", "-c", closed, uid=0)
+    host.sdee("env", "create", "mine")
+    host.inside("mine", "cat /etc/secret /etc/shared /etc/shadow; ls /etc/private; rpm -V tool")
+    assert host.sdee("env", "diff", "mine").stdout.splitlines() in (
+        [],
+        ["and 1 files of these packages, caches and logs (--all lists them)"],
+    )
+    host.inside("mine", "echo z >/etc/secret; echo z >/etc/private/new; chmod 600 /etc/shared; passwd -d bin")
+    assert host.sdee("env", "diff", "mine").stdout.splitlines()[:-1] == [
+        "A /etc/private/new",
+        "M /etc/secret",
+        "M /etc/shadow  (sdee-release)",
+        "M /etc/shared  mode only",
+    ]
+    host.sdee("env", "remove", "mine")
+    host.run("rm", "-r", "/etc/secret", "/etc/private", "/etc/shared", uid=0)
+
+
 def test_a_host_without_the_program_rpm_is_asked_through_the_environments(host: Host) -> None:
     host.sdee("env", "create", "mine")
     host.inside("mine", "rpm -i /srv/repository/service-1*; cp /usr/bin/rpm /usr/bin/own; mv /usr/bin/own /usr/bin/rpm")
@@ -188,6 +211,7 @@ def test_a_host_upgraded_underneath_is_taken_over_or_refused() -> None:
             "unchanged": "rpm -qa | wc -l; chmod 640 /etc/tool.conf",
             "read": "chmod 644 /usr/lib/sysimage/rpm/rpmdb.sqlite; rpm -q tool",
             "changed": "rpm -i /srv/repository/service-1*",
+            "killed": "echo log >/usr/lib/sysimage/rpm/rpmdb.sqlite-wal",  # what is not in the database yet
         }.items():
             host.sdee("env", "create", name)
             host.inside(name, change)
@@ -200,15 +224,16 @@ def test_a_host_upgraded_underneath_is_taken_over_or_refused() -> None:
                 "--",
                 "bash",
                 "-c",
-                "rpm -q tool; tool; rpm -V tool; rpm -i /srv/repository/service-2* && rpm -q service",
+                "rpm -q tool; tool; rpm -V --nomtime tool; rpm -i /srv/repository/service-2* && rpm -q service",
             )
             assert "the host's system has changed" in done.stderr
             # what is the environment's own stays as it was
             changed = ".M5......  c /etc/tool.conf\n" if name == "unchanged" else ""
             assert done.stdout == f"tool-2-1.noarch\ntool 2\n{changed}service-2-1.x86_64\n"
-        done = host.sdee("env", "enter", "changed", "--", "true", check=False)
-        assert done.returncode == 246
-        assert "two RPM databases cannot be merged" in done.stderr
+        for name in ("changed", "killed"):
+            done = host.sdee("env", "enter", name, "--", "true", check=False)
+            assert done.returncode == 246
+            assert "two RPM databases cannot be merged" in done.stderr
         assert {"+ service 1:1-1", "~ tool 2-1 → 1-1"} <= set(host.sdee("env", "diff", "changed").stdout.splitlines())
 
 
@@ -231,7 +256,7 @@ def test_an_export_with_rpm_packages_is_refused_over_other_packages() -> None:
 
 
 def test_what_rpm_prints_is_read() -> None:
-    said = "P\tkernel\tx86_64\t5-1\nF\t/boot/k5\nP\tkernel\tx86_64\t6-1\nF\t/boot/k6\nP\tempty\tnoarch\t1:1-1\nF\t(none)\nP\tglibc\ti686\t2-1\nF\t/lib/ld.so\n"
+    said = "P\tkernel\tx86_64\t5-1\nF\t/boot/k5\t0\tabc\nP\tkernel\tx86_64\t6-1\nF\t/boot/k6\t17\tdef\nP\tempty\tnoarch\t1:1-1\nF\t(none)\t(none)\t(none)\nP\tglibc\ti686\t2-1\nF\t/lib/ld.so\t2\t\n"
     found = rpm.parse(said)
     assert found.versions == {
         ("kernel", "x86_64"): ["5-1", "6-1"],
@@ -239,4 +264,5 @@ def test_what_rpm_prints_is_read() -> None:
         ("glibc", "i686"): ["2-1"],
     }
     assert found.owners == {"/boot/k5": "kernel", "/boot/k6": "kernel", "/lib/ld.so": "glibc"}
+    assert found.configuration == {"/boot/k6": "def"}
     assert rpm.parse("error: no database\n").versions == {}

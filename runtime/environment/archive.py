@@ -271,13 +271,13 @@ def main(arguments: list[str]) -> int:
 
     action, directory, file = arguments
     environment = Environment(os.path.basename(directory), directory)
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     try:
         if action == "write":
             write(environment, file)
         elif action == "owners":
             copy_owners(environment, Environment(os.path.basename(file), file))
         else:
+            resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
             for line in extract.read(environment, file):
                 sys.stdout.write(line + "\n")
     except SdeeError as error:

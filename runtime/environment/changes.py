@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import os
+import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.runtime.environment import merge, rpm
@@ -26,19 +28,23 @@ NOISE = (
     *("/var/lib/rpm/", "/usr/lib/sysimage/", "/var/lib/dnf/", "/var/lib/yum/", "/var/lib/zypp/"),
 )
 
+_MD5 = 32  # digits
+
 
 @dataclass(frozen=True)
 class Change:
     """One path: `kind` is "added", "changed" or "removed"; `package` owns it, "" where none does.
 
     `what` says of a changed one in what it differs from the host's, of "type", "content", "mode", "owner" and
-    "capabilities". Times are not compared.
+    "capabilities". Times are not compared. `edited`: it is a configuration file of a package that has changed, too, and
+    is not as the package brought it.
     """
 
     path: str
     kind: str
     package: str = ""
     what: tuple[str, ...] = ()
+    edited: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,8 +193,35 @@ def find(environment: Environment) -> Changes:
     ]
     databases = rpm.both(environment)
     packages = _owners(environment, databases, {change.path for change in found})
-    files = [Change(change.path, change.kind, packages.get(change.path, ""), change.what) for change in found]
-    return Changes([*_dpkg(environment), *_rpm(databases)], files, databases.problem)
+    changed = [*_dpkg(environment), *_rpm(databases)]
+    packed = {**_conffiles(environment), **databases.own.configuration}
+    names = {package.name for package in changed}
+    files = []
+    for change in found:
+        package = packages.get(change.path, "")
+        edited = package in names and change.kind != "removed" and _is_edited(environment, change.path, packed)
+        files.append(replace(change, package=package, edited=edited))
+    return Changes(changed, files, databases.problem)
+
+
+def _is_edited(environment: Environment, path: str, packed: dict[str, str]) -> bool:
+    """Tell whether a configuration file is another than its package has, by the digest in `packed`."""
+    digest, own = packed.get(path), environment.own_file(path)
+    if not digest or own is None:
+        return False
+    try:
+        with open(own, "rb") as file:
+            return hashlib.new("md5" if len(digest) == _MD5 else "sha256", file.read()).hexdigest() != digest
+    except OSError:
+        return False
+
+
+def _conffiles(environment: Environment) -> dict[str, str]:
+    """Return the configuration files of the environment's Debian packages with their MD5 as packed (dpkg-query(1))."""
+    status = environment.own_file(STATUS)
+    return (
+        dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})(?: obsolete)?$", read_host(status), re.MULTILINE)) if status else {}
+    )
 
 
 def _as_written(environment: Environment) -> set[str]:

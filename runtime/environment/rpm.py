@@ -24,17 +24,25 @@ if TYPE_CHECKING:
 DIRECTORIES = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
 DATABASES = ("rpmdb.sqlite", "Packages.db", "Packages")  # of the formats sqlite, ndb, Berkeley DB
 _BESIDE = ("-wal", "-shm")  # SQLite's log of what is not yet in the database, and the index of that
+_CONFIGURATION = 1  # RPMFILE_CONFIG, rpmfiles.h
 _PATIENCE = 120  # seconds; 2,000 packages with 300,000 files take 1
 # rpm(8), --queryformat: a line for each package, followed by one for each of its files
-_QUERY = r"P\t%{NAME}\t%{ARCH}\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\n[F\t%{FILENAMES}\n]"
+_QUERY = (
+    r"P\t%{NAME}\t%{ARCH}\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\n"
+    r"[F\t%{FILENAMES}\t%{FILEFLAGS}\t%{FILEDIGESTS}\n]"
+)
 
 
 @dataclass
 class Packages:
-    """What a database says: versions by name and architecture (kernels have several), and the package of each path."""
+    """What a database says: versions by name and architecture (kernels have several), and the package of each path.
+
+    `configuration` has the digest of each configuration file as packed, hexadecimal: SHA-256, or MD5 if it is shorter.
+    """
 
     versions: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
+    configuration: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,10 @@ def parse(said: str) -> Packages:
         if fields[0] == "P" and len(fields) == 4:
             name = fields[1]
             found.versions.setdefault((name, fields[2]), []).append(fields[3])
-        elif fields[0] == "F" and fields[-1].startswith("/"):
+        elif fields[0] == "F" and len(fields) == 4 and fields[1].startswith("/"):
             found.owners[fields[1]] = name
+            if fields[2].isdigit() and int(fields[2]) & _CONFIGURATION and fields[3]:
+                found.configuration[fields[1]] = fields[3]
     return found
 
 

@@ -136,7 +136,9 @@ def diff_(name: str, *, everything: bool, as_json: bool) -> None:
     shown = [
         file
         for file in found.files
-        if everything or (file.package not in names and not file.path.startswith(changes.NOISE) and not _is_made(file))
+        if everything
+        or file.edited
+        or (file.package not in names and not file.path.startswith(changes.NOISE) and not _is_made(file))
     ]
     for file in shown:
         click.echo(f"{_SIGNS[file.kind]} {safe(file.path)}{_remark(file)}")
@@ -147,6 +149,8 @@ def diff_(name: str, *, everything: bool, as_json: bool) -> None:
 def _remark(file: changes.Change) -> str:
     """Say whose a file is and, where its content is the host's, what else is not."""
     package = f"  ({file.package})" if file.package else ""
+    if file.edited:
+        return f"{package}  edited"
     return package + (f"  {', '.join(file.what)} only" if file.what and "content" not in file.what else "")
 
 
