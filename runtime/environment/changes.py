@@ -265,24 +265,27 @@ def _rpm(databases: rpm.Both) -> list[PackageChange]:
 
 
 def _owners(environment: Environment, databases: rpm.Both, paths: set[str]) -> dict[str, str]:
-    """Return the package of each path that has one: by the environment's databases, then by the host's."""
+    """Return the package of each path that one has: by the environment's databases, or else by the host's."""
     found: dict[str, str] = {}
-    for owners in (databases.host.owners, databases.own.owners):
-        for path, package in owners.items():
-            real = path if path in paths else _merged_usr(path)
-            if real in paths:
-                found[real] = package
-    upper = environment.upper(INFO)
-    for directory in (INFO, upper):  # the second overrides the first
-        if directory is None or not os.path.isdir(directory) or not paths:
-            continue
-        for name in os.listdir(directory):
-            if name.endswith(".list"):
-                package = name.removesuffix(".list").split(":")[0]
-                for line in read_host(os.path.join(directory, name)).splitlines():
-                    real = line if line in paths else _merged_usr(line)
-                    if real in paths:
-                        found[real] = package
+    for directory, packages in ((INFO, databases.host), (environment.upper(INFO), databases.own)):
+        for owned in (_listed(directory, paths) if directory and paths else {}, packages.owners):
+            for path, package in owned.items():
+                real = path if path in paths else _merged_usr(path)
+                if real in paths:
+                    found[real] = package
+    return found
+
+
+def _listed(directory: str, paths: set[str]) -> dict[str, str]:
+    """Return the Debian package of each of the paths in the lists of a directory, "" for what several have."""
+    found: dict[str, str] = {}
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        if name.endswith(".list"):
+            package = name.removesuffix(".list").split(":")[0]
+            for line in read_host(os.path.join(directory, name)).splitlines():
+                real = line if line in paths else _merged_usr(line)
+                if real in paths:
+                    found[real] = package if found.get(real, package) == package else ""
     return found
 
 

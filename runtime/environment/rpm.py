@@ -35,7 +35,8 @@ _QUERY = (
 
 @dataclass
 class Packages:
-    """What a database says: versions by name and architecture (kernels have several), and the package of each path.
+    """What a database says: versions by name and architecture (kernels have several), and the package of each path,
+    "" for a directory that several have.
 
     `configuration` has the digest of each configuration file as packed, hexadecimal: SHA-256, or MD5 if it is shorter.
     """
@@ -64,7 +65,7 @@ def parse(said: str) -> Packages:
             name = fields[1]
             found.versions.setdefault((name, fields[2]), []).append(fields[3])
         elif fields[0] == "F" and len(fields) == 4 and fields[1].startswith("/"):
-            found.owners[fields[1]] = name
+            found.owners[fields[1]] = name if found.owners.get(fields[1], name) == name else ""
             if fields[2].isdigit() and int(fields[2]) & _CONFIGURATION and fields[3]:
                 found.configuration[fields[1]] = fields[3]
     return found
