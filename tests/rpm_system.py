@@ -200,7 +200,7 @@ def install_system(place: Path, root: Path) -> None:
     subprocess.run(["chroot", str(root), "/usr/sbin/ldconfig"], check=True)
 
 
-# Its own mount and process namespaces; what is mounted is this machine's checkout, with the command under test, and a home
+# Its own mount namespace; what is mounted is this machine's checkout, with the command under test, and a home
 ENTER = """
 set -e
 {mount}
@@ -253,8 +253,6 @@ class Host:
             [
                 "unshare",
                 "-m",
-                "-pf",
-                "--kill-child",
                 "bash",
                 "-c",
                 script,

@@ -236,6 +236,19 @@ HEADERS: dict[str, tuple[dict[str, object], str]] = {
 
 
 @needs_rpm
+def test_what_is_the_hosts_own_here_is_left_out_and_said(host: Host) -> None:
+    members = [member("root/home/x", DIRECTORY), member("root/home/x/y"), member("root/opt/a"), member("root/mnt/z")]
+    pack(host.home / "live", [(info, b"") for info in members])
+    done = host.sdee("env", "import", "live", "partly")
+    assert done.stderr.splitlines() == [
+        f"sdee: left out, since it is the host's own here: {path}" for path in ("/home/x", "/mnt/z")
+    ]
+    assert "/opt/a" in host.inside("partly", "ls /opt/a /home/x", check=False)
+    assert not (host.root / "mnt/z").exists()
+    host.sdee("env", "remove", "partly")
+
+
+@needs_rpm
 def test_what_is_no_archive_gets_a_clear_error(host: Host) -> None:
     (host.home / "text").write_text("no archive")
     (host.home / "other").write_bytes(zstandard.compress(b"no tar"))

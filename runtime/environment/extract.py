@@ -46,7 +46,8 @@ def read(environment: Environment, source: str) -> list[str]:
     if reader.end != reader.count:
         raise BundleError(f"{source} is damaged: it holds {reader.count} files, and says {reader.end}")
     reader.finish()
-    return [f"left out, since it is the host's own here: {path}" for path in reader.left_out]
+    left_out = {path for path in reader.left_out if path.rpartition("/")[0] not in reader.left_out}
+    return [f"left out, since it is the host's own here: {path}" for path in sorted(left_out)]
 
 
 class _Reader:
@@ -58,7 +59,7 @@ class _Reader:
         self._members: set[str] = set()
         self._directories: list[tuple[str, tarfile.TarInfo]] = []
         self._owned: dict[str, tuple[int, int]] = {}  # links, pipes: what can have no attribute
-        self.left_out: list[str] = []
+        self.left_out: set[str] = set()
         self.count = 0
         self.end: int | None = None
 
@@ -75,7 +76,7 @@ class _Reader:
             if not member.name.startswith("base/"):
                 self.count += 1
             if target is None:
-                self.left_out.append(member.name.removeprefix("root"))
+                self.left_out.add(member.name.removeprefix("root"))
                 continue
             self._extract(tar, member, target)
 
