@@ -1,17 +1,19 @@
 """An environment in one file: a tar stream in a zstd frame, of what it changed, by the paths that it has inside.
 
-    python -m sdee.runtime.environment.archive write|read DIRECTORY FILE
+    python -m sdee.runtime.environment.archive write|read|owners DIRECTORY FILE
 
-runs as root of the environment's ids (`sdee-env root`), which may read and make files of any mode and owner.
+runs as root of the environment's ids (`sdee-env root`), which may read and make files of any mode and owner. The first
+member is the header, the last one says that the archive is whole; owner and group of all others are as shown inside.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
+import resource
 import stat
+import struct
 import sys
 import tarfile
 from typing import TYPE_CHECKING
@@ -19,48 +21,53 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from sdee.errors import BundleError, OutputError, SdeeError
-from sdee.runtime.environment.changes import WORKSHOP
+from sdee.runtime.environment import owners, rpm
+from sdee.runtime.environment.layers import OPAQUE, OWNER, WORKSHOP, is_opaque, is_whiteout
 from sdee.runtime.environment.store import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORMAT = 1
+FORMAT = 2
 HEADER = "sdee-environment.json"
+END = "sdee-environment.end"
 XATTR = "SCHILY.xattr."  # as GNU tar and libarchive write them
-KEEPS = ("user.", "security.capability")
+CAPABILITY = "security.capability"
+_BLOCK = 512
+_HEADER_ROOM = 1 << 20  # bytes that hold the first member
+_ADDRESS_SPACE = 4 << 30  # bytes; a record that claims more memory is no record of ours
+
+
+def _is_kept(name: str) -> bool:
+    """Owners stand in the members themselves; of overlayfs' own attributes only one is no note about this machine."""
+    return name in (CAPABILITY, OPAQUE) or (name.startswith("user.") and not name.startswith(("user.overlay.", OWNER)))
 
 
 def _attributes(path: str) -> dict[str, str]:
     found = {}
     for name in os.listxattr(path, follow_symlinks=False):
-        if name.startswith(KEEPS):
+        if _is_kept(name):
             value = os.getxattr(path, name, follow_symlinks=False)
             found[XATTR + name] = value.decode("utf-8", "surrogateescape")
     return found
 
 
 def _seconds(nanoseconds: int) -> str:
-    return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09}"
-
-
-def _set_times(target: str, member: tarfile.TarInfo) -> None:
     """To the nanosecond: a float cannot hold it."""
-    seconds, _, fraction = member.pax_headers.get("mtime", str(member.mtime)).partition(".")
-    time = int(seconds) * 10**9 + int((fraction + "0" * 9)[:9])
-    os.utime(target, ns=(time, time), follow_symlinks=False)
+    sign, nanoseconds = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
+    return f"{sign}{nanoseconds // 10**9}.{nanoseconds % 10**9:09}"
 
 
 def _skeleton(layer: str) -> set[str]:
     """Return the directories that are skeleton; /usr/share and /var/tmp are, and in no list (create.py)."""
     with open(os.path.join(layer, "skeleton"), "rb") as file:
-        return {"/share", "/tmp", *(os.fsdecode(name) for name in file.read().split(b"\0") if name)}
+        return {"", "/share", "/tmp", *(os.fsdecode(name) for name in file.read().split(b"\0") if name)}
 
 
 def _same_directory(host: str, upper: str) -> bool:
     """Tell whether a directory of the skeleton is as it was made; one with another owner than root travels anyway."""
     try:
-        if "user.sdee.owner" in os.listxattr(upper):
+        if OWNER in os.listxattr(upper) or (is_opaque(upper) and os.access(host, os.R_OK | os.X_OK)):
             return False
         return stat.S_IMODE(os.stat(host).st_mode) == stat.S_IMODE(os.stat(upper).st_mode)
     except OSError:
@@ -75,22 +82,26 @@ def _with_parents(path: str) -> Iterator[str]:
 
 def contents(environment: Environment) -> Iterator[tuple[str, str]]:
     """Yield (path inside, path here) of all that makes the environment, directories before what is in them."""
+    tops = {step.path for step in environment.plan().layers}
     for step in environment.plan().layers:
         upper = environment.path(step.argument)
         known = _skeleton(os.path.dirname(upper)) if step.kind == "overlay" else set()
         listed: list[tuple[str, str]] = []
         needed: set[str] = set()
         for directory, names, files in os.walk(upper):
-            names[:] = sorted(name for name in names if name != WORKSHOP)
             below = directory[len(upper) :]
+            shown = {name: f"{step.path}{below}/{name}" for name in names}
+            names[:] = sorted(name for name in names if name != WORKSHOP and shown[name] not in tops)
             plain = below in known and _same_directory(step.path + below, directory)
-            if below and (not plain or files or any(os.path.islink(os.path.join(directory, name)) for name in names)):
+            if not plain or files or any(os.path.islink(os.path.join(directory, name)) for name in names):
                 needed.update(_with_parents(below))
+                if not below:
+                    needed.add("")
             listed.append((below, directory))
         for below, directory in listed:
+            if below in needed:
+                yield step.path + below, directory
             if not below or below in needed:
-                if below:
-                    yield step.path + below, directory
                 for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
                     if not entry.is_dir(follow_symlinks=False):
                         yield step.path + below + "/" + entry.name, entry.path
@@ -98,25 +109,111 @@ def contents(environment: Environment) -> Iterator[tuple[str, str]]:
 
 def write(environment: Environment, target: str) -> None:
     """Write the archive to `target`, a new file."""
-    header = {"format": FORMAT, "settings": vars(environment.settings()), "ids": bool(environment.plan().ranges)}
+    header = {
+        "format": FORMAT,
+        "settings": vars(environment.settings()),
+        "ids": bool(environment.plan().ranges),
+        "rpm": rpm.fingerprint(environment) if rpm.own_databases(environment) else "",
+    }
+    shown = owners.Owners(environment)
+    count = 0
     with (
         open(target, "wb") as file,
-        zstandard.ZstdCompressor(level=3, threads=-1).stream_writer(file) as stream,
+        zstandard.ZstdCompressor(level=3, threads=-1, write_checksum=True).stream_writer(file) as stream,
         tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
         _add_text(tar, HEADER, json.dumps(header))
         for name in sorted(os.listdir(environment.path("base"))):
             tar.add(environment.path("base", name), f"base/{name}")
         for path, here in contents(environment):
-            member = tar.gettarinfo(here, "root" + path)
-            if member is None:  # a socket: nothing without the process that made it
-                continue
-            member.pax_headers = {**_attributes(here), "mtime": _seconds(os.lstat(here).st_mtime_ns)}
-            if member.isreg():
-                with open(here, "rb") as content:
-                    tar.addfile(member, content)
-            else:
-                tar.addfile(member)
+            count += _add(tar, shown, path, here)
+        _add_text(tar, END, f"{count}\n")
+
+
+def _add(tar: tarfile.TarFile, shown: owners.Owners, path: str, here: str) -> bool:
+    member = tar.gettarinfo(here, "root" + path)
+    if member is None:  # a socket: nothing without the process that made it
+        return False
+    file = os.lstat(here)
+    member.uid, member.gid = (0, 0) if is_whiteout(file) else shown.of(here, file)
+    member.uname = member.gname = ""
+    member.pax_headers = {**_attributes(here), "mtime": _seconds(file.st_mtime_ns)}
+    if not member.isreg():
+        tar.addfile(member)
+        return True
+    with open(here, "rb") as content:
+        if file.st_blocks * _BLOCK < file.st_size:
+            _add_sparse(tar, member, content)
+        else:
+            tar.addfile(member, content)
+    return True
+
+
+def _add_sparse(tar: tarfile.TarFile, member: tarfile.TarInfo, content: io.BufferedReader) -> None:
+    """Add a file with holes as GNU tar's format 1.0 has it ("Storing Sparse Files"): a map, then the pieces."""
+    pieces = list(_pieces(content.fileno(), member.size))
+    numbers = [len(pieces), *(number for piece in pieces for number in piece)]
+    head = "".join(f"{number}\n" for number in numbers).encode("ascii")
+    head += b"\0" * (-len(head) % _BLOCK)
+    member.pax_headers = {
+        **member.pax_headers,
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": member.name,
+        "GNU.sparse.realsize": str(member.size),
+    }
+    member.size = len(head) + sum(size for _, size in pieces)
+    tar.addfile(member, _Joined(head, content, pieces))
+
+
+def _pieces(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of a file's data (lseek(2), SEEK_DATA); at its end one of no length, as GNU tar does."""
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError:  # ENXIO: a hole to the end
+            break
+        end = min(os.lseek(fd, at, os.SEEK_HOLE), size)
+        yield at, end - at
+        at = end
+    yield size, 0
+
+
+class _Joined(io.RawIOBase):
+    """Reads `head`, then the pieces of a file one after the other."""
+
+    def __init__(self, head: bytes, content: io.BufferedReader, pieces: list[tuple[int, int]]) -> None:
+        self._parts = self._generate(head, content, pieces)
+        self._rest = b""
+
+    @staticmethod
+    def _generate(head: bytes, content: io.BufferedReader, pieces: list[tuple[int, int]]) -> Iterator[bytes]:
+        yield head
+        for offset, size in pieces:
+            content.seek(offset)
+            left = size
+            while left:
+                data = content.read(min(left, 1 << 20))
+                if not data:
+                    raise OSError("it became shorter while it was read")
+                left -= len(data)
+                yield data
+
+    def read(self, size: int = -1) -> bytes:
+        """Return `size` bytes, less at the end."""
+        found = [self._rest]
+        got = len(self._rest)
+        while size < 0 or got < size:
+            data = next(self._parts, b"")
+            if not data:
+                break
+            found.append(data)
+            got += len(data)
+        whole = b"".join(found)
+        cut = len(whole) if size < 0 else size
+        self._rest = whole[cut:]
+        return whole[:cut]
 
 
 def _add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
@@ -127,135 +224,72 @@ def _add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
 
 
 def read_header(source: str) -> dict[str, object]:
-    """Return what an archive says about itself. Raises BundleError when it is none."""
+    """Return what an archive says about itself. Raises BundleError when it is none, OSError when it cannot be read."""
     try:
-        with (
-            open(source, "rb") as file,
-            zstandard.ZstdDecompressor().stream_reader(file) as stream,
-            tarfile.open(fileobj=stream, mode="r|") as tar,
-        ):
+        with open(source, "rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
+            start = io.BytesIO(_read_all(stream, _HEADER_ROOM))
+        with tarfile.open(fileobj=start, mode="r|") as tar:
             member = tar.next()
             content = tar.extractfile(member) if member is not None and member.name == HEADER else None
-            header = json.loads(content.read(1 << 20)) if content else {}
-    except (zstandard.ZstdError, tarfile.TarError, ValueError, EOFError) as error:
+            header = json.loads(content.read()) if content else {}
+    except (zstandard.ZstdError, tarfile.TarError, ValueError, EOFError, struct.error, RecursionError) as error:
         raise BundleError(f"{source} is no exported environment: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise BundleError(f"{source} is no exported environment, or one of a newer sdee")
+    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+        raise BundleError(f"{source} is no exported environment")
+    if header["format"] != FORMAT:
+        newer = "newer" if header["format"] > FORMAT else "older"
+        raise BundleError(f"{source} was exported by a {newer} sdee (format {header['format']}, not {FORMAT})")
+    settings = header.get("settings")
+    good = isinstance(settings, dict) and all(isinstance(settings.get(key), str) for key in ("name", "system"))
+    binds = settings.get("binds", []) if isinstance(settings, dict) else None
+    if not good or not isinstance(binds, list) or not all(isinstance(path, str) for path in binds):
+        raise BundleError(f"{source}: its settings are damaged")
     return header
 
 
-def read(environment: Environment, source: str) -> None:
-    """Put what the archive holds into the layers of an environment that has just been made."""
-    with (
-        open(source, "rb") as file,
-        zstandard.ZstdDecompressor().stream_reader(file) as stream,
-        tarfile.open(fileobj=stream, mode="r|") as tar,
-    ):
-        directories: list[tuple[str, tarfile.TarInfo]] = []
-        for member in tar:
-            target = _target(environment, member.name)
-            if target is None:
-                continue
-            _extract(environment, tar, member, target)
-            if member.isdir():
-                directories.append((target, member))
-        for target, member in reversed(directories):
-            _set_times(target, member)
+def _read_all(stream: zstandard.ZstdDecompressionReader, size: int) -> bytes:
+    found = b""
+    while len(found) < size and (piece := stream.read(size - len(found))):
+        found += piece
+    return found
 
 
-def _target(environment: Environment, name: str) -> str | None:
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts or "." in parts:
-        raise BundleError(f"the archive holds a path that leads out of it: {name!r}")
-    if parts[0] == "base" and len(parts) == 2:
-        return environment.path("base", parts[1])
-    return environment.upper(name.removeprefix("root")) if parts[0] == "root" else None
-
-
-def _real_parent(top: str, target: str) -> None:
-    """Refuse a path through a link of the archive: it would lead out of the environment. Raises BundleError."""
-    at = os.path.dirname(target)
-    while len(at) > len(top):
-        if os.path.islink(at):
-            raise BundleError(f"the archive writes through its own link {at.removeprefix(top)!r}")
-        if os.path.lexists(at) and not os.path.isdir(at):
-            os.unlink(at)  # a file of the host that hides nothing: the archive has a directory there
-        at = os.path.dirname(at)
-
-
-def _extract(environment: Environment, tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
-    _real_parent(environment.directory, target)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if member.isdir():
-        if os.path.lexists(target) and (os.path.islink(target) or not os.path.isdir(target)):
-            os.unlink(target)
-        os.makedirs(target, exist_ok=True)
-    else:
-        if os.path.isdir(target) and not os.path.islink(target):
-            _remove_skeleton(target)
-        elif os.path.lexists(target):
-            os.unlink(target)
-        _make(environment, tar, member, target)
-    if member.issym():
-        return
-    if os.getuid() == 0 and (member.uid, member.gid) != (0, 0):
-        with contextlib.suppress(OSError):  # with one mapped id owners stand in the attribute below
-            os.chown(target, member.uid, member.gid, follow_symlinks=False)
-    for key, value in member.pax_headers.items():
-        if key.startswith(XATTR):
-            os.setxattr(
-                target, key.removeprefix(XATTR), value.encode("utf-8", "surrogateescape"), follow_symlinks=False
-            )
-    if not member.ischr():
-        os.chmod(target, member.mode)
-        _set_times(target, member)
-
-
-def _remove_skeleton(directory: str) -> None:
-    """Remove a directory that the host has and the archive does not: it holds only skeleton, or nothing is removed."""
-    for above, names, files in os.walk(directory, topdown=False):
-        if files:
-            raise OutputError(f"{directory} of the host is something else in the archive")
-        for name in names:
-            os.rmdir(os.path.join(above, name))
-    os.rmdir(directory)
-
-
-def _make(environment: Environment, tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
-    if member.issym():
-        os.symlink(member.linkname, target)
-    elif member.islnk():
-        source = _target(environment, member.linkname)
-        if source is None:
-            raise BundleError(f"the archive links to {member.linkname!r}, which it has not")
-        _real_parent(environment.directory, source)
-        os.link(source, target, follow_symlinks=False)
-    elif member.isfifo():
-        os.mkfifo(target)
-    elif member.ischr() and (member.devmajor, member.devminor) == (0, 0):
-        os.mknod(target, stat.S_IFCHR, 0)  # a whiteout: no privilege is needed since Linux 5.8
-    elif member.isreg():
-        content = tar.extractfile(member)
-        with open(target, "xb") as file:
-            while content is not None and (piece := content.read(1 << 20)):
-                file.write(piece)
-    else:
-        raise BundleError(f"the archive holds a device: {member.name!r}")
+def copy_owners(old: Environment, new: Environment) -> None:
+    """Write what `owners` of one environment says about the files of its copy, which are other inodes."""
+    shown = owners.Owners(old)
+    owned = {}
+    if shown.is_recorded():
+        for step in old.plan().layers:
+            for below, owner in owners.recorded_below(shown, old.path(step.argument)):
+                owned[new.path(step.argument) + below] = owner
+    owners.write(new, shown.outside, owned)
 
 
 def main(arguments: list[str]) -> int:
-    """Write or read, and say in one line on standard error what failed."""
+    """Do it, and say in one line on standard error what failed. Lines on standard output are for the user."""
+    from sdee.runtime.environment import extract  # noqa: PLC0415 - it takes names from here
+
     action, directory, file = arguments
     environment = Environment(os.path.basename(directory), directory)
     try:
-        (write if action == "write" else read)(environment, file)
+        if action == "write":
+            write(environment, file)
+        elif action == "owners":
+            copy_owners(environment, Environment(os.path.basename(file), file))
+        else:
+            resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+            for line in extract.read(environment, file):
+                sys.stdout.write(line + "\n")
     except SdeeError as error:
         sys.stderr.write(error.render() + "\n")
         return int(error.exit_code)
-    except (OSError, tarfile.TarError, zstandard.ZstdError) as error:
+    except OSError as error:
         name = getattr(error, "filename", None) or file
-        sys.stderr.write(f"sdee: error: {name}: {getattr(error, 'strerror', None) or error}\n")
-        return int(OutputError.exit_code if action == "write" else BundleError.exit_code)
+        sys.stderr.write(f"sdee: error: {name}: {error.strerror or error}\n")
+        return int(OutputError.exit_code)
+    except (*extract.DAMAGED, MemoryError) as error:
+        sys.stderr.write(f"sdee: error: {file} is damaged: {error or type(error).__name__}\n")
+        return int(BundleError.exit_code)
     return 0
 
 

@@ -1,15 +1,19 @@
-"""What an environment has changed against the host: by package where dpkg knows, else by file."""
+"""What an environment has changed against the host: by package where dpkg or rpm knows, else by file."""
 
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import os
+import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sdee.runtime.environment import merge
-from sdee.runtime.environment.create import OWN_FILES, fingerprint, read_host
+from sdee.runtime.environment import merge, rpm
+from sdee.runtime.environment.configure import OWN_FILES, fingerprint, read_host
+from sdee.runtime.environment.layers import WORKSHOP, attribute, is_opaque, is_whiteout
+from sdee.runtime.environment.owners import Owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,19 +22,29 @@ if TYPE_CHECKING:
 
 STATUS = "/var/lib/dpkg/status"
 INFO = "/var/lib/dpkg/info"
-OWNER = "user.sdee.owner"
-WORKSHOP = ".sdee-own"  # own.c: where copies are made
 # Changed by every use of a package manager, and of no interest
-NOISE = ("/var/lib/dpkg/", "/var/lib/apt/", "/var/cache/", "/var/log/")
+NOISE = (
+    *("/var/lib/dpkg/", "/var/lib/apt/", "/var/cache/", "/var/log/"),
+    *("/var/lib/rpm/", "/usr/lib/sysimage/", "/var/lib/dnf/", "/var/lib/yum/", "/var/lib/zypp/"),
+)
+
+_MD5 = 32  # digits
 
 
 @dataclass(frozen=True)
 class Change:
-    """One path: `kind` is "added", "changed" or "removed"; `package` owns it, "" where none does."""
+    """One path: `kind` is "added", "changed" or "removed"; `package` owns it, "" where none does.
+
+    `what` says of a changed one in what it differs from the host's, of "type", "content", "mode", "owner" and
+    "capabilities". Times are not compared. `edited`: it is a configuration file of a package that has changed, too, and
+    is not as the package brought it.
+    """
 
     path: str
     kind: str
     package: str = ""
+    what: tuple[str, ...] = ()
+    edited: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,118 +54,188 @@ class PackageChange:
     name: str
     before: str
     after: str
+    architecture: str = ""
+    manager: str = "dpkg"
 
 
-def is_whiteout(file: os.stat_result) -> bool:
-    """Tell whether an entry of an upper layer says that the host's is removed (overlayfs: device 0/0)."""
-    return stat.S_ISCHR(file.st_mode) and file.st_rdev == 0
+@dataclass(frozen=True)
+class Changes:
+    """All that an environment has changed; `problem` says what could not be found out."""
+
+    packages: list[PackageChange]
+    files: list[Change]
+    problem: str = ""
 
 
-def is_opaque(path: str) -> bool:
-    """Tell whether a directory of an upper layer hides the host's content."""
-    return attribute(path, "user.overlay.opaque") == b"y"
+class _Layer:
+    """Compares an upper layer with the host's directory that it covers."""
 
+    def __init__(self, owners: Owners) -> None:
+        self._owners = owners
 
-def attribute(path: str, name: str) -> bytes:
-    """Return an extended attribute, b"" where there is none."""
-    try:
-        return os.getxattr(path, name, follow_symlinks=False)
-    except OSError:
-        return b""
+    def top(self, host: str, upper: str) -> Iterator[Change]:
+        """Yield the change of the layer's own directory."""
+        ours, theirs = _status(upper), _status(host)
+        if ours and theirs and (what := self._differences(upper, ours, host, theirs)):
+            yield Change(host, "changed", what=what)
 
+    def compare(
+        self, host: str, upper: str, shown: str, *, covered: bool = False, hidden: bool = False
+    ) -> Iterator[Change]:
+        """Yield what one layer changes, directories before what is in them.
 
-def _same(upper: str, host: str, ours: os.stat_result) -> bool:
-    try:
-        theirs = os.lstat(host)
+        `covered`: the host has nothing there, or no directory. `hidden`: its content does not show through (opaque).
+        """
+        try:
+            entries = sorted(os.scandir(upper), key=lambda entry: entry.name)
+        except OSError:
+            return
+        for entry in entries:
+            if entry.name != WORKSHOP:
+                path, below = os.path.join(shown, entry.name), os.path.join(host, entry.name)
+                yield from self._entry(entry, below, path, covered=covered, hidden=hidden)
+        if hidden and not covered:
+            gone = set(_names(host)) - {entry.name for entry in entries}
+            yield from (Change(os.path.join(shown, name), "removed") for name in sorted(gone))
+
+    def _entry(
+        self, entry: os.DirEntry[str], below: str, path: str, *, covered: bool, hidden: bool
+    ) -> Iterator[Change]:
+        theirs = None if covered else _status(below)
+        ours = entry.stat(follow_symlinks=False)
+        if is_whiteout(ours):
+            if theirs:
+                yield Change(path, "removed")
+            return
+        if theirs is None:
+            yield Change(path, "added")
+        elif what := self._differences(entry.path, ours, below, theirs):
+            yield Change(path, "changed", what=what)
+        if stat.S_ISDIR(ours.st_mode):
+            merged = theirs is not None and stat.S_ISDIR(theirs.st_mode)
+            # the skeleton's directories for those of the host that the user may not read are opaque, too
+            hides = hidden or (is_opaque(entry.path) and os.access(below, os.R_OK | os.X_OK))
+            yield from self.compare(below, entry.path, path, covered=not merged, hidden=hides)
+
+    def _differences(self, upper: str, ours: os.stat_result, host: str, theirs: os.stat_result) -> tuple[str, ...]:
         if stat.S_IFMT(ours.st_mode) != stat.S_IFMT(theirs.st_mode):
-            return False
+            return ("type",)
+        found = []
+        if not _same_content(upper, ours, host, theirs):
+            found.append("content")
+        if not stat.S_ISLNK(ours.st_mode) and stat.S_IMODE(ours.st_mode) != stat.S_IMODE(theirs.st_mode):
+            found.append("mode")
+        owner = self._owners.of(upper, ours)
+        if owner != _ids(theirs) and (self._owners.emulated or owner != (0, 0)):
+            found.append("owner")
+        if stat.S_ISREG(ours.st_mode) and _capabilities(upper) != _capabilities(host):
+            found.append("capabilities")
+        return tuple(found)
+
+
+def _same_content(upper: str, ours: os.stat_result, host: str, theirs: os.stat_result) -> bool:
+    try:
         if stat.S_ISLNK(ours.st_mode):
             return os.readlink(upper) == os.readlink(host)
-        if stat.S_ISREG(ours.st_mode) and not os.access(host, os.R_OK):
-            return ours.st_size == 0  # the empty file in place of one that the user may not read
-        if ours.st_mode != theirs.st_mode or owner_of(upper) != _ids(theirs):
-            return False
         if not stat.S_ISREG(ours.st_mode):
             return True
-        return ours.st_size == theirs.st_size and filecmp.cmp(upper, host, shallow=False)
+        if not os.access(host, os.R_OK):
+            return ours.st_size == 0  # the empty file in place of one that the user may not read
+        if ours.st_size != theirs.st_size:
+            return False
+        if not os.access(upper, os.R_OK):
+            return False  # mode 0 inside; a copy of the host's keeps its mode, and that can be read
+        return filecmp.cmp(upper, host, shallow=False)
     except OSError:
         return False
 
 
-def owner_of(upper: str) -> tuple[int, int]:
-    """Return the owner that the environment shows for a file of an upper layer."""
-    recorded = attribute(upper, OWNER).split()
-    return (int(recorded[0]), int(recorded[1])) if len(recorded) == 2 else (0, 0)
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _capabilities(path: str) -> tuple[bytes, bytes]:
+    """Return a file's capabilities without the namespace that they are for (struct vfs_ns_cap_data)."""
+    value = attribute(path, "security.capability")
+    return value[:1], value[4:20]
 
 
 def _ids(file: os.stat_result) -> tuple[int, int]:
     return (0 if file.st_uid == os.geteuid() else file.st_uid, 0 if file.st_gid == os.getegid() else file.st_gid)
 
 
-def layer_changes(host: str, upper: str) -> Iterator[Change]:
-    """Yield what one layer changes, directories before what is in them."""
-    yield from _directory(host, upper, host, covered=False)
-
-
-def _directory(host: str, upper: str, shown: str, *, covered: bool) -> Iterator[Change]:
-    try:
-        entries = sorted(os.scandir(upper), key=lambda entry: entry.name)
-    except OSError:
-        return
-    names = set()
-    for entry in entries:
-        names.add(entry.name)
-        if entry.name == WORKSHOP:
-            continue
-        path, below = os.path.join(shown, entry.name), os.path.join(host, entry.name)
-        there = not covered and os.path.lexists(below)
-        file = entry.stat(follow_symlinks=False)
-        if is_whiteout(file):
-            if there:
-                yield Change(path, "removed")
-        elif entry.is_dir(follow_symlinks=False):
-            is_directory = there and os.path.isdir(below) and not os.path.islink(below)
-            if not is_directory:
-                yield Change(path, "changed" if there else "added")
-            hides = not is_directory or (is_opaque(entry.path) and os.access(below, os.R_OK | os.X_OK))
-            yield from _directory(below, entry.path, path, covered=hides)
-            if is_directory and hides:
-                yield from (Change(os.path.join(path, name), "removed") for name in _gone(below, entry.path))
-        elif not there:
-            yield Change(path, "added")
-        elif not _same(entry.path, below, file):
-            yield Change(path, "changed")
-
-
-def _gone(host: str, upper: str) -> list[str]:
-    return sorted(set(os.listdir(host)) - set(os.listdir(upper)))
-
-
-def file_changes(environment: Environment) -> list[Change]:
-    """Return all changes but the files that sdee itself wrote and that are as written, with their packages."""
+def find(environment: Environment) -> Changes:
+    """Return what the environment has changed, files with their packages, but not what sdee wrote and is as written."""
     own = _as_written(environment)
     found: list[Change] = []
+    layer = _Layer(Owners(environment))
     for step in environment.plan().layers:
         if step.kind == "overlay":  # what is the environment's own, /root and /var/tmp, differs by nature
-            found += layer_changes(step.path, environment.path(step.argument))
-    live = tuple(f"{step.path}/" for step in environment.plan().steps if step.kind in ("own", "bind", "live"))
-    found = [change for change in found if change.path not in own and not change.path.startswith(live)]
-    packages = owners(environment, {change.path for change in found})
-    return [Change(change.path, change.kind, packages.get(change.path, "")) for change in found]
+            found += layer.top(step.path, environment.path(step.argument))
+            found += layer.compare(step.path, environment.path(step.argument), step.path)
+    # Mount points, and what lies below them
+    other = [step.path for step in environment.plan().steps if step.kind in ("own", "bind", "live")]
+    below = tuple(f"{path}/" for path in other)
+    found = [
+        change
+        for change in found
+        if change.path not in own and change.path not in other and not change.path.startswith(below)
+    ]
+    databases = rpm.both(environment)
+    packages = _owners(environment, databases, {change.path for change in found})
+    changed = [*_dpkg(environment), *_rpm(databases)]
+    packed = {**_conffiles(environment), **databases.own.configuration}
+    names = {package.name for package in changed}
+    files = []
+    for change in found:
+        package = packages.get(change.path, "")
+        edited = package in names and change.kind != "removed" and _is_edited(environment, change.path, packed)
+        files.append(replace(change, package=package, edited=edited))
+    return Changes(changed, files, databases.problem)
+
+
+def _is_edited(environment: Environment, path: str, packed: dict[str, str]) -> bool:
+    """Tell whether a configuration file is another than its package has, by the digest in `packed`."""
+    digest, own = packed.get(path), environment.own_file(path)
+    if not digest or own is None:
+        return False
+    try:
+        with open(own, "rb") as file:
+            return hashlib.new("md5" if len(digest) == _MD5 else "sha256", file.read()).hexdigest() != digest
+    except OSError:
+        return False
+
+
+def _conffiles(environment: Environment) -> dict[str, str]:
+    """Return the configuration files of the environment's Debian packages with their MD5 as packed (dpkg-query(1))."""
+    status = environment.own_file(STATUS)
+    return (
+        dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})(?: obsolete)?$", read_host(status), re.MULTILINE)) if status else {}
+    )
 
 
 def _as_written(environment: Environment) -> set[str]:
     """Return the files that still are what `create` made of them."""
     result = {"/etc/debian_chroot"}  # follows the environment's name
     for line in read_host(environment.path("base", OWN_FILES)).splitlines():
-        path, written = line.split("\t")
+        path, _, written = line.partition("\t")
         if fingerprint(environment.upper(path) or "") == written:
             result.add(path)
     return result
 
 
-def package_changes(environment: Environment) -> list[PackageChange]:
-    """Return the packages of which the environment has others than the host has now."""
+def _dpkg(environment: Environment) -> list[PackageChange]:
+    """Return the packages that dpkg has others of than on the host now."""
     own = environment.upper(STATUS)
     if own is None or not os.path.isfile(own):
         return []
@@ -160,7 +244,7 @@ def package_changes(environment: Environment) -> list[PackageChange]:
     for key in sorted({*theirs, *ours}):
         before, after = (_version(all_[key]) if key in all_ else "" for all_ in (theirs, ours))
         if before != after:
-            found.append(PackageChange(key.split(":")[0], before, after))
+            found.append(PackageChange(key.split(":")[0], before, after, key.split(":")[1]))
     return found
 
 
@@ -168,20 +252,40 @@ def _version(stanza: str) -> str:
     return merge.field(stanza, "Version") if merge.is_installed(stanza) else ""
 
 
-def owners(environment: Environment, paths: set[str]) -> dict[str, str]:
-    """Return the Debian package of each path that has one: of the environment's database, then of the host's."""
+def _rpm(databases: rpm.Both) -> list[PackageChange]:
+    host, own = databases.host.versions, databases.own.versions
+    if databases.host is databases.own:
+        return []
+    found = []
+    for key in sorted({*host, *own}):
+        before, after = (" ".join(sorted(versions.get(key, ()))) for versions in (host, own))
+        if before != after:
+            found.append(PackageChange(key[0], before, after, key[1], "rpm"))
+    return found
+
+
+def _owners(environment: Environment, databases: rpm.Both, paths: set[str]) -> dict[str, str]:
+    """Return the package of each path that one has: by the environment's databases, or else by the host's."""
     found: dict[str, str] = {}
-    upper = environment.upper(INFO)
-    for directory in (INFO, upper):  # the second overrides the first
-        if directory is None or not os.path.isdir(directory) or not paths:
-            continue
-        for name in os.listdir(directory):
-            if name.endswith(".list"):
-                package = name.removesuffix(".list").split(":")[0]
-                for line in read_host(os.path.join(directory, name)).splitlines():
-                    real = line if line in paths else _merged_usr(line)
-                    if real in paths:
-                        found[real] = package
+    for directory, packages in ((INFO, databases.host), (environment.upper(INFO), databases.own)):
+        for owned in (_listed(directory, paths) if directory and paths else {}, packages.owners):
+            for path, package in owned.items():
+                real = path if path in paths else _merged_usr(path)
+                if real in paths:
+                    found[real] = package
+    return found
+
+
+def _listed(directory: str, paths: set[str]) -> dict[str, str]:
+    """Return the Debian package of each of the paths in the lists of a directory, "" for what several have."""
+    found: dict[str, str] = {}
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        if name.endswith(".list"):
+            package = name.removesuffix(".list").split(":")[0]
+            for line in read_host(os.path.join(directory, name)).splitlines():
+                real = line if line in paths else _merged_usr(line)
+                if real in paths:
+                    found[real] = package if found.get(real, package) == package else ""
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -186,6 +187,8 @@ def _write(environment: Environment, path: str, text: str, mode: int = 0o644) ->
     target = environment.upper(path)
     if target is None or not os.path.isdir(os.path.dirname(target)):
         return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(target)  # the empty file for Fedora's /etc/shadow has mode 0000, too
     with open(target, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
     os.chmod(target, mode)

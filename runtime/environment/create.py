@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, OutputError, UsageError
 from sdee.runtime.environment import fronts, identity, mounts, plan, program, real_ids
-from sdee.runtime.environment.configure import OWN_FILES, configure, fingerprint, note_own, read_host
+from sdee.runtime.environment.configure import configure, note_own, read_host
 from sdee.runtime.environment.enter import mount_points, stamp_line
 from sdee.runtime.environment.store import (
     Environment,
@@ -35,12 +35,11 @@ STAMPS = (
     "/var/lib/rpm/rpmdb.sqlite",
     "/var/lib/rpm/Packages",
     "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/usr/lib/sysimage/rpm/Packages.db",
     "/etc/passwd",
     "/etc/group",
 )
 KEPT = ("/var/lib/dpkg/status", "/etc/passwd", "/etc/group")
-
-__all__ = ("OWN_FILES", "create", "discard", "fingerprint", "read_host")
 
 
 def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> Environment:

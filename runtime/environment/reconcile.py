@@ -7,16 +7,14 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError
-from sdee.runtime.environment import accounts, merge, program
-from sdee.runtime.environment.configure import start_files
-from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, make_shadows, read_host, system_name
+from sdee.runtime.environment import accounts, merge, program, rpm
+from sdee.runtime.environment.configure import read_host, start_files
+from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, make_shadows, system_name
 from sdee.runtime.environment.enter import stamp_line
 from sdee.runtime.environment.store import Environment, at_rest, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-RPM = ("/var/lib/rpm/rpmdb.sqlite", "/var/lib/rpm/Packages", "/usr/lib/sysimage/rpm/rpmdb.sqlite")
 
 
 def changed_files(environment: Environment) -> list[str]:
@@ -59,14 +57,13 @@ def _refuse(environment: Environment, changed: list[str]) -> None:
             f"environment {environment.name} was made over {was}, and the host is {now} now: its programs may not fit",
             hint=f"`sdee env diff {environment.name}` shows what you may want to save; then sdee env reset it",
         )
-    for path in RPM:
-        own = environment.upper(path)
-        if path in changed and own and os.path.exists(own):
-            raise InputError(
-                f"the host's RPM packages have changed, and so have those of environment {environment.name}: "
-                "two RPM databases cannot be merged",
-                hint=f"sdee env diff {environment.name} shows its packages; then sdee env reset {environment.name}",
-            )
+    own = rpm.own_databases(environment)
+    if own and any(os.path.basename(path) in rpm.DATABASES for path in changed):
+        raise InputError(
+            f"the host's RPM packages have changed, and so have those of environment {environment.name}: "
+            f"two RPM databases cannot be merged ({', '.join(own)})",
+            hint=f"sdee env diff {environment.name} shows its packages; then sdee env reset {environment.name}",
+        )
 
 
 def _release(system: str) -> str:
@@ -77,6 +74,8 @@ def _release(system: str) -> str:
 
 def adapt(environment: Environment) -> list[str]:
     """Complete the skeletons, drop what the host has dropped, merge packages and accounts. It is at rest."""
+    if not rpm.own_databases(environment):
+        rpm.forget_copies(environment)
     plan = make_plan(environment, os.path.dirname(environment.directory), environment.plan().ranges)
     fill_layers(environment, plan)
     for step in plan.layers:
@@ -100,8 +99,8 @@ def adapt(environment: Environment) -> list[str]:
 def _merge_file(
     environment: Environment, path: str, function: Callable[[str, str, str], tuple[str, list[str]]]
 ) -> list[str]:
-    own = environment.upper(path)
-    if own is None or not os.path.isfile(own):
+    own = environment.own_file(path)
+    if own is None:
         return []
     base = read_host(environment.path("base", path.strip("/").replace("/", "-")))
     text, conflicts = function(base, read_host(path), read_host(own))
@@ -116,12 +115,10 @@ def _complete_shadow(environment: Environment) -> None:
         ("/etc/passwd", "/etc/shadow", accounts.shadow),
         ("/etc/group", "/etc/gshadow", accounts.gshadow),
     ):
-        own = environment.upper(target)
-        if own is None or not os.path.isfile(own):
+        own = environment.own_file(target)
+        if own is None:
             continue
-        listed = read_host(environment.upper(source) or source)
-        if not os.path.isfile(environment.upper(source) or source):
-            listed = read_host(source)
+        listed = read_host(environment.own_file(source) or source)
         there = merge.records(read_host(own))
         missing = [line for name, line in merge.records(make(listed)).items() if name not in there]
         if missing:

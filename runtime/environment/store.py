@@ -60,6 +60,21 @@ class Environment:
         step = self.plan().layer_of(path)
         return self.path(step.argument) + path[len(step.path) :] if step else None
 
+    def own_file(self, path: str) -> str | None:
+        """Return where the environment has its own version of `path`, a file that no link of its leads to.
+
+        A link would be followed out here, perhaps out of the environment: what lies there is not ours to write.
+        """
+        step = self.plan().layer_of(path)
+        if step is None:
+            return None
+        at = self.path(step.argument)
+        for name in path[len(step.path) :].split("/")[1:]:
+            if os.path.islink(at):
+                return None
+            at = os.path.join(at, name)
+        return at if os.path.isfile(at) and not os.path.islink(at) else None
+
     def is_running(self) -> bool:
         """Tell whether a holder answers."""
         here = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)

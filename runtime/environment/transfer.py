@@ -10,25 +10,27 @@ import tempfile
 from dataclasses import replace
 
 from sdee.errors import BundleError, InputError, OutputError
-from sdee.runtime.environment import archive, program
+from sdee.runtime.environment import archive, program, rpm
 from sdee.runtime.environment.create import create, discard, system_name
 from sdee.runtime.environment.reconcile import adapt
 from sdee.runtime.environment.store import Environment, at_rest, check_name, prepare_base, save_settings
 
 
-def _as_root(environment: Environment, *command: str) -> None:
-    """Run a command as root of the environment's ids. Raises OutputError with what it said."""
+def _as_root(environment: Environment, *command: str) -> list[str]:
+    """Run a command as root of the environment's ids; return its lines. Raises OutputError, BundleError."""
     done = subprocess.run(
         [program(), "root", environment.directory, *command],
         check=False,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         errors="replace",
     )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         said = lines[0].removeprefix("sdee: error: ") if lines else f"{command[0]} ended with status {done.returncode}"
-        raise (BundleError if done.returncode == BundleError.exit_code else OutputError)(said)
+        hint = next((line.removeprefix("  hint: ") for line in lines if line.startswith("  hint: ")), "")
+        raise (BundleError if done.returncode == BundleError.exit_code else OutputError)(said, hint=hint)
+    return done.stdout.splitlines()
 
 
 def _free(base: str, name: str) -> str:
@@ -46,12 +48,14 @@ def clone(environment: Environment, name: str) -> Environment:
     made = Environment(name, making)
     try:
         with at_rest(environment, "clone"):
-            for part in ("config.json", "plan", "mounts", "stamp", "base", "layers", "owners", "shadow"):
+            for part in ("config.json", "plan", "mounts", "stamp", "base", "layers", "shadow"):
                 if os.path.lexists(environment.path(part)):
                     source = environment.path(part)
                     _as_root(
                         environment, "cp", "-a", "--reflink=auto", "--no-target-directory", source, made.path(part)
                     )
+            if os.path.exists(environment.path("owners")):
+                _python(environment, "owners", making)
         for part in ("root", "tmp"):
             os.mkdir(made.path(part))
         os.chmod(made.path("tmp"), 0o1777)
@@ -66,10 +70,10 @@ def clone(environment: Environment, name: str) -> Environment:
 
 def rename(environment: Environment, old: str) -> None:
     """Show the new name in Debian's prompt, if the old one is shown."""
-    own = environment.upper("/etc/debian_chroot")
-    if own is None or not os.path.isfile(own):
+    own = environment.own_file("/etc/debian_chroot")
+    if own is None:
         return
-    with open(own, "r+", encoding="utf-8") as file:
+    with open(own, "r+", encoding="utf-8", errors="surrogateescape") as file:
         if file.read() == f"{old}\n":
             file.seek(0)
             file.truncate()
@@ -113,9 +117,9 @@ def export(environment: Environment, target: str, *, force: bool) -> int:
     return os.path.getsize(target)
 
 
-def _python(environment: Environment, action: str, file: str) -> None:
+def _python(environment: Environment, action: str, file: str) -> list[str]:
     module = "sdee.runtime.environment.archive"
-    _as_root(environment, sys.executable, "-m", module, action, environment.directory, os.path.abspath(file))
+    return _as_root(environment, sys.executable, "-m", module, action, environment.directory, os.path.abspath(file))
 
 
 def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment, list[str]]:
@@ -125,24 +129,39 @@ def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment,
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}") from error
     settings = header["settings"]
-    if not isinstance(settings, dict) or not isinstance(settings.get("system"), str):
-        raise BundleError(f"{source}: its settings are damaged")
+    assert isinstance(settings, dict)  # read_header has seen to it
     if settings["system"] != system_name() and not force:
         raise InputError(
             f"{source} was made over {settings['system']}, and here is {system_name()}: its programs may not fit",
             hint="--force imports it nevertheless",
         )
-    wanted = name or str(settings.get("name"))
-    binds = [path for path in settings.get("binds", ()) if isinstance(path, str) and os.path.isdir(path)]
-    made = create(wanted, binds, emulate=not header.get("ids"))
+    made = create(
+        name or settings["name"],
+        [path for path in settings.get("binds", ()) if os.path.isdir(path)],
+        emulate=not header.get("ids"),
+    )
     try:
         with at_rest(made, "import into"):
+            other = _check_rpm(made, source, header, force=force)
             shutil.rmtree(made.path("base"))
             os.mkdir(made.path("base"))
-            _python(made, "read", source)
-            notes = adapt(made)
-        rename(made, str(settings.get("name")))
+            notes = [*_python(made, "read", source), *adapt(made)]
+            if other:
+                notes.append("its RPM database is of another machine: `rpm -Va` inside tells what differs")
+        rename(made, settings["name"])
     except BaseException:
         discard(made.directory)
         raise
     return made, notes
+
+
+def _check_rpm(made: Environment, source: str, header: dict[str, object], *, force: bool) -> bool:
+    """Tell whether the archive has an RPM database over other packages than are here. Raises InputError."""
+    other = bool(header.get("rpm")) and header["rpm"] != rpm.fingerprint(made)
+    if other and not force:
+        raise InputError(
+            f"{source} has RPM packages of its own, and was made over other ones than this machine has: "
+            "two RPM databases cannot be merged",
+            hint="--force imports it nevertheless: with its own database, which may not tell of this machine's",
+        )
+    return other

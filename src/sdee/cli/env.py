@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -10,6 +9,7 @@ import time
 import click
 
 from sdee.cli.completion import command_line, files
+from sdee.cli.output import print_json, safe
 from sdee.errors import InputError
 from sdee.runtime.environment import changes, store, transfer
 from sdee.runtime.environment.create import create as make
@@ -120,30 +120,48 @@ _SIGNS = {"added": "A", "changed": "M", "removed": "D"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff_(name: str, *, everything: bool, as_json: bool) -> None:
     """Show what was changed in an environment against the host."""
-    environment = store.find(name)
-    packages, files = changes.package_changes(environment), changes.file_changes(environment)
+    found = changes.find(store.find(name))
+    if found.problem:
+        click.echo(f"sdee: {found.problem}: packages are compared without it", err=True)
     if as_json:
-        content = {"packages": [vars(package) for package in packages], "files": [vars(file) for file in files]}
-        click.echo(json.dumps(content, indent=1))
+        content = {
+            "packages": [vars(package) for package in found.packages],
+            "files": [vars(file) for file in found.files],
+        }
+        print_json(content)
         return
-    for package in packages:
+    for package in found.packages:
         sign = "-" if not package.after else "+" if not package.before else "~"
-        click.echo(f"{sign} {package.name} {' → '.join(v for v in (package.before, package.after) if v)}")
-    names = {package.name for package in packages}
+        several = [other.name for other in found.packages].count(package.name) > 1
+        name = f"{package.name}:{package.architecture}" if several else package.name
+        click.echo(f"{sign} {name} {' → '.join(v for v in (package.before, package.after) if v)}")
+    names = {package.name for package in found.packages}
     shown = [
         file
-        for file in files
-        if everything or (file.package not in names and not file.path.startswith(changes.NOISE) and not _is_made(file))
+        for file in found.files
+        if everything
+        or file.edited
+        or (file.package not in names and not file.path.startswith(changes.NOISE) and not _is_made(file))
     ]
     for file in shown:
-        click.echo(f"{_SIGNS[file.kind]} {file.path}" + (f"  ({file.package})" if file.package else ""))
-    if len(shown) < len(files):
-        click.echo(f"and {len(files) - len(shown)} files of these packages, caches and logs (--all lists them)")
+        click.echo(f"{_SIGNS[file.kind]} {safe(file.path)}{_remark(file)}")
+    if len(shown) < len(found.files):
+        click.echo(f"and {len(found.files) - len(shown)} files of these packages, caches and logs (--all lists them)")
+
+
+def _remark(file: changes.Change) -> str:
+    """Say whose a file is and, where its content is the host's, what else is not."""
+    package = f"  ({file.package})" if file.package else ""
+    if file.edited:
+        return f"{package}  edited"
+    return package + (f"  {', '.join(file.what)} only" if file.what and "content" not in file.what else "")
 
 
 def _is_made(change: changes.Change) -> bool:
     """Tell whether programs make it of others: byte code, caches."""
-    return change.path.endswith((".pyc", "/__pycache__", "/ld.so.cache"))
+    return change.path.endswith((".pyc", "/__pycache__", "/ld.so.cache", "/etc/.pwd.lock")) or change.path in (
+        *("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-"),
+    )
 
 
 @env.command()
