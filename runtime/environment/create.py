@@ -130,15 +130,20 @@ def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
     return made
 
 
-def fill_layers(environment: Environment, made: plan.Plan) -> None:
-    """Make the skeletons, or complete them; and the shadows of directories that have mounts in them."""
+def fill_layers(environment: Environment, made: plan.Plan, *, only_missing: bool = False) -> None:
+    """Make the skeletons, or complete them; and the shadows of directories that have mounts in them.
+
+    With `only_missing`, make only those of mounts that have no upper directory yet: of another plan, on the same host.
+    """
     jobs: list[tuple[str, ...]] = []
     for step in made.steps:
         upper = environment.path(step.argument)
         if step.kind == "own":
             os.makedirs(upper, exist_ok=True)
             os.chmod(upper, _mode_of(step.path))
-        elif step.kind == "overlay" and (step in made.layers or os.path.ismount(step.path)):
+        elif step.kind == "overlay" and (
+            not os.path.isdir(upper) if only_missing else step in made.layers or os.path.ismount(step.path)
+        ):
             os.makedirs(os.path.dirname(upper), exist_ok=True)
             jobs.append(_skeleton_job(step, upper, real=made.ranges is not None))
     run_helpers(jobs)
@@ -178,6 +183,8 @@ def make_shadows(environment: Environment, made: plan.Plan) -> None:
 
 def _copy_shadow(host: str, shadow: str) -> None:
     os.makedirs(shadow)
+    if not os.access(host, os.R_OK | os.X_OK):
+        return
     for entry in os.scandir(host):
         target = os.path.join(shadow, entry.name)
         if entry.is_dir(follow_symlinks=False):

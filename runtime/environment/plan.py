@@ -132,10 +132,12 @@ class _Builder:
             self.add("bind", path)
             return
         holes = [mount.path for mount in self.mounts] + [self.base]
-        if not any(is_below(hole, path) for hole in holes) or not os.access(path, os.R_OK | os.X_OK):
+        if not any(is_below(hole, path) for hole in holes):
             self.overlay(path)
             return
         self.overlay(path, f"shadow/{mangled(path)}")
+        if not os.access(path, os.R_OK | os.X_OK):
+            return  # /var/lib/docker: nothing of it is the user's to see, so its shadow is empty
         for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
             if entry.path != self.base and entry.is_dir(follow_symlinks=False) and is_plain(entry.path):
                 self.tree(entry.path)
