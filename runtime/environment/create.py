@@ -142,7 +142,7 @@ def fill_layers(environment: Environment, made: plan.Plan, *, only_missing: bool
             os.makedirs(upper, exist_ok=True)
             os.chmod(upper, _mode_of(step.path))
         elif step.kind == "overlay" and (
-            not os.path.isdir(upper) if only_missing else step in made.layers or os.path.ismount(step.path)
+            not os.path.lexists(upper) if only_missing else step in made.layers or os.path.ismount(step.path)
         ):
             os.makedirs(os.path.dirname(upper), exist_ok=True)
             jobs.append(_skeleton_job(step, upper, real=made.ranges is not None))
