@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SDEE = Path(sys.executable).parent / "sdee"
 UID = 63003
+CREATED = 5
 DOCUMENT = ROOT / "docs/environment.md"
 
 # Those that this machine has already are unpacked and configured anew (apt-get --reinstall)
@@ -67,10 +69,15 @@ apt-get purge -y {0} >/tmp/log2 2>&1; echo $?
 tail -5 /tmp/log | cut -c1-200
 """
 
+# sdee-env itself, with the flags of its Makefile; only make is timed, and what is entered before is another line
 BUILD = """
-rm -rf ~/build && cp -r ~/source ~/build && cd ~/build
-printf 'all: $(patsubst %%.c,%%.o,$(wildcard *.c))\\n%%.o: %%.c\\n\\tgcc -std=gnu11 -D_GNU_SOURCE -O1 -I. -c $< -o $@\\n' >Makefile
-make -s -j2 all"""
+cd ~ && rm -rf build && cp -r source build && cd build && rm Makefile
+printf 'all: $(patsubst %%.c,%%.o,$(wildcard *.c))\\n%%.o: %%.c\\n\\tgcc -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O2 -I. -c $< -o $@\\n' >Makefile
+TIMEFORMAT=%R; time make -s -j{} all"""
+
+# Without subordinate ids: one id is mapped, and owners that cannot be had are dropped
+PODMAN = """exec podman --root ~/podman --runroot ~/podman-run --storage-driver overlay --storage-opt ignore_chown_errors=true \\
+    --cgroup-manager cgroupfs --events-backend file --runtime runc "$@" """
 
 NUMPY = "apt-get install -y --no-install-recommends --reinstall python3-numpy >/dev/null 2>&1"
 
@@ -81,6 +88,7 @@ class Bench:
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="sdee-bench-"))
         os.chown(self.home, UID, UID)
+        self.holder: subprocess.Popen[bytes] | None = None
         self.become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
 
     def run(self, *command: str, user: bool = True) -> subprocess.CompletedProcess[str]:
@@ -89,6 +97,7 @@ class Bench:
             "PATH": f"{SDEE.parent}:/usr/bin:/bin:/usr/sbin:/sbin",
             "LANG": "C.UTF-8",
             "SHELL": "/bin/sh",
+            "XDG_RUNTIME_DIR": str(self.home),
         }
         command = (*self.become, *command) if user else command
         return subprocess.run(
@@ -108,8 +117,23 @@ class Bench:
             best = min(best, time.perf_counter() - began)
         return best
 
+    def hold(self) -> None:
+        """Keep the session of the environment."""
+        self.holder = subprocess.Popen(
+            [*self.become, str(SDEE), "env", "enter", "bench", "--", "sleep", "10000"],
+            cwd=self.home,
+            env={"HOME": str(self.home), "PATH": "/usr/bin:/bin"},
+        )
+        time.sleep(1)
+
     def close(self) -> None:
-        self.run(str(SDEE), "env", "remove", "--force", "bench")
+        if self.holder is not None:
+            self.run(str(SDEE), "env", "stop", "bench")
+            self.holder.wait()
+        for name in ["bench", *(f"bench{number}" for number in range(1, CREATED))]:
+            self.run(str(SDEE), "env", "remove", "--force", name)
+        if (self.home / "podman").exists():
+            self.run("sh", "-c", PODMAN, "podman", "system", "reset", "--force")
         shutil.rmtree(self.home, ignore_errors=True)
 
 
@@ -122,26 +146,61 @@ def as_root_over_an_overlay(home: Path, script: str) -> list[str]:
     return ["unshare", "-m", "bash", "-c", f"set -e; {mounts} {script}"]
 
 
-def measure(bench: Bench) -> None:
-    print(f"create                            {bench.seconds(str(SDEE), 'env', 'create', 'bench', repeat=1):8.2f} s")
-    directories = sum(1 for _ in Path(bench.home).rglob("upper/**/"))
-    print(f"directories of the skeleton       {directories:8d}")
-    first = bench.seconds(str(SDEE), "env", "enter", "bench", "--", "true")
-    print(f"enter, starting it                {first * 1e3:8.1f} ms")
-    holder = subprocess.Popen(
-        [*bench.become, str(SDEE), "env", "enter", "bench", "--", "sleep", "1000"],
-        cwd=bench.home,
-        env={"HOME": str(bench.home), "PATH": "/usr/bin:/bin"},
+def line(what: str, value: str) -> None:
+    """Print one result."""
+    print(f"{what:34}{value}", flush=True)
+
+
+def milliseconds(what: str, taken: list[float]) -> None:
+    """Print the median and the least of some runs."""
+    line(what, f"{statistics.median(taken) * 1e3:8.1f} ms, least {min(taken) * 1e3:.1f}")
+
+
+def measure_create(bench: Bench) -> None:
+    """Several, none removed meanwhile: ext4 looks past each inode that was freed in the last minutes (recently_deleted())."""
+    names = ["bench", *(f"bench{number}" for number in range(1, CREATED))]
+    taken = [bench.seconds(str(SDEE), "env", "create", name, repeat=1) for name in names]
+    line("create", f"{statistics.median(taken):8.2f} s, of {len(taken)}: {', '.join(f'{one:.2f}' for one in taken)}")
+    base = bench.home / ".local/share/sdee/environments/bench/layers"
+    directories = sum(len(found) for top in base.glob("*/upper") for _, found, _ in os.walk(top))
+    line("directories of the skeleton", f"{directories:8d}")
+
+
+def measure_enter(bench: Bench) -> None:
+    enter = (str(SDEE), "env", "enter", "bench", "--", "true")
+    milliseconds("enter, starting it", [bench.seconds(*enter, repeat=1) for _ in range(11)])
+    bench.hold()
+    milliseconds("enter, joining it", [bench.seconds(*enter, repeat=1) for _ in range(11)])
+    milliseconds(
+        "  of which Python's own start", [bench.seconds(sys.executable, "-c", "pass", repeat=1) for _ in range(11)]
     )
-    time.sleep(1)
-    print(
-        f"enter, joining it                 {bench.seconds(str(SDEE), 'env', 'enter', 'bench', '--', 'true') * 1e3:8.1f} ms"
-    )
-    python = bench.seconds(sys.executable, "-c", "pass")
-    print(f"  of which Python's own start     {python * 1e3:8.1f} ms")
     if shutil.which("bwrap"):
-        bwrap = bench.seconds("bwrap", "--dev-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "true")
-        print(f"bwrap over the host's root        {bwrap * 1e3:8.1f} ms")
+        bwrap = ("bwrap", "--dev-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "true")
+        milliseconds("bwrap over the host's root", [bench.seconds(*bwrap, repeat=1) for _ in range(11)])
+
+
+def measure_podman(bench: Bench) -> None:
+    """A minimal Debian as an image, made here since no registry of images is in reach; imported and run by the user."""
+    missing = [name for name in ("podman", "runc", "mmdebstrap") if shutil.which(name) is None]
+    if missing:
+        line("podman", f"not measured: apt-get install {' '.join(missing)}")
+        return
+    image = bench.home / "root.tar"
+    made = bench.run("mmdebstrap", "--variant=minbase", "bookworm", str(image), user=False)
+    if made.returncode:
+        line("podman", f"not measured: mmdebstrap: {made.stderr.strip().splitlines()[-1]}")
+        return
+    podman = ("sh", "-c", PODMAN, "podman")
+    line("podman import, minimal Debian", f"{bench.seconds(*podman, 'import', str(image), 'base', repeat=1):8.2f} s")
+    run = (*podman, "run", "--rm", "--network", "none", "base", "true")
+    milliseconds("podman run of it", [bench.seconds(*run, repeat=1) for _ in range(11)])
+    bench.run(*podman, "run", "-d", "--network", "none", "--name", "held", "base", "sleep", "1000")
+    milliseconds("podman exec in it", [bench.seconds(*podman, "exec", "held", "true", repeat=1) for _ in range(11)])
+    bench.run(*podman, "rm", "-f", "-t", "0", "held")
+
+
+def measure_build(bench: Bench) -> None:
+    """In turn inside and outside, so that what else the machine does meets both."""
     shutil.copytree(
         ROOT / "runtime/environment",
         bench.home / "source",
@@ -149,20 +208,34 @@ def measure(bench: Bench) -> None:
     )
     for path in (ROOT / "runtime/launcher").glob("e*.h"):
         shutil.copy(path, bench.home / "source")
-    ratios = [
-        (
-            bench.seconds(str(SDEE), "env", "enter", "bench", "--", "bash", "-c", BUILD, repeat=1),
-            bench.seconds("bash", "-c", BUILD, repeat=1),
+    for jobs in (1, 2):
+        script = BUILD.format(jobs)
+        pairs = [(_timed(bench.inside(script)), _timed(bench.run("bash", "-c", script))) for _ in range(9)]
+        inside, outside = min(a for a, _ in pairs), min(b for _, b in pairs)
+        median = statistics.median(a / b for a, b in pairs)
+        line(
+            f"build of a C project, make -j{jobs}",
+            f"{inside:8.2f} s, outside {outside:.2f} s: {inside / outside:.2f} times; median of {len(pairs)}: {median:.2f}",
         )
-        for _ in range(5)
-    ]
-    inside, outside = min(a for a, _ in ratios), min(b for _, b in ratios)
-    print(f"build of a C project              {inside:8.2f} s, outside {outside:.2f} s: {inside / outside:.2f} times")
+
+
+def _timed(done: subprocess.CompletedProcess[str]) -> float:
+    assert done.returncode == 0, f"{done.args}: {done.stdout}{done.stderr}"
+    return float(done.stderr.split()[-1])
+
+
+def measure_apt(bench: Bench) -> None:
     bench.inside("apt-get update; apt-get install -y --download-only --reinstall python3-numpy")
     inside = bench.seconds(str(SDEE), "env", "enter", "bench", "--", "bash", "-c", NUMPY, repeat=3)
     outside = bench.seconds(*as_root_over_an_overlay(bench.home, NUMPY), user=False, repeat=3)
-    print(f"apt-get install python3-numpy     {inside:8.2f} s, root {outside:.2f} s: {inside / outside:.2f} times")
-    holder.kill()
+    line("apt-get install python3-numpy", f"{inside:8.2f} s, root {outside:.2f} s: {inside / outside:.2f} times")
+
+
+def measure(bench: Bench) -> None:
+    line("processors, load", f"{os.cpu_count():8d}, {os.getloadavg()[0]:.1f}")
+    for part in (measure_create, measure_enter, measure_podman, measure_build, measure_apt):
+        part(bench)
+    line("load", f"{os.getloadavg()[0]:8.1f}")
 
 
 def packages(bench: Bench, names: list[str], *, write: bool) -> None:

@@ -209,6 +209,19 @@ def test_what_is_mounted_on_the_host_later_is_no_hindrance(user: User) -> None:
     user.sdee("env", "remove", "later")
 
 
+@needs_root
+def test_a_mount_where_the_user_may_not_look_is_no_hindrance(user: User) -> None:
+    """As /var/lib/docker is, with the container engine's mounts in it: overlayfs refuses such a lower directory."""
+    closed = user.home / "closed"
+    (closed / "in").mkdir(parents=True)
+    closed.chmod(0o700)
+    user.sdee("env", "clone", "mine", "closed")
+    changes = f"mount --bind {closed} /var/cache/ldconfig && mount -t tmpfs none /var/cache/ldconfig/in"
+    look = f'{SDEE} env enter closed -- bash -c "ls -A /var/cache/ldconfig && touch /var/cache/ldconfig/new && echo made" 2>&1'
+    assert in_a_changed_host(user, changes, look).stdout.splitlines() == ["made"]
+    user.sdee("env", "remove", "closed")
+
+
 def test_three_way_merges_keep_what_one_side_changed() -> None:
     base, host, own = (
         {"a": "1", "b": "1", "c": "1", "d": "1"},

@@ -117,8 +117,11 @@ def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
     return made
 
 
-def fill_layers(environment: Environment, made: plan.Plan) -> None:
-    """Make the skeletons, or complete them; and the shadows of directories that have mounts in them."""
+def fill_layers(environment: Environment, made: plan.Plan, *, only_missing: bool = False) -> None:
+    """Make the skeletons, or complete them; and the shadows of directories that have mounts in them.
+
+    With `only_missing`, make only those of mounts that have no upper directory yet: of another plan, on the same host.
+    """
     jobs: list[tuple[str, ...]] = []
     before = real_ids.listed(environment, made) if made.ranges else set()
     for step in made.steps:
@@ -126,9 +129,11 @@ def fill_layers(environment: Environment, made: plan.Plan) -> None:
         if step.kind == "own" and step in made.layers:
             os.makedirs(upper, exist_ok=True)
             os.chmod(upper, _mode_of(step.path))
-        elif step.kind == "overlay" and (step in made.layers or os.path.ismount(step.path)):
+        elif step.kind == "overlay" and (
+            not os.path.lexists(upper) if only_missing else step in made.layers or os.path.ismount(step.path)
+        ):
             os.makedirs(os.path.dirname(upper), exist_ok=True)
-            jobs += _skeleton_jobs(step, upper, real=made.ranges is not None)
+            jobs.append(_skeleton_job(step, upper, real=made.ranges is not None))
     run_helpers(jobs)
     for step in made.layers:
         if step.kind == "overlay":
@@ -138,24 +143,15 @@ def fill_layers(environment: Environment, made: plan.Plan) -> None:
     make_shadows(environment, made)
 
 
-def _skeleton_jobs(step: plan.Step, upper: str, *, real: bool) -> list[tuple[str, ...]]:
-    """Return calls of sdee-env that together make one skeleton: /usr/share, half of all directories, for itself."""
+def _skeleton_job(step: plan.Step, upper: str, *, real: bool) -> tuple[str, ...]:
+    """Return the call of sdee-env that makes one skeleton."""
     layer = upper[: upper.index("/upper")]
     below = "/".join(["", *step.path.split("/")[2:]]).rstrip("/")
     options = ["skeleton", *(["--mask"] if plan.is_masked(step.path) else []), *(["--real-ids"] if real else [])]
     listing = f"{layer}/skeleton{below.replace('/', '-')}"
-    left_out = {"/usr": "share", "/var": "tmp"}.get(step.path, "")
-    other = f"{step.path}/{left_out}"
-    if not left_out or not os.path.isdir(other) or os.path.ismount(other):
-        return [(*options, step.path, upper, listing, below)]
-    fresh = ["--fresh"] if not os.path.isdir(upper) else []
-    os.makedirs(upper, exist_ok=True)
-    jobs = [(*options, *fresh, "--but", left_out, step.path, upper, listing, "")]
-    if left_out == "share":
-        jobs.insert(0, (*options, other, f"{upper}/share", f"{layer}/skeleton-share", "/share"))
-    else:  # /var/tmp is the environment's own: a mount point
-        os.makedirs(f"{upper}/{left_out}", exist_ok=True)
-    return jobs
+    if step.path == "/var":  # /var/tmp is the environment's own: a mount point
+        options += ["--but", "tmp"]
+    return (*options, step.path, upper, listing, below)
 
 
 def _join_lists(layer: str) -> None:

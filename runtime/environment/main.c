@@ -1,7 +1,7 @@
 /* sdee-env: what `sdee env` does below Python.
  *
  *   sdee-env enter [--x11] [--ssh-agent] DIRECTORY NAME [COMMAND...]
- *   sdee-env skeleton [--mask] [--real-ids] [--fresh] [--but NAME] HOST UPPER LIST PREFIX
+ *   sdee-env skeleton [--mask] [--real-ids] [--but NAME] HOST UPPER LIST PREFIX
  *   sdee-env probe DIRECTORY
  *   sdee-env root DIRECTORY COMMAND...
  */
@@ -47,12 +47,11 @@ int main(int count, char **arguments)
         status = enter(&options, &error);
     } else if (strcmp(arguments[1], "skeleton") == 0) {
         const bool mask = take(&rest, "--mask"), real = take(&rest, "--real-ids");
-        const bool fresh = take(&rest, "--fresh");
         const char *but = take(&rest, "--but") && rest[0] != NULL ? *rest++ : NULL;
         for (int i = 0; i < 4; i++)
             if (rest[i] == NULL)
                 return usage();
-        status = skeleton_make(rest[0], rest[1], rest[2], rest[3], &(struct skeleton_options){mask, !real, fresh, but}, &error) ? 0 : -1;
+        status = skeleton_make(rest[0], rest[1], rest[2], rest[3], &(struct skeleton_options){mask, !real, but}, &error) ? 0 : -1;
     } else if (strcmp(arguments[1], "probe") == 0) {
         status = probe(rest[0], &error) ? 0 : -1;
     } else if (strcmp(arguments[1], "root") == 0 && rest[1] != NULL) {

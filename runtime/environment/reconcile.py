@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sdee.errors import InputError
 from sdee.runtime.environment import accounts, merge, program, rpm
 from sdee.runtime.environment.configure import read_host, start_files
-from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, make_shadows, system_name
+from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, system_name
 from sdee.runtime.environment.enter import stamp_line
 from sdee.runtime.environment.store import Environment, at_rest, find
 
@@ -35,7 +35,7 @@ def reconcile(name: str) -> list[str]:
         if not environment.is_running():
             with at_rest(environment, "adapt"):
                 plan = make_plan(environment, os.path.dirname(environment.directory), environment.plan().ranges)
-                make_shadows(environment, plan)
+                fill_layers(environment, plan, only_missing=True)
         return []
     if environment.is_running():
         return [f"the host's system has changed ({', '.join(changed)}); {name} adapts when its last shell has ended"]

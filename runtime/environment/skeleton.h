@@ -8,8 +8,7 @@
 struct skeleton_options {
     bool mask_files;  /* put empty files in place of those that the user may not read */
     bool emulate;     /* record owners other than root */
-    bool fresh;       /* `upper` is there, but new: give it the host's mode and times as well */
-    const char *but;  /* an entry of the host directory that is left out; NULL for none */
+    const char *but;  /* a directory in it that is made empty: nothing of it is read; NULL for none */
 };
 
 /* Make or complete the directory `upper` for the host directory. The paths of new directories below it, with `prefix` before

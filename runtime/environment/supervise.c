@@ -4,6 +4,7 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -19,7 +20,13 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512, PATIENCE = 500 /* ms */, ROW = 16, SLICE = 100000 /* ns: the least that the kernel takes */ };
+enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512, PATIENCE = 500 /* ms */, ROW = 16, SEATS = 256, DOUBTS = 4, AT_ONCE = 2000 /* ns */, SLICE = 100000 /* ns: the least that the kernel takes */ };
+
+/* A thread of the environment, and the processor on which its last call was answered. */
+struct seat {
+    pid_t tid;
+    short processor, doubts;
+};
 
 struct group {
     struct session *session;
@@ -28,7 +35,9 @@ struct group {
     pthread_cond_t free;
     bool led;               /* under the lock */
     atomic_ulong term;      /* of the leader: counts up */
-    atomic_long busy_since; /* when the leader's call began, in ms; 0 for none */
+    atomic_long busy_since; /* when the leader's call began, now(); 0 for none */
+    atomic_bool wakes_here;     /* SYNC_WAKE_UP is set */
+    _Atomic struct seat seats[SEATS];
     atomic_bool ended;
     bool watched;           /* under the lock: somebody looks whether the leader hangs */
     atomic_int left;        /* threads, and the holder's main thread */
@@ -56,17 +65,43 @@ static void answer_one(const struct group *group, const struct seccomp_notif *ca
     ioctl(group->listener, SECCOMP_IOCTL_NOTIF_SEND, &response); /* fails where the process was killed meanwhile */
 }
 
-static int64_t now_ms(void)
+/* Shall the answer wake the caller on our own processor? That is half the cost of a stop where the caller's call woke us on its
+ * own (SYNC_WAKE_UP does both). But a call that came while we were at another's, or just going to sleep, has left its processor
+ * idle: taken away from there to ours, two processes share one, and the scheduler, which sees each of them wake and sleep all the
+ * time, may leave it so for 50 ms (`make -j2` on 2 processors: 1.4 times as long). So we note where each was woken last. */
+static void choose_wakeup(struct group *group, pid_t tid, bool woken)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+    _Atomic struct seat *const place = &group->seats[(unsigned)tid % SEATS];
+    struct seat seat = atomic_load_explicit(place, memory_order_relaxed);
+    const short here = (short)sched_getcpu();
+    bool stays = true;
+    if (seat.tid != tid)
+        stays = woken; /* new here */
+    else if (seat.processor != here)
+        stays = woken && ++seat.doubts > DOUBTS; /* the scheduler has moved it */
+    if (stays || seat.tid != tid)
+        seat = (struct seat){tid, here, 0};
+    if (stays || woken)
+        atomic_store_explicit(place, seat, memory_order_relaxed);
+    if (atomic_exchange(&group->wakes_here, stays) != stays)
+        ioctl(group->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, stays ? SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP : 0UL); /* Linux 6.6 */
 }
 
-static bool is_pending(const struct group *group, int timeout)
+static int64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+/* Wait for a call. Did it have to wake us? Then poll(2) took longer than a call that finds all there. */
+static bool wait_for_call(const struct group *group, bool *woken)
 {
     struct pollfd waiting = {group->listener, POLLIN, 0};
-    return poll(&waiting, 1, timeout) == 1 && (waiting.revents & POLLIN) != 0;
+    const int64_t before = now();
+    const bool pending = poll(&waiting, 1, -1) == 1 && (waiting.revents & POLLIN) != 0;
+    *woken = now() - before > AT_ONCE;
+    return pending;
 }
 
 /* The last one that leaves closes the descriptor: before, its number could become another's. */
@@ -94,7 +129,7 @@ static uint64_t lead(struct group *group)
         pthread_cond_timedwait(&group->free, &group->lock, &limit);
         group->watched = false;
         const int64_t since = atomic_load(&group->busy_since);
-        if (since != 0 && now_ms() - since > PATIENCE)
+        if (since != 0 && now() - since > PATIENCE * 1000000LL)
             break;
     }
     group->led = true;
@@ -141,16 +176,18 @@ static void *serve(void *argument)
         const uint64_t term = lead(group);
         while (!atomic_load(&group->ended) && atomic_load(&group->term) == term) {
             struct seccomp_notif call = {0};
-            if (!is_pending(group, -1) || ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, &call) != 0)
+            bool woken;
+            if (!wait_for_call(group, &woken) || ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, &call) != 0)
                 continue; /* ENOENT: that process was killed meanwhile */
-            row = is_pending(group, 0) ? row + 1 : 0;
+            row = woken ? 0 : row + 1;
+            choose_wakeup(group, (pid_t)call.pid, woken);
             if (row > ROW) {
                 row = 0;
                 resign(group, term);
                 answer_one(group, &call);
                 break;
             }
-            atomic_store(&group->busy_since, now_ms());
+            atomic_store(&group->busy_since, now());
             answer_one(group, &call);
             if (atomic_load(&group->term) == term)
                 atomic_store(&group->busy_since, 0);
@@ -164,9 +201,9 @@ bool supervise(struct session *session, int listener)
 {
     for (unsigned i = 0; i < RULE_COUNT; i++)
         rule_of[RULES[i].nr] = (unsigned char)(i + 1);
-    ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); /* Linux 6.6; slower without */
     struct group *group = allocate(1, sizeof *group);
     *group = (struct group){.session = session, .listener = listener, .next = groups};
+    atomic_store(&group->wakes_here, ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) == 0);
     pthread_mutex_init(&group->lock, NULL);
     pthread_cond_init(&group->free, NULL);
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
