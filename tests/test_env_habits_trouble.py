@@ -73,7 +73,7 @@ def test_another_user_cannot_enter_even_through_open_directories(user: User) -> 
             done = other.sdee("env", "enter", "mine", "--", "id", variables=variables, check=False)
             assert done.returncode != 0
             assert "not yours alone" in done.stderr
-            for command in ("stop", "remove", "reset", "diff"):
+            for command in ("stop", "remove", "reset"):
                 assert other.sdee("env", command, "mine", variables=variables, check=False).returncode != 0, command
             assert other.sdee("env", "clone", "mine", "stolen", variables=variables, check=False).returncode != 0
             for pid in mine(UID):
@@ -115,7 +115,7 @@ def test_kill_9_in_random_order_while_packages_are_installed(user: User) -> None
         pytest.skip(f"no package mirror: {output}")
     before = Path("/proc/self/mountinfo").read_text().count(str(user.home))
     chance = random.Random(5)
-    user.inside("mine", "cd ~; apt-get install -d -y cron hello bc >/dev/null; cp /var/cache/apt/archives/*.deb ~")
+    user.inside("mine", "cd ~; apt-get download -q cron cron-daemon-common hello bc")
     for delay in (0.2, 0.6, 1.1, 1.7):
         install = "DEBIAN_FRONTEND=noninteractive dpkg -i ~/*.deb; DEBIAN_FRONTEND=noninteractive dpkg -P bc hello"
         busy = user.start(
