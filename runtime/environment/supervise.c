@@ -68,7 +68,7 @@ static void answer_one(const struct group *group, const struct seccomp_notif *ca
 /* Shall the answer wake the caller on our own processor? That is half the cost of a stop where the caller's call woke us on its
  * own (SYNC_WAKE_UP does both). But a call that came while we were at another's, or just going to sleep, has left its processor
  * idle: taken away from there to ours, two processes share one, and the scheduler, which sees each of them wake and sleep all the
- * time, may leave it so for 50 ms (`make -j2` on 2 processors: 1.4 times as long). So we note where each was woken last. */
+ * time, may leave it so for 50 ms (seen with perf sched in `make -j2`). So we note where each was woken last. */
 static void choose_wakeup(struct group *group, pid_t tid, bool woken)
 {
     _Atomic struct seat *const place = &group->seats[(unsigned)tid % SEATS];
