@@ -215,7 +215,9 @@ srun() (
   while [ "$#" -gt 0 ]; do
     sdee_word=$1
     case ${sdee_name:-$1} in
-    --version | -V | --help | -h | --usage) exec env -u SLURM_JOB_ID -u SLURM_JOBID SDEE_REHEARSAL= SDEE_REAL=1 srun "$1" ;;
+    --version | -V | --help | -h | --usage)
+      unset SLURM_JOB_ID SLURM_JOBID
+      exec env SDEE_REHEARSAL= SDEE_REAL=1 srun "$1" ;;
     --) shift; break ;;
     --multi-prog) exit 0 ;;
     @VALUES@)
