@@ -73,6 +73,22 @@ def test_a_call_is_served_with_its_descriptors_variables_directory_and_end(tmp_p
     assert "cannot run the node's own nosuch-outside" in done.stderr
 
 
+def test_umask_and_limits_are_the_callers(tmp_path: Path) -> None:
+    (tmp_path / "srun").write_text("#!/bin/sh\numask; ulimit -Sn; ulimit -Hn; ulimit -Sc\n")
+    (tmp_path / "srun").chmod(0o755)
+    calls = 'umask 027; ulimit -Sn 99; ulimit -Hn 999; ulimit -Sc 0; exec -a srun "$FRONT"'
+    done = subprocess.run(
+        ["sdee-front", "serve", str(tmp_path), "/bin/bash", "-c", calls],
+        executable=FRONT,
+        env={**os.environ, "FRONT": FRONT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == "0027\n99\n999\n0\n", done.stderr
+
+
 def test_a_caller_ends_by_the_signal_that_ended_the_command_and_takes_it_along(tmp_path: Path) -> None:
     (tmp_path / "srun").write_text(
         '#!/bin/sh\ntrap "echo term; exit 9" TERM\n[ -z "$1" ] || kill -KILL $$\necho up\nsleep 30 & wait\n'
