@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from env_support import User, a_user, needs_root
-from sdee.runtime.environment import FRONT, fronts
-from sdee.runtime.jobs import slurm_shell
+from sdee.runtime.environment import FRONT, enter, fronts, private
+from sdee.runtime.jobs import slurm_inside, slurm_shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,22 @@ def test_a_call_is_served_with_its_descriptors_variables_directory_and_end(tmp_p
     assert said[0].startswith(f"{bin_}:")  # the caller's, for the tasks
     assert said[1] == os.environ["PATH"]  # the server's own
     assert "cannot run the node's own nosuch-outside" in done.stderr
+
+
+def test_umask_and_limits_are_the_callers(tmp_path: Path) -> None:
+    (tmp_path / "srun").write_text("#!/bin/sh\numask; ulimit -Sn; ulimit -Hn; ulimit -Sc\n")
+    (tmp_path / "srun").chmod(0o755)
+    calls = 'umask 027; ulimit -Sn 99; ulimit -Hn 999; ulimit -Sc 0; exec -a srun "$FRONT"'
+    done = subprocess.run(
+        ["sdee-front", "serve", str(tmp_path), "/bin/bash", "-c", calls],
+        executable=FRONT,
+        env={**os.environ, "FRONT": FRONT},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == "0027\n99\n999\n0\n", done.stderr
 
 
 def test_a_caller_ends_by_the_signal_that_ended_the_command_and_takes_it_along(tmp_path: Path) -> None:
@@ -140,3 +157,55 @@ def test_dpkg_replaces_and_removes_what_sdee_front_stands_for(user: User) -> Non
 def test_an_environment_cannot_change_its_layers_past_the_overlay_nor_the_hosts_programs(user: User) -> None:
     done = user.inside("mine", "touch /run/sdee/layers/x; touch /run/sdee/host/x; rm -f /run/sdee/host/srun; true")
     assert done.count("Read-only file system") == 3, done
+
+
+MOUNTS = r"""169 1 0:23 / / rw - tmpfs sdee rw
+885 169 254:0 /home /home rw - ext4 /dev/vda rw
+895 169 254:0 /home/u/states/mine/layers/root/upper /root rw - ext4 /dev/vda rw
+913 169 254:0 /home/u/states/mine/tmp /tmp rw - ext4 /dev/vda rw
+914 913 254:0 /tmp/a\040b /tmp/a\040b rw - ext4 /dev/vda rw
+919 169 0:503 / /var rw - overlay sdee rw
+1038 896 254:0 /home/u/states/mine/commands /run/sdee rw - ext4 /dev/vda rw
+"""
+
+
+def test_what_the_environment_alone_sees_is_told_from_what_the_nodes_see() -> None:
+    own = ("/", "/root", "/tmp", "/tmp/x", "/tmp/a", "/var/lib/x", "/run/sdee")
+    assert [path for path in own if not private.is_private(path, MOUNTS)] == []
+    assert [path for path in ("/home", "/home/u/x", "/tmp/a b", "/tmp/a b/c") if private.is_private(path, MOUNTS)] == []
+    outside = "\n".join(line for line in MOUNTS.splitlines() if "/run/sdee" not in line)
+    assert not private.is_private("/tmp", outside)
+
+
+def test_srun_in_a_command_that_is_traced_takes_its_directory_variables_and_input(tmp_path: Path) -> None:
+    program = tmp_path / "rehearsal.sh"
+    program.write_text(slurm_inside.rehearsal_program())
+    (tmp_path / "srun").symlink_to(FRONT)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "in").write_text("in\n")
+    show = ["sh", "-c", 'echo "${PWD##*/} $X $Y $(cat)"']
+    for options in (
+        ["-n", "2", "--chdir=sub", "--export=ALL,X=1,Y=2", "-i", "in"],
+        ["-lD", "sub", "--chdir", "sub", "--export", "X=1,Y=2", "--input=in", "--"],
+    ):
+        done = subprocess.run(
+            ["srun", *options, *show],
+            executable=FRONT,
+            env={"SDEE_REHEARSAL": str(program), "PATH": "/usr/bin:/bin"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert (done.stdout, done.stderr) == ("sub 1 2 in\n", ""), options
+
+
+def test_an_sdee_that_the_environment_does_not_see_is_named(tmp_path: Path) -> None:
+    (tmp_path / "states").mkdir()
+    enter.prepare_commands(str(tmp_path / "states"))
+    script = tmp_path / "states" / enter.COMMANDS / "sdee-inside"
+    script.write_text(script.read_text().replace(sys.executable, "/tmp/nosuch/python"))
+    done = subprocess.run([str(script), "srun", "x"], capture_output=True, text=True, check=False)
+    assert done.returncode == 244
+    assert "/tmp/nosuch/python is not there" in done.stderr

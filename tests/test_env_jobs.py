@@ -5,14 +5,17 @@ Packages come from a repository of a few real ones on the shared storage: the cl
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import signal
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cluster.inside import REPO
 from cluster.jobs import SDEE, Place, place, wait_for
 
 if TYPE_CHECKING:
@@ -77,7 +80,8 @@ def repository(cluster: Cluster) -> str:
 def begin(cluster: Cluster, repository: str, name: str, *options: str) -> Evening:
     """Create an environment whose packages come from the repository."""
     evening = Evening(place(cluster, name), place(cluster, f"{name}-states").path)
-    done = evening.sdee("env", "create", "mine", *options)
+    seen = ("--bind", REPO) if REPO.startswith("/tmp/") else ()  # a checkout that the environment would not see
+    done = evening.sdee("env", "create", "mine", *seen, *options)
     assert done.returncode == 0, done.stderr
     line = f"deb [trusted=yes] file:{repository} ./"
     evening.out(f"rm -f /etc/apt/sources.list.d/*; echo '{line}' >/etc/apt/sources.list; apt-get update -qq")
@@ -289,3 +293,43 @@ def test_a_trace_inside_sees_what_the_supervisor_is_asked_about(evening: Evening
     seen = evening.place.read("seen.trace")
     assert '"path":"/etc/shells","ops":["probe"]' in seen
     assert '"path":"/etc/nosuch-1","ops":["probe"]' in seen
+
+
+def test_a_shell_on_a_node_has_all_that_was_changed_in_the_environment(evening: Evening) -> None:
+    assert evening.out("echo 'hello -g typed' | srun -Q --pty -N1 sh") == "typed\n"
+    evening.out("printf '#!/bin/sh\\necho new\\n' >/usr/local/bin/new-tool; chmod +x /usr/local/bin/new-tool")
+    assert evening.out("echo new-tool | srun -Q --pty -N1 sh") == "new\n", "the bundle is an older one"
+
+
+def test_a_rehearsal_that_fails_is_said_and_all_changes_travel(evening: Evening) -> None:
+    evening.place.file("two.sh", '#!/bin/sh\n#SBATCH -n2 -o two.out\n[ "$SLURM_NTASKS" = 2 ] || exit 9\nhello -g two\n')
+    done = evening.inside("sbatch -Q --wait two.sh")
+    assert "two.sh" in done.stderr
+    assert "it failed here" in done.stderr
+    assert evening.place.read("two.out").splitlines()[-1] == "two"
+
+
+def test_jobs_of_a_directory_that_the_nodes_do_not_see_run_from_the_users_home(evening: Evening) -> None:
+    script = "mkdir -p /tmp/own; cd /tmp/own; srun -N1 hello -g alone; ls"
+    done = evening.inside(script)
+    assert (done.returncode, done.stdout) == (0, "alone\n")
+    assert "'/tmp/own' is the environment's own: the nodes do not see it" in done.stderr
+
+
+def test_srun_asked_for_its_version_answers_in_a_rehearsal_too(evening: Evening) -> None:
+    evening.out("sbatch -Q --wait -J asked -o asked.out --wrap 'echo $SLURM_JOB_NAME; srun --version'")
+    [log] = glob.glob(evening.place.file("sdee-jobs/wrap-*/rehearsal.log"))
+    assert evening.place.read("asked.out") == evening.place.read(log)
+    assert re.fullmatch("asked\nslurm-wlm .*\n", evening.place.read("asked.out"))
+
+
+def test_a_rehearsal_ends_with_who_asked_for_it_and_an_interrupt_says_so(evening: Evening) -> None:
+    step = "srun -N1 sh -c 'echo $$ >pid-{0}; exec sleep 50'"
+    for number in ("INT", "TERM", "KILL"):
+        done = evening.inside(
+            f"set -m; {step.format(number)} & until [ -s pid-{number} ]; do sleep 0.1; done; kill -{number} %1;"
+            f" wait %1; echo $?; while kill -0 $(cat pid-{number}) 2>/dev/null; do sleep 0.1; done; rm pid-{number}"
+        )
+        assert done.stdout == f"{128 + signal.Signals[f'SIG{number}']}\n"
+        assert "Traceback" not in done.stderr
+        assert ("interrupted, srun has submitted nothing" in done.stderr) == (number == "INT")

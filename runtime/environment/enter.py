@@ -15,6 +15,16 @@ COMMANDS_INSIDE = "/run/sdee"
 # Not `python -m`: that looks for modules in the current directory first
 INSIDE = "import sys; sys.path[:1] = []; from sdee.cli.inside import main; main()"
 
+# /tmp and /run are others inside, and software may be removed. 244: docs/exit-codes.md
+_MISSING = """for file in NEEDED; do
+  [ -r "$file" ] && continue
+  echo "sdee: $1: sdee itself is not seen in this environment: $file is not there" >&2
+  echo "  try: install it below your home, or sdee env create --bind DIRECTORY" >&2
+  echo "  without a bundle: SDEE_TRANSPARENT=0 $1 …" >&2
+  exit 244
+done
+"""
+
 
 def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
     """Return flags, the environment's name and the command; None for what click shall explain (--help, mistakes)."""
@@ -64,11 +74,15 @@ def prepare_commands(directory: str) -> None:
     """Write what stands in place of the job manager's commands inside, as far as it is not there: /run/sdee."""
     import sys  # noqa: PLC0415
 
+    import sdee  # noqa: PLC0415
+
     commands = os.path.join(directory, COMMANDS)
     for name in ("", "real", "prefix"):
         os.makedirs(os.path.join(commands, name), exist_ok=True)
     call = f'exec {_quoted(sys.executable)} -c {_quoted(INSIDE)} "$@"'
-    script = f"#!/bin/sh\n# Written by sdee: srun, sbatch and salloc inside\n{call}\n"
+    needed = (sys.executable, os.path.join(os.path.dirname(os.path.abspath(sdee.__file__)), "__init__.py"))
+    check = _MISSING.replace("NEEDED", " ".join(_quoted(path) for path in needed))
+    script = f"#!/bin/sh\n# Written by sdee: srun, sbatch and salloc inside\n{check}{call}\n"
     _write(os.path.join(commands, "sdee-inside"), script, 0o755)
     _write(os.path.join(commands, "user"), f"{os.getuid()} {os.getgid()} {_user_name()}\n", 0o644)
     target, state = os.path.join(commands, "sdee-front"), os.stat(front())

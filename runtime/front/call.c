@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -101,6 +102,10 @@ static bool send_call(int fd, char **argv)
         }
     text = append(text, &used, getcwd(directory, sizeof directory) != NULL ? directory : "");
     header.bytes = (uint32_t)used;
+    header.umask = (uint32_t)umask(0);
+    umask(header.umask);
+    for (int limit = 0; limit < RLIM_NLIMITS; limit++)
+        getrlimit(limit, &header.limits[limit]);
     const bool good = used <= CALL_MOST && send_header(fd, header) && write_all(fd, text, used);
     free(text);
     return good;

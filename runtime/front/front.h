@@ -3,6 +3,7 @@
 #define SDEE_FRONT_H
 
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include "error.h"
 
@@ -14,13 +15,16 @@
 #define INSIDE_PREFIX "SDEE_INSIDE_"
 extern const char *const NODE_VARIABLES[]; /* ends with NULL */
 
-/* What is sent first, in the machine's own byte order: both ends run on it. Then argc + envc strings and the working
+/* What is sent first, in the machine's own byte order: both ends run on it. umask(2) and the limits of getrlimit(2) go
+ * along, since srun(1) hands them on to its tasks. Then argc + envc strings and the working
  * directory, each with its NUL. Then one byte for each signal; the answer is an int32_t: a status as wait(2) has it. */
 struct call_header {
     uint32_t magic;
     uint32_t argc;
     uint32_t envc;
     uint32_t bytes;
+    uint32_t umask;
+    struct rlimit limits[RLIM_NLIMITS];
 };
 enum { CALL_MAGIC = 0x73646565, CALL_MOST = 8 << 20 };
 

@@ -13,6 +13,7 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -94,13 +95,16 @@ static void use_environment(char **environment)
             setenv(NODE_VARIABLES[i], kept[i], 1);
 }
 
-static _Noreturn void become(char **argv, char **environment, const char *directory, const int standard[3])
+static _Noreturn void become(const struct call_header *header, char **argv, char **environment, const char *directory, const int standard[3])
 {
     static struct error error;
     char path[PATH_MAX];
     for (int number = 0; number < 3; number++)
         dup2(standard[number], number); /* at 3 or above: below there is something always */
     setpgid(0, 0);
+    umask(header->umask & 0777);
+    for (int limit = 0; limit < RLIM_NLIMITS; limit++)
+        setrlimit(limit, &header->limits[limit]); /* one that cannot be is left as it is */
     for (int number = 1; number < 32; number++)
         signal(number, SIG_DFL);
     sigset_t none;
@@ -137,7 +141,9 @@ static _Noreturn void answer(int fd)
     const int ended = signalfd(-1, &set, SFD_CLOEXEC);
     const pid_t child = fork();
     if (child == 0)
-        become(argv, environment, directory, standard);
+        become(&header, argv, environment, directory, standard);
+    if (child > 0)
+        setpgid(child, child); /* both do: a signal may come before the child has got to it */
     for (int number = 0; number < 3; number++)
         close(standard[number]); /* or a pipe's reader would wait for us */
     int32_t status = child > 0 && ended >= 0 ? 0 : EXIT_RESOURCES << 8;

@@ -169,7 +169,7 @@ class Slurm(JobManager):
         found = {o.name: o.value or "" for o in read_options(options, self.table)}
         node = os.uname().nodename
         values = dict.fromkeys(("SLURM_JOB_NODELIST", "SLURM_NODELIST", "SLURMD_NODENAME"), node)
-        values["SLURM_JOB_NAME"] = name
+        values["SLURM_JOB_NAME"] = found.get("job-name", name)
         values |= {"SLURM_JOB_ID": "0", "SLURM_JOBID": "0", "SLURM_TASKS_PER_NODE": "1", "SLURM_CPUS_ON_NODE": "1"}
         values |= dict.fromkeys(("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_JOB_NUM_NODES"), "1")
         if "cpus-per-task" in found:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # srun(1): options of which the value may be in the next word
 SRUN_SHORT = "AbcCdDeFGiJLmMnNopqrStTwWxB"
+SRUN_FLAGS = "EHOQXZlsuv"  # without a value, and so before another letter
 SRUN_LONG = names("""
     accel-bind account acctg-freq bb bbf bcast-exclude begin chdir cluster-constraint clusters comment
     constraint container container-id core-spec cores-per-socket cpu-bind cpu-freq cpus-per-gpu cpus-per-task
@@ -122,7 +123,8 @@ CPUS = '[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_
 
 def srun_values() -> str:
     """Return srun's options with a value in the next word, as a pattern of sh's `case`."""
-    return "|".join([*(f"-{letter}" for letter in SRUN_SHORT), *(f"--{n}" for n in SRUN_LONG)])
+    joined = f"-[{SRUN_FLAGS}][{SRUN_SHORT}]|-[{SRUN_FLAGS}][{SRUN_FLAGS}][{SRUN_SHORT}]"  # -ln 2
+    return "|".join([joined, *(f"-{letter}" for letter in SRUN_SHORT), *(f"--{n}" for n in SRUN_LONG)])
 
 
 def finish(patterns: Sequence[str]) -> str:
@@ -209,18 +211,35 @@ REHEARSED = "SLURM_PROCID=0"
 REHEARSED_STEP = r"""
 srun() (
   { set +eux; } 2>/dev/null
-  sdee_name=
+  sdee_name= sdee_dir=. sdee_file=
   while [ "$#" -gt 0 ]; do
-    if [ -n "$sdee_name" ]; then sdee_name=; shift; continue; fi
-    case $1 in
-    @VALUES@) sdee_name=$1 ;;
+    sdee_word=$1
+    case ${sdee_name:-$1} in
+    --version | -V | --help | -h | --usage)
+      unset SLURM_JOB_ID SLURM_JOBID
+      exec env SDEE_REHEARSAL= SDEE_REAL=1 srun "$1" ;;
     --) shift; break ;;
     --multi-prog) exit 0 ;;
+    @VALUES@)
+      if [ -z "$sdee_name" ]; then sdee_name=$1; shift; continue; fi
+      sdee_word=$sdee_name=$1 sdee_name= ;;
     -*) ;;
     *) break ;;
     esac
     shift
+    case $sdee_word in # what decides on what the command finds
+    --chdir=* | -D=* | -?D=* | -??D=*) sdee_dir=${sdee_word#*=} ;;
+    -D*) sdee_dir=${sdee_word#-D} ;;
+    --input=* | -i=* | -?i=* | -??i=*) sdee_file=${sdee_word#*=} ;;
+    -i*) sdee_file=${sdee_word#-i} ;;
+    --export=*)
+      IFS=,
+      for sdee_word in ${sdee_word#*=}; do case $sdee_word in *=*) export "$sdee_word" ;; esac; done
+      unset IFS ;;
+    esac
   done
+  cd "$sdee_dir" 2>/dev/null || :
+  [ ! -f "$sdee_file" ] || exec <"$sdee_file"
   exec env @STEP@ "$@" # the trace shows by this which processes were steps
 )
 """.replace("@STEP@", f"{REHEARSED} SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_STEP_ID=0")

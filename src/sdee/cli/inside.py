@@ -47,6 +47,10 @@ def main() -> None:
     except SdeeError as error:
         click.echo(f"{error.render()}\n  without a bundle: SDEE_TRANSPARENT=0 {name} …", err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo(f"sdee: interrupted, {name} has submitted nothing", err=True)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)  # so that a loop of the shell's ends too
 
 
 def become(name: str, arguments: Sequence[str]) -> NoReturn:
@@ -70,7 +74,8 @@ def srun(arguments: Sequence[str]) -> NoReturn:
         become("srun", arguments)
     cwd = os.path.abspath(given.get("chdir", given.get("D", ".")))
     stdin = _readable(given.get("input", given.get("i", "")))
-    rehearsal = rehearse.Rehearsal("srun", words.command, cwd, stdin, Slurm().rehearsal_variables("interactive", ()))
+    variables = Slurm().rehearsal_variables("interactive", ())
+    rehearsal = rehearse.Rehearsal("srun", words.command, cwd, stdin, variables, interactive="pty" in given)
     bundle = rehearse.ready(rehearsal, ())
     program = os.path.join(rehearse.outside_of(bundle), "srun")
     os.execv("/bin/sh", ["sh", program, *words.options, *words.command])
@@ -94,7 +99,7 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     options = (*Slurm().options_in(job.text), *job.options)
     cwd, given_input = Slurm().place(options)
     directory = os.path.abspath(cwd or os.getcwd())
-    kept = prepare.directory_of(prepare.DIRECTORY, job.name, directory, job.text, *job.arguments)
+    kept = prepare.directory_of(rehearse.place(), job.name, directory, job.text, *job.arguments)
     script = os.path.join(kept, job.name)
     with prepare.locked(kept):
         rehearse.write_once(script, job.text)

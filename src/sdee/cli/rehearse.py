@@ -17,6 +17,7 @@ import click
 from sdee.cli import fresh, prepare
 from sdee.cli import output as show
 from sdee.errors import InputError, OutputError, TraceError
+from sdee.runtime.environment import private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
 from sdee.runtime.jobs.options import names as words
@@ -37,7 +38,11 @@ NOT_NEEDED = frozenset(
     /etc/apt /etc/shadow /etc/shadow- /etc/gshadow /etc/gshadow- /etc/ld.so.cache
 """)
 )
-_TRACE = "import sys; sys.path[:1] = []; from sdee.__main__ import main; main()"
+# It ends with its parent, also when that is killed: prctl(2), PR_SET_PDEATHSIG, SIGTERM
+_TRACE = (
+    "import ctypes, os, sys; sys.path[:1] = []; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0);"
+    " from sdee.__main__ import main; os.getppid() != int(sys.argv.pop(1)) or main()"
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Rehearsal:
     """A command to run here once.
 
     `name`: the job manager's command that asks for it; `variables`: of a job of one task; `kept`: where its things are;
-    `shown`: its name for people. The last two may be left out.
+    `shown`: its name for people; `interactive`: what it will run nobody knows yet. The last three may be left out.
     """
 
     name: str
@@ -55,12 +60,14 @@ class Rehearsal:
     variables: dict[str, str] = field(default_factory=dict)
     kept: str = ""
     shown: str = ""
+    interactive: bool = False
 
     @property
     def directory(self) -> str:
         """Return where its trace, bundles and scripts are."""
         name = os.path.basename(self.command[0])
-        return self.kept or prepare.directory_of(prepare.DIRECTORY, name, self.cwd, *self.command)
+        key = (self.cwd, *self.command, *(("\0interactive",) if self.interactive else ()))
+        return self.kept or prepare.directory_of(place(), name, *key)
 
 
 def ready(rehearsal: Rehearsal, include: Sequence[str]) -> str:
@@ -76,8 +83,19 @@ def ready(rehearsal: Rehearsal, include: Sequence[str]) -> str:
             todo = replace(_plan(rehearsal), trace_why="")
         if not todo.bundle_why:
             return todo.bundle
-        more = changed_inside() if os.path.exists(os.path.join(directory, PARTIAL)) else ()
+        all_changes = rehearsal.interactive or os.path.exists(os.path.join(directory, PARTIAL))
+        more = changed_inside() if all_changes else ()
         return prepare.make_bundle(todo, include=(*include, *more), quiet=True)
+
+
+def place() -> str:
+    """Return the directory below which things of jobs are kept: here, or in the user's home where the nodes would not
+    find them here.
+    """
+    home = os.path.expanduser("~")
+    if (private.here() or not os.access(".", os.W_OK | os.X_OK)) and os.access(home, os.W_OK | os.X_OK):
+        return os.path.join(home, prepare.DIRECTORY)
+    return prepare.DIRECTORY
 
 
 def _plan(rehearsal: Rehearsal) -> Preparation:
@@ -98,9 +116,11 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     shown = show.safe(rehearsal.shown or shlex.join(rehearsal.command))
     click.echo(
         f"sdee: {rehearsal.name}: {shown} runs in a bundle of this environment: it runs here once first, to be traced"
-        f" ({os.path.relpath(log)}; SDEE_TRANSPARENT=0 turns this off)",
+        f" ({_short(log)}; SDEE_TRANSPARENT=0 turns this off)",
         err=True,
     )
+    if private.here():
+        click.echo(f"sdee: {os.getcwd()!a} is the environment's own: the nodes do not see it", err=True)
     environment = dict(os.environ) | rehearsal.variables | {"SDEE_REHEARSAL": program}
     environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # mpirun refuses root else
     environment.pop("SDEE_REAL", None)
@@ -116,12 +136,15 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
         model.write_script(partial, "")
         trace = replace(trace, status=0)  # it will not be tried again
         click.echo(f"sdee: it was ended after {_limit()} s: all that was changed in the environment travels", err=True)
+    elif trace.status:  # it may not have come to all that it needs, and is tried again the next time
+        model.write_script(partial, "")
+        click.echo(f"sdee: it failed here ({_short(log)}): all that was changed in the environment travels", err=True)
     fresh.save(todo.directory, fresh.State(trace, fresh.load(todo.directory).bundle))
 
 
 def _run(todo: Preparation, environment: Mapping[str, str], cwd: str, streams: tuple[BinaryIO, BinaryIO]) -> bool:
     """Run it; tell whether it had to be ended before its own end."""
-    command = [sys.executable, "-c", _TRACE, "trace", "-q", "-o", todo.trace, "--", *todo.command]
+    command = [sys.executable, "-c", _TRACE, str(os.getpid()), "trace", "-q", "-o", todo.trace, "--", *todo.command]
     stdin, log = streams
     process = subprocess.Popen(
         command, env=environment, cwd=cwd, stdin=stdin, stdout=log, stderr=log, start_new_session=True
@@ -156,6 +179,11 @@ def _limit() -> int:
         return int(os.environ.get(LIMIT, DEFAULT_LIMIT))
     except ValueError:
         return DEFAULT_LIMIT
+
+
+def _short(path: str) -> str:
+    relative = os.path.relpath(path)
+    return show.safe(path if relative.startswith("..") else relative)
 
 
 def _end_of(log: str) -> str:
