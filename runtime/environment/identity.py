@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 from sdee.runtime.environment import program
+from sdee.runtime.environment.configure import read_host
 
 ENOUGH = 65535  # ids, so that nobody (65534) is one of them
 
@@ -23,14 +24,6 @@ def range_of(text: str, user: str, uid: int) -> tuple[int, int] | None:
     return None
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 def usable_ranges() -> tuple[tuple[int, int], tuple[int, int]] | None:
     """Return the ranges of uids and gids that this machine maps for the user; None where ids have to be emulated."""
     uid = os.getuid()
@@ -40,7 +33,7 @@ def usable_ranges() -> tuple[tuple[int, int], tuple[int, int]] | None:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:
         user = str(uid)
-    uids, gids = range_of(_read("/etc/subuid"), user, uid), range_of(_read("/etc/subgid"), user, uid)
+    uids, gids = range_of(read_host("/etc/subuid"), user, uid), range_of(read_host("/etc/subgid"), user, uid)
     return (uids, gids) if uids and gids and _works(uids, gids) else None
 
 
