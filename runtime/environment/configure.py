@@ -197,8 +197,10 @@ def _write(environment: Environment, path: str, text: str, mode: int = 0o644) ->
 
 def note_own(environment: Environment, path: str) -> None:
     """Note that a path was written into the environment by us: `sdee env diff` passes it over while it is as it was."""
-    with open(environment.path("base", OWN_FILES), "a", encoding="utf-8") as file:
-        file.write(f"{path}\t{fingerprint(environment.upper(path) or '')}\n")
+    line = f"{path}\t{fingerprint(environment.upper(path) or '')}"
+    if line not in read_host(environment.path("base", OWN_FILES)).splitlines():
+        with open(environment.path("base", OWN_FILES), "a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
 
 
 def fingerprint(path: str) -> str:
