@@ -158,8 +158,10 @@ def start_files(environment: Environment) -> None:
         own = environment.upper(path)
         if own is None or not os.path.isfile(path):
             continue
-        if not os.path.lexists(own) or f"{path}\t{fingerprint(own)}" in written:
-            _write(environment, path, f"{read_host(path)}[ ! -r {ours} ] || . {ours} {MARK}\n")
+        text = f"{read_host(path)}[ ! -r {ours} ] || . {ours} {MARK}\n"
+        unchanged = not os.path.lexists(own) or f"{path}\t{fingerprint(own)}" in written
+        if unchanged and read_host(own) != text:
+            _write(environment, path, text)
 
 
 def _directory(environment: Environment, path: str) -> None:
