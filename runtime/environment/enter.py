@@ -138,7 +138,13 @@ def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
 
         for line in reconcile(name):
             sys.stderr.write(f"sdee: {line}\n")
-    prepare_commands(directory)
+    if os.stat(directory).st_uid == os.geteuid():  # else sdee-env says that it is another's
+        try:
+            prepare_commands(directory)
+        except OSError as error:
+            from sdee.errors import OutputError  # noqa: PLC0415
+
+            raise OutputError(f"cannot write {error.filename}: {error.strerror}") from error
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
         signal.signal(number, signal.SIG_DFL)
     os.execv(program(), ["sdee-env", "enter", *flags, directory, name, *command])
