@@ -141,6 +141,16 @@ def user() -> Iterator[User]:
 
 
 @needs_root
+def test_another_version_of_sdee_brings_its_own_sdee_front_into_environments_that_are_there(user: User) -> None:
+    user.inside("mine", "echo old >/usr/bin/srun; echo old >/run/sdee/sdee-front; echo own >/usr/bin/own-tool")
+    user.sdee("env", "stop", "mine")
+    look = (
+        "cmp /usr/bin/srun /run/sdee/sdee-front && srun --nosuch; echo $?; cat /usr/bin/own-tool; rm /usr/bin/own-tool"
+    )
+    assert user.inside("mine", f"SDEE_OUTSIDE=nosuch; export SDEE_OUTSIDE; {look}").endswith("\n244\nown\n")
+
+
+@needs_root
 def test_dpkg_replaces_and_removes_what_sdee_front_stands_for(user: User) -> None:
     assert user.sdee("env", "diff", "mine").stdout == ""
     look = "readlink -f /usr/lib/sdee/srun; cmp /usr/bin/srun /run/sdee/sdee-front && echo front"

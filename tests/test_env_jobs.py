@@ -333,3 +333,33 @@ def test_a_rehearsal_ends_with_who_asked_for_it_and_an_interrupt_says_so(evening
         assert done.stdout == f"{128 + signal.Signals[f'SIG{number}']}\n"
         assert "Traceback" not in done.stderr
         assert ("interrupted, srun has submitted nothing" in done.stderr) == (number == "INT")
+
+
+MPI_JOB = """#!/bin/bash
+#SBATCH -N2 -n2 -w n1,n2 -o mpi.out
+srun --mpi=pmix ./ranks
+echo "$PMIX_MCA_psec"
+"""
+RANKS = """#include <mpi.h>
+#include <stdio.h>
+int main(int count, char **words)
+{
+    int rank, size;
+    MPI_Init(&count, &words);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    printf("rank %d of %d\\n", rank, size);
+    MPI_Finalize();
+}
+"""
+
+
+def test_open_mpi_starts_in_an_environment_and_in_a_job_from_it(evening: Evening) -> None:
+    evening.place.file("ranks.c", RANKS)
+    evening.place.file("mpi.sh", MPI_JOB)
+    evening.out("mpicc -o ranks ranks.c")
+    run = "mpirun --allow-run-as-root --oversubscribe -n 2 ./ranks | sort"
+    assert evening.out(run) == "rank 0 of 2\nrank 1 of 2\n"
+    done = evening.inside("sbatch -Q --wait mpi.sh")
+    assert (done.returncode, "failed here" in done.stderr) == (0, False), done.stderr
+    assert sorted(evening.place.read("mpi.out").splitlines()) == ["", "rank 0 of 2", "rank 1 of 2"]

@@ -94,6 +94,10 @@ def prepare_commands(directory: str) -> None:
     if not same:
         import shutil  # noqa: PLC0415
 
+        from sdee.runtime.environment import fronts, store  # noqa: PLC0415
+
+        if os.path.isdir(os.path.join(directory, "layers")):
+            fronts.refresh(store.Environment(os.path.basename(directory), directory))
         shutil.copy2(front(), f"{target}.new")
         os.replace(f"{target}.new", target)
 

@@ -69,6 +69,19 @@ def divert(environment: Environment, note: Callable[[str], None]) -> None:
     note(DIVERSIONS)
 
 
+def refresh(environment: Environment) -> None:
+    """Put this sdee's sdee-front where divert() put an older one's: the two ends of a call must be of one version."""
+    upper, diverted = environment.upper(PROGRAMS), environment.upper(DIVERTED)
+    if upper is None or diverted is None or not os.path.isdir(diverted):
+        return
+    for name in NAMES:
+        path = f"{upper}/{name}"
+        if os.path.lexists(f"{diverted}/{name}") and os.path.isfile(path) and not os.path.islink(path):
+            shutil.copyfile(front(), f"{path}.sdee-new")
+            os.chmod(f"{path}.sdee-new", 0o755)
+            os.replace(f"{path}.sdee-new", path)
+
+
 def _host_diversions() -> str:
     try:
         with open(DIVERSIONS, encoding="utf-8") as file:
