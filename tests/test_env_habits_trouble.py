@@ -116,7 +116,7 @@ def test_kill_9_in_random_order_while_packages_are_installed(user: User) -> None
     before = Path("/proc/self/mountinfo").read_text().count(str(user.home))
     chance = random.Random(5)
     user.inside("mine", "cd ~; apt-get download -q cron cron-daemon-common hello bc")
-    for delay in (0.2, 0.6, 1.1, 1.7):
+    for delay in (0.3, 1.1):
         install = "DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades ~/*.deb; DEBIAN_FRONTEND=noninteractive dpkg -P bc hello"
         busy = user.start(
             str(SDEE),
@@ -144,7 +144,7 @@ def test_kill_9_in_random_order_while_packages_are_installed(user: User) -> None
         assert Path("/proc/self/mountinfo").read_text().count(str(user.home)) == before
         repaired = user.inside(
             "mine",
-            "export DEBIAN_FRONTEND=noninteractive; dpkg --configure -a && apt-get install -y --allow-downgrades ~/*.deb >/dev/null && dpkg --audit && hello && stat -c %a:%G /usr/bin/crontab; ls -A /usr/.sdee-own 2>/dev/null",
+            "export DEBIAN_FRONTEND=noninteractive; dpkg --configure -a && apt-get install -y --allow-downgrades ~/*.deb >/dev/null && dpkg --audit && hello && stat -c %a:%G /usr/bin/crontab; ls -A /usr/.sdee-own 2>/dev/null; true",
         )
         assert repaired.splitlines()[-2:] == ["Hello, world!", "2755:crontab"], repaired
 

@@ -27,7 +27,7 @@ pytestmark = [
 
 # What packages leave: the database, files with their owners, what scriptlets and triggers wrote. But what `create` changes
 LOOK = """
-    rpm -qa | sort; rpm -V tool service coreutils bash sed passwd libc6 rpm sdee-release | grep -v -e shadow -e useradd; cat /var/log/tool; getent passwd service; getcap /usr/bin/service
+    rpm -qa | sort; rpm -V tool service coreutils bash sed passwd libc6 rpm sdee-release | grep -v -e shadow -e useradd -e bash.bashrc; cat /var/log/tool; getent passwd service; getcap /usr/bin/service
     stat -c '%n %U:%G %a %F %h %s' /usr/bin/tool* /usr/bin/alias /usr/bin/service /etc/service /etc/service/* /var/lib/service /var/lib/service/* /usr/share/tool/* /usr/bin/cat /usr/bin 2>&1 | sed 's/ directory .*/ directory/'
     cat /etc/tool.conf* 2>&1; cd /usr/share/tool && tail -n +1 file same/file 2>&1
     true;

@@ -69,8 +69,8 @@ class Plan:
     def layer_of(self, path: str) -> Step | None:
         """Return the step of kind overlay or own to which `path` of the environment belongs; None where it is live."""
         holders = [step for step in self.steps if path == step.path or is_below(path, step.path)]
-        best = max(holders, key=lambda step: len(step.path), default=None)
-        return best if best is not None and best.kind in ("overlay", "own") else None
+        last = holders[-1] if holders else None  # mounted over those before it
+        return last if last is not None and last.kind in ("overlay", "own") else None
 
     @property
     def layers(self) -> tuple[Step, ...]:
@@ -205,14 +205,22 @@ def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...
     for path in dict.fromkeys(os.path.realpath(path) for path in shown):
         if not _is_live(builder.steps, path):
             builder.add("bind", path)
+    _show_home(builder, home)
     if _is_live(builder.steps, builder.base):
         builder.add("hide", builder.base)
     return Plan(tuple(builder.steps))
 
 
+def _show_home(builder: _Builder, home: str) -> None:
+    """Let $HOME lead to the home also where it is a link in a directory that is another one inside (/tmp)."""
+    holders = [step for step in builder.steps if is_below(home, step.path)]
+    if home != os.path.realpath(home) and is_plain(home) and holders and holders[-1].kind in ("tmp", "tmpfs"):
+        builder.add("link", home, os.path.realpath(home))
+
+
 def _is_live(steps: list[Step], path: str) -> bool:
     holders = [step for step in steps if path == step.path or is_below(path, step.path)]
-    return bool(holders) and max(holders, key=lambda step: len(step.path)).kind in ("bind", "live")
+    return bool(holders) and holders[-1].kind in ("bind", "live")
 
 
 def is_masked(path: str) -> bool:
