@@ -28,6 +28,11 @@ def run_front(name: str, *arguments: str, **env: str) -> subprocess.CompletedPro
     )
 
 
+def serve(outside: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command whose calls are served; the variable FRONT is sdee-front's path."""
+    return run_front("sdee-front", "serve", str(outside), *command, **{**os.environ, "FRONT": FRONT})
+
+
 def source(path: str) -> str:
     with open(os.path.join(REPO, "runtime", path), encoding="utf-8") as file:
         return file.read()
@@ -62,10 +67,7 @@ def test_a_call_is_served_with_its_descriptors_variables_directory_and_end(tmp_p
         f"cd {bin_}; export GIVEN=yes PATH={bin_}:$PATH;"
         " echo in | srun a 'b c'; echo status $?; /bin/sh -c 'kill -9 $$'; uname -s; nosuch-outside; echo status $?"
     )
-    command = [FRONT, "serve", str(outside), "/bin/bash", "-c", script]
-    done = subprocess.run(
-        ["sdee-front", *command[1:]], executable=FRONT, capture_output=True, text=True, check=False, timeout=60
-    )
+    done = serve(outside, "/bin/bash", "-c", script)
     assert done.stdout == f"in|{bin_}|yes|a|b c\nstatus 7\nLinux\nstatus 127\n", done.stderr
     said = done.stderr.splitlines()
     assert said[0].startswith(f"{bin_}:")  # the caller's, for the tasks
@@ -77,15 +79,7 @@ def test_umask_and_limits_are_the_callers(tmp_path: Path) -> None:
     (tmp_path / "srun").write_text("#!/bin/sh\numask; ulimit -Sn; ulimit -Hn; ulimit -Sc\n")
     (tmp_path / "srun").chmod(0o755)
     calls = 'umask 027; ulimit -Sn 99; ulimit -Hn 999; ulimit -Sc 0; exec -a srun "$FRONT"'
-    done = subprocess.run(
-        ["sdee-front", "serve", str(tmp_path), "/bin/bash", "-c", calls],
-        executable=FRONT,
-        env={**os.environ, "FRONT": FRONT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = serve(tmp_path, "/bin/bash", "-c", calls)
     assert done.stdout == "0027\n99\n999\n0\n", done.stderr
 
 
@@ -98,15 +92,7 @@ def test_a_caller_ends_by_the_signal_that_ended_the_command_and_takes_it_along(t
     # `exec -a`: the name that it is called by is what counts
     calls = 'f() { exec -a srun "$FRONT" "$@"; }; (f now); echo "status $?"; f & sleep 1; kill $!; wait $!;'
     calls += ' echo "status $?"'
-    done = subprocess.run(
-        ["sdee-front", "serve", str(tmp_path), "/bin/bash", "-c", calls],
-        executable=FRONT,
-        env={**os.environ, "FRONT": FRONT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = serve(tmp_path, "/bin/bash", "-c", calls)
     assert done.stdout == "status 137\nup\nterm\nstatus 9\n", done.stderr
 
 
@@ -119,15 +105,7 @@ for noise in (b"", b"x", b"\\0" * 64, b"eeds" + b"\\xff" * 12, os.urandom(4096))
         end.sendall(noise)
 os.execv(os.environ["FRONT"], ["true"])
 """
-    done = subprocess.run(
-        ["sdee-front", "serve", str(tmp_path), "python3", "-c", script],
-        executable=FRONT,
-        env={**os.environ, "FRONT": FRONT},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = serve(tmp_path, "python3", "-c", script)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -18,7 +18,7 @@ import click
 
 from sdee.cli import output as show
 from sdee.cli import prepare, rehearse
-from sdee.errors import InputError, SdeeError, UsageError
+from sdee.errors import InputError, InternalError, SdeeError, UsageError
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
 from sdee.runtime.jobs.slurm import Slurm
@@ -45,20 +45,33 @@ def main() -> None:
                 salloc(arguments, caller)
             {"srun": srun, "sbatch": sbatch}[name](arguments)
     except SdeeError as error:
-        click.echo(f"{error.render()}\n  without a bundle: SDEE_TRANSPARENT=0 {name} …", err=True)
-        sys.exit(error.exit_code)
+        _end(name, error)
+    except Exception as error:
+        if os.environ.get("SDEE_DEBUG"):
+            raise
+        hint = f"this is a bug in sdee: report what SDEE_DEBUG=1 {name} … prints"
+        _end(name, InternalError(f"{type(error).__name__}: {error}", hint=hint))
     except KeyboardInterrupt:
         click.echo(f"sdee: interrupted, {name} has submitted nothing", err=True)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)  # so that a loop of the shell's ends too
 
 
+def _end(name: str, error: SdeeError) -> NoReturn:
+    click.echo(f"{error.render()}\n  without a bundle: SDEE_TRANSPARENT=0 {name} …", err=True)
+    sys.exit(error.exit_code)
+
+
 def become(name: str, arguments: Sequence[str]) -> NoReturn:
     """Become the host's own command, as the user (execve(2))."""
+    _execute(FRONT, [name, *arguments])
+
+
+def _execute(program: str, argv: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
         signal.signal(number, signal.SIG_DFL)
-    os.execv(FRONT, [name, *arguments])
+    os.execv(program, list(argv))
 
 
 def srun(arguments: Sequence[str]) -> NoReturn:
@@ -78,7 +91,7 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     rehearsal = rehearse.Rehearsal("srun", words.command, cwd, stdin, variables, interactive="pty" in given)
     bundle = rehearse.ready(rehearsal, ())
     program = os.path.join(rehearse.outside_of(bundle), "srun")
-    os.execv("/bin/sh", ["sh", program, *words.options, *words.command])
+    _execute("/bin/sh", ["sh", program, *words.options, *words.command])
 
 
 def _readable(path: str) -> str:
