@@ -26,9 +26,7 @@ PACKAGES = "zsh fish environment-modules"
 def user() -> Iterator[User]:
     """A user whose environment has shells that the host may lack: installed inside, after `create`."""
     with a_user() as made:
-        made.sdee(
-            "env", "create", "mine", "--bind", str(SDEE.parent.parent.parent)
-        )  # sdee itself, should it lie in /tmp
+        made.sdee("env", "create", "mine")
         if "Err:" in (output := made.inside("mine", "apt-get update", check=False)):
             pytest.skip(f"no package mirror: {output}")
         made.inside("mine", f"DEBIAN_FRONTEND=noninteractive apt-get install -y {PACKAGES}")

@@ -109,7 +109,7 @@ def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
     """Plan, or plan anew for what is mounted on the host now, and write that down."""
     mounted = mounts.of_this_machine()
     binds = environment.settings().binds
-    made = plan.Plan(plan.build(mounted, base, home_directory(), binds).steps, ranges)
+    made = plan.Plan(plan.build(mounted, base, home_directory(), binds, plan.installation()).steps, ranges)
     with open(environment.path("plan"), "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(made.text())
     with open(environment.path("mounts"), "w", encoding="utf-8", errors="surrogateescape") as file:

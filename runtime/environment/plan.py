@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 
+import sdee
 from sdee.runtime.environment import fronts
 from sdee.runtime.environment.mounts import Mount, is_below
 
@@ -172,11 +174,13 @@ def is_plain(path: str) -> bool:
     return "\t" not in path and "\n" not in path
 
 
-def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...] = ()) -> Plan:
+def build(
+    mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...] = (), installed: tuple[str, ...] = ()
+) -> Plan:
     """Plan an environment on this machine.
 
     `base`: the directory that holds environments, hidden inside; `home`: the user's, live; `binds`: more of the host's
-    directories to show live.
+    directories to show live; `installed`: where sdee is, to be shown where it would not be seen (/tmp).
     """
     builder = _Builder(mounts, os.path.realpath(base))
     for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
@@ -205,6 +209,9 @@ def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...
     for path in dict.fromkeys(os.path.realpath(path) for path in shown):
         if not _is_live(builder.steps, path):
             builder.add("bind", path)
+    for path in installed:
+        if _is_own(builder.steps, path):
+            builder.add("bind", path)
     _show_home(builder, home)
     if _is_live(builder.steps, builder.base):
         builder.add("hide", builder.base)
@@ -213,9 +220,22 @@ def build(mounts: tuple[Mount, ...], base: str, home: str, binds: tuple[str, ...
 
 def _show_home(builder: _Builder, home: str) -> None:
     """Let $HOME lead to the home also where it is a link in a directory that is another one inside (/tmp)."""
-    holders = [step for step in builder.steps if is_below(home, step.path)]
-    if home != os.path.realpath(home) and is_plain(home) and holders and holders[-1].kind in ("tmp", "tmpfs"):
+    if home != os.path.realpath(home) and is_plain(home) and _is_own(builder.steps, home):
         builder.add("link", home, os.path.realpath(home))
+
+
+def _is_own(steps: list[Step], path: str) -> bool:
+    """Tell whether it lies in a directory that begins empty inside."""
+    holders = [step for step in steps if path == step.path or is_below(path, step.path)]
+    return bool(holders) and holders[-1].kind in ("tmp", "tmpfs")
+
+
+def installation() -> tuple[str, ...]:
+    """Return the directories that make up this sdee: its Python's, its packages', those that their links lead to."""
+    found = [sys.prefix, sys.base_prefix, *sdee.__path__]
+    for package in sdee.__path__:
+        found += [os.path.realpath(entry.path) for entry in os.scandir(package) if entry.is_symlink()]
+    return tuple(path for path in dict.fromkeys(map(os.path.abspath, found)) if path != "/" and is_plain(path))
 
 
 def _is_live(steps: list[Step], path: str) -> bool:
