@@ -26,6 +26,13 @@ SDEE = Path(sys.executable).parent / "sdee"
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become an ordinary user")
 
 
+def skip_outside_of_ci(reason: str) -> None:
+    """Skip a test on a machine that lacks something; in CI that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def becomes(uid: int) -> list[str]:
     return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from env_support import User, a_user, needs_root
+from env_support import User, a_user, needs_root, skip_outside_of_ci
 from sdee.runtime.environment import FRONT, enter, fronts, private
 from sdee.runtime.jobs import slurm_inside, slurm_shell
 
@@ -112,7 +112,7 @@ os.execv(os.environ["FRONT"], ["true"])
 @pytest.fixture(scope="module")
 def user() -> Iterator[User]:
     if not fronts.of_packages():
-        pytest.skip("this machine has no Slurm of Debian's")
+        skip_outside_of_ci("this machine has no Slurm of Debian's")
     with a_user() as made:
         made.sdee("env", "create", "mine")
         yield made
