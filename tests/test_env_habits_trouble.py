@@ -284,6 +284,8 @@ def test_homes_in_odd_places_are_live(user: User, case: str) -> None:
         assert odd.inside("odd", script).splitlines() == [home, home, "0"]
         assert (Path(real) / "note").read_text() == "here\n"
         assert not Path("/usr/local/new").exists()
+        layers = odd.state("odd") / "layers"
+        assert not [path for path in layers.rglob(Path(real).name) if any(path.iterdir())]  # it would copy itself
         odd.sdee("env", "remove", "odd")
     finally:
         if home != real:
@@ -291,6 +293,27 @@ def test_homes_in_odd_places_are_live(user: User, case: str) -> None:
         shutil.rmtree(real, ignore_errors=True)
         for rest in ("/usr/local/sdee-test-home", "/var/sdee-test-home"):
             shutil.rmtree(rest, ignore_errors=True)
+
+
+def test_environments_below_a_directory_of_the_system_do_not_copy_each_other(user: User) -> None:
+    base = Path("/opt/sdee-test-environments")
+    subprocess.run(["install", "-d", "-o", str(UID), "-g", str(UID), "-m", "700", str(base)], check=True)
+    place = {"SDEE_ENV_DIR": str(base)}
+    try:
+        for name in ("one", "two"):
+            user.sdee("env", "create", name, variables=place)
+        script = f"ls -A {base} | wc -l; touch /opt/new {base}/new && ls {base}"
+        assert user.sdee("env", "enter", "two", "--", "sh", "-c", script, variables=place).stdout.split() == [
+            "0",
+            "new",
+        ]
+        assert sorted(path.name for path in base.iterdir()) == ["one", "two"]
+        copies = base / "two/layers/opt/upper" / base.name
+        assert [path.name for path in copies.iterdir()] == ["new"]
+    finally:
+        for name in ("one", "two"):
+            user.sdee("env", "remove", name, variables=place)
+        shutil.rmtree(base)
 
 
 def test_a_home_that_lacks_is_told_and_another_place_serves(user: User) -> None:

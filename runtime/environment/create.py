@@ -123,6 +123,7 @@ def fill_layers(environment: Environment, made: plan.Plan, *, only_missing: bool
     With `only_missing`, make only those of mounts that have no upper directory yet: of another plan, on the same host.
     """
     jobs: list[tuple[str, ...]] = []
+    base = os.path.realpath(os.path.dirname(environment.directory))
     before = real_ids.listed(environment, made) if made.ranges else set()
     for step in made.steps:
         upper = environment.path(step.argument)
@@ -133,7 +134,8 @@ def fill_layers(environment: Environment, made: plan.Plan, *, only_missing: bool
             not os.path.lexists(upper) if only_missing else step in made.layers or os.path.ismount(step.path)
         ):
             os.makedirs(os.path.dirname(upper), exist_ok=True)
-            jobs.append(_skeleton_job(step, upper, real=made.ranges is not None))
+            empty = (base, *made.not_layered_below(step.path))
+            jobs.append(_skeleton_job(step, upper, empty, real=made.ranges is not None))
     run_helpers(jobs)
     for step in made.layers:
         if step.kind == "overlay":
@@ -143,14 +145,14 @@ def fill_layers(environment: Environment, made: plan.Plan, *, only_missing: bool
     make_shadows(environment, made)
 
 
-def _skeleton_job(step: plan.Step, upper: str, *, real: bool) -> tuple[str, ...]:
-    """Return the call of sdee-env that makes one skeleton."""
+def _skeleton_job(step: plan.Step, upper: str, empty: Sequence[str], *, real: bool) -> tuple[str, ...]:
+    """Return the call of sdee-env that makes one skeleton. `empty`: directories that are made empty."""
     layer = upper[: upper.index("/upper")]
     below = "/".join(["", *step.path.split("/")[2:]]).rstrip("/")
     options = ["skeleton", *(["--mask"] if plan.is_masked(step.path) else []), *(["--real-ids"] if real else [])]
     listing = f"{layer}/skeleton{below.replace('/', '-')}"
-    if step.path == "/var":  # /var/tmp is the environment's own: a mount point
-        options += ["--but", "tmp"]
+    for path in empty:
+        options += ["--but", path]
     return (*options, step.path, upper, listing, below)
 
 

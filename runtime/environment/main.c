@@ -1,7 +1,7 @@
 /* sdee-env: what `sdee env` does below Python.
  *
  *   sdee-env enter [--x11] [--ssh-agent] DIRECTORY NAME [COMMAND...]
- *   sdee-env skeleton [--mask] [--real-ids] [--but NAME] HOST UPPER LIST PREFIX
+ *   sdee-env skeleton [--mask] [--real-ids] [--but PATH]... HOST UPPER LIST PREFIX
  *   sdee-env probe DIRECTORY
  *   sdee-env root DIRECTORY COMMAND...
  */
@@ -47,7 +47,9 @@ int main(int count, char **arguments)
         status = enter(&options, &error);
     } else if (strcmp(arguments[1], "skeleton") == 0) {
         const bool mask = take(&rest, "--mask"), real = take(&rest, "--real-ids");
-        const char *but = take(&rest, "--but") && rest[0] != NULL ? *rest++ : NULL;
+        const char **but = allocate((size_t)count, sizeof *but);
+        for (size_t i = 0; take(&rest, "--but") && rest[0] != NULL; i++)
+            but[i] = *rest++;
         for (int i = 0; i < 4; i++)
             if (rest[i] == NULL)
                 return usage();

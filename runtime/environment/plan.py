@@ -81,6 +81,14 @@ class Plan:
             step for step in self.steps if step.argument.startswith("layers/") and step.argument.count("/") == 2
         )
 
+    def not_layered_below(self, path: str) -> tuple[str, ...]:
+        """Return the directories below `path` in which no layer shows: their skeletons would serve nobody."""
+        return tuple(
+            step.path
+            for step in self.steps
+            if step.kind not in ("overlay", "link", "live") and is_below(step.path, path)
+        )
+
     @property
     def shadows(self) -> tuple[Step, ...]:
         """Return the steps whose lower layer is a copy of what lies directly in a directory of the host."""
@@ -109,6 +117,7 @@ def mangled(path: str) -> str:
 class _Builder:
     mounts: tuple[Mount, ...]
     base: str
+    live: tuple[str, ...]  # the home and what else is to be the host's own
     steps: list[Step] = field(default_factory=list)
 
     def add(self, kind: str, path: str, argument: str = "") -> None:
@@ -134,7 +143,7 @@ class _Builder:
         it as its lower layer, and each directory in it is planned for itself.
         """
         mount = self.mount_at(path)
-        if mount is not None and not mount.is_local:
+        if path in self.live or (mount is not None and not mount.is_local):
             self.add("bind", path)
             return
         holes = [mount.path for mount in self.mounts] + [self.base]
@@ -182,7 +191,9 @@ def build(
     `base`: the directory that holds environments, hidden inside; `home`: the user's, live; `binds`: more of the host's
     directories to show live; `installed`: where sdee is, to be shown where it would not be seen (/tmp).
     """
-    builder = _Builder(mounts, os.path.realpath(base))
+    shown = [*([home] if os.path.isdir(home) and os.path.realpath(home) != "/" else []), *binds]
+    live = tuple(dict.fromkeys(map(os.path.realpath, shown)))
+    builder = _Builder(mounts, os.path.realpath(base), live)
     for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
         if is_plain(entry.path):
             _top_level(builder, entry, os.path.realpath(home))
@@ -205,8 +216,7 @@ def build(
         builder.own("/var/tmp")
     for path in LIVE:
         builder.add("live", path)
-    shown = [*([home] if os.path.isdir(home) and os.path.realpath(home) != "/" else []), *binds]
-    for path in dict.fromkeys(os.path.realpath(path) for path in shown):
+    for path in live:
         if not _is_live(builder.steps, path):
             builder.add("bind", path)
     for path in installed:

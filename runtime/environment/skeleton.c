@@ -35,7 +35,7 @@ struct task {
 
 struct skeleton {
     const struct skeleton_options *options;
-    const char *prefix;
+    const char *top, *prefix;
     uid_t uid;
     gid_t gid;
     int host, upper; /* the tops */
@@ -126,6 +126,15 @@ static bool is_leaf(const struct skeleton *skeleton, const struct stat *director
     return skeleton->leaves && directory->st_nlink == 2 && (directory->st_mode & 0555) == 0555 && !skeleton->options->mask_files;
 }
 
+static bool is_left_out(const struct skeleton *skeleton, const char *path)
+{
+    const size_t length = strlen(skeleton->top);
+    for (const char **but = skeleton->options->but; *but != NULL; but++)
+        if (strncmp(*but, skeleton->top, length) == 0 && strcmp(*but + length, path) == 0)
+            return true;
+    return false;
+}
+
 static void child(struct skeleton *skeleton, const struct place *place, const char *name)
 {
     struct stat directory;
@@ -139,8 +148,7 @@ static void child(struct skeleton *skeleton, const struct place *place, const ch
         refuse(skeleton, EXIT_OUTPUT, "free some space or inodes, or set SDEE_ENV_DIR to another file system", "make a directory for", path, errno);
         return;
     }
-    const bool left_out = skeleton->options->but != NULL && place->path[0] == '\0' && strcmp(name, skeleton->options->but) == 0;
-    const bool leaf = left_out || is_leaf(skeleton, &directory);
+    const bool leaf = is_left_out(skeleton, path) || is_leaf(skeleton, &directory);
     push(skeleton, path, made, !leaf);
     if (!leaf || !made)
         return;
@@ -249,6 +257,7 @@ bool skeleton_make(const char *host, const char *upper, const char *list, const 
 {
     static struct skeleton skeleton = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     skeleton.options = options;
+    skeleton.top = host;
     skeleton.prefix = prefix;
     skeleton.uid = geteuid();
     skeleton.gid = getegid();

@@ -8,7 +8,7 @@
 struct skeleton_options {
     bool mask_files;  /* put empty files in place of those that the user may not read */
     bool emulate;     /* record owners other than root */
-    const char *but;  /* a directory in it that is made empty: nothing of it is read; NULL for none */
+    const char **but; /* host directories that are made empty: nothing of them is read; NULL ends the list */
 };
 
 /* Make or complete the directory `upper` for the host directory. The paths of new directories below it, with `prefix` before
