@@ -258,6 +258,50 @@ def test_a_rehearsal_that_takes_too_long_is_ended_and_all_changes_travel(evening
     assert evening.place.read("long.out").splitlines()[-1] == "late"
 
 
+SWEEP = """#!/bin/sh
+#SBATCH -Q --wait -o sweep.out
+[ "$SLURM_JOB_ID" != 0 ] || sleep 1.2
+hello -g "case $1"
+[ "$1" -lt 4 ] || sweep-tool
+"""
+
+
+def test_of_a_sweep_some_run_here_first_and_the_others_take_all_changes_along(evening: Evening) -> None:
+    evening.place.file("sweep.sh", SWEEP)
+    evening.out("printf '#!/bin/sh\necho added later\n' >/usr/local/bin/unused; chmod +x /usr/local/bin/unused")
+
+    def submitted(command: str) -> tuple[bool, list[str]]:
+        done = evening.inside(f"sbatch {command}", SDEE_REHEARSAL_LIMIT="2")
+        assert done.returncode == 0, done.stderr
+        is_traced = "it runs here once first" in done.stderr
+        assert is_traced != ("sweep.sh is not run here first, since others that differ in numbers were" in done.stderr)
+        return is_traced, evening.place.read("sweep.out").splitlines()
+
+    assert [submitted(f"sweep.sh {number}") for number in (1, 2, 3)] == [
+        (True, ["case 1"]),
+        (True, ["case 2"]),
+        (False, ["case 3"]),
+    ]
+    evening.out("mv /usr/local/bin/unused /usr/local/bin/sweep-tool")
+    assert submitted("sweep.sh 10") == (False, ["case 10", "added later"]), "the bundle is an older one"
+    assert submitted("sweep.sh 07") == (False, ["case 07", "added later"])
+    assert len(glob.glob(evening.place.file("sdee-jobs/sweep.sh-*/bundle-*.sdee"))) == 4, "two, and all changes twice"
+
+
+def test_each_command_that_differs_in_more_than_numbers_runs_here_first(evening: Evening) -> None:
+    for name in ("one1.py", "one2.py"):
+        evening.place.file(name, "import time\ntime.sleep(1.2)\n")
+    for command in ("python3 one1.py a1", "python3 one1.py a2", "python3 one2.py a1", "python3 one1.py b1"):
+        done = evening.inside(f"srun -N1 {command}", SDEE_REHEARSAL_LIMIT="2")
+        assert "it runs here once first" in done.stderr
+    done = evening.inside("srun -N1 python3 one1.py a3", SDEE_REHEARSAL_LIMIT="2")
+    assert "is not run here first" in done.stderr
+    wrapped = [
+        evening.inside(f"sbatch --wrap 'sleep 1.2; ls {n}' -o /dev/null", SDEE_REHEARSAL_LIMIT="2") for n in "123"
+    ]
+    assert ["is not run here first" in done.stderr for done in wrapped] == [False, False, True]
+
+
 SIGNALLED = """#!/bin/bash
 #SBATCH -N1 -o signal.out
 srun sh -c 'trap "echo caught; exit 5" TERM; echo ready; [ "$SLURM_JOB_ID" = 0 ] || while :; do sleep 0.2; done'

@@ -33,16 +33,22 @@ SRUN_OPTIONS = Table(
 )
 ASKING = frozenset(("help", "usage", "version", "h", "V", "test-only"))  # nothing is started
 _SUBMITTED = "Submitted batch job 0"
+# The command is its argument, so that jobs that differ in numbers alone have one script
+_WRAP = '#!/bin/sh\n# made of sbatch --wrap\nsdee_wrapped=$1\nshift\neval "$sdee_wrapped"\n'
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch script and how it was given: sbatch's options as typed, the script's text, its name, its arguments."""
+    """A batch script and how it was given: sbatch's options as typed, the script's text, its name, its arguments.
+
+    `words`: what of it may differ from job to job of a sweep.
+    """
 
     options: tuple[str, ...]
     name: str
     text: str
     arguments: tuple[str, ...]
+    words: tuple[str, ...]
 
 
 def split(program: str, arguments: Sequence[str]) -> Words:
@@ -63,10 +69,21 @@ def batch(words: Words, found: str, stdin: str) -> Batch:
     if wrapped is not None:
         left = [o for o in read_options(words.options, Slurm().table) if o.name != "wrap"]
         options = tuple(word for option in left for word in option.words)
-        return Batch(options, "wrap", f"#!/bin/sh\n# made of sbatch --wrap\n{wrapped.value}\n", words.command)
+        return Batch(options, "wrap", _WRAP, (wrapped.value or "",), words_of(wrapped.value or ""))
     if not words.command:
-        return Batch(words.options, "sbatch", stdin, ())
-    return Batch(words.options, os.path.basename(words.command[0]), found, words.command[1:])
+        return Batch(words.options, "sbatch", stdin, (), ())
+    arguments = words.command[1:]
+    return Batch(words.options, os.path.basename(words.command[0]), found, arguments, arguments)
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of shell text, or it as one where it is not that simple."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    try:
+        return tuple(lexer)
+    except ValueError:
+        return (text,)
 
 
 def step_program(bundle: str, decisive: Sequence[str]) -> str:

@@ -13,6 +13,8 @@ printf '127.0.0.1 localhost\n10.78.0.1 login\n' >"$directory/hosts"
 mount --bind "$directory/hosts" /etc/hosts
 { grep -v '^tester:' /etc/passwd; echo "tester:x:1001:1001::$directory/shared:/bin/bash"; } >"$directory/passwd"
 mount --bind "$directory/passwd" /etc/passwd
+{ grep -v '^tester:\|:1001:' /etc/group; echo "tester:x:1001:"; } >"$directory/group"  # qsub refuses an id without a name
+mount --bind "$directory/group" /etc/group
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs /var/spool/gridengine
 mount -t tmpfs -o mode=755 tmpfs /var/lib/gridengine/default

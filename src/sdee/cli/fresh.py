@@ -182,7 +182,7 @@ def of_bundle(bundle: Bundle, name: str, trace: str) -> BundleState:
     trees, live = tuple(bundle.conf("tree")), tuple(bundle.conf("live"))
 
     def is_watched(path: str) -> bool:  # a directory: a module that is new there travels too
-        software = is_below_any(path, trees) or not is_below_any(path, live)
+        software = is_below_any(path, trees) or not is_below_any(path, (*live, *_KERNELS))
         return software and not is_below_any(own, (path,))
 
     paths = [e.path for e in bundle.entries.values() if not stat.S_ISDIR(e.mode) or is_watched(e.path)]

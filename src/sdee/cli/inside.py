@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from sdee.cli import output as show
-from sdee.cli import prepare, rehearse
+from sdee.cli import prepare, rehearse, sweep
 from sdee.errors import InputError, InternalError, SdeeError, UsageError
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
@@ -88,8 +89,18 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     cwd = os.path.abspath(given.get("chdir", given.get("D", ".")))
     stdin = _readable(given.get("input", given.get("i", "")))
     variables = Slurm().rehearsal_variables("interactive", ())
-    rehearsal = rehearse.Rehearsal("srun", words.command, cwd, stdin, variables, interactive="pty" in given)
-    bundle = rehearse.ready(rehearsal, ())
+    interactive = "pty" in given
+    program, *rest = words.command
+    key = (program, *(("\0interactive",) if interactive else ()))
+    family = sweep.family(rehearse.place(), os.path.basename(program), cwd, key, rest)
+    chosen = sweep.choose(family, cwd, rest, rest)
+    command, shown = (program, *chosen.arguments), shlex.join(words.command)
+    bundle = rehearse.ready(
+        rehearse.Rehearsal(
+            "srun", command, shown, chosen.directory, cwd, stdin, variables, interactive, chosen.stands_in
+        ),
+        (),
+    )
     program = os.path.join(rehearse.outside_of(bundle), "srun")
     _execute("/bin/sh", ["sh", program, *words.options, *words.command])
 
@@ -103,7 +114,7 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     """Submit a batch script that runs the given one in a bundle."""
     words = slurm_inside.split("sbatch", arguments)
     given = slurm_inside.names("sbatch", words.options)
-    if given.keys() & slurm_inside.ASKING:
+    if given.keys() & slurm_inside.ASKING or ("wrap" in given and words.command):  # which sbatch refuses
         become("sbatch", arguments)
     stdin = "" if words.command or "wrap" in given else sys.stdin.read()
     job = slurm_inside.batch(words, _script(words), stdin)
@@ -112,18 +123,20 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     options = (*Slurm().options_in(job.text), *job.options)
     cwd, given_input = Slurm().place(options)
     directory = os.path.abspath(cwd or os.getcwd())
-    kept = prepare.directory_of(rehearse.place(), job.name, directory, job.text, *job.arguments)
-    script = os.path.join(kept, job.name)
+    family = sweep.family(rehearse.place(), job.name, directory, (job.text,), job.words)
+    chosen = sweep.choose(family, directory, job.arguments, job.words)
+    kept, script = chosen.directory, os.path.join(chosen.directory, job.name)
     with prepare.locked(kept):
         rehearse.write_once(script, job.text)
     rehearsal = rehearse.Rehearsal(
         "sbatch",
-        (script, *job.arguments),
+        (script, *chosen.arguments),
+        job.name,
+        kept,
         directory,
         _readable(given_input),
         Slurm().rehearsal_variables(job.name, options) | {"SLURM_SUBMIT_DIR": os.getcwd()},
-        kept,
-        job.name,
+        stands_in=chosen.stands_in,
     )
     bundle = rehearse.ready(rehearsal, rehearse.fronts())
     front = rehearse.keep_front(kept)
@@ -131,7 +144,7 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     own = [script, *(os.path.abspath(word) for word in words.command[:1])]
     model.write_script(os.path.join(outside, "sbatch"), slurm_inside.resubmit_program(own, path))
     model.write_script(path, slurm_inside.batch_program(job, bundle, front, outside))
-    become("sbatch", [*job.options, path])
+    become("sbatch", [*job.options, path, *job.arguments])
 
 
 def _script(words: Words) -> str:

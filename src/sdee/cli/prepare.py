@@ -70,11 +70,12 @@ def plan(
     retrace: bool,
     no_trace: bool,
     changed: str = "",
+    outgrown: str = "",
 ) -> Preparation:
     """Return what has to be made. Nothing is changed.
 
-    `no_trace`: the trace that there is will do. `changed`: why it will not, besides what is found here. Raises
-    TraceError when there is none.
+    `no_trace`: the trace that there is will do. `changed`, `outgrown`: why trace and bundle will not, besides what is
+    found here. Raises TraceError when there is none.
     """
     state = fresh.load(directory)
     trace = os.path.join(directory, "trace")
@@ -84,7 +85,7 @@ def plan(
         if state.trace is None or not os.path.exists(trace):
             raise TraceError(f"there is no trace of {shlex.join(command)!a}", hint="leave out --no-trace")
         why, stale = "", why
-    bundle_why = "the trace is new" if why else fresh.stale_bundle(state, directory)
+    bundle_why = "the trace is new" if why else fresh.stale_bundle(state, directory) or outgrown
     name = _next(directory, "bundle", ".sdee") if bundle_why or state.bundle is None else state.bundle.name
     return Preparation(directory, tuple(command), cwd, stdin, why, os.path.join(directory, name), bundle_why, stale)
 

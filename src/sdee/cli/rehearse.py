@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from sdee.cli import fresh, prepare
+from sdee.cli import fresh, prepare, sweep
 from sdee.cli import output as show
 from sdee.errors import InputError, OutputError, TraceError
 from sdee.runtime.environment import private
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
     from sdee.cli.prepare import Preparation
 
-LIMIT = "SDEE_REHEARSAL_LIMIT"  # seconds; then the run is ended, and what it has not shown is made up for
-DEFAULT_LIMIT = 60
-PARTIAL = "partial"  # a file beside the trace: the run was ended before its own end
+PARTIAL = "partial"  # a file beside the trace: the run may not have come to all that a job needs
+CHANGES = "changes"  # another: the changes of the environment that travelled for that reason
 SOFTWARE = ("usr", "etc", "opt", "srv", "var")  # layers of an environment
 NOT_NEEDED = frozenset(
     words("""
@@ -49,25 +48,20 @@ _TRACE = (
 class Rehearsal:
     """A command to run here once.
 
-    `name`: the job manager's command that asks for it; `variables`: of a job of one task; `kept`: where its things are;
-    `shown`: its name for people; `interactive`: what it will run nobody knows yet. The last three may be left out.
+    `name`: the job manager's command that asks for it; `shown`: the command for people; `directory`: where its things
+    are; `variables`: of a job of one task; `interactive`: what it will run nobody knows yet; `stands_in`: it is
+    another one of the sweep that is submitted.
     """
 
     name: str
     command: tuple[str, ...]
+    shown: str
+    directory: str
     cwd: str
     stdin: str
     variables: dict[str, str] = field(default_factory=dict)
-    kept: str = ""
-    shown: str = ""
     interactive: bool = False
-
-    @property
-    def directory(self) -> str:
-        """Return where its trace, bundles and scripts are."""
-        name = os.path.basename(self.command[0])
-        key = (self.cwd, *self.command, *(("\0interactive",) if self.interactive else ()))
-        return self.kept or prepare.directory_of(place(), name, *key)
+    stands_in: bool = False
 
 
 def ready(rehearsal: Rehearsal, include: Sequence[str]) -> str:
@@ -77,15 +71,43 @@ def ready(rehearsal: Rehearsal, include: Sequence[str]) -> str:
     """
     directory = rehearsal.directory
     with prepare.locked(directory):
-        todo = _plan(rehearsal)
-        if todo.trace_why:
+        todo = _plan(rehearsal, no_trace=False)
+        if rehearsal.stands_in:
+            model.write_script(os.path.join(directory, PARTIAL), "")
+            _say(
+                rehearsal,
+                "is not run here first, since others that differ in numbers were: all that was changed in the"
+                " environment travels",
+            )
+        elif todo.trace_why:
             _trace(rehearsal, todo)
-            todo = replace(_plan(rehearsal), trace_why="")
+        more = changed_inside() if rehearsal.interactive or _is_partial(directory) else ()
+        todo = _plan(rehearsal, no_trace=True, outgrown=_outgrown(directory, more))
         if not todo.bundle_why:
             return todo.bundle
-        all_changes = rehearsal.interactive or os.path.exists(os.path.join(directory, PARTIAL))
-        more = changed_inside() if all_changes else ()
-        return prepare.make_bundle(todo, include=(*include, *more), quiet=True)
+        bundle = prepare.make_bundle(todo, include=(*include, *more), quiet=True)
+        model.write_script(os.path.join(directory, CHANGES), _lines(more))
+        return bundle
+
+
+def _is_partial(directory: str) -> bool:
+    return os.path.exists(os.path.join(directory, PARTIAL))
+
+
+def _outgrown(directory: str, more: Sequence[str]) -> str:
+    """Return why a bundle that holds all changes of the environment holds them no more: some are new, others gone."""
+    path, known = os.path.join(directory, CHANGES), None
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
+        known = file.read()
+    return "the environment has changed" if more and known != _lines(more) else ""
+
+
+def _lines(paths: Sequence[str]) -> str:
+    return "".join(f"{path}\n" for path in paths)
+
+
+def _say(rehearsal: Rehearsal, sentence: str) -> None:
+    click.echo(f"sdee: {rehearsal.name}: {show.safe(rehearsal.shown)} {show.safe(sentence)}", err=True)
 
 
 def place() -> str:
@@ -98,9 +120,15 @@ def place() -> str:
     return prepare.DIRECTORY
 
 
-def _plan(rehearsal: Rehearsal) -> Preparation:
+def _plan(rehearsal: Rehearsal, *, no_trace: bool, outgrown: str = "") -> Preparation:
     return prepare.plan(
-        rehearsal.directory, rehearsal.command, rehearsal.cwd, rehearsal.stdin, retrace=False, no_trace=False
+        rehearsal.directory,
+        rehearsal.command,
+        rehearsal.cwd,
+        rehearsal.stdin,
+        retrace=False,
+        no_trace=no_trace,
+        outgrown=outgrown,
     )
 
 
@@ -113,17 +141,18 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     model.write_script(program, slurm_inside.rehearsal_program())
     with contextlib.suppress(FileNotFoundError):
         os.unlink(partial)
-    shown = show.safe(rehearsal.shown or shlex.join(rehearsal.command))
-    click.echo(
-        f"sdee: {rehearsal.name}: {shown} runs in a bundle of this environment: it runs here once first, to be traced"
+    shown = show.safe(rehearsal.shown)
+    _say(
+        rehearsal,
+        "runs in a bundle of this environment: it runs here once first, to be traced"
         f" ({_short(log)}; SDEE_TRANSPARENT=0 turns this off)",
-        err=True,
     )
     if private.here():
         click.echo(f"sdee: {os.getcwd()!a} is the environment's own: the nodes do not see it", err=True)
     environment = dict(os.environ) | rehearsal.variables | {"SDEE_REHEARSAL": program}
     environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # mpirun refuses root else
     environment.pop("SDEE_REAL", None)
+    before = time.monotonic()
     try:
         with open(rehearsal.stdin or os.devnull, "rb") as stdin, open(log, "wb") as file:
             ended = _run(todo, environment, rehearsal.cwd, (stdin, file))
@@ -132,13 +161,21 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     if not os.path.exists(todo.trace):
         raise TraceError(f"{shown} could not be traced", hint=_end_of(log))
     trace = fresh.of_trace(read_traces([todo.trace]), todo.trace)
+    took = time.monotonic() - before
     if ended:
         model.write_script(partial, "")
         trace = replace(trace, status=0)  # it will not be tried again
-        click.echo(f"sdee: it was ended after {_limit()} s: all that was changed in the environment travels", err=True)
-    elif trace.status:  # it may not have come to all that it needs, and is tried again the next time
+        limit = sweep.limit()
+        click.echo(f"sdee: it was ended after {limit} s: all that was changed in the environment travels", err=True)
+    elif (
+        trace.status
+    ):  # it may not have come to all that it needs, and is tried again the next time, for a minute in all
         model.write_script(partial, "")
+        took += sweep.seconds_of(todo.directory)
+        if took > sweep.limit():
+            trace = replace(trace, status=0)
         click.echo(f"sdee: it failed here ({_short(log)}): all that was changed in the environment travels", err=True)
+    sweep.note_seconds(todo.directory, took)
     fresh.save(todo.directory, fresh.State(trace, fresh.load(todo.directory).bundle))
 
 
@@ -150,7 +187,7 @@ def _run(todo: Preparation, environment: Mapping[str, str], cwd: str, streams: t
         command, env=environment, cwd=cwd, stdin=stdin, stdout=log, stderr=log, start_new_session=True
     )
     try:
-        process.wait(_limit())
+        process.wait(sweep.limit())
     except subprocess.TimeoutExpired:
         _end(process, signal.SIGTERM)
         return True
@@ -172,13 +209,6 @@ def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _limit() -> int:
-    try:
-        return int(os.environ.get(LIMIT, DEFAULT_LIMIT))
-    except ValueError:
-        return DEFAULT_LIMIT
 
 
 def _short(path: str) -> str:

@@ -1,0 +1,110 @@
+"""Sweeps: commands that differ in numbers alone. After eight runs or a minute, further ones are not run here first.
+
+What such a one needs besides is of the host's, or was changed in the environment; and of the latter all travels then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import shutil
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sdee.cli import fresh, prepare
+from sdee.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LIMIT = "SDEE_REHEARSAL_LIMIT"  # seconds: of one run, which is ended then, and of the runs of a sweep together
+DEFAULT_LIMIT = 60
+TOOK = "took"  # a file beside the trace: the seconds that it took
+RUNS = 8  # of a sweep; each keeps a trace and a bundle
+_LOOKED_AT = 3  # traces of a sweep, the latest first: they were made of the same software
+# Names of programs for an interpreter: `python step1.py` and `python step2.py` are no sweep
+_SOURCES = re.compile(r"\.(py|pyc|pyz|ipynb|[Rr]|Rmd|jl|pl|rb|lua|m|tcl|m?js|[ck]?sh|bash|zsh|fish|awk|sed|jar)$")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where the things of a command are, and the arguments that it was, or will be, run here with.
+
+    `stands_in`: they are those of another command of the sweep.
+    """
+
+    directory: str
+    arguments: tuple[str, ...]
+    stands_in: bool = False
+
+
+def choose(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str]) -> Choice:
+    """Choose the directory of things for a command.
+
+    `family`: where those of a command without numbers are; `words`: what of it may differ in a sweep.
+    """
+    own = Choice(_directory(family, cwd, arguments, words), tuple(arguments))
+    if own.directory == family or fresh.load(own.directory).trace is not None:
+        return own
+    spent = {directory: seconds_of(directory) for directory in glob.glob(f"{glob.escape(family)}-*")}
+    if not spent or (len(spent) < RUNS and sum(spent.values()) < limit()):
+        return own
+    for directory in sorted(spent, key=_made, reverse=True)[:_LOOKED_AT]:
+        state = fresh.load(directory)
+        if state.trace is not None:
+            tolerant = replace(state, trace=replace(state.trace, status=0))
+            command, trace = state.trace.command, os.path.join(directory, "trace")
+            if not fresh.stale_trace(tolerant, command, cwd, trace):
+                return Choice(directory, tuple(command[1:]), stands_in=True)
+    return own
+
+
+def family(parent: str, name: str, cwd: str, key: Sequence[str], words: Sequence[str]) -> str:
+    """Return the directory of a sweep: `key` is what its commands have in common, besides words without numbers."""
+    return prepare.directory_of(parent, name, cwd, *key, *(_without_numbers(word, cwd) for word in words))
+
+
+def _directory(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str]) -> str:
+    if all(word == _without_numbers(word, cwd) for word in words):
+        return family
+    return prepare.directory_of(os.path.dirname(family), os.path.basename(family), *arguments)
+
+
+def _without_numbers(word: str, cwd: str) -> str:
+    path = os.path.join(cwd, word)
+    program = shutil.which(word) or (os.path.isfile(path) and (os.access(path, os.X_OK) or _SOURCES.search(word)))
+    return word if program else re.sub(r"\d+", "#", word)
+
+
+def limit() -> int:
+    """Return the seconds that runs may take."""
+    try:
+        return int(os.environ.get(LIMIT, DEFAULT_LIMIT))
+    except ValueError:
+        return DEFAULT_LIMIT
+
+
+def seconds_of(directory: str) -> float:
+    """Return how long the run took of which the trace is there; 0 where it is not known."""
+    with contextlib.suppress(OSError, ValueError), open(os.path.join(directory, TOOK), encoding="ascii") as file:
+        return float(file.read())
+    return 0
+
+
+def note_seconds(directory: str, seconds: float) -> None:
+    """Keep how long a run took. Raises OutputError."""
+    path = os.path.join(directory, TOOK)
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"{seconds:.3f}\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {path!a}: {error.strerror}") from error
+
+
+def _made(directory: str) -> float:
+    try:
+        return os.path.getmtime(os.path.join(directory, TOOK))
+    except OSError:
+        return 0

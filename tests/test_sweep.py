@@ -1,0 +1,84 @@
+"""Which commands are one sweep: those that differ in numbers, where these name no programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sdee.cli import fresh, sweep
+from sdee.runtime.jobs import slurm_inside
+
+
+def are_one(cwd: Path, first: str, second: str) -> bool:
+    found = {sweep.family("jobs", "job", str(cwd), ("text",), slurm_inside.words_of(text)) for text in (first, second)}
+    return len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("./app --seed 1", "./app --seed 22"),
+        ("./app --seed=1 >out1.txt", "./app --seed=2 >out2.txt"),
+        ("./app in-001.dat -n4", "./app in-017.dat -n4"),
+        ("X=1 ./app", "X=2 ./app"),
+        ("./app 1.5e-3", "./app 2.5e-4"),
+    ],
+)
+def test_commands_that_differ_in_numbers_are_one_sweep(tmp_path: Path, first: str, second: str) -> None:
+    (tmp_path / "in-001.dat").touch()
+    (tmp_path / "app").touch(0o755)
+    assert are_one(tmp_path, first, second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("./app a", "./app b"),
+        ("./app 1", "./app 1 1"),
+        ("./app1 x", "./app2 x"),
+        ("python3 step1.py", "python3 step2.py"),
+        ("sha1sum x", "sha256sum x"),
+    ],
+)
+def test_other_commands_and_other_programs_are_none(tmp_path: Path, first: str, second: str) -> None:
+    for name in ("app", "app1", "app2"):
+        (tmp_path / name).touch(0o755)
+    for name in ("step1.py", "step2.py"):
+        (tmp_path / name).touch()
+    assert not are_one(tmp_path, first, second)
+
+
+def run(family: str, cwd: Path, words: tuple[str, ...], seconds: float) -> None:
+    """Leave what a run leaves."""
+    chosen = sweep.choose(family, str(cwd), words, words)
+    assert not chosen.stands_in
+    os.makedirs(chosen.directory)
+    trace = Path(chosen.directory, "trace")
+    trace.touch()
+    known = fresh.TraceState(
+        ["./app", *words], str(cwd), fresh.decisive_environment(), 0, fresh.digest(str(trace)), {}, [], []
+    )
+    fresh.save(chosen.directory, fresh.State(known, None))
+    sweep.note_seconds(chosen.directory, seconds)
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(0.1, 8), (25.0, 3), (60.0, 1)])
+def test_eight_of_a_sweep_run_here_or_those_of_a_minute(tmp_path: Path, seconds: float, runs: int) -> None:
+    family = sweep.family(str(tmp_path / "jobs"), "app", str(tmp_path), ("./app",), ("--seed", "1"))
+    for number in range(runs):
+        run(family, tmp_path, ("--seed", f"{number}"), seconds)
+    other = sweep.choose(family, str(tmp_path), ("--seed", "99"), ("--seed", "99"))
+    assert other.stands_in
+    assert (other.directory, *other.arguments) in {
+        (sweep.choose(family, str(tmp_path), ("--seed", f"{n}"), ("--seed", f"{n}")).directory, "--seed", f"{n}")
+        for n in range(runs)
+    }
+    Path(other.directory, "trace").write_text("another")
+    assert sweep.choose(family, str(tmp_path), ("--seed", "99"), ("--seed", "99")).stands_in == (runs > 1)
+
+
+def test_words_of_what_is_no_simple_command_are_one() -> None:
+    assert slurm_inside.words_of("echo 'it") == ("echo 'it",)
+    assert slurm_inside.words_of("a 'b 1'>c") == ("a", "b 1", ">", "c")
