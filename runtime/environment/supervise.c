@@ -31,6 +31,7 @@ struct seat {
 struct group {
     struct session *session;
     int listener;
+    bool receives;          /* RECV waits by itself, and its wake-up keeps caller and leader on one processor: Linux 6.6 */
     pthread_mutex_t lock;
     pthread_cond_t free;
     bool led;               /* under the lock */
@@ -94,14 +95,15 @@ static int64_t now(void)
     return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
-/* Wait for a call. Did it have to wake us? Then poll(2) took longer than a call that finds all there. */
-static bool wait_for_call(const struct group *group, bool *woken)
+/* Receive a call. Did it have to wake us? Then that took longer than where one is there. */
+static bool wait_for_call(const struct group *group, struct seccomp_notif *call, bool *woken)
 {
     struct pollfd waiting = {group->listener, POLLIN, 0};
     const int64_t before = now();
-    const bool pending = poll(&waiting, 1, -1) == 1 && (waiting.revents & POLLIN) != 0;
+    const bool pending = group->receives || (poll(&waiting, 1, -1) == 1 && (waiting.revents & POLLIN) != 0);
+    const bool received = pending && ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, call) == 0;
     *woken = now() - before > AT_ONCE;
-    return pending;
+    return received;
 }
 
 /* The last one that leaves closes the descriptor: before, its number could become another's. */
@@ -165,8 +167,9 @@ static void ask_for_short_slices(void)
 }
 
 /* One thread, the leader, waits for calls and answers them; it gives the lead away when calls wait already time and again. So
- * a few processes are served by one warm thread, which costs less than waking another, and a large parallel build by all. poll(2) and not epoll(7), nor all threads in RECV: only
- * poll's wake-up keeps process and leader on one CPU (SYNC_WAKE_UP), which halves the cost of a stop. */
+ * a few processes are served by one warm thread, which costs less than waking another, and a large parallel build by all. Not
+ * epoll(7), which does not hand on that the wake-up is to keep process and leader on one CPU (SYNC_WAKE_UP): that halves the cost
+ * of a stop. Not all threads in RECV: each call wakes all that wait there. */
 static void *serve(void *argument)
 {
     struct group *group = argument;
@@ -177,7 +180,7 @@ static void *serve(void *argument)
         while (!atomic_load(&group->ended) && atomic_load(&group->term) == term) {
             struct seccomp_notif call = {0};
             bool woken;
-            if (!wait_for_call(group, &woken) || ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, &call) != 0)
+            if (!wait_for_call(group, &call, &woken))
                 continue; /* ENOENT: that process was killed meanwhile */
             row = woken ? 0 : row + 1;
             choose_wakeup(group, (pid_t)call.pid, woken);
@@ -203,7 +206,8 @@ bool supervise(struct session *session, int listener)
         rule_of[RULES[i].nr] = (unsigned char)(i + 1);
     struct group *group = allocate(1, sizeof *group);
     *group = (struct group){.session = session, .listener = listener, .next = groups};
-    atomic_store(&group->wakes_here, ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) == 0);
+    group->receives = ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) == 0;
+    atomic_store(&group->wakes_here, group->receives);
     pthread_mutex_init(&group->lock, NULL);
     pthread_cond_init(&group->free, NULL);
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
