@@ -24,7 +24,7 @@ from sdee.runtime.jobs import model, slurm_inside
 from sdee.runtime.jobs.slurm import Slurm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sdee.runtime.jobs.model import Words
 
@@ -89,9 +89,49 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     stdin = _readable(given.get("input", given.get("i", "")))
     variables = Slurm().rehearsal_variables("interactive", ())
     rehearsal = rehearse.Rehearsal("srun", words.command, cwd, stdin, variables, interactive="pty" in given)
-    bundle = rehearse.ready(rehearsal, ())
+    launcher = _launcher(os.path.basename(words.command[0]))
+    with _heard(launcher):
+        bundle = rehearse.ready(_of_launcher(launcher, variables) if launcher else rehearsal, ())
     program = os.path.join(rehearse.outside_of(bundle), "srun")
     _execute("/bin/sh", ["sh", program, *words.options, *words.command])
+
+
+def _launcher(daemon: str) -> int:
+    """Return the process that has us start one of its daemons on the nodes, as mpirun does with orted; 0: none."""
+    from sdee.packer import tables  # noqa: PLC0415
+
+    with contextlib.suppress(OSError):
+        program = os.path.basename(os.readlink(f"/proc/{os.getppid()}/exe"))
+        if daemon in tables.COMPANIONS.get(program, ()):
+            return os.getppid()
+    return 0
+
+
+def _of_launcher(pid: int, variables: Mapping[str, str]) -> rehearse.Rehearsal:
+    """Return the rehearsal of a launcher's command: a daemon by itself does nothing, and the launcher shows it all."""
+    command, told = (_words(f"/proc/{pid}/{name}") for name in ("cmdline", "environ"))
+    own = dict(pair.split("=", 1) for pair in told if "=" in pair and not pair.startswith("SLURM_"))
+    cwd = os.readlink(f"/proc/{pid}/cwd")
+    return rehearse.Rehearsal("srun", command, cwd, "", dict(variables), caller=own)
+
+
+def _words(path: str) -> tuple[str, ...]:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return tuple(file.read().split("\0")[:-1])
+
+
+@contextlib.contextmanager
+def _heard(launcher: int) -> Iterator[None]:
+    """Let what we say go to a launcher's own standard error: srun's it reads, or throws away.
+
+    Not to a file: it would have two positions to be written at.
+    """
+    stream, path = None, f"/proc/{launcher}/fd/2"
+    with contextlib.suppress(OSError):  # a socket, another user's pipe
+        if launcher and not os.path.isfile(path):
+            stream = open(path, "w", encoding="utf-8")  # noqa: SIM115
+    with stream or contextlib.nullcontext(), contextlib.redirect_stderr(stream or sys.stderr):
+        yield
 
 
 def _readable(path: str) -> str:

@@ -50,7 +50,8 @@ class Rehearsal:
     """A command to run here once.
 
     `name`: the job manager's command that asks for it; `variables`: of a job of one task; `kept`: where its things are;
-    `shown`: its name for people; `interactive`: what it will run nobody knows yet. The last three may be left out.
+    `shown`: its name for people; `interactive`: what it will run nobody knows yet; `caller`: its variables where they
+    are not ours. The last four may be left out.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Rehearsal:
     kept: str = ""
     shown: str = ""
     interactive: bool = False
+    caller: dict[str, str] | None = None
 
     @property
     def directory(self) -> str:
@@ -121,7 +123,8 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     )
     if private.here():
         click.echo(f"sdee: {os.getcwd()!a} is the environment's own: the nodes do not see it", err=True)
-    environment = dict(os.environ) | rehearsal.variables | {"SDEE_REHEARSAL": program}
+    caller = dict(os.environ) if rehearsal.caller is None else rehearsal.caller
+    environment = caller | rehearsal.variables | {"SDEE_REHEARSAL": program}
     environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # mpirun refuses root else
     environment.pop("SDEE_REAL", None)
     try:
