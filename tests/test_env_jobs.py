@@ -114,11 +114,15 @@ JOB = """#!/bin/bash
 #SBATCH -w n1,n2
 echo "script on $SLURMD_NODENAME as $(id -un) with $# arguments"
 hello -g "in the script"
+env | grep '^C[.]D'
 srun -l hello -g step | sort
 timeout 60 srun -n1 -N1 hello -g past-the-shell
 /usr/bin/srun -n2 -N2 -w n1,n2 sh -c 'echo "rank $SLURM_PROCID on $SLURMD_NODENAME"' | sort
 export GREETING=changed PATH=/nosuch:$PATH
 srun -n1 -N1 sh -c 'echo "$GREETING ${PATH%%:*}"'
+work() { seq -s- "$1"; }
+export -f work
+env A.B=dotted srun -n1 -N1 bash -c 'work 3; env | grep "^A[.]B"'
 scontrol show hostnames | xargs
 echo from-stdin | srun -n1 -N1 cat
 srun -n1 -N1 sh -c 'exit 7'
@@ -131,7 +135,7 @@ exit 3
 
 def test_a_batch_script_of_the_bare_cluster_runs_unchanged(evening: Evening) -> None:
     evening.place.file("job.sh", JOB)
-    done = evening.inside("sbatch --wait -o job.out job.sh one 'two three'")
+    done = evening.inside("env C.D=given sbatch --wait -o job.out job.sh one 'two three'")
     assert done.returncode == 3, done.stderr
     assert re.fullmatch(r"Submitted batch job \d+\n", done.stdout)
     out = [
@@ -142,6 +146,7 @@ def test_a_batch_script_of_the_bare_cluster_runs_unchanged(evening: Evening) -> 
     assert out == [
         "script on n1 as tester with 2 arguments",
         "in the script",
+        "C.D=given",
         "0: step",
         "1: step",
         "2: step",
@@ -149,6 +154,8 @@ def test_a_batch_script_of_the_bare_cluster_runs_unchanged(evening: Evening) -> 
         "rank 0 on n1",
         "rank 1 on n2",
         "changed /nosuch",
+        "1-2-3",
+        "A.B=dotted",
         "n1 n2",
         "from-stdin",
         "status 7",

@@ -35,7 +35,8 @@ FRONT = os.path.join(COMMANDS_INSIDE, "sdee-front")
 def main() -> None:
     """Run `NAME ARGUMENTS…`. Ends as the job manager's own command does."""
     name, *arguments = sys.argv[1:]
-    caller = dict(os.environ)
+    caller = slurm_inside.shown(os.environ)
+    _set_environment(caller)
     os.environ[REAL] = "1"  # for all that we start; sdee-front takes it away from the host's own command
     for variable in ("PROMPT_COMMAND", "SDEE_ENVIRONMENT"):
         os.environ.pop(variable, None)
@@ -55,6 +56,11 @@ def main() -> None:
         click.echo(f"sdee: interrupted, {name} has submitted nothing", err=True)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)  # so that a loop of the shell's ends too
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 def _end(name: str, error: SdeeError) -> NoReturn:
@@ -93,6 +99,7 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     with _heard(launcher):
         bundle = rehearse.ready(_of_launcher(launcher, variables) if launcher else rehearsal, ())
     program = os.path.join(rehearse.outside_of(bundle), "srun")
+    _set_environment(slurm_inside.hidden(os.environ))
     _execute("/bin/sh", ["sh", program, *words.options, *words.command])
 
 
@@ -171,6 +178,7 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     own = [script, *(os.path.abspath(word) for word in words.command[:1])]
     model.write_script(os.path.join(outside, "sbatch"), slurm_inside.resubmit_program(own, path))
     model.write_script(path, slurm_inside.batch_program(job, bundle, front, outside))
+    _set_environment(slurm_inside.hidden(os.environ))
     become("sbatch", [*job.options, path])
 
 

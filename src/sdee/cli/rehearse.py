@@ -112,7 +112,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
 
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
     program = os.path.join(todo.directory, "rehearsal.sh")
-    model.write_script(program, slurm_inside.rehearsal_program())
+    model.write_script(program, slurm_inside.rehearsal_program(os.path.join(COMMANDS_INSIDE, "sdee-front")))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(partial)
     shown = show.safe(rehearsal.shown or shlex.join(rehearsal.command))
