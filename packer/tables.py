@@ -89,6 +89,18 @@ NOT_RUN = frozenset(_words("debug doc gtk-doc include man pkgconfig test tests")
 NOT_RUN_FILES = (".a", ".h", ".hpp")  # .la is read: libltdl(3) finds ImageMagick's coders by it
 SHARED_OBJECT = re.compile(r"\.so(\.[0-9][^/]*)?$")
 
+# Programs that start others on the other nodes of a job, by name beside them: a run on one machine shows none of these
+COMPANIONS = {
+    program: _words(others)
+    for program, others in {
+        "orterun": "orted",  # Open MPI 4 and older
+        "prterun": "prted",  # Open MPI 5: PRRTE
+        "prte": "prted",
+        "mpiexec.hydra": "hydra_pmi_proxy hydra_bstrap_proxy",  # MPICH, MVAPICH; Intel MPI
+        "mpirun_rsh": "mpispawn",  # MVAPICH2
+    }.items()
+}
+
 # Files of a locale's directory (locale(7)), which LOCPATH may put anywhere
 LOCALE_CATEGORIES = frozenset(
     _words("""
@@ -115,6 +127,7 @@ LIVE_ENVIRONMENT = _words("""
     PMI_* PMI2_* PMIX_* PALS_* ALPS_* HYDRA_* HYDI_* MPI_LOCALRANKID MPI_LOCALNRANKS MPIRUN_*
     OMPI_COMM_WORLD_* OMPI_UNIVERSE_SIZE OMPI_MCA_orte_* OMPI_MCA_ess_* OMPI_MCA_pmix OMPI_FILE_LOCATION
     PRTE_* PRRTE_*                      # launchers; OMPI_MCA_btl and the like are settings and stay recorded
+    OMPI_ALLOW_RUN_AS_ROOT* OMPI_MCA_rmaps_base_oversubscribe   # who one is, and how many processors there are
     CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES GPU_DEVICE_ORDINAL ROCR_VISIBLE_DEVICES HIP_VISIBLE_DEVICES
     ZE_AFFINITY_MASK ONEAPI_DEVICE_SELECTOR
     OMP_* GOMP_* KMP_* MKL_NUM_THREADS OPENBLAS_NUM_THREADS NUMEXPR_NUM_THREADS BLIS_NUM_THREADS

@@ -75,6 +75,25 @@ def test_a_call_is_served_with_its_descriptors_variables_directory_and_end(tmp_p
     assert "cannot run the node's own nosuch-outside" in done.stderr
 
 
+def test_variables_that_a_shell_drops_get_through_it(tmp_path: Path) -> None:
+    (tmp_path / "srun").write_text('#!/bin/dash\nenv | grep -c "^[^=]*[.%]"; exec "$FRONT" pass env\n')
+    (tmp_path / "srun").chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    shutil.copy(FRONT, tmp_path / "bin" / "srun")
+    call = "f() { echo called; }; export -f f; env A.B=dotted ./bin/srun"
+    done = serve(tmp_path, "/bin/bash", "-c", f"cd {tmp_path}; {call}")
+    count, *found = done.stdout.splitlines()
+    assert count == "0", "this shell drops nothing"
+    assert "A.B=dotted" in found
+    assert "BASH_FUNC_f%%=() {  echo called" in found
+    assert not [line for line in found if line.startswith("SDEE_PASSED")]
+    given = {"A.B": "1", "f%%": "() {\n}", "plain": "2", "7": "", "é": "3"}
+    hidden = slurm_inside.hidden(given)
+    assert "plain" in hidden
+    assert hidden.keys() - {"plain"} == {f"SDEE_PASSED_{number}" for number in range(4)}
+    assert slurm_inside.shown(hidden) == given
+
+
 def test_umask_and_limits_are_the_callers(tmp_path: Path) -> None:
     (tmp_path / "srun").write_text("#!/bin/sh\numask; ulimit -Sn; ulimit -Hn; ulimit -Sc\n")
     (tmp_path / "srun").chmod(0o755)
@@ -167,11 +186,11 @@ def test_what_the_environment_alone_sees_is_told_from_what_the_nodes_see() -> No
 
 def test_srun_in_a_command_that_is_traced_takes_its_directory_variables_and_input(tmp_path: Path) -> None:
     program = tmp_path / "rehearsal.sh"
-    program.write_text(slurm_inside.rehearsal_program())
+    program.write_text(slurm_inside.rehearsal_program(FRONT))
     (tmp_path / "srun").symlink_to(FRONT)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "in").write_text("in\n")
-    show = ["sh", "-c", 'echo "${PWD##*/} $X $Y $(cat)"']
+    show = ["sh", "-c", 'echo "${PWD##*/} $X $Y $(cat)"; tr "\\0" "\\n" </proc/$$/environ | grep "^A[.]B"']
     for options in (
         ["-n", "2", "--chdir=sub", "--export=ALL,X=1,Y=2", "-i", "in"],
         ["-lD", "sub", "--chdir", "sub", "--export", "X=1,Y=2", "--input=in", "--"],
@@ -179,14 +198,14 @@ def test_srun_in_a_command_that_is_traced_takes_its_directory_variables_and_inpu
         done = subprocess.run(
             ["srun", *options, *show],
             executable=FRONT,
-            env={"SDEE_REHEARSAL": str(program), "PATH": "/usr/bin:/bin"},
+            env={"SDEE_REHEARSAL": str(program), "PATH": "/usr/bin:/bin", "A.B": "dotted"},
             cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
         )
-        assert (done.stdout, done.stderr) == ("sub 1 2 in\n", ""), options
+        assert (done.stdout, done.stderr) == ("sub 1 2 in\nA.B=dotted\n", ""), options
 
 
 def test_an_sdee_that_the_environment_does_not_see_is_named(tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ import os
 import re
 import signal
 import subprocess
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.jobs import SDEE, Place, place, wait_for
+from cluster.jobs import SDEE, Evening, place, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,28 +38,6 @@ int main(void)
     return 0;
 }
 """
-
-
-@dataclass(frozen=True)
-class Evening:
-    """A place of the user's, and an environment in which packages of the repository can be installed."""
-
-    place: Place
-    states: str
-
-    def sdee(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return self.place.cluster.run(
-            [*SDEE, *arguments], cwd=self.place.path, env={"SDEE_ENV_DIR": self.states, **env}, timeout=300
-        )
-
-    def inside(self, script: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a script of bash in the environment."""
-        return self.sdee("env", "enter", "mine", "--", "bash", "-c", script, **env)
-
-    def out(self, script: str, **env: str) -> str:
-        done = self.inside(script, **env)
-        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
-        return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +114,15 @@ JOB = """#!/bin/bash
 #SBATCH -w n1,n2
 echo "script on $SLURMD_NODENAME as $(id -un) with $# arguments"
 hello -g "in the script"
+env | grep '^C[.]D'
 srun -l hello -g step | sort
 timeout 60 srun -n1 -N1 hello -g past-the-shell
 /usr/bin/srun -n2 -N2 -w n1,n2 sh -c 'echo "rank $SLURM_PROCID on $SLURMD_NODENAME"' | sort
 export GREETING=changed PATH=/nosuch:$PATH
 srun -n1 -N1 sh -c 'echo "$GREETING ${PATH%%:*}"'
+work() { seq -s- "$1"; }
+export -f work
+env A.B=dotted srun -n1 -N1 bash -c 'work 3; env | grep "^A[.]B"'
 scontrol show hostnames | xargs
 echo from-stdin | srun -n1 -N1 cat
 srun -n1 -N1 sh -c 'exit 7'
@@ -154,7 +135,7 @@ exit 3
 
 def test_a_batch_script_of_the_bare_cluster_runs_unchanged(evening: Evening) -> None:
     evening.place.file("job.sh", JOB)
-    done = evening.inside("sbatch --wait -o job.out job.sh one 'two three'")
+    done = evening.inside("env C.D=given sbatch --wait -o job.out job.sh one 'two three'")
     assert done.returncode == 3, done.stderr
     assert re.fullmatch(r"Submitted batch job \d+\n", done.stdout)
     out = [
@@ -165,6 +146,7 @@ def test_a_batch_script_of_the_bare_cluster_runs_unchanged(evening: Evening) -> 
     assert out == [
         "script on n1 as tester with 2 arguments",
         "in the script",
+        "C.D=given",
         "0: step",
         "1: step",
         "2: step",
@@ -172,6 +154,8 @@ def test_a_batch_script_of_the_bare_cluster_runs_unchanged(evening: Evening) -> 
         "rank 0 on n1",
         "rank 1 on n2",
         "changed /nosuch",
+        "1-2-3",
+        "A.B=dotted",
         "n1 n2",
         "from-stdin",
         "status 7",
@@ -375,33 +359,3 @@ def test_a_rehearsal_ends_with_who_asked_for_it_and_an_interrupt_says_so(evening
         assert done.stdout == f"{128 + signal.Signals[f'SIG{number}']}\n"
         assert "Traceback" not in done.stderr
         assert ("interrupted, srun has submitted nothing" in done.stderr) == (number == "INT")
-
-
-MPI_JOB = """#!/bin/bash
-#SBATCH -N2 -n2 -w n1,n2 -o mpi.out
-srun --mpi=pmix ./ranks
-echo "$PMIX_MCA_psec"
-"""
-RANKS = """#include <mpi.h>
-#include <stdio.h>
-int main(int count, char **words)
-{
-    int rank, size;
-    MPI_Init(&count, &words);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    printf("rank %d of %d\\n", rank, size);
-    MPI_Finalize();
-}
-"""
-
-
-def test_open_mpi_starts_in_an_environment_and_in_a_job_from_it(evening: Evening) -> None:
-    evening.place.file("ranks.c", RANKS)
-    evening.place.file("mpi.sh", MPI_JOB)
-    evening.out("mpicc -o ranks ranks.c")
-    run = "mpirun --allow-run-as-root --oversubscribe -n 2 ./ranks | sort"
-    assert evening.out(run) == "rank 0 of 2\nrank 1 of 2\n"
-    done = evening.inside("sbatch -Q --wait mpi.sh")
-    assert (done.returncode, "failed here" in done.stderr) == (0, False), done.stderr
-    assert sorted(evening.place.read("mpi.out").splitlines()) == ["", "rank 0 of 2", "rank 1 of 2"]

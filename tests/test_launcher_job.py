@@ -99,14 +99,17 @@ def test_a_shell_runs_the_bundles_shell(work: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_the_environment_is_the_recorded_one_with_live_variables_over_it(work: str, root: str) -> None:
-    maker = script("env", programs=("env",), env=["PATH=/usr/bin:/bin", "A=recorded", "SLURM_X=old", "KEPT=1"])
+    shown = r"tr '\0' '\n' </proc/$$/environ"  # a shell's own would lack f.g
+    maker = script(shown, programs=("tr",), env=["PATH=/usr/bin:/bin", "A=recorded", "SLURM_X=old", "KEPT=1"])
     bundle = maker.write(f"{work}/b.sdee")
     outer = {"A": "outer", "SLURM_X": "live", "SLURM_Y": "new", "LD_PRELOAD": "", "EXTRA": "e", "TMPDIR": "/tmp/t"}
+    outer |= {"SDEE_PASSED_0": "f.g=h=i", "SDEE_PASSED_1": "no variable"}  # runtime/front/passed.c
     names = dict(
         line.split("=", 1) for line in run([bundle], env=outer, ROOT=root, ENV="EXTRA,NONE").stdout.splitlines()
     )
-    assert {key: names.get(key) for key in ("A", "SLURM_X", "SLURM_Y", "KEPT", "EXTRA", "TMPDIR")} == {
+    assert {key: names.get(key) for key in ("A", "SLURM_X", "SLURM_Y", "KEPT", "EXTRA", "TMPDIR", "f.g")} == {
         "A": "recorded", "SLURM_X": "live", "SLURM_Y": "new", "KEPT": "1", "EXTRA": "e", "TMPDIR": "/tmp/t",
+        "f.g": "h=i",
     }  # fmt: skip
     assert not [name for name in names if name.startswith("SDEE_") or name in ("LD_PRELOAD", "NONE")]
     given = run([built("sdee-launcher"), "--env", "A=B=C", "--env", "EXTRA", bundle], env=outer, ROOT=root).stdout

@@ -329,6 +329,21 @@ def test_a_programs_own_directories_travel_by_their_name(made: TraceMaker, tmp_p
     assert [verdict(closure, p) for p in others] == ["nothing"] * 3
 
 
+def test_a_launcher_brings_what_it_starts_on_other_nodes(made: TraceMaker, tmp_path: Path) -> None:
+    programs = ("orterun", "orted", "orte-clean", "mpiexec.hydra", "hydra_pmi_proxy", "prte", "prted")
+    paths = {name: write(tmp_path / "mpi" / "bin" / name, "#!/bin/sh\n", 0o755) for name in programs}
+    proxy = write(tmp_path / "mpi" / "libexec" / "hydra_bstrap_proxy", "#!/bin/sh\n", 0o755)
+    (tmp_path / "mpirun").symlink_to("mpi/bin/orterun")
+    made.execute(tmp_path / "mpirun")
+    made.execute(paths["mpiexec.hydra"])
+    closure = made.closure()
+    daemons = [paths["orted"], paths["hydra_pmi_proxy"], proxy]
+    assert [verdict(closure, path) for path in daemons] == ["bundle"] * 3
+    assert "what orterun starts on other nodes" in why(closure, paths["orted"])
+    assert [verdict(closure, paths[name]) for name in ("orte-clean", "prte", "prted")] == ["nothing"] * 3
+    assert [verdict(made.closure(minimal=True), path) for path in daemons] == ["nothing"] * 3
+
+
 def test_r_is_whole_and_of_its_site_library_what_was_loaded_with_its_imports(made: TraceMaker, tmp_path: Path) -> None:
     home = tmp_path / "usr" / "lib" / "R"
     made.use(write(home / "lib" / "libR.so"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.companions import Companions
 from sdee.packer.units.java import Jdk
 from sdee.packer.units.node import NodePackages
 from sdee.packer.units.perl import PerlCore, PerlModules
@@ -41,6 +42,7 @@ UNITS: tuple[Unit, ...] = (
     Fonts(),
     Jdk(),
     ProgramResources(),
+    Companions(),
     LibraryData(),
 )
 

@@ -106,6 +106,8 @@ static void set_environment(const struct enter_options *options)
     /* PMIx (Open MPI's start) proves by munge(7) who a rank is, where that is there: the user, and not root. It has other proofs.
      * Jobs do not get it: runtime/front/real.c */
     setenv("PMIX_MCA_psec", "^munge", 0);
+    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0); /* this root may what the user may */
+    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
     unset_unless(options->ssh_agent, "SSH_AUTH_SOCK");
     unset_unless(options->x11, "DISPLAY");
     unset_unless(options->x11, "WAYLAND_DISPLAY");

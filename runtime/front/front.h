@@ -15,6 +15,8 @@
 #define INSIDE_PREFIX "SDEE_INSIDE_"
 extern const char *const NODE_VARIABLES[]; /* ends with NULL */
 
+#define PASSED_PREFIX "SDEE_PASSED_" /* passed.c; runtime/launcher/environment.c has it too */
+
 /* What is sent first, in the machine's own byte order: both ends run on it. umask(2) and the limits of getrlimit(2) go
  * along, since srun(1) hands them on to its tasks. Then argc + envc strings and the working
  * directory, each with its NUL. Then one byte for each signal; the answer is an int32_t: a status as wait(2) has it. */
@@ -40,6 +42,10 @@ int real(const char *name, char **argv, struct error *error);
 
 /* What salloc runs: write its environment to DIRECTORY/environment, wait until DIRECTORY/alive (a FIFO) has no writer. */
 int hold(const char *directory, struct error *error);
+
+/* Before a shell of ours, and after it: variables that dash would drop. */
+void hide_from_shells(void);
+void show_again(void);
 
 /* The end of a process as another's that ended with `status` (wait(2)). */
 _Noreturn void end_as(int status);

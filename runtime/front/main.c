@@ -5,7 +5,8 @@
  *   in a private environment               srun, sbatch, salloc: `sdee`'s own (src/sdee/cli/inside.py)
  *   others there, or SDEE_TRANSPARENT=0    the host's own command, as the user and not as root           real.c
  *
- * By its own name it is what the others need: `sdee-front serve OUTSIDE COMMAND...`, `sdee-front hold DIRECTORY`.
+ * By its own name it is what the others need: `sdee-front serve OUTSIDE COMMAND...`, `sdee-front hold DIRECTORY`,
+ * `sdee-front pass COMMAND...`.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -51,6 +52,7 @@ static int stand_for(const char *name, char **argv, struct error *error)
     const bool ours = strcmp(name, "srun") == 0 || strcmp(name, "sbatch") == 0 || strcmp(name, "salloc") == 0;
     if (ours && is_on("SDEE_REHEARSAL")) {
         const char *const words[] = {"/bin/sh", rehearsal, name, NULL};
+        hide_from_shells();
         return execute(words[0], with(words, argv + 1), error);
     }
     if (!ours || is_on("SDEE_REAL") || (transparent != NULL && strcmp(transparent, "0") == 0))
@@ -61,7 +63,17 @@ static int stand_for(const char *name, char **argv, struct error *error)
              "%s belongs to a private environment, and this is neither one nor a job that was submitted from one", name);
         return -1;
     }
+    hide_from_shells();
     return execute(words[0], with(words, argv + 1), error);
+}
+
+/* `sdee-front pass COMMAND...`: the end of what a shell of ours does. */
+static int pass(char **command, struct error *error)
+{
+    show_again();
+    execvp(command[0], command);
+    fail(error, errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, NULL, "cannot execute %s: %s", command[0], strerror(errno));
+    return -1;
 }
 
 int main(int count, char **argv)
@@ -75,6 +87,8 @@ int main(int count, char **argv)
         status = serve(argv[2], argv + 3, &error);
     else if (count == 3 && strcmp(argv[1], "hold") == 0)
         status = hold(argv[2], &error);
+    else if (count >= 3 && strcmp(argv[1], "pass") == 0)
+        status = pass(argv + 2, &error);
     else
         fail(&error, EXIT_USAGE, "it stands in place of the job manager's commands in a private environment", "sdee-front: not meant to be called like this");
     if (status >= 0)

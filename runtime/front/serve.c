@@ -115,8 +115,11 @@ static _Noreturn void become(const struct call_header *header, char **argv, char
         note("%s runs outside of the bundle, where the directory %s is not there: it runs in / instead", argv[0], directory);
     const char *slash = strrchr(argv[0], '/'), *name = slash != NULL ? slash + 1 : argv[0];
     snprintf(path, sizeof path, "%s/%s", outside, name);
-    if (access(path, X_OK) == 0)
+    if (access(path, X_OK) == 0) {
+        hide_from_shells();
         execv(path, argv);
+        show_again();
+    }
     execvp(name, argv);
     fail(&error, errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, NULL, "cannot run the node's own %s: %s", name, strerror(errno));
     error_print(&error);

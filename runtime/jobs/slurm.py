@@ -54,6 +54,8 @@ _STEP = {
     **dict.fromkeys(("mpi", "cpu-bind", "accel-bind", "task-prolog", "task-epilog", "prolog", "epilog"), True),
     **dict.fromkeys(("label", "unbuffered", "kill-on-bad-exit", "exact", "resv-ports"), False),
 }
+# In a rehearsal `mpirun -n 64` finds one slot: it would refuse to start anything (Open MPI 4; 5)
+_CROWDED = {"OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
 # Of the call that submits, not of the job: not to be repeated in the script
 _OF_THE_CALL = frozenset(("parsable", "wait", "quiet", "verbose", "test-only", "export-file", "version", "usage"))
 
@@ -177,7 +179,7 @@ class Slurm(JobManager):
         if "array" in found:
             first = re.split(r"\D", found["array"], maxsplit=1)[0]
             values |= {"SLURM_ARRAY_JOB_ID": "0", "SLURM_ARRAY_TASK_ID": first}
-        return values
+        return values | _CROWDED
 
 
 def quoted(word: str) -> str:

@@ -12,6 +12,7 @@ install; without configuration on disk (slurmd --conf-server) they do not start.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import string
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from sdee.runtime.jobs.options import Table, read_options, split_getopt
 from sdee.runtime.jobs.slurm import Slurm, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sdee.runtime.jobs.model import Words
 
@@ -32,6 +33,7 @@ SRUN_OPTIONS = Table(
     frozenset((*shell.SRUN_LONG, *shell.SRUN_SHORT)), frozenset(string.ascii_letters) - frozenset(shell.SRUN_SHORT), {}
 )
 ASKING = frozenset(("help", "usage", "version", "h", "V", "test-only"))  # nothing is started
+_PASSED = "SDEE_PASSED_"  # runtime/front/passed.c, runtime/launcher/environment.c
 _SUBMITTED = "Submitted batch job 0"
 # The command is its argument, so that jobs that differ in numbers alone have one script
 _WRAP = '#!/bin/sh\n# made of sbatch --wrap\nsdee_wrapped=$1\nshift\neval "$sdee_wrapped"\n'
@@ -109,13 +111,17 @@ def step_program(bundle: str, decisive: Sequence[str]) -> str:
     )
 
 
-def rehearsal_program() -> str:
-    """Return the program that stands for srun, sbatch and salloc in a command that is traced: `NAME ARGUMENTS`."""
+def rehearsal_program(front: str) -> str:
+    """Return the program that stands for srun, sbatch and salloc in a command that is traced: `NAME ARGUMENTS`.
+
+    `front`: sdee-front, as it is found there.
+    """
+    step = shell.REHEARSED_STEP.replace("@PASS@", f"{shlex.quote(front)} pass ")
     return "\n".join(
         [
             "#!/bin/sh",
             "# Written by sdee. What a traced command starts runs here, once; nothing is submitted.",
-            shell.REHEARSED_STEP.replace("@VALUES@", shell.srun_values()),
+            step.replace("@VALUES@", shell.srun_values()),
             "sdee_name=$1",
             "shift",
             'case "$sdee_name" in',
@@ -153,6 +159,21 @@ def resubmit_program(scripts_of_it: Sequence[str], written: str) -> str:
             "",
         ]
     )
+
+
+def hidden(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return variables as they get through any shell: dash drops names that are none of its own (A.B, f%%)."""
+    shells = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+    others = [name for name in environment if not shells.fullmatch(name)]
+    kept = {name: value for name, value in environment.items() if name not in others}
+    return kept | {f"{_PASSED}{number}": f"{name}={environment[name]}" for number, name in enumerate(others)}
+
+
+def shown(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return variables as they were before `hidden`."""
+    passed = (value.partition("=") for name, value in environment.items() if name.startswith(_PASSED))
+    kept = {name: value for name, value in environment.items() if not name.startswith(_PASSED)}
+    return kept | {name: value for name, _, value in passed}
 
 
 def directive_lines(text: str) -> list[str]:

@@ -240,9 +240,9 @@ srun() (
   done
   cd "$sdee_dir" 2>/dev/null || :
   [ ! -f "$sdee_file" ] || exec <"$sdee_file"
-  exec env @STEP@ "$@" # the trace shows by this which processes were steps
+  exec env @STEP@ @PASS@"$@" # the trace shows by this which processes were steps
 )
 """.replace("@STEP@", f"{REHEARSED} SLURM_LOCALID=0 SLURM_NODEID=0")
 # Not SLURM_STEP_ID: with it Open MPI takes itself for a rank of a real srun, looks for its PMI and gives up
 # @SETTINGS@: variables of a job of one task
-REHEARSAL = f"export @SETTINGS@{REHEARSED_STEP}"
+REHEARSAL = f"export @SETTINGS@{REHEARSED_STEP.replace('@PASS@', '')}"

@@ -15,6 +15,9 @@ const char *environment_get(char *const *environment, const char *name)
     return NULL;
 }
 
+/* Of a caller whose variables came through a shell that drops names like A.B: runtime/front/passed.c */
+#define PASSED_PREFIX "SDEE_PASSED_"
+
 struct variables {
     char **items;
     size_t count;
@@ -80,9 +83,13 @@ char **environment_make(const struct bundle *bundle, const struct options *optio
     for (const char *cursor = NULL, *pair; (pair = conf_next(bundle, "env", &cursor)) != NULL;)
         set(&variables, pair);
     const struct globs live = globs_of(bundle, "live-env"), fixed = globs_of(bundle, "fixed-env");
-    for (char **pair = environ; *pair != NULL; pair++)
-        if (is_live(&live, &fixed, *pair, arena))
+    for (char **pair = environ; *pair != NULL; pair++) {
+        const char *passed = strncmp(*pair, PASSED_PREFIX, sizeof PASSED_PREFIX - 1) == 0 ? strchr(*pair, '=') : NULL;
+        if (passed != NULL && strchr(passed + 1, '=') != NULL)
+            set(&variables, passed + 1);
+        else if (is_live(&live, &fixed, *pair, arena))
             set(&variables, *pair);
+    }
     free(live.items);
     free(fixed.items);
     if (options->chdir != NULL && environment_get(variables.items, "PWD") != NULL)

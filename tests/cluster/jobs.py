@@ -14,6 +14,7 @@ from cluster.inside import REPO
 from cluster.spec import USERS
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from cluster.driver import Cluster
@@ -58,6 +59,30 @@ class Place:
         """Run `srun ARGUMENTS` here; return how it ended."""
         done = self.cluster.run(["srun", *arguments], cwd=self.path, text=text, timeout=timeout, env=env)
         return Outcome(done.returncode, done.stdout, numbers_out(done.stderr))
+
+
+@dataclass(frozen=True)
+class Evening:
+    """A place of the user's and an environment, `mine`, with its states."""
+
+    place: Place
+    states: str
+
+    def sdee(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run sdee in the place."""
+        return self.place.cluster.run(
+            [*SDEE, *arguments], cwd=self.place.path, env={"SDEE_ENV_DIR": self.states, **env}, timeout=300
+        )
+
+    def inside(self, script: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a script of bash in the environment."""
+        return self.sdee("env", "enter", "mine", "--", "bash", "-c", script, **env)
+
+    def out(self, script: str, **env: str) -> str:
+        """Run a script of bash in the environment; it has to succeed. Return what it prints."""
+        done = self.inside(script, **env)
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from sdee.runtime.jobs import model, slurm_inside
 from sdee.runtime.jobs.slurm import Slurm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sdee.runtime.jobs.model import Words
 
@@ -36,7 +36,8 @@ FRONT = os.path.join(COMMANDS_INSIDE, "sdee-front")
 def main() -> None:
     """Run `NAME ARGUMENTS…`. Ends as the job manager's own command does."""
     name, *arguments = sys.argv[1:]
-    caller = dict(os.environ)
+    caller = slurm_inside.shown(os.environ)
+    _set_environment(caller)
     os.environ[REAL] = "1"  # for all that we start; sdee-front takes it away from the host's own command
     for variable in ("PROMPT_COMMAND", "SDEE_ENVIRONMENT"):
         os.environ.pop(variable, None)
@@ -56,6 +57,11 @@ def main() -> None:
         click.echo(f"sdee: interrupted, {name} has submitted nothing", err=True)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)  # so that a loop of the shell's ends too
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 def _end(name: str, error: SdeeError) -> NoReturn:
@@ -89,20 +95,70 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     cwd = os.path.abspath(given.get("chdir", given.get("D", ".")))
     stdin = _readable(given.get("input", given.get("i", "")))
     variables = Slurm().rehearsal_variables("interactive", ())
-    interactive = "pty" in given
+    rehearsal = _step(words, cwd, stdin, variables, interactive="pty" in given)
+    launcher = _launcher(os.path.basename(words.command[0]))
+    with _heard(launcher):
+        bundle = rehearse.ready(_of_launcher(launcher, variables) if launcher else rehearsal, ())
+    program = os.path.join(rehearse.outside_of(bundle), "srun")
+    _set_environment(slurm_inside.hidden(os.environ))
+    _execute("/bin/sh", ["sh", program, *words.options, *words.command])
+
+
+def _step(words: Words, cwd: str, stdin: str, variables: dict[str, str], *, interactive: bool) -> rehearse.Rehearsal:
     program, *rest = words.command
     key = (program, *(("\0interactive",) if interactive else ()))
     family = sweep.family(rehearse.place(), os.path.basename(program), cwd, key, rest)
     chosen = sweep.choose(family, cwd, rest, rest)
-    command, shown = (program, *chosen.arguments), shlex.join(words.command)
-    bundle = rehearse.ready(
-        rehearse.Rehearsal(
-            "srun", command, shown, chosen.directory, cwd, stdin, variables, interactive, chosen.stands_in
-        ),
-        (),
+    return rehearse.Rehearsal(
+        "srun",
+        (program, *chosen.arguments),
+        shlex.join(words.command),
+        chosen.directory,
+        cwd,
+        stdin,
+        variables,
+        interactive=interactive,
+        stands_in=chosen.stands_in,
     )
-    program = os.path.join(rehearse.outside_of(bundle), "srun")
-    _execute("/bin/sh", ["sh", program, *words.options, *words.command])
+
+
+def _launcher(daemon: str) -> int:
+    """Return the process that has us start one of its daemons on the nodes, as mpirun does with orted; 0: none."""
+    from sdee.packer import tables  # noqa: PLC0415
+
+    with contextlib.suppress(OSError):
+        program = os.path.basename(os.readlink(f"/proc/{os.getppid()}/exe"))
+        if daemon in tables.COMPANIONS.get(program, ()):
+            return os.getppid()
+    return 0
+
+
+def _of_launcher(pid: int, variables: Mapping[str, str]) -> rehearse.Rehearsal:
+    """Return the rehearsal of a launcher's command: a daemon by itself does nothing, and the launcher shows it all."""
+    command, told = (_words(f"/proc/{pid}/{name}") for name in ("cmdline", "environ"))
+    own = dict(pair.split("=", 1) for pair in told if "=" in pair and not pair.startswith("SLURM_"))
+    cwd = os.readlink(f"/proc/{pid}/cwd")
+    directory = prepare.directory_of(rehearse.place(), os.path.basename(command[0]), cwd, *command)
+    return rehearse.Rehearsal("srun", command, shlex.join(command), directory, cwd, "", dict(variables), caller=own)
+
+
+def _words(path: str) -> tuple[str, ...]:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return tuple(file.read().split("\0")[:-1])
+
+
+@contextlib.contextmanager
+def _heard(launcher: int) -> Iterator[None]:
+    """Let what we say go to a launcher's own standard error: srun's it reads, or throws away.
+
+    Not to a file: it would have two positions to be written at.
+    """
+    stream, path = None, f"/proc/{launcher}/fd/2"
+    with contextlib.suppress(OSError):  # a socket, another user's pipe
+        if launcher and not os.path.isfile(path):
+            stream = open(path, "w", encoding="utf-8")  # noqa: SIM115
+    with stream or contextlib.nullcontext(), contextlib.redirect_stderr(stream or sys.stderr):
+        yield
 
 
 def _readable(path: str) -> str:
@@ -144,6 +200,7 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     own = [script, *(os.path.abspath(word) for word in words.command[:1])]
     model.write_script(os.path.join(outside, "sbatch"), slurm_inside.resubmit_program(own, path))
     model.write_script(path, slurm_inside.batch_program(job, bundle, front, outside))
+    _set_environment(slurm_inside.hidden(os.environ))
     become("sbatch", [*job.options, path, *job.arguments])
 
 

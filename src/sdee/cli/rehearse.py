@@ -50,7 +50,7 @@ class Rehearsal:
 
     `name`: the job manager's command that asks for it; `shown`: the command for people; `directory`: where its things
     are; `variables`: of a job of one task; `interactive`: what it will run nobody knows yet; `stands_in`: it is
-    another one of the sweep that is submitted.
+    another one of the sweep that is submitted; `caller`: its variables where they are not ours.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Rehearsal:
     variables: dict[str, str] = field(default_factory=dict)
     interactive: bool = False
     stands_in: bool = False
+    caller: dict[str, str] | None = None
 
 
 def ready(rehearsal: Rehearsal, include: Sequence[str]) -> str:
@@ -138,7 +139,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
 
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
     program = os.path.join(todo.directory, "rehearsal.sh")
-    model.write_script(program, slurm_inside.rehearsal_program())
+    model.write_script(program, slurm_inside.rehearsal_program(os.path.join(COMMANDS_INSIDE, "sdee-front")))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(partial)
     shown = show.safe(rehearsal.shown)
@@ -149,7 +150,8 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     )
     if private.here():
         click.echo(f"sdee: {os.getcwd()!a} is the environment's own: the nodes do not see it", err=True)
-    environment = dict(os.environ) | rehearsal.variables | {"SDEE_REHEARSAL": program}
+    caller = dict(os.environ) if rehearsal.caller is None else rehearsal.caller
+    environment = caller | rehearsal.variables | {"SDEE_REHEARSAL": program}
     environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # mpirun refuses root else
     environment.pop("SDEE_REAL", None)
     before = time.monotonic()
@@ -169,7 +171,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
         click.echo(f"sdee: it was ended after {limit} s: all that was changed in the environment travels", err=True)
     elif (
         trace.status
-    ):  # it may not have come to all that it needs, and is tried again the next time, for a minute in all
+    ):  # it may not have come to all that it needs: it is tried again the next time, for a minute in all
         model.write_script(partial, "")
         took += sweep.seconds_of(todo.directory)
         if took > sweep.limit():

@@ -1,0 +1,28 @@
+"""Programs that another starts only elsewhere: an MPI launcher's daemons on a job's other nodes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from sdee.packer import tables
+from sdee.packer.units.base import Unit, View, Widening
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Companions(Unit):
+    """What lies beside a launcher, or in its PREFIX/libexec, and runs on other nodes than that of the trace."""
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield each launcher's, once. Components that they load are the launcher's own: ProgramResources has them."""
+        done: set[str] = set()
+        for program in sorted(view.executed):
+            directory, name = os.path.split(program)
+            places = (directory, f"{os.path.dirname(directory)}/libexec")
+            paths = (f"{place}/{other}" for place in places for other in tables.COMPANIONS.get(name, ()))
+            found = tuple(path for path in paths if path not in done and view.fs.is_file(path))
+            if found:
+                done.update(found)
+                yield Widening(f"what {name} starts on other nodes", program, found)
