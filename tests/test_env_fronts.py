@@ -186,7 +186,7 @@ def test_what_the_environment_alone_sees_is_told_from_what_the_nodes_see() -> No
 
 def test_srun_in_a_command_that_is_traced_takes_its_directory_variables_and_input(tmp_path: Path) -> None:
     program = tmp_path / "rehearsal.sh"
-    program.write_text(slurm_inside.rehearsal_program(FRONT))
+    program.write_text(slurm_inside.rehearsal_program(FRONT, str(tmp_path / "record")))
     (tmp_path / "srun").symlink_to(FRONT)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "in").write_text("in\n")

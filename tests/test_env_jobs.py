@@ -190,11 +190,32 @@ def test_a_job_that_submits_its_own_script_anew_stays_in_its_bundle(evening: Eve
     evening.out("sbatch -Q --wait chain.sh")
     links = ["link 1", "link 2", "link 3"]
     wait_for(lambda: evening.place.read("chain.out").splitlines() == links, lambda: evening.place.read("chain.out"))
-    evening.place.file("other.sh", "#!/bin/sh\n#SBATCH -N1 -o other.out\necho on the node itself\n")
-    evening.out("sbatch -Q --wait -o first.out --wrap 'sbatch -Q --wait other.sh'")
-    assert "other.sh" not in evening.place.read("first.out")
-    assert "this script runs on the node itself, outside of the environment" in evening.place.read("first.out")
-    assert evening.place.read("other.out") == "on the node itself\n"
+
+
+FIRST = """#!/bin/bash
+#SBATCH -N1 -Q -o first.out
+hello -g first
+for name in one two; do sbatch -Q --wait second.sh $name; done
+cp second.sh made-$SLURM_JOB_ID.sh
+sbatch -Q --wait made-$SLURM_JOB_ID.sh three
+"""
+SECOND = """#!/bin/sh
+#SBATCH -N1 --open-mode=append -o second.out
+hello -g "second $1" || echo "bare $1"
+"""
+
+
+def test_jobs_that_a_job_submits_run_in_bundles_too(evening: Evening) -> None:
+    evening.place.file("first.sh", FIRST)
+    evening.place.file("second.sh", SECOND)
+    done = evening.inside("sbatch -Q --wait first.sh")
+    assert done.returncode == 0
+    assert re.findall(r"sdee: sbatch: (\S+) runs in a bundle", done.stderr) == ["first.sh", "second.sh", "made-0.sh"]
+    said = evening.place.read("first.out")
+    assert said.count("this script runs on the node itself, outside of the environment") == 1, "its name was not known"
+    names = [line for line in evening.place.read("second.out").splitlines() if "hello" not in line]
+    assert names == ["second one", "second two", "bare three"]
+    assert evening.inside("sbatch -Q --wait first.sh").stderr == "", "all of them are there"
 
 
 def test_sdee_submit_inside_bundles_once(evening: Evening) -> None:

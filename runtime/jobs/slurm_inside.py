@@ -111,10 +111,11 @@ def step_program(bundle: str, decisive: Sequence[str]) -> str:
     )
 
 
-def rehearsal_program(front: str) -> str:
+def rehearsal_program(front: str, record: str) -> str:
     """Return the program that stands for srun, sbatch and salloc in a command that is traced: `NAME ARGUMENTS`.
 
-    `front`: sdee-front, as it is found there.
+    `front`: sdee-front, as it is found there; `record`: the file to which each sbatch adds the number of its
+    arguments, where it is called, and them, with a NUL after each.
     """
     step = shell.REHEARSED_STEP.replace("@PASS@", f"{shlex.quote(front)} pass ")
     return "\n".join(
@@ -126,34 +127,38 @@ def rehearsal_program(front: str) -> str:
             "shift",
             'case "$sdee_name" in',
             'srun) srun "$@" ;;',
-            f'sbatch) case " $* " in *" --parsable "*) echo 0 ;; *) echo "{_SUBMITTED}" ;; esac ;;',
+            f'sbatch) printf \'%s\\0\' "$#" "$PWD" "$@" >>{shlex.quote(record)}',
+            f'  case " $* " in *" --parsable "*) echo 0 ;; *) echo "{_SUBMITTED}" ;; esac ;;',
             "esac",
             "",
         ]
     )
 
 
-def resubmit_program(scripts_of_it: Sequence[str], written: str) -> str:
-    """Return the program that stands for sbatch outside of a bundle: a job that submits its own script anew.
+def resubmit_program(known: Mapping[str, str]) -> str:
+    """Return the program that stands for sbatch outside of a bundle: a job submits its own script anew, or another.
 
-    `scripts_of_it`: where that script is found; `written`: what was submitted in its place. Others are submitted bare.
+    `known`: where scripts are found, and what is submitted in their place. Others are submitted bare.
     """
+    cases = [
+        f'[ "$sdee_word" -ef {shlex.quote(script)} ] && sdee_own={shlex.quote(written)}'
+        for script, written in known.items()
+    ]
     return "\n".join(
         [
             "#!/bin/sh",
-            "# Written by sdee. A job submits its own script anew: in its bundle, like the first time",
-            "sdee_own= sdee_left=$#",
+            "# Written by sdee. What a job submits runs in its bundle, too",
+            "sdee_found= sdee_left=$#",
             'while [ "$sdee_left" -gt 0 ]; do',
-            "  sdee_word=$1 sdee_left=$((sdee_left - 1))",
+            "  sdee_word=$1 sdee_own= sdee_left=$((sdee_left - 1))",
             "  shift",
-            f"  for sdee_script in {shlex.join(scripts_of_it)}; do",
-            '    if [ -z "$sdee_own" ] && [ "$sdee_word" -ef "$sdee_script" ]; then',
-            f"      sdee_own=1 sdee_word={shlex.quote(written)}",
-            "    fi",
-            "  done",
-            '  set -- "$@" "$sdee_word"',
+            '  if [ -z "$sdee_found" ]; then',
+            *(f"    {case}" for case in cases),
+            "  fi",
+            '  set -- "$@" "${sdee_own:-$sdee_word}"',
+            "  sdee_found=$sdee_found$sdee_own",
             "done",
-            '[ -n "$sdee_own" ] ||',
+            '[ -n "$sdee_found" ] ||',
             '  echo "sdee: sbatch in a job: this script runs on the node itself, outside of the environment" >&2',
             'exec sbatch "$@"',
             "",

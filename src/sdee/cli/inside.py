@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from sdee.cli import batch, front, prepare, rehearse, sweep
 from sdee.cli import output as show
-from sdee.cli import prepare, rehearse, sweep
-from sdee.errors import InputError, InternalError, SdeeError, UsageError
-from sdee.runtime.environment.enter import COMMANDS_INSIDE
-from sdee.runtime.jobs import model, slurm_inside
+from sdee.errors import InternalError, SdeeError
+from sdee.runtime.jobs import slurm_inside
 from sdee.runtime.jobs.slurm import Slurm
 
 if TYPE_CHECKING:
@@ -29,23 +28,20 @@ if TYPE_CHECKING:
 
     from sdee.runtime.jobs.model import Words
 
-REAL = "SDEE_REAL"  # for sdee-front: the host's own command is meant
-FRONT = os.path.join(COMMANDS_INSIDE, "sdee-front")
-
 
 def main() -> None:
     """Run `NAME ARGUMENTS…`. Ends as the job manager's own command does."""
     name, *arguments = sys.argv[1:]
     caller = slurm_inside.shown(os.environ)
-    _set_environment(caller)
-    os.environ[REAL] = "1"  # for all that we start; sdee-front takes it away from the host's own command
+    front.set_environment(caller)
+    os.environ[front.REAL] = "1"  # for all that we start; sdee-front takes it away from the host's own command
     for variable in ("PROMPT_COMMAND", "SDEE_ENVIRONMENT"):
         os.environ.pop(variable, None)
     try:
         with click.Context(click.Command(name), obj={}):
             if name == "salloc":
                 salloc(arguments, caller)
-            {"srun": srun, "sbatch": sbatch}[name](arguments)
+            {"srun": srun, "sbatch": batch.sbatch}[name](arguments)
     except SdeeError as error:
         _end(name, error)
     except Exception as error:
@@ -59,26 +55,9 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGINT)  # so that a loop of the shell's ends too
 
 
-def _set_environment(variables: Mapping[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(variables)
-
-
 def _end(name: str, error: SdeeError) -> NoReturn:
     click.echo(f"{error.render()}\n  without a bundle: SDEE_TRANSPARENT=0 {name} …", err=True)
     sys.exit(error.exit_code)
-
-
-def become(name: str, arguments: Sequence[str]) -> NoReturn:
-    """Become the host's own command, as the user (execve(2))."""
-    _execute(FRONT, [name, *arguments])
-
-
-def _execute(program: str, argv: Sequence[str]) -> NoReturn:
-    sys.stdout.flush()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
-        signal.signal(number, signal.SIG_DFL)
-    os.execv(program, list(argv))
 
 
 def srun(arguments: Sequence[str]) -> NoReturn:
@@ -86,22 +65,22 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     words = slurm_inside.split("srun", arguments)
     given = slurm_inside.names("srun", words.options)
     if not words.command or given.keys() & slurm_inside.ASKING:
-        become("srun", arguments)
+        front.become("srun", arguments)
     if ":" in words.command or "multi-prog" in given:
         _say("srun: a step of several programs runs on the nodes themselves, not in a bundle")
-        become("srun", arguments)
+        front.become("srun", arguments)
     if shutil.which(words.command[0]) is None:  # on the nodes it may be
-        become("srun", arguments)
+        front.become("srun", arguments)
     cwd = os.path.abspath(given.get("chdir", given.get("D", ".")))
-    stdin = _readable(given.get("input", given.get("i", "")))
+    stdin = rehearse.readable(given.get("input", given.get("i", "")))
     variables = Slurm().rehearsal_variables("interactive", ())
     rehearsal = _step(words, cwd, stdin, variables, interactive="pty" in given)
     launcher = _launcher(os.path.basename(words.command[0]))
     with _heard(launcher):
         bundle = rehearse.ready(_of_launcher(launcher, variables) if launcher else rehearsal, ())
     program = os.path.join(rehearse.outside_of(bundle), "srun")
-    _set_environment(slurm_inside.hidden(os.environ))
-    _execute("/bin/sh", ["sh", program, *words.options, *words.command])
+    front.set_environment(slurm_inside.hidden(os.environ))
+    front.execute("/bin/sh", ["sh", program, *words.options, *words.command])
 
 
 def _step(words: Words, cwd: str, stdin: str, variables: dict[str, str], *, interactive: bool) -> rehearse.Rehearsal:
@@ -161,72 +140,6 @@ def _heard(launcher: int) -> Iterator[None]:
         yield
 
 
-def _readable(path: str) -> str:
-    """Return a file that can be the rehearsal's standard input, else ""."""
-    return os.path.abspath(path) if path and os.path.isfile(path) else ""
-
-
-def sbatch(arguments: Sequence[str]) -> NoReturn:
-    """Submit a batch script that runs the given one in a bundle."""
-    words = slurm_inside.split("sbatch", arguments)
-    given = slurm_inside.names("sbatch", words.options)
-    if given.keys() & slurm_inside.ASKING or ("wrap" in given and words.command):  # which sbatch refuses
-        become("sbatch", arguments)
-    stdin = "" if words.command or "wrap" in given else sys.stdin.read()
-    job = slurm_inside.batch(words, _script(words), stdin)
-    if not job.text.startswith("#!"):
-        _refused(job)
-    options = (*Slurm().options_in(job.text), *job.options)
-    cwd, given_input = Slurm().place(options)
-    directory = os.path.abspath(cwd or os.getcwd())
-    family = sweep.family(rehearse.place(), job.name, directory, (job.text,), job.words)
-    chosen = sweep.choose(family, directory, job.arguments, job.words)
-    kept, script = chosen.directory, os.path.join(chosen.directory, job.name)
-    with prepare.locked(kept):
-        rehearse.write_once(script, job.text)
-    rehearsal = rehearse.Rehearsal(
-        "sbatch",
-        (script, *chosen.arguments),
-        job.name,
-        kept,
-        directory,
-        _readable(given_input),
-        Slurm().rehearsal_variables(job.name, options) | {"SLURM_SUBMIT_DIR": os.getcwd()},
-        stands_in=chosen.stands_in,
-    )
-    bundle = rehearse.ready(rehearsal, rehearse.fronts())
-    front = rehearse.keep_front(kept)
-    outside, path = rehearse.outside_of(bundle), prepare.script_in(kept)
-    own = [script, *(os.path.abspath(word) for word in words.command[:1])]
-    model.write_script(os.path.join(outside, "sbatch"), slurm_inside.resubmit_program(own, path))
-    model.write_script(path, slurm_inside.batch_program(job, bundle, front, outside))
-    _set_environment(slurm_inside.hidden(os.environ))
-    become("sbatch", [*job.options, path, *job.arguments])
-
-
-def _script(words: Words) -> str:
-    """Return the text of a script that is given as a file, "" where there is none. Raises InputError."""
-    if not words.command:
-        return ""
-    name = words.command[0]
-    found = name if os.path.isfile(name) or "/" in name else shutil.which(name, os.R_OK) or name
-    try:
-        with open(found, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError as error:
-        raise InputError(f"cannot read the batch script {name!a}: {error.strerror}") from error
-
-
-def _refused(job: slurm_inside.Batch) -> NoReturn:
-    """Let sbatch say what is wrong with a script."""
-    done = subprocess.run(
-        ["sbatch", *job.options], executable=FRONT, input=job.text, text=True, check=False, errors="surrogateescape"
-    )
-    if done.returncode == 0:
-        raise UsageError("the script does not begin with #!")
-    sys.exit(done.returncode)
-
-
 def salloc(arguments: Sequence[str], caller: Mapping[str, str]) -> NoReturn:
     """Run a command here, as root of the environment, with `caller`'s variables and those of an allocation.
 
@@ -235,7 +148,7 @@ def salloc(arguments: Sequence[str], caller: Mapping[str, str]) -> NoReturn:
     words = slurm_inside.split("salloc", arguments)
     given = slurm_inside.names("salloc", words.options)
     if given.keys() & {*slurm_inside.ASKING, "no-shell"}:
-        become("salloc", arguments)
+        front.become("salloc", arguments)
     command = list(words.command) or [os.environ.get("SHELL") or "/bin/sh"]
     directory = tempfile.mkdtemp(prefix="sdee-salloc-")
     try:
@@ -249,8 +162,8 @@ def _allocated(directory: str, options: Sequence[str], command: Sequence[str], c
     """Return how the command ended, or salloc where there is no allocation. salloc runs `sdee-front hold` meanwhile."""
     alive, told = (os.path.join(directory, name) for name in ("alive", "environment"))
     os.mkfifo(alive)
-    held = ["salloc", *options, FRONT, "hold", directory]
-    holder = subprocess.Popen(held, executable=FRONT, stdin=subprocess.DEVNULL)
+    held = ["salloc", *options, front.FRONT, "hold", directory]
+    holder = subprocess.Popen(held, executable=front.FRONT, stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's reaches salloc and the command as well
     while not os.path.exists(told):
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sdee.cli.prepare import Preparation
 
 PARTIAL = "partial"  # a file beside the trace: the run may not have come to all that a job needs
+SUBMITTED = "submitted"  # another: what the run here submitted
 CHANGES = "changes"  # another: the changes of the environment that travelled for that reason
 SOFTWARE = ("usr", "etc", "opt", "srv", "var")  # layers of an environment
 NOT_NEEDED = frozenset(
@@ -111,6 +112,27 @@ def _say(rehearsal: Rehearsal, sentence: str) -> None:
     click.echo(f"sdee: {rehearsal.name}: {show.safe(rehearsal.shown)} {show.safe(sentence)}", err=True)
 
 
+def submitted(directory: str) -> list[tuple[str, list[str]]]:
+    """Return what the run here has submitted: where, and sbatch's arguments."""
+    words: list[str] = []
+    with (
+        contextlib.suppress(OSError),
+        open(os.path.join(directory, SUBMITTED), encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        words = file.read().split("\0")
+    found = []
+    while len(words) > 1 and words[0].isdigit() and len(words) > 2 + int(words[0]):  # it may have been cut off
+        end = 2 + int(words[0])
+        found.append((words[1], words[2:end]))
+        words = words[end:]
+    return found
+
+
+def readable(path: str) -> str:
+    """Return a file that can be the rehearsal's standard input, else ""."""
+    return os.path.abspath(path) if path and os.path.isfile(path) else ""
+
+
 def place() -> str:
     """Return the directory below which things of jobs are kept: here, or in the user's home where the nodes would not
     find them here.
@@ -139,9 +161,11 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
 
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
     program = os.path.join(todo.directory, "rehearsal.sh")
-    model.write_script(program, slurm_inside.rehearsal_program(os.path.join(COMMANDS_INSIDE, "sdee-front")))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(partial)
+    front, record = os.path.join(COMMANDS_INSIDE, "sdee-front"), os.path.join(todo.directory, SUBMITTED)
+    model.write_script(program, slurm_inside.rehearsal_program(front, record))
+    for path in (partial, record):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
     shown = show.safe(rehearsal.shown)
     _say(
         rehearsal,

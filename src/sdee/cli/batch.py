@@ -1,0 +1,147 @@
+"""sbatch inside of a private environment: the script's bundle, and those of the scripts that it submits itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from sdee.cli import front, prepare, rehearse, sweep
+from sdee.cli import output as show
+from sdee.errors import InputError, SdeeError, UsageError
+from sdee.runtime.jobs import model, slurm_inside
+from sdee.runtime.jobs.slurm import Slurm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sdee.runtime.jobs.model import Words
+
+
+def sbatch(arguments: Sequence[str]) -> NoReturn:
+    """Submit a batch script that runs the given one in a bundle."""
+    words = slurm_inside.split("sbatch", arguments)
+    given = slurm_inside.names("sbatch", words.options)
+    if given.keys() & slurm_inside.ASKING or ("wrap" in given and words.command):  # which sbatch refuses
+        front.become("sbatch", arguments)
+    path = _script(words, os.getcwd())
+    stdin = "" if words.command or "wrap" in given else sys.stdin.read()
+    job = slurm_inside.batch(words, _read(path) if path else "", stdin)
+    if not job.text.startswith("#!"):
+        _refused(job)
+    written = _Chain().prepared(_Submission(job, os.getcwd(), path))
+    front.set_environment(slurm_inside.hidden(os.environ))
+    front.become("sbatch", [*job.options, written, *job.arguments])
+
+
+@dataclass(frozen=True)
+class _Submission:
+    """A batch job: `here`, where sbatch is called; `path` of its script, "" where it is no file.
+
+    `various`: it is submitted several times, with other arguments.
+    """
+
+    job: slurm_inside.Batch
+    here: str
+    path: str
+    various: bool = False
+
+
+@dataclass
+class _Chain:
+    """A job and those that it submits. `known`: scripts, by where they are found, and what is submitted for them."""
+
+    known: dict[str, str] = field(default_factory=dict)
+
+    def prepared(self, submission: _Submission) -> str:
+        """Return the batch script that runs the submission's own in a bundle, made with all that it needs."""
+        job, here = submission.job, submission.here
+        options = (*Slurm().options_in(job.text), *job.options)
+        cwd, given_input = Slurm().place(options)
+        directory = os.path.abspath(os.path.join(here, cwd))
+        family = sweep.family(rehearse.place(), job.name, directory, (job.text,), job.words)
+        chosen = sweep.choose(family, directory, job.arguments, job.words)
+        kept, script = chosen.directory, os.path.join(chosen.directory, job.name)
+        with prepare.locked(kept):
+            rehearse.write_once(script, job.text)
+        rehearsal = rehearse.Rehearsal(
+            "sbatch",
+            (script, *chosen.arguments),
+            job.name,
+            kept,
+            directory,
+            rehearse.readable(os.path.join(here, given_input) if given_input else ""),
+            Slurm().rehearsal_variables(job.name, options) | {"SLURM_SUBMIT_DIR": here},
+            interactive=submission.various,
+            stands_in=chosen.stands_in,
+        )
+        bundle = rehearse.ready(rehearsal, rehearse.fronts())
+        kept_front = rehearse.keep_front(kept)
+        outside, path = rehearse.outside_of(bundle), prepare.script_in(kept)
+        self.known |= {found: path for found in (script, submission.path) if found}
+        model.write_script(path, slurm_inside.batch_program(job, bundle, kept_front, outside))
+        self._prepare_what_it_submits(kept, job.name)
+        model.write_script(os.path.join(outside, "sbatch"), slurm_inside.resubmit_program(self.known))
+        return path
+
+    def _prepare_what_it_submits(self, kept: str, name: str) -> None:
+        for submission in _submitted(kept):
+            if submission.path in self.known:
+                continue
+            try:
+                self.prepared(submission)
+            except SdeeError as error:
+                shown = show.safe(f"{submission.job.name}, which {name} submits, will run on the node itself")
+                click.echo(f"sdee: sbatch: {shown}: {error}", err=True)
+
+
+def _submitted(kept: str) -> list[_Submission]:
+    """Return what the run here has submitted, each script once."""
+    found: dict[str, _Submission] = {}
+    for here, arguments in rehearse.submitted(kept):
+        words = slurm_inside.split("sbatch", arguments)
+        if not words.command or slurm_inside.names("sbatch", words.options).keys() & {*slurm_inside.ASKING, "wrap"}:
+            continue
+        with contextlib.suppress(InputError):
+            path = _script(words, here)
+            job = slurm_inside.batch(words, _read(path), "")
+            first = found.get(path)
+            if first is not None and first.job.arguments != job.arguments:
+                found[path] = _Submission(first.job, first.here, path, various=True)
+            elif first is None and job.text.startswith("#!"):
+                found[path] = _Submission(job, here, path)
+    return list(found.values())
+
+
+def _script(words: Words, here: str) -> str:
+    """Return the path of a script that is given as a file, "" where there is none."""
+    if not words.command:
+        return ""
+    name = words.command[0]
+    path = os.path.join(here, name)
+    return path if os.path.isfile(path) or "/" in name else shutil.which(name, os.R_OK) or path
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"cannot read the batch script {os.path.relpath(path)!a}: {error.strerror}") from error
+
+
+def _refused(job: slurm_inside.Batch) -> NoReturn:
+    """Let sbatch say what is wrong with a script."""
+    command = ["sbatch", *job.options]
+    done = subprocess.run(
+        command, executable=front.FRONT, input=job.text, text=True, check=False, errors="surrogateescape"
+    )
+    if done.returncode == 0:
+        raise UsageError("the script does not begin with #!")
+    sys.exit(done.returncode)

@@ -1,0 +1,35 @@
+"""The host's own commands of the job manager, as sdee-front calls them inside of a private environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from sdee.runtime.environment.enter import COMMANDS_INSIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+REAL = "SDEE_REAL"  # for sdee-front: the host's own command is meant
+FRONT = os.path.join(COMMANDS_INSIDE, "sdee-front")
+
+
+def set_environment(variables: Mapping[str, str]) -> None:
+    """Let these be our variables, and no others."""
+    os.environ.clear()
+    os.environ.update(variables)
+
+
+def become(name: str, arguments: Sequence[str]) -> NoReturn:
+    """Become the host's own command, as the user (execve(2))."""
+    execute(FRONT, [name, *arguments])
+
+
+def execute(program: str, argv: Sequence[str]) -> NoReturn:
+    """Become a program, with signals as a shell's child has them (execve(2))."""
+    sys.stdout.flush()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
+        signal.signal(number, signal.SIG_DFL)
+    os.execv(program, list(argv))
