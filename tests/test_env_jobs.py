@@ -217,17 +217,26 @@ def test_steps_of_an_allocation_run_in_bundles_and_its_shell_is_root_inside(even
 
 
 def test_slurms_other_commands_know_who_asks(evening: Evening) -> None:
-    job = evening.out("sbatch --parsable -H -J held --wrap 'hello'").strip()
+    # more nodes than there are: held, it is taken nevertheless, and --test-only refuses it
+    job = evening.out("sbatch --parsable -H -N50 -J held --wrap 'hello'").strip()
     assert evening.out(f"squeue -h --me -o '%i %u %j' -j {job}") == f"{job} tester held\n"
     evening.out(f"scancel {job}")
     wait_for(lambda: evening.place.cluster.run(["squeue", "-h", "-j", job]).stdout == "", "it is not cancelled")
 
 
 def test_what_slurm_refuses_is_refused_with_its_words(evening: Evening) -> None:
-    for command in ("sbatch --nosuch job.sh", "srun --nosuch hello", "sbatch -p nosuch --wrap hello"):
+    evening.place.file("refused.sh", "#!/bin/sh\n#SBATCH -C nosuch\ntouch ran\n")
+    commands = (
+        "sbatch --nosuch refused.sh",
+        "sbatch refused.sh",
+        "sbatch <refused.sh",
+        "sbatch -p nosuch --wrap 'touch ran'",
+    )
+    for command in (*commands, "srun --nosuch touch ran", "srun -p nosuch touch ran", "srun --mpi=nosuch touch ran"):
         bare, done = (evening.inside(command, SDEE_TRANSPARENT=value) for value in ("0", "1"))
         assert done.returncode == bare.returncode != 0, (command, done.stderr)
-        assert bare.stderr.splitlines()[-1] in done.stderr
+        assert done.stderr == bare.stderr, command
+    assert not os.path.exists(evening.place.file("ran")), "it was to run here first"
     missing = evening.inside("sbatch nosuch.sh")
     assert missing.returncode == 246
     assert "cannot read the batch script 'nosuch.sh'" in missing.stderr

@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from sdee.cli import output as show
-from sdee.cli import prepare, rehearse
+from sdee.cli import prepare, refused, rehearse
 from sdee.errors import InputError, InternalError, SdeeError, UsageError
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
@@ -96,8 +97,9 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     variables = Slurm().rehearsal_variables("interactive", ())
     rehearsal = rehearse.Rehearsal("srun", words.command, cwd, stdin, variables, interactive="pty" in given)
     launcher = _launcher(os.path.basename(words.command[0]))
+    asked = partial(refused.end_if_refused, "srun", words.options, words.command, "")
     with _heard(launcher):
-        bundle = rehearse.ready(_of_launcher(launcher, variables) if launcher else rehearsal, ())
+        bundle = rehearse.ready(_of_launcher(launcher, variables) if launcher else rehearsal, (), asked)
     program = os.path.join(rehearse.outside_of(bundle), "srun")
     _set_environment(slurm_inside.hidden(os.environ))
     _execute("/bin/sh", ["sh", program, *words.options, *words.command])
@@ -172,7 +174,8 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
         kept,
         job.name,
     )
-    bundle = rehearse.ready(rehearsal, rehearse.fronts())
+    asked = partial(refused.end_if_refused, "sbatch", words.options, words.command, stdin)
+    bundle = rehearse.ready(rehearsal, rehearse.fronts(), asked)
     front = rehearse.keep_front(kept)
     outside, path = rehearse.outside_of(bundle), prepare.script_in(kept)
     own = [script, *(os.path.abspath(word) for word in words.command[:1])]

@@ -23,7 +23,7 @@ from sdee.runtime.jobs import model, slurm_inside
 from sdee.runtime.jobs.options import names as words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sdee.cli.prepare import Preparation
 
@@ -72,15 +72,16 @@ class Rehearsal:
         return self.kept or prepare.directory_of(place(), name, *key)
 
 
-def ready(rehearsal: Rehearsal, include: Sequence[str]) -> str:
+def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], None]) -> str:
     """Return a bundle of the command, made first where there is none or something has changed.
 
-    `include`: paths that travel though the run did not use them. Raises SdeeError.
+    `include`: paths that travel though the run did not use them; `before`: called when it is to run. Raises SdeeError.
     """
     directory = rehearsal.directory
     with prepare.locked(directory):
         todo = _plan(rehearsal)
         if todo.trace_why:
+            before()
             _trace(rehearsal, todo)
             todo = replace(_plan(rehearsal), trace_why="")
         if not todo.bundle_why:
