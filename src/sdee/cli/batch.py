@@ -8,18 +8,19 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from sdee.cli import front, prepare, rehearse, sweep
+from sdee.cli import front, prepare, refused, rehearse, sweep
 from sdee.cli import output as show
 from sdee.errors import InputError, SdeeError, UsageError
 from sdee.runtime.jobs import model, slurm_inside
 from sdee.runtime.jobs.slurm import Slurm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sdee.runtime.jobs.model import Words
 
@@ -35,7 +36,8 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     job = slurm_inside.batch(words, _read(path) if path else "", stdin)
     if not job.text.startswith("#!"):
         _refused(job)
-    written = _Chain().prepared(_Submission(job, os.getcwd(), path))
+    asked = partial(refused.end_if_refused, "sbatch", words.options, words.command, stdin)
+    written = _Chain().prepared(_Submission(job, os.getcwd(), path), asked)
     front.set_environment(slurm_inside.hidden(os.environ))
     front.become("sbatch", [*job.options, written, *job.arguments])
 
@@ -59,8 +61,11 @@ class _Chain:
 
     known: dict[str, str] = field(default_factory=dict)
 
-    def prepared(self, submission: _Submission) -> str:
-        """Return the batch script that runs the submission's own in a bundle, made with all that it needs."""
+    def prepared(self, submission: _Submission, before: Callable[[], None]) -> str:
+        """Return the batch script that runs the submission's own in a bundle, made with all that it needs.
+
+        `before`: called when the script is to run here. Raises SdeeError.
+        """
         job, here = submission.job, submission.here
         options = (*Slurm().options_in(job.text), *job.options)
         cwd, given_input = Slurm().place(options)
@@ -81,7 +86,7 @@ class _Chain:
             interactive=submission.various,
             stands_in=chosen.stands_in,
         )
-        bundle = rehearse.ready(rehearsal, rehearse.fronts())
+        bundle = rehearse.ready(rehearsal, rehearse.fronts(), before)
         kept_front = rehearse.keep_front(kept)
         outside, path = rehearse.outside_of(bundle), prepare.script_in(kept)
         self.known |= {found: path for found in (script, submission.path) if found}
@@ -95,7 +100,7 @@ class _Chain:
             if submission.path in self.known:
                 continue
             try:
-                self.prepared(submission)
+                self.prepared(submission, lambda: None)
             except SdeeError as error:
                 shown = show.safe(f"{submission.job.name}, which {name} submits, will run on the node itself")
                 click.echo(f"sdee: sbatch: {shown}: {error}", err=True)

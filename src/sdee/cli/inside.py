@@ -13,11 +13,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from sdee.cli import batch, front, prepare, rehearse, sweep
+from sdee.cli import batch, front, prepare, refused, rehearse, sweep
 from sdee.cli import output as show
 from sdee.errors import InternalError, SdeeError
 from sdee.runtime.jobs import slurm_inside
@@ -76,8 +77,9 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     variables = Slurm().rehearsal_variables("interactive", ())
     rehearsal = _step(words, cwd, stdin, variables, interactive="pty" in given)
     launcher = _launcher(os.path.basename(words.command[0]))
+    asked = partial(refused.end_if_refused, "srun", words.options, words.command, "")
     with _heard(launcher):
-        bundle = rehearse.ready(_of_launcher(launcher, variables) if launcher else rehearsal, ())
+        bundle = rehearse.ready(_of_launcher(launcher, variables) if launcher else rehearsal, (), asked)
     program = os.path.join(rehearse.outside_of(bundle), "srun")
     front.set_environment(slurm_inside.hidden(os.environ))
     front.execute("/bin/sh", ["sh", program, *words.options, *words.command])

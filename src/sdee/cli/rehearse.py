@@ -23,7 +23,7 @@ from sdee.runtime.jobs import model, slurm_inside
 from sdee.runtime.jobs.options import names as words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sdee.cli.prepare import Preparation
 
@@ -66,10 +66,10 @@ class Rehearsal:
     caller: dict[str, str] | None = None
 
 
-def ready(rehearsal: Rehearsal, include: Sequence[str]) -> str:
+def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], None]) -> str:
     """Return a bundle of the command, made first where there is none or something has changed.
 
-    `include`: paths that travel though the run did not use them. Raises SdeeError.
+    `include`: paths that travel though the run did not use them; `before`: called when it is to run. Raises SdeeError.
     """
     directory = rehearsal.directory
     with prepare.locked(directory):
@@ -82,6 +82,7 @@ def ready(rehearsal: Rehearsal, include: Sequence[str]) -> str:
                 " environment travels",
             )
         elif todo.trace_why:
+            before()
             _trace(rehearsal, todo)
         more = changed_inside() if rehearsal.interactive or _is_partial(directory) else ()
         todo = _plan(rehearsal, no_trace=True, outgrown=_outgrown(directory, more))

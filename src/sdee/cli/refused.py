@@ -1,0 +1,51 @@
+"""What Slurm would refuse, asked before a command runs here for nothing: srun's and sbatch's --test-only."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from sdee.cli import front
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LIMIT = 10  # seconds: a controller that does not answer now may later
+_FAILURE = "allocation failure: "
+# Of its answers these are the same for a job that waits. Not those that a job is only too early for: sbatch takes one
+# that no node can run as it is now
+_FOR_GOOD = re.compile(rf"^{_FAILURE}(Invalid .*|Requested reservation is invalid)$", re.MULTILINE)
+_SUBMITS = {
+    "sbatch": "sbatch: error: Batch job submission failed: ",
+    "srun": "srun: error: Unable to allocate resources: ",
+}
+
+
+def end_if_refused(name: str, options: Sequence[str], job: Sequence[str], text: str) -> None:
+    """End as srun or sbatch (`name`) would with these options, in its words, if it will refuse them.
+
+    `job`: the script or the command, with arguments; `text`: the script, where that is standard input. Nothing is
+    submitted.
+    """
+    try:
+        done = subprocess.run(
+            [name, "--test-only", *options, *job],
+            executable=front.FRONT,
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=False,
+            timeout=_LIMIT,
+        )
+    except subprocess.TimeoutExpired:
+        return
+    in_allocation = name == "srun" and "SLURM_JOB_ID" in os.environ  # of which --test-only knows nothing
+    asked = _FAILURE in done.stderr
+    if done.returncode == 0 or (asked and (in_allocation or not _FOR_GOOD.search(done.stderr))):
+        return
+    sys.stderr.write(done.stderr.replace(_FAILURE, _SUBMITS[name]))
+    sys.exit(done.returncode)
