@@ -71,8 +71,10 @@ def batch(words: Words, found: str, stdin: str) -> Batch:
     return Batch(words.options, os.path.basename(words.command[0]), found, words.command[1:])
 
 
-def step_program(bundle: str, decisive: Sequence[str]) -> str:
+def step_program(bundle: str, decisive: Sequence[str], served: Sequence[str]) -> str:
     """Return the program that stands for srun outside of a bundle: each task runs in the bundle.
+
+    `served`: words that become the bundle, and serve it (sdee-front).
 
     All variables of the caller that decide on software (`decisive`: globs) are its tasks' too: it was the bundle, or
     the environment, that chose them.
@@ -83,7 +85,7 @@ def step_program(bundle: str, decisive: Sequence[str]) -> str:
             "#!/bin/sh",
             *scripts.heading("sdee env", ("srun",), "sdee-front calls it"),
             shell.settings(bundle, "auto", ""),
-            shell.STEP,
+            shell.step(f"{shlex.join(served)} "),
             scripts.changed(decisive),
             "sdee_before=",
             f"{kept}\nSDEE_ENV=$kept$SDEE_ENV\nexport SDEE_ENV",

@@ -176,7 +176,7 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     )
     asked = partial(refused.end_if_refused, "sbatch", words.options, words.command, stdin)
     bundle = rehearse.ready(rehearsal, rehearse.fronts(), asked)
-    front = rehearse.keep_front(kept)
+    front = rehearse.keep_front(os.path.dirname(bundle))
     outside, path = rehearse.outside_of(bundle), prepare.script_in(kept)
     own = [script, *(os.path.abspath(word) for word in words.command[:1])]
     model.write_script(os.path.join(outside, "sbatch"), slurm_inside.resubmit_program(own, path))
