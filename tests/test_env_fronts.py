@@ -12,7 +12,7 @@ import pytest
 
 from env_support import User, a_user, needs_root, skip_outside_of_ci
 from sdee.runtime.environment import FRONT, enter, fronts, private
-from sdee.runtime.jobs import slurm_inside, slurm_shell
+from sdee.runtime.jobs import slurm_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,11 +38,9 @@ def source(path: str) -> str:
         return file.read()
 
 
-def test_the_same_commands_and_variables_are_named_in_c_and_in_python() -> None:
+def test_the_same_commands_are_named_in_c_and_in_python() -> None:
     listed = source("environment/fronts.c").partition("COMMANDS[] = {")[2].partition("}")[0]
     assert tuple(word.strip().strip('"') for word in listed.split(",")) == fronts.NAMES
-    listed = source("front/main.c").partition("NODE_VARIABLES[] = {")[2].partition(", NULL}")[0]
-    assert tuple(word.strip().strip('"') for word in listed.split(",")) == slurm_shell.NODE_VARIABLES
 
 
 def test_outside_of_an_environment_and_of_a_job_it_says_what_it_is() -> None:
@@ -73,6 +71,18 @@ def test_a_call_is_served_with_its_descriptors_variables_directory_and_end(tmp_p
     assert said[0].startswith(f"{bin_}:")  # the caller's, for the tasks
     assert said[1] == os.environ["PATH"]  # the server's own
     assert "cannot run the node's own nosuch-outside" in done.stderr
+
+
+def test_a_server_outlives_signals_to_the_job_and_keeps_the_nodes_variables(tmp_path: Path) -> None:
+    (tmp_path / "srun").write_text('#!/bin/sh\necho "$PATH $SDEE_INSIDE_PATH"\n')
+    (tmp_path / "srun").chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    shutil.copy(FRONT, tmp_path / "bin" / "srun")
+    script = f"trap : INT; kill -INT 0; echo $PATH ${{SDEE_INSIDE_PATH-none}}; {tmp_path}/bin/srun"
+    command = ["setsid", "sdee-front", "serve", str(tmp_path), "/bin/bash", "-c", script]
+    environment = {"PATH": f"{os.path.dirname(FRONT)}:/usr/bin:/bin", "SDEE_INSIDE_PATH": "/inside"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == (f"/inside none\n{environment['PATH']} /inside\n", "")
 
 
 def test_variables_that_a_shell_drops_get_through_it(tmp_path: Path) -> None:

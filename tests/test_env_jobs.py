@@ -123,6 +123,8 @@ srun -n1 -N1 sh -c 'echo "$GREETING ${PATH%%:*}"'
 work() { seq -s- "$1"; }
 export -f work
 env A.B=dotted srun -n1 -N1 bash -c 'work 3; env | grep "^A[.]B"'
+srun -n2 -N2 bash -c 'echo $(squeue -h -j $SLURM_JOB_ID -o %T) $(srun --overlap -n1 -N1 -w $SLURMD_NODENAME uname -n)' |
+  sort
 scontrol show hostnames | xargs
 echo from-stdin | srun -n1 -N1 cat
 srun -n1 -N1 sh -c 'exit 7'
@@ -156,6 +158,8 @@ def test_a_batch_script_of_the_bare_cluster_runs_unchanged(evening: Evening) -> 
         "changed /nosuch",
         "1-2-3",
         "A.B=dotted",
+        "RUNNING n1",
+        "RUNNING n2",
         "n1 n2",
         "from-stdin",
         "status 7",

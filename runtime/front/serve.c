@@ -175,6 +175,7 @@ static _Noreturn void listen_on(int door, pid_t job)
     if (getppid() != job)
         _exit(0);
     prctl(PR_SET_NAME, "sdee-front");
+    setsid(); /* a terminal's Ctrl-C and the step's signals are for the job; a command may read its terminal */
     signal(SIGCHLD, SIG_IGN); /* no zombies */
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int number = 0; number < 3; number++)
@@ -191,6 +192,19 @@ static _Noreturn void listen_on(int door, pid_t job)
             answer(fd);
         }
         close(fd);
+    }
+}
+
+/* The job's own again, if it was called from a bundle: the server alone wants the node's. */
+static void use_callers(void)
+{
+    for (int i = 0; NODE_VARIABLES[i] != NULL; i++) {
+        char name[64];
+        snprintf(name, sizeof name, INSIDE_PREFIX "%s", NODE_VARIABLES[i]);
+        const char *value = getenv(name);
+        if (value != NULL)
+            setenv(NODE_VARIABLES[i], value, 1);
+        unsetenv(name);
     }
 }
 
@@ -222,6 +236,7 @@ int serve(const char *directory, char **command, struct error *error)
         return -1;
     }
     setenv("SDEE_OUTSIDE", name, 1);
+    use_callers();
     execvp(command[0], command);
     fail(error, errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, NULL, "cannot execute %s: %s", command[0], strerror(errno));
     kill(server, SIGKILL);

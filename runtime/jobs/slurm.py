@@ -127,7 +127,7 @@ class Slurm(JobManager):
         lines = ["#!/bin/bash", *([] if named else [f"{self.directive} --job-name={quoted(name)}"])]
         lines += [line for line in map(self._directive, options) if line]
         lines += scripts.heading("sdee submit", request.shown, f"{self.submit} {shlex.quote(request.script)}")
-        lines += [shell.settings(request.bundle, request.broadcast, request.results), shell.STEP]
+        lines += [shell.settings(request.bundle, request.broadcast, request.results), shell.step()]
         lines += [shell.finish(request.collect)] if request.results else []
         lines += [shell.CPUS, 'sdee_broadcast "$SLURM_JOB_NUM_NODES"', call]
         lines += ["sdee_finish $?"] if request.results else []
@@ -147,7 +147,7 @@ class Slurm(JobManager):
         """
         preamble = [
             shell.settings(wrapping.bundle, wrapping.broadcast, wrapping.results),
-            shell.STEP,
+            shell.step(),
             *([shell.finish(wrapping.collect)] if wrapping.results else []),
             scripts.changed(wrapping.decisive),
             shell.WRAPPED_STEP.replace("@VALUES@", shell.srun_values()),

@@ -88,8 +88,10 @@ def words_of(text: str) -> tuple[str, ...]:
         return (text,)
 
 
-def step_program(bundle: str, decisive: Sequence[str]) -> str:
+def step_program(bundle: str, decisive: Sequence[str], served: Sequence[str]) -> str:
     """Return the program that stands for srun outside of a bundle: each task runs in the bundle.
+
+    `served`: words that become the bundle, and serve it (sdee-front).
 
     All variables of the caller that decide on software (`decisive`: globs) are its tasks' too: it was the bundle, or
     the environment, that chose them.
@@ -100,7 +102,7 @@ def step_program(bundle: str, decisive: Sequence[str]) -> str:
             "#!/bin/sh",
             *scripts.heading("sdee env", ("srun",), "sdee-front calls it"),
             shell.settings(bundle, "auto", ""),
-            shell.STEP,
+            shell.step(f"{shlex.join(served)} "),
             scripts.changed(decisive),
             "sdee_before=",
             f"{kept}\nSDEE_ENV=$kept$SDEE_ENV\nexport SDEE_ENV",

@@ -40,9 +40,6 @@ _PATTERN = {"j": '"$SLURM_JOB_ID"', "A": '"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}"
 # thousands of nodes ask at once. So this is reckoned: storage that gives 10 GB/s needs a second for these.
 BROADCAST_BYTES = 10_000_000_000
 
-# What sdee-front's server keeps as the node's own (runtime/front/main.c has the same names)
-NODE_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT", "BASH_ENV", "ENV", "SLURM_CONF")
-
 
 def settings(bundle: str, broadcast: str, results: str) -> str:
     """Return the lines that say what runs. `results` may have %j, %A and %a, as sbatch's file names."""
@@ -83,12 +80,8 @@ if [ -n "$results" ]; then
   export SDEE_SAVE
 fi
 [ -z "$here" ] || { SDEE_CHDIR=$here; export SDEE_CHDIR; }
-for name in @KEPT@; do # of a caller in another bundle: runtime/front/serve.c
-  eval "[ -z \"\${SDEE_INSIDE_$name+x}\" ] || export $name=\"\$SDEE_INSIDE_$name\""
-  unset "SDEE_INSIDE_$name"
-done
 [ "$#" -eq 0 ] || { SDEE_COMMAND=$1; export SDEE_COMMAND; shift; }
-exec "$bundle" "$@"'
+exec @SERVED@"$bundle" "$@"'
 
 # Send the bundle to all of $1 nodes where that pays; sdee_copy is where it is there, or empty
 sdee_broadcast() {
@@ -113,7 +106,13 @@ sdee_broadcast() {
 sdee_everywhere() {
   command srun --quiet --overlap --mem=0 -N "$SLURM_JOB_NUM_NODES" -n "$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "$@"
 }
-""".replace("@BYTES@", str(BROADCAST_BYTES)).replace("@KEPT@", " ".join(NODE_VARIABLES))
+""".replace("@BYTES@", str(BROADCAST_BYTES))
+
+
+def step(served: str = "") -> str:
+    """Return what a script needs to start tasks. `served`: words before the bundle, as sh has them."""
+    return STEP.replace("@SERVED@", served.replace("'", "'\\''"))
+
 
 TASK_CALL = '/bin/sh -c "$sdee_task" sdee "$sdee_bundle" "$sdee_copy" "$sdee_results" ""'
 

@@ -87,7 +87,7 @@ class _Chain:
             stands_in=chosen.stands_in,
         )
         bundle = rehearse.ready(rehearsal, rehearse.fronts(), before)
-        kept_front = rehearse.keep_front(kept)
+        kept_front = rehearse.keep_front(os.path.dirname(bundle))
         outside, path = rehearse.outside_of(bundle), prepare.script_in(kept)
         self.known |= {found: path for found in (script, submission.path) if found}
         model.write_script(path, slurm_inside.batch_program(job, bundle, kept_front, outside))

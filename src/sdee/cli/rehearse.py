@@ -296,7 +296,8 @@ def outside_of(bundle: str) -> str:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {directory!a}: {error.strerror}") from error
-    write_once(os.path.join(directory, "srun"), slurm_inside.step_program(bundle, tables.FIXED_ENVIRONMENT))
+    served = (keep_front(os.path.dirname(bundle)), "serve", directory)
+    write_once(os.path.join(directory, "srun"), slurm_inside.step_program(bundle, tables.FIXED_ENVIRONMENT, served))
     return directory
 
 
