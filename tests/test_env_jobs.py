@@ -200,8 +200,11 @@ FIRST = """#!/bin/bash
 #SBATCH -N1 -Q -o first.out
 hello -g first
 for name in one two; do sbatch -Q --wait second.sh $name; done
-cp second.sh made-$SLURM_JOB_ID.sh
-sbatch -Q --wait made-$SLURM_JOB_ID.sh three
+for name in made made-$SLURM_JOB_ID; do
+  cp second.sh $name.sh
+  sbatch -Q --wait $name.sh $name
+  rm $name.sh
+done
 """
 SECOND = """#!/bin/sh
 #SBATCH -N1 --open-mode=append -o second.out
@@ -214,11 +217,17 @@ def test_jobs_that_a_job_submits_run_in_bundles_too(evening: Evening) -> None:
     evening.place.file("second.sh", SECOND)
     done = evening.inside("sbatch -Q --wait first.sh")
     assert done.returncode == 0
-    assert re.findall(r"sdee: sbatch: (\S+) runs in a bundle", done.stderr) == ["first.sh", "second.sh", "made-0.sh"]
+    assert re.findall(r"sdee: sbatch: (\S+) runs in a bundle", done.stderr) == [
+        "first.sh",
+        "second.sh",
+        "made.sh",
+        "made-0.sh",
+    ]
     said = evening.place.read("first.out")
     assert said.count("this script runs on the node itself, outside of the environment") == 1, "its name was not known"
     names = [line for line in evening.place.read("second.out").splitlines() if "hello" not in line]
-    assert names == ["second one", "second two", "bare three"]
+    assert names[:3] == ["second one", "second two", "second made"]
+    assert re.fullmatch(r"bare made-\d+", names[3])
     assert evening.inside("sbatch -Q --wait first.sh").stderr == "", "all of them are there"
 
 
@@ -317,6 +326,38 @@ def test_each_command_that_differs_in_more_than_numbers_runs_here_first(evening:
         evening.inside(f"sbatch --wrap 'sleep 1.2; ls {n}' -o /dev/null", SDEE_REHEARSAL_LIMIT="2") for n in "123"
     ]
     assert ["is not run here first" in done.stderr for done in wrapped] == [False, False, True]
+
+
+WRITER = """#!/bin/sh
+#SBATCH -N1 -Q --wait -o writer.out
+[ ! -e checkpoint ] || echo "goes on from $(cat checkpoint)"
+hello -g begins
+mkdir -p new/deep; echo "job $SLURM_JOB_ID" | tee checkpoint new/deep/file ~/at-home >/dev/null
+rm -r precious; mv old.txt older.txt; echo more >>log
+"""
+
+
+def test_what_the_run_here_writes_and_removes_is_not_the_jobs_to_meet(evening: Evening) -> None:
+    place = evening.place
+    place.file("writer.sh", WRITER)
+    evening.out("mkdir precious; echo data >precious/file; echo old >old.txt; echo first >log; echo hold >gate.sh")
+    held = evening.inside(
+        "sbatch --hold --parsable writer.sh | tee id; ls; cat precious/file old.txt log; ls ~/at-home"
+    )
+    job, *rest = held.stdout.splitlines()
+    assert rest[-3:] == ["data", "old", "first"], held.stderr
+    assert not {"checkpoint", "new", "older.txt"} & set(rest)
+    assert "at-home" not in held.stdout
+    assert "what it has written" not in held.stderr
+    evening.out(f"scontrol release {job}; while squeue -h -j {job} 2>/dev/null | grep -q .; do sleep 0.2; done")
+    assert place.read("writer.out") == "begins\n", "it met no checkpoint of the run here"
+    assert place.read("checkpoint") == place.read("new/deep/file") == f"job {job}\n"
+    assert evening.out("cat log older.txt ~/at-home; ls precious 2>&1 || :").splitlines()[:4] == [
+        "first",
+        "more",
+        "old",
+        f"job {job}",
+    ]
 
 
 SIGNALLED = """#!/bin/bash

@@ -115,14 +115,19 @@ def libc() -> dict[str, str]:
 
 
 def mounts() -> list[list[str]]:
-    """Return [mount point, file system type] of each mount (proc_pid_mountinfo(5))."""
+    """Return [mount point, file system type] of each mount (proc_pid_mountinfo(5)).
+
+    Not overlays that only catch what the traced run writes (runtime/environment/discard.py): what they cover counts.
+    """
     found = []
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 left, _, right = line.partition(" - ")
                 point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), left.split(" ")[4])
-                found.append([point, right.split(" ")[0]])
+                kind, source = right.split(" ")[:2]
+                if source != "sdee-discarded":
+                    found.append([point, kind])
     except OSError:
         pass
     return found

@@ -29,10 +29,11 @@ LOCAL = frozenset(
 
 @dataclass(frozen=True)
 class Mount:
-    """One mount point and its file system's type."""
+    """One mount point, its file system's type, and what is mounted, as its maker has called it."""
 
     path: str
     kind: str
+    source: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -46,7 +47,7 @@ def parse(text: str) -> tuple[Mount, ...]:
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
         path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
-        found[path] = Mount(path, after.split(" ")[0])
+        found[path] = Mount(path, *after.split(" ")[:2])
     return tuple(found.values())
 
 

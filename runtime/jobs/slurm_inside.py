@@ -117,7 +117,7 @@ def rehearsal_program(front: str, record: str) -> str:
     """Return the program that stands for srun, sbatch and salloc in a command that is traced: `NAME ARGUMENTS`.
 
     `front`: sdee-front, as it is found there; `record`: the file to which each sbatch adds the number of its
-    arguments, where it is called, and them, with a NUL after each.
+    arguments, where it is called, and of each argument itself and what the file of that name holds, a NUL after each.
     """
     step = shell.REHEARSED_STEP.replace("@PASS@", f"{shlex.quote(front)} pass ")
     return "\n".join(
@@ -129,12 +129,27 @@ def rehearsal_program(front: str, record: str) -> str:
             "shift",
             'case "$sdee_name" in',
             'srun) srun "$@" ;;',
-            f'sbatch) printf \'%s\\0\' "$#" "$PWD" "$@" >>{shlex.quote(record)}',
+            "sbatch)",
+            _RECORDED.replace("@RECORD@", shlex.quote(record)),
             f'  case " $* " in *" --parsable "*) echo 0 ;; *) echo "{_SUBMITTED}" ;; esac ;;',
             "esac",
             "",
         ]
     )
+
+
+# The files may be the run's own, which are gone when it has ended
+_RECORDED = r"""  {
+    printf '%s\0' "$#" "$PWD"
+    for sdee_word; do
+      sdee_text=
+      if [ -f "$sdee_word" ] && [ "$(wc -c <"$sdee_word")" -lt 1000000 ]; then
+        sdee_text=$(cat "$sdee_word"; echo .)
+        sdee_text=${sdee_text%.}
+      fi
+      printf '%s\0' "$sdee_word" "$sdee_text"
+    done
+  } >>@RECORD@"""
 
 
 def resubmit_program(known: Mapping[str, str]) -> str:

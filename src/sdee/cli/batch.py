@@ -109,18 +109,19 @@ class _Chain:
 def _submitted(kept: str) -> list[_Submission]:
     """Return what the run here has submitted, each script once."""
     found: dict[str, _Submission] = {}
-    for here, arguments in rehearse.submitted(kept):
+    for here, arguments, texts in rehearse.submitted(kept):
         words = slurm_inside.split("sbatch", arguments)
         if not words.command or slurm_inside.names("sbatch", words.options).keys() & {*slurm_inside.ASKING, "wrap"}:
             continue
-        with contextlib.suppress(InputError):
-            path = _script(words, here)
-            job = slurm_inside.batch(words, _read(path), "")
-            first = found.get(path)
-            if first is not None and first.job.arguments != job.arguments:
-                found[path] = _Submission(first.job, first.here, path, various=True)
-            elif first is None and job.text.startswith("#!"):
-                found[path] = _Submission(job, here, path)
+        path, text = _script(words, here), texts[len(arguments) - len(words.command)]
+        with contextlib.suppress(InputError):  # the run made it, and it is gone
+            text = _read(path)
+        job = slurm_inside.batch(words, text, "")
+        first = found.get(path)
+        if first is not None and first.job.arguments != job.arguments:
+            found[path] = _Submission(first.job, first.here, path, various=True)
+        elif first is None and job.text.startswith("#!"):
+            found[path] = _Submission(job, here, path)
     return list(found.values())
 
 

@@ -17,7 +17,7 @@ import click
 from sdee.cli import fresh, prepare, sweep
 from sdee.cli import output as show
 from sdee.errors import InputError, OutputError, TraceError
-from sdee.runtime.environment import private
+from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
 from sdee.runtime.jobs.options import names as words
@@ -41,7 +41,8 @@ NOT_NEEDED = frozenset(
 # It ends with its parent, also when that is killed: prctl(2), PR_SET_PDEATHSIG, SIGTERM
 _TRACE = (
     "import ctypes, os, sys; sys.path[:1] = []; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0);"
-    " from sdee.__main__ import main; os.getppid() != int(sys.argv.pop(1)) or main()"
+    " from sdee.__main__ import main; from sdee.runtime.environment import discard;"
+    " os.getppid() == int(sys.argv.pop(1)) and (discard.writes(sys.argv.pop(1)), main())"
 )
 
 
@@ -113,18 +114,15 @@ def _say(rehearsal: Rehearsal, sentence: str) -> None:
     click.echo(f"sdee: {rehearsal.name}: {show.safe(rehearsal.shown)} {show.safe(sentence)}", err=True)
 
 
-def submitted(directory: str) -> list[tuple[str, list[str]]]:
-    """Return what the run here has submitted: where, and sbatch's arguments."""
+def submitted(directory: str) -> list[tuple[str, list[str], list[str]]]:
+    """Return what the run here has submitted: where, sbatch's arguments, and what the files of these names held."""
     words: list[str] = []
-    with (
-        contextlib.suppress(OSError),
-        open(os.path.join(directory, SUBMITTED), encoding="utf-8", errors="surrogateescape") as file,
-    ):
+    path = os.path.join(directory, SUBMITTED)
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
         words = file.read().split("\0")
     found = []
-    while len(words) > 1 and words[0].isdigit() and len(words) > 2 + int(words[0]):  # it may have been cut off
-        end = 2 + int(words[0])
-        found.append((words[1], words[2:end]))
+    while len(words) > 1 and words[0].isdigit() and len(words) > (end := 2 + 2 * int(words[0])):  # else it is cut off
+        found.append((words[1], words[2:end:2], words[3:end:2]))
         words = words[end:]
     return found
 
@@ -187,6 +185,9 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
         raise InputError(f"cannot run {shown!a} here: {error.filename}: {error.strerror}") from error
     if not os.path.exists(todo.trace):
         raise TraceError(f"{shown} could not be traced", hint=_end_of(log))
+    with contextlib.suppress(OSError), open(os.path.join(todo.directory, discard.REAL), encoding="utf-8") as file:
+        for line in file:
+            click.echo(f"sdee: what it has written in {line.strip()} is written: no overlay can cover that", err=True)
     trace = fresh.of_trace(read_traces([todo.trace]), todo.trace)
     took = time.monotonic() - before
     if ended:
@@ -208,7 +209,8 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
 
 def _run(todo: Preparation, environment: Mapping[str, str], cwd: str, streams: tuple[BinaryIO, BinaryIO]) -> bool:
     """Run it; tell whether it had to be ended before its own end."""
-    command = [sys.executable, "-c", _TRACE, str(os.getpid()), "trace", "-q", "-o", todo.trace, "--", *todo.command]
+    start = [sys.executable, "-c", _TRACE, str(os.getpid()), todo.directory]
+    command = [*start, "trace", "-q", "-o", todo.trace, "--", *todo.command]
     stdin, log = streams
     process = subprocess.Popen(
         command, env=environment, cwd=cwd, stdin=stdin, stdout=log, stderr=log, start_new_session=True
