@@ -329,7 +329,7 @@ def test_each_command_that_differs_in_more_than_numbers_runs_here_first(evening:
 
 
 WRITER = """#!/bin/sh
-#SBATCH -N1 -Q --wait -o writer.out
+#SBATCH -N1 -Q -o writer.out
 [ ! -e checkpoint ] || echo "goes on from $(cat checkpoint)"
 hello -g begins
 mkdir -p new/deep; echo "job $SLURM_JOB_ID" | tee checkpoint new/deep/file ~/at-home >/dev/null
@@ -340,10 +340,8 @@ rm -r precious; mv old.txt older.txt; echo more >>log
 def test_what_the_run_here_writes_and_removes_is_not_the_jobs_to_meet(evening: Evening) -> None:
     place = evening.place
     place.file("writer.sh", WRITER)
-    evening.out("mkdir precious; echo data >precious/file; echo old >old.txt; echo first >log; echo hold >gate.sh")
-    held = evening.inside(
-        "sbatch --hold --parsable writer.sh | tee id; ls; cat precious/file old.txt log; ls ~/at-home"
-    )
+    evening.out("mkdir precious; echo data >precious/file; echo old >old.txt; echo first >log")
+    held = evening.inside("sbatch --hold --parsable writer.sh; ls; cat precious/file old.txt log; ls ~/at-home")
     job, *rest = held.stdout.splitlines()
     assert rest[-3:] == ["data", "old", "first"], held.stderr
     assert not {"checkpoint", "new", "older.txt"} & set(rest)

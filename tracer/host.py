@@ -114,23 +114,27 @@ def libc() -> dict[str, str]:
     return {"path": path, "version": version, "build_id": identity}
 
 
-def mounts() -> list[list[str]]:
-    """Return [mount point, file system type] of each mount (proc_pid_mountinfo(5)).
+def mounts(text: str) -> list[list[str]]:
+    """Return [mount point, file system type] of each mount; `text`: a mountinfo file (proc_pid_mountinfo(5)).
 
     Not overlays that only catch what the traced run writes (runtime/environment/discard.py): what they cover counts.
     """
     found = []
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), left.split(" ")[4])
+        kind, source = right.split(" ")[:2]
+        if source != "sdee-discarded":
+            found.append([point, kind])
+    return found
+
+
+def _mountinfo() -> str:
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                left, _, right = line.partition(" - ")
-                point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), left.split(" ")[4])
-                kind, source = right.split(" ")[:2]
-                if source != "sdee-discarded":
-                    found.append([point, kind])
+            return file.read()
     except OSError:
-        pass
-    return found
+        return ""
 
 
 def rlimits() -> dict[str, list[int]]:
@@ -149,5 +153,5 @@ def facts() -> dict[str, Any]:
         "cpu_level": cpu_level(),
         "libc": libc(),
         "hostname": name.nodename,
-        "mounts": mounts(),
+        "mounts": mounts(_mountinfo()),
     }
