@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sdee.cli import fresh, sweep
+from sdee.cli import fresh
+from sdee.cli.inside import sweep
 from sdee.runtime.jobs import slurm_inside
 
 

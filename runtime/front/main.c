@@ -2,7 +2,7 @@
  *
  *   in a bundle in a job (SDEE_OUTSIDE)    the node's own command, run outside of the bundle             call.c
  *   in a command that is traced            the script that SDEE_REHEARSAL names: nothing is submitted
- *   in a private environment               srun, sbatch, salloc: `sdee`'s own (src/sdee/cli/inside.py)
+ *   in a private environment               srun, sbatch, salloc: `sdee`'s own (src/sdee/cli/inside/)
  *   others there, or SDEE_TRANSPARENT=0    the host's own command, as the user and not as root           real.c
  *
  * By its own name it is what the others need: `sdee-front serve OUTSIDE COMMAND...`, `sdee-front hold DIRECTORY`,

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from sdee.cli import fresh, prepare, sweep
+from sdee.cli import fresh, prepare
 from sdee.cli import output as show
+from sdee.cli.inside import sweep
 from sdee.errors import InputError, OutputError, TraceError
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from sdee.cli import front, prepare, refused, rehearse, sweep
 from sdee.cli import output as show
+from sdee.cli import prepare
+from sdee.cli.inside import front, refused, rehearse, sweep
 from sdee.errors import InputError, SdeeError, UsageError
 from sdee.runtime.jobs import model, slurm_inside
 from sdee.runtime.jobs.slurm import Slurm

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from sdee.cli import batch, front, prepare, refused, rehearse, sweep
 from sdee.cli import output as show
+from sdee.cli import prepare
+from sdee.cli.inside import batch, front, refused, rehearse, sweep
 from sdee.errors import InternalError, SdeeError
 from sdee.runtime.jobs import slurm_inside
 from sdee.runtime.jobs.slurm import Slurm

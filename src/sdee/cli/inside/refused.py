@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from sdee.cli import front
+from sdee.cli.inside import front
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
