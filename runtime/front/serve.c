@@ -169,13 +169,14 @@ static _Noreturn void answer(int fd)
 }
 
 /* Accept until the job ends, whose child this is: then the kernel sends SIGKILL. */
-static _Noreturn void listen_on(int door, pid_t job)
+static _Noreturn void listen_on(int door, pid_t job, int ready)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (getppid() != job)
         _exit(0);
     prctl(PR_SET_NAME, "sdee-front");
     setsid(); /* a terminal's Ctrl-C and the step's signals are for the job; a command may read its terminal */
+    close(ready);
     signal(SIGCHLD, SIG_IGN); /* no zombies */
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int number = 0; number < 3; number++)
@@ -228,13 +229,19 @@ int serve(const char *directory, char **command, struct error *error)
         fail(error, EXIT_RESOURCES, NULL, "cannot serve calls of the job (%s): %s", directory, strerror(errno));
         return -1;
     }
-    const pid_t job = getpid(), server = fork();
+    int ready[2];
+    const pid_t job = getpid(), server = pipe2(ready, O_CLOEXEC) == 0 ? fork() : -1;
     if (server == 0)
-        listen_on(door, job);
+        listen_on(door, job, ready[1]);
     if (server < 0) {
         fail(error, EXIT_RESOURCES, "raise `ulimit -u`", "cannot make a process: %s", strerror(errno));
         return -1;
     }
+    char none;
+    close(ready[1]);
+    while (read(ready[0], &none, 1) < 0 && errno == EINTR) /* a signal to the job now would be one to its server, too */
+        continue;
+    close(ready[0]);
     setenv("SDEE_OUTSIDE", name, 1);
     use_callers();
     execvp(command[0], command);
