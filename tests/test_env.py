@@ -77,21 +77,38 @@ def test_shell_and_env_enter_are_the_same(user: User) -> None:
 
 def test_the_commands_exit_status_and_signals_pass_through(user: User) -> None:
     assert user.sdee("env", "enter", "mine", "--", "sh", "-c", "exit 7", check=False).returncode == 7
-    assert user.sdee("env", "enter", "mine", "--", "sh", "-c", "kill -9 $$", check=False).returncode == 128 + 9
+    assert user.sdee("env", "enter", "mine", "--", "sh", "-c", "kill -9 $$", check=False).returncode == -9
     missing = user.sdee("env", "enter", "mine", "--", "no-such-program", check=False)
     assert missing.returncode == 127
     assert "cannot run no-such-program" in missing.stderr
     assert user.sdee("env", "enter", "mine", "--", "/etc/passwd", check=False).returncode == 126
 
 
-def test_sigterm_reaches_the_command(user: User) -> None:
-    script = "trap 'echo got it; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_that_another_process_sends_reaches_the_command(user: User, number: signal.Signals) -> None:
+    script = f"trap 'echo got it; exit 5' {number.name[3:]}; echo ready; while :; do sleep 0.05; done"
     running = user.start(str(SDEE), "env", "enter", "mine", "--", "bash", "-c", script)
     assert running.stdout is not None
     assert running.stdout.readline() == "ready\n"
-    running.send_signal(signal.SIGTERM)
+    running.send_signal(number)
     output, _ = running.communicate(timeout=60)
     assert (output, running.returncode) == ("got it\n", 5)
+
+
+def test_signals_that_were_ignored_stay_ignored(user: User) -> None:
+    def ignored(command: str) -> str:
+        return user.run("sh", "-c", f"{command} {SDEE} env enter mine -- grep SigIgn /proc/self/status").stdout
+
+    assert int(ignored("trap '' HUP INT;").split()[1], 16) & 0b11 == 0b11  # as nohup(1), and sh for what it starts by &
+    assert int(ignored("").split()[1], 16) & 0b11 == 0
+
+
+def test_programs_of_usr_local_are_found_whatever_path_was(user: User) -> None:
+    user.inside("mine", "ln -s /bin/echo /usr/local/bin/local-tool")
+    done = user.run(
+        "env", "PATH=/usr/bin:/bin", str(SDEE), "env", "enter", "mine", "--", "local-tool", "found"
+    )  # cron(8)'s PATH
+    assert done.stdout == "found\n"
 
 
 def test_mistakes_get_an_error_that_helps(user: User) -> None:

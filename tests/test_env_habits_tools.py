@@ -264,3 +264,10 @@ def test_keys_that_interrupt_and_stop_reach_the_command(user: User) -> None:
         seen.expect("outer> ")
         seen.type("echo status $?\n")
         seen.expect(f"status {128 + signal.SIGQUIT}")
+        seen.type(
+            f"for i in 1 2 3; do echo round $i begins; {' '.join(shell_in(user, 'mine', 'sleep', '2000'))}; done\n"
+        )
+        seen.expect("round 1 begins")
+        wait_until(lambda: any(line.startswith("sleep 2000") for line in processes_of(UID)))
+        seen.type("\x03")  # ends the loop, too: bash asks whether its child died by the signal
+        assert "round 2" not in seen.expect("outer> ")

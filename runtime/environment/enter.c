@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -21,11 +23,55 @@
 enum { JOINED = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
 
 static pid_t child; /* for the signal handlers */
+static sigset_t mask; /* as the shell gave it */
 
-static void relay(int number)
+/* The terminal's keys (SI_KERNEL) reach the command as well, since it is in our process group. What another process sends is passed on; a
+ * signal to the whole group by kill(2) looks the same as one to us alone, and arrives twice. */
+static void relay(int number, siginfo_t *info, void *context)
 {
-    if (child > 0)
+    (void)context;
+    const bool key = number == SIGINT || number == SIGQUIT || number == SIGTSTP;
+    if (child > 0 && (!key || info->si_code <= 0))
         kill(child, number);
+}
+
+/* Nobody's ignored signals (nohup(1)) are touched. With SIGTSTP from the terminal we stop when the command has: else, continued before it, we
+ * would meet its old stop and stop once more. */
+static void relay_signals(void)
+{
+    static const int relayed[] = {SIGINT, SIGQUIT, SIGTSTP, SIGTERM, SIGHUP, SIGALRM, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH};
+    const struct sigaction action = {.sa_sigaction = relay, .sa_flags = SA_SIGINFO | SA_RESTART};
+    struct sigaction before;
+    for (unsigned i = 0; i < sizeof relayed / sizeof relayed[0]; i++)
+        if (sigaction(relayed[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(relayed[i], &action, NULL);
+}
+
+/* As the shell started us: what was ignored or blocked stays so. */
+static void restore_signals(void)
+{
+    struct sigaction before;
+    for (int number = 1; number < 32; number++)
+        if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            signal(number, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+}
+
+/* End by the signal that ended the command: a shell's loop ends at Ctrl-C only then. */
+static int end_as(int status)
+{
+    if (!WIFSIGNALED(status))
+        return WEXITSTATUS(status);
+    const int number = WTERMSIG(status);
+    sigset_t set;
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* a core_pattern that pipes to a program disregards RLIMIT_CORE */
+    signal(number, SIG_DFL);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    kill(getpid(), number);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    return 128 + number;
 }
 
 /* What the user asks for at this start is bound in besides. */
@@ -69,10 +115,11 @@ static void unset_unless(bool kept, const char *name)
         unsetenv(name);
 }
 
-/* PATH of any length with root's directories in it: dpkg refuses to work without ldconfig and start-stop-daemon. */
+/* PATH of any length with root's directories in it: dpkg refuses to work without ldconfig and start-stop-daemon. And /usr/local/bin, where
+ * pip and `make install` put programs: cron(8) and sshd(8) start people's commands without it. */
 static void complete_path(void)
 {
-    static const char *const needed[] = {"/usr/local/sbin", "/usr/sbin", "/sbin"};
+    static const char *const needed[] = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/sbin"};
     const char *path = getenv("PATH");
     if (path == NULL || path[0] == '\0')
         path = "/usr/local/bin:/usr/bin:/bin";
@@ -81,7 +128,7 @@ static void complete_path(void)
     if (text == NULL || colons == NULL)
         return;
     strcpy(text, path);
-    for (int i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         char wanted[64];
         sprintf(colons, ":%s:", text);
         sprintf(wanted, ":%s:", needed[i]);
@@ -150,11 +197,7 @@ static void run_inside(const struct enter_options *options, bool emulate, int so
         _exit((int)error.code);
     }
     close(listener);
-    for (int number = 1; number < 32; number++)
-        signal(number, SIG_DFL);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    restore_signals();
     const char *shell = getenv("SHELL");
     char *const interactive[] = {(char *)(uintptr_t)(shell != NULL && access(shell, X_OK) == 0 ? shell : "/bin/sh"), NULL};
     char *const *command = options->command[0] != NULL ? options->command : interactive;
@@ -164,7 +207,7 @@ static void run_inside(const struct enter_options *options, bool emulate, int so
     _exit((int)error.code);
 }
 
-/* Wait as a shell's job should: stop with the command, go on with it. */
+/* Wait as a shell's job should: stop with the command, go on with it. Returns how it ended, wait(2). */
 static int wait_for(pid_t pid)
 {
     int status = 0;
@@ -172,7 +215,7 @@ static int wait_for(pid_t pid)
         if (waitpid(pid, &status, WUNTRACED) < 0) {
             if (errno == EINTR)
                 continue;
-            return EXIT_INTERNAL;
+            return EXIT_INTERNAL << 8;
         }
         if (!WIFSTOPPED(status))
             break;
@@ -183,7 +226,7 @@ static int wait_for(pid_t pid)
         signal(SIGTTOU, SIG_IGN);
         tcsetpgrp(STDIN_FILENO, getpgrp());
     }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return status;
 }
 
 static bool in_directory(const char *directory, struct error *error)
@@ -216,9 +259,10 @@ int enter(const struct enter_options *options, struct error *error)
         return -1;
     }
     close(init);
-    signal(SIGINT, SIG_IGN); /* the terminal sends them to the command as well */
-    signal(SIGQUIT, SIG_IGN);
-    signal(SIGTSTP, SIG_IGN); /* we stop when the command has: else, continued before it, we would meet its old stop and stop once more */
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &mask); /* what comes before `child` is known would be lost */
+    relay_signals();
     child = fork();
     if (child == 0)
         run_inside(options, plan.uids.count == 0, socket, before);
@@ -226,10 +270,8 @@ int enter(const struct enter_options *options, struct error *error)
         fail(error, EXIT_RESOURCES, "raise `ulimit -u`", "cannot fork: %s", strerror(errno));
         return -1;
     }
-    static const int relayed[] = {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH};
-    for (unsigned i = 0; i < sizeof relayed / sizeof relayed[0]; i++)
-        signal(relayed[i], relay);
-    return wait_for(child);
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+    return end_as(wait_for(child));
 }
 
 int as_root(const char *directory, char **command, struct error *error)
