@@ -422,11 +422,11 @@ def test_srun_asked_for_its_version_answers_in_a_rehearsal_too(evening: Evening)
 
 
 def test_a_rehearsal_ends_with_who_asked_for_it_and_an_interrupt_says_so(evening: Evening) -> None:
-    step = "srun -N1 sh -c 'echo $$ >/tmp/pid-{0}; exec sleep 50'"
+    step = "srun -N1 sh -c 'echo $$ >$own; exec sleep 50'"
     for number in ("INT", "TERM", "KILL"):
         done = evening.inside(
-            f"set -m; {step.format(number)} & until [ -s /tmp/pid-{number} ]; do sleep 0.1; done; kill -{number} %1;"
-            f" wait %1; echo $?; while kill -0 $(cat /tmp/pid-{number}) 2>/dev/null; do sleep 0.1; done; rm /tmp/pid-{number}"
+            f"export own=/tmp/pid-{number}; set -m; {step} & until [ -s $own ]; do sleep 0.1; done; kill -{number} %1;"
+            " wait %1; echo $?; while kill -0 $(cat $own) 2>/dev/null; do sleep 0.1; done"
         )
         assert done.stdout == f"{128 + signal.Signals[f'SIG{number}']}\n"
         assert "Traceback" not in done.stderr
