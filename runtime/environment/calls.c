@@ -238,13 +238,13 @@ static struct answer change_owner(const struct stop *stop, int fd, struct statx 
         result = -EPERM; /* chown(2): only root gives away */
     } else if (wanted.uid != shown.uid || wanted.gid != shown.gid) {
         result = own(session, &fd, file, false);
-        if (result == 0 && is_foreign(session, file))
+        if (result == 0 && is_anothers(session, file))
             result = -EPERM; /* another user's, outside of what is overlaid */
         if (result == 0)
             result = owner_set(session, fd, file, wanted);
     }
     const mode_t dropped = S_ISUID | ((file->stx_mode & S_IXGRP) != 0 ? S_ISGID : 0);
-    if (result == 0 && S_ISREG(file->stx_mode) && (file->stx_mode & dropped) != 0 && !is_foreign(session, file)) {
+    if (result == 0 && S_ISREG(file->stx_mode) && (file->stx_mode & dropped) != 0 && !is_anothers(session, file)) {
         char name[64];
         snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
         chmod(name, file->stx_mode & 07777 & ~dropped); /* as the kernel does: dpkg's next call sets them again */

@@ -41,6 +41,12 @@ bool is_foreign(const struct session *session, const struct statx *file)
     return !mapped(&session->plan.uids, session->uid, file->stx_uid, &shown) || !mapped(&session->plan.gids, session->gid, file->stx_gid, &shown);
 }
 
+bool is_anothers(const struct session *session, const struct statx *file)
+{
+    uint32_t shown;
+    return !mapped(&session->plan.uids, session->uid, file->stx_uid, &shown);
+}
+
 static bool is_ours(const struct session *session, const struct statx *file, bool *marked)
 {
     const struct step *step = plan_step(&session->plan, file->stx_mnt_id);
@@ -155,12 +161,11 @@ struct owner owner_shown_of(const struct session *session, const char *name, con
 }
 
 /* Its owner may mark a file only where the mode lets it write; we are outside and have no capability over it. */
-static int mark(int fd, const struct statx *file, struct owner owner)
+static int mark(int fd, const struct statx *file, struct owner owner, bool plain)
 {
     char name[64], value[32];
     name_of(fd, name, sizeof name);
     const int length = snprintf(value, sizeof value, "%u %u", owner.uid, owner.gid);
-    const bool plain = owner.uid == 0 && owner.gid == 0;
     const bool writable = (file->stx_mode & S_IWUSR) != 0;
     if (!writable && chmod(name, (file->stx_mode & 07777) | S_IWUSR | S_IRUSR) != 0)
         return -errno;
@@ -176,8 +181,12 @@ int owner_set(const struct session *session, int fd, const struct statx *file, s
 {
     bool marked;
     is_ours(session, file, &marked);
+    struct owner unrecorded; /* not root's everywhere: see is_anothers() */
+    mapped(&session->plan.uids, session->uid, file->stx_uid, &unrecorded.uid);
+    mapped(&session->plan.gids, session->gid, file->stx_gid, &unrecorded.gid);
+    const bool plain = owner.uid == unrecorded.uid && owner.gid == unrecorded.gid;
     if (marked && can_have_attributes(file)) {
-        const int result = mark(fd, file, owner);
+        const int result = mark(fd, file, owner, plain);
         if (result != -EOPNOTSUPP && result != -EPERM)
             return result;
     }
@@ -187,7 +196,7 @@ int owner_set(const struct session *session, int fd, const struct statx *file, s
     const int length =
         snprintf(line, sizeof line, "%lu %lu %ld %u %u\n", entry.device, entry.inode, entry.born, entry.owner.uid, entry.owner.gid);
     pthread_rwlock_wrlock(&lock);
-    const bool needed = (owner.uid != 0 || owner.gid != 0) || find(&entry) != NULL;
+    const bool needed = !plain || find(&entry) != NULL;
     if (needed)
         remember(&entry);
     const bool kept = !needed || (log_fd >= 0 && write(log_fd, line, (size_t)length) == length);
