@@ -76,6 +76,19 @@ static int open_base(const struct stop *stop, int dirfd)
     return open_proc(stop, what, 0);
 }
 
+bool is_path_only(const struct stop *stop, int number)
+{
+    char name[64], line[128];
+    unsigned flags = 0;
+    snprintf(name, sizeof name, "/proc/%d/fdinfo/%d", stop->tid, number);
+    FILE *info = fopen(name, "re");
+    while (info != NULL && fgets(line, sizeof line, info) != NULL && sscanf(line, "flags: %o", &flags) != 1)
+        ;
+    if (info != NULL)
+        fclose(info);
+    return (flags & O_PATH) != 0;
+}
+
 /* Absolute path in the process's root. */
 static int from_root(const struct stop *stop, const char *path, bool follow)
 {
