@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from env_support import UID, User, a_user, needs_root
+from sdee.runtime.environment import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,3 +74,58 @@ def test_holes_of_a_host_file_stay_holes(user: User) -> None:
             test $(stat -c %s {file.name}) = {2 << 30}; test "$(tail -c +{(1 << 30) + 1} {file.name} | head -c 4)" = data""",
         )
         assert Path(file.name).stat().st_mode & 0o777 == 0o644
+
+
+ARGUMENTS = r"""
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *arguments):
+    ctypes.set_errno(0)
+    result = libc.syscall(number, *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments))
+    return errno.errorcode[ctypes.get_errno()] if result < 0 else "good"
+room, here, strange = ctypes.create_string_buffer(256), -100, 0x10000
+for number, arguments in ((262, (here, b"/etc/rpc", room, strange)), (332, (here, b"/etc/rpc", strange, 0xfff, room)), (439, (here, b"/etc/rpc", 2, strange)),
+        (260, (here, b"/etc/rpc", 5, 5, strange)), (452, (here, b"/etc/rpc", 0o600, strange)), (280, (here, b"/etc/rpc", 0, strange))):
+    print(number, call(number, *arguments))
+only = os.open("/etc/rpc", os.O_PATH)
+print(call(91, only, 0o600), call(93, only, 5, 5), call(280, only, 0, 0, 0), call(260, only, b"", 5, 5, 0x1000))
+how = lambda flags, resolve: (ctypes.c_uint64 * 3)(flags, 0, resolve)
+etc = os.open("/etc", os.O_PATH)
+for path, resolve in ((b"services", 8), (b"../usr/bin/tac", 8), (b"/networks", 16), (b"/../../protocols", 16), (b"/absent", 16)):
+    print(path, call(437, etc, path, how(os.O_RDWR, resolve), 24))
+print(call(316, here, b"/usr/bin/tac", here, b"/usr/bin/nl", 2), call(316, here, b"/usr/bin/tac", here, b"/usr/bin/nl", 1))
+os.close(os.open("/usr/bin/new", os.O_CREAT | os.O_WRONLY))
+print(call(316, here, b"/usr/bin/new", here, b"/usr/bin/comm", 2), os.stat("/usr/bin/comm").st_size, os.stat("/usr/bin/new").st_size > 0)
+"""
+
+
+def test_odd_arguments_get_the_kernels_answer(user: User) -> None:
+    """Unknown flags, descriptors of O_PATH, openat2's other roots, two names exchanged."""
+    (user.home / "arguments.py").write_text(ARGUMENTS)
+    lines = user.inside("mine", "python3 arguments.py; stat -c %u /etc/rpc").splitlines()
+    assert lines[:6] == [f"{number} EINVAL" for number in (262, 332, 439, 260, 452, 280)]
+    assert lines[6] == "EBADF EBADF EBADF good"
+    assert [line.split()[-1] for line in lines[7:12]] == ["good", "EXDEV", "good", "good", "ENOENT"]
+    assert lines[12:] == ["good EEXIST", "good 0 True", "5"]
+
+
+def test_terminals_beyond_the_limit_of_descriptors_wait_and_cost_nothing(user: User) -> None:
+    user.sdee("env", "stop", "mine")
+    enter = f"{program()} enter {user.state('mine')} mine"
+    script = f"""ulimit -n 130; for i in $(seq 40); do {enter} sh -c 'stat -c %u /etc/hosts; while test ! -e ~/go; do sleep 0.1; done' & done
+        sleep 2; holder=$(pgrep -u {UID} sdee-env-hold | head -1); cut -d' ' -f14,15 /proc/$holder/stat >&2; ls /proc/$holder/fd | wc -l >&2; touch ~/go; wait"""
+    done = user.run("bash", "-c", script)
+    ticks, descriptors = done.stderr.splitlines()[-2:]
+    assert done.stdout.split() == ["0"] * 40, done.stderr
+    assert sum(map(int, ticks.split())) < 100, "the holder spins"
+    assert int(descriptors) <= 130 - 32
+
+
+def test_a_damaged_list_of_owners_loses_only_what_is_damaged(user: User) -> None:
+    """Where the disk was full half of a line may stand in it."""
+    user.inside("mine", "ln -s a /opt/one; ln -s a /opt/two; chown -h 5 /opt/one; chown -h 6 /opt/two")
+    user.sdee("env", "stop", "mine")
+    owners = user.state("mine") / "owners"
+    lines = owners.read_text().splitlines()
+    owners.write_text("\n".join([*lines[:-1], "0 12", lines[-1][:9] + lines[-1], lines[-1], ""]))
+    assert user.inside("mine", "stat -c %u /opt/one /opt/two").split() == ["5", "6"]

@@ -15,6 +15,7 @@ struct entry {
     int64_t born;
     struct owner owner;
 };
+enum { LINE = 128 };
 static struct entry *entries;
 static size_t entry_count, entry_room;
 static uint32_t *slots; /* a hash table of 1 + index, twice as large as `entries` can hold */
@@ -107,10 +108,29 @@ void owners_load(int directory)
     log_fd = openat(directory, "owners", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     FILE *stream = log_fd >= 0 ? fdopen(dup(log_fd), "r") : NULL;
     struct entry entry;
-    while (stream != NULL && fscanf(stream, "%lu %lu %ld %u %u", &entry.device, &entry.inode, &entry.born, &entry.owner.uid, &entry.owner.gid) == 5)
-        remember(&entry);
+    char line[LINE];
+    int end;
+    while (stream != NULL && fgets(line, sizeof line, stream) != NULL)
+        if (sscanf(line, "%lu %lu %ld %u %u%n", &entry.device, &entry.inode, &entry.born, &entry.owner.uid, &entry.owner.gid, &end) == 5 &&
+            line[end] == '\n')
+            remember(&entry);
     if (stream != NULL)
         fclose(stream);
+}
+
+/* Append a line, or nothing: half of one on a full disk would spoil the next. */
+static bool note_entry(const struct entry *entry)
+{
+    char line[LINE];
+    struct stat log;
+    const int length =
+        snprintf(line, sizeof line, "%lu %lu %ld %u %u\n", entry->device, entry->inode, entry->born, entry->owner.uid, entry->owner.gid);
+    if (log_fd < 0 || fstat(log_fd, &log) != 0)
+        return false;
+    const ssize_t written = write(log_fd, line, (size_t)length);
+    if (written > 0 && written != length && ftruncate(log_fd, log.st_size) != 0)
+        note("the list of owners is damaged: %s", strerror(errno));
+    return written == length;
 }
 
 /* A path for the calls that take no O_PATH descriptor. */
@@ -192,14 +212,11 @@ int owner_set(const struct session *session, int fd, const struct statx *file, s
     }
     struct entry entry = key_of(session, file);
     entry.owner = owner;
-    char line[128];
-    const int length =
-        snprintf(line, sizeof line, "%lu %lu %ld %u %u\n", entry.device, entry.inode, entry.born, entry.owner.uid, entry.owner.gid);
     pthread_rwlock_wrlock(&lock);
     const bool needed = !plain || find(&entry) != NULL;
     if (needed)
         remember(&entry);
-    const bool kept = !needed || (log_fd >= 0 && write(log_fd, line, (size_t)length) == length);
+    const bool kept = !needed || note_entry(&entry);
     pthread_rwlock_unlock(&lock);
     return kept ? 0 : -ENOSPC;
 }
