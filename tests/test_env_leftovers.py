@@ -1,4 +1,4 @@
-"""Commands of `sdee env` that are killed, or meet each other: what is there then is whole, and there is nothing else."""
+"""Commands of `sdee env` that are killed, or meet each other: what is there then is whole, and nothing else is."""
 
 from __future__ import annotations
 

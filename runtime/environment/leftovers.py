@@ -1,8 +1,8 @@
 """Directories that are no environments yet (`.new-…`), or no more (`.gone-…`): a killed command leaves them behind.
 
 Who makes or removes one holds flock(2) on it, which the kernel drops with the process; so a later command tells what is
-left from what is in use. The directory that holds them all is locked for the moment in which one appears, or gets or loses
-a name.
+left from what is in use. The directory that holds them all is locked for the moment in which one appears, or gets or
+loses a name.
 """
 
 from __future__ import annotations
