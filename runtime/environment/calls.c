@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 #include "own.h"
 #include "resolve.h"
 
-enum { PATH_SIZE = 4096 };
+enum { PATH_SIZE = 4096, NAMING = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH /* another flag, where we answer: EINVAL, and the kernel's to say */ };
 
 /* The descriptor and statx of what a path argument names; < 0 when the kernel shall judge. */
 static int look(const struct stop *stop, int dirfd, uint64_t address, bool follow, bool empty, struct statx *file)
@@ -34,9 +35,10 @@ static int look(const struct stop *stop, int dirfd, uint64_t address, bool follo
     return fd;
 }
 
+/* For the calls that take no descriptor of O_PATH. */
 static int look_fd(const struct stop *stop, int number, struct statx *file)
 {
-    const int fd = number < 0 ? -EBADF : resolve(stop, number, "", true, true);
+    const int fd = number < 0 || is_path_only(stop, number) ? -EBADF : resolve(stop, number, "", true, true);
     if (fd >= 0 && sys_statx(fd, "", AT_EMPTY_PATH, OWNER_MASK, file) != 0) {
         close(fd);
         return -EIO;
@@ -113,11 +115,30 @@ static struct answer on_openat(const struct stop *stop)
     return open_for_writing(stop, (int)stop->arg[0], stop->arg[1], stop->arg[2], (mode_t)stop->arg[3]);
 }
 
+/* RESOLVE_BENEATH, RESOLVE_IN_ROOT: another meaning of the path. What it makes is root's: the kernel makes it. */
+static struct answer open_within(const struct stop *stop, const struct open_how *how)
+{
+    char path[PATH_SIZE];
+    struct statx file;
+    const int base = read_string(stop, stop->arg[1], path, sizeof path) ? resolve(stop, (int)stop->arg[0], "", true, true) : -EFAULT;
+    int fd = base >= 0 ? sys_openat2(base, path, how->flags & O_NOFOLLOW, how->resolve) : base;
+    int result = 0;
+    if (fd >= 0 && sys_statx(fd, "", AT_EMPTY_PATH, OWNER_MASK, &file) == 0 && S_ISREG(file.stx_mode))
+        result = own(stop->session, &fd, &file, (how->flags & O_TRUNC) != 0);
+    if (fd >= 0)
+        close(fd);
+    if (base >= 0)
+        close(base);
+    return then_go_on(result);
+}
+
 static struct answer on_openat2(const struct stop *stop)
 {
     struct open_how how;
     if (stop->arg[3] < sizeof how || !read_memory(stop, stop->arg[2], &how, sizeof how) || (how.flags & (O_ACCMODE | O_CREAT | O_TRUNC)) == 0)
         return GO_ON;
+    if ((how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) != 0)
+        return open_within(stop, &how);
     return open_for_writing(stop, (int)stop->arg[0], stop->arg[1], how.flags, (mode_t)how.mode);
 }
 
@@ -137,9 +158,17 @@ static struct answer on_path_at(const struct stop *stop)
     return own_path(stop, (int)stop->arg[0], stop->arg[1], true, false);
 }
 
-static struct answer on_lpath_at(const struct stop *stop)
+static struct answer on_xattrat(const struct stop *stop)
 {
-    return own_path(stop, (int)stop->arg[0], stop->arg[1], false, false);
+    return own_path(stop, (int)stop->arg[0], stop->arg[1], (stop->arg[2] & AT_SYMLINK_NOFOLLOW) == 0, (stop->arg[2] & AT_EMPTY_PATH) != 0);
+}
+
+static struct answer on_renameat(const struct stop *stop)
+{
+    const struct answer answer = own_path(stop, (int)stop->arg[0], stop->arg[1], false, false);
+    if (!answer.go_on || stop->nr != SYS_renameat2 || (stop->arg[4] & RENAME_EXCHANGE) == 0)
+        return answer;
+    return own_path(stop, (int)stop->arg[2], stop->arg[3], false, false);
 }
 
 #ifdef SYS_chmod
@@ -155,6 +184,8 @@ static struct answer on_fchmodat(const struct stop *stop)
 {
     struct statx file;
     const unsigned flags = stop->nr == SYS_fchmodat ? 0 : (unsigned)stop->arg[3]; /* fchmodat2 has a fourth argument */
+    if ((flags & ~(unsigned)NAMING) != 0)
+        return GO_ON;
     const int fd = look(stop, (int)stop->arg[0], stop->arg[1], (flags & AT_SYMLINK_NOFOLLOW) == 0, (flags & AT_EMPTY_PATH) != 0, &file);
     return change_mode(stop, fd, &file, (mode_t)stop->arg[2]);
 }
@@ -174,6 +205,8 @@ static struct answer on_fchmod(const struct stop *stop)
 
 static struct answer on_utimensat(const struct stop *stop)
 {
+    if ((stop->arg[3] & ~(uint64_t)(stop->arg[1] != 0 ? NAMING : 0)) != 0)
+        return GO_ON;
     if (stop->arg[1] != 0)
         return own_path(stop, (int)stop->arg[0], stop->arg[1], (stop->arg[3] & AT_SYMLINK_NOFOLLOW) == 0, (stop->arg[3] & AT_EMPTY_PATH) != 0);
     struct statx file; /* futimens(3) */
@@ -195,6 +228,8 @@ static struct answer on_utimensat(const struct stop *stop)
 static struct answer may_write(const struct stop *stop, int dirfd, uint64_t address, unsigned mode, int flags)
 {
     struct statx file;
+    if ((flags & ~(NAMING | AT_EACCESS)) != 0)
+        return GO_ON;
     const int fd = look(stop, dirfd, address, (flags & AT_SYMLINK_NOFOLLOW) == 0, (flags & AT_EMPTY_PATH) != 0, &file);
     if (fd < 0)
         return GO_ON;
@@ -238,13 +273,13 @@ static struct answer change_owner(const struct stop *stop, int fd, struct statx 
         result = -EPERM; /* chown(2): only root gives away */
     } else if (wanted.uid != shown.uid || wanted.gid != shown.gid) {
         result = own(session, &fd, file, false);
-        if (result == 0 && is_foreign(session, file))
+        if (result == 0 && is_anothers(session, file))
             result = -EPERM; /* another user's, outside of what is overlaid */
         if (result == 0)
             result = owner_set(session, fd, file, wanted);
     }
     const mode_t dropped = S_ISUID | ((file->stx_mode & S_IXGRP) != 0 ? S_ISGID : 0);
-    if (result == 0 && S_ISREG(file->stx_mode) && (file->stx_mode & dropped) != 0 && !is_foreign(session, file)) {
+    if (result == 0 && S_ISREG(file->stx_mode) && (file->stx_mode & dropped) != 0 && !is_anothers(session, file)) {
         char name[64];
         snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
         chmod(name, file->stx_mode & 07777 & ~dropped); /* as the kernel does: dpkg's next call sets them again */
@@ -272,6 +307,8 @@ static struct answer on_fchown(const struct stop *stop)
 static struct answer on_fchownat(const struct stop *stop)
 {
     struct statx file;
+    if ((stop->arg[4] & ~(uint64_t)NAMING) != 0)
+        return GO_ON;
     const bool follow = (stop->arg[4] & AT_SYMLINK_NOFOLLOW) == 0, empty = (stop->arg[4] & AT_EMPTY_PATH) != 0;
     const int fd = look(stop, (int)stop->arg[0], stop->arg[1], follow, empty, &file);
     return change_owner(stop, fd, &file, (uint32_t)stop->arg[2], (uint32_t)stop->arg[3]);
@@ -307,7 +344,7 @@ const struct rule RULES[] = {
     {SYS_symlink, on_symlink, 0, 0, true, 0, 0},
 #endif
 #ifdef SYS_renameat
-    {SYS_renameat, on_lpath_at, 0, 0, false, 0, 0},
+    {SYS_renameat, on_renameat, 0, 0, false, 0, 0},
 #endif
     {SYS_openat, on_openat, 2, WRITES, false, 0, 0},
     {SYS_openat2, on_openat2, 0, 0, false, 0, 0},
@@ -318,7 +355,7 @@ const struct rule RULES[] = {
     {SYS_newfstatat, on_newfstatat, 0, 0, false, 0, STDERR_FILENO},
     {SYS_statx, on_statx, 0, 0, false, 0, STDERR_FILENO},
     {SYS_linkat, on_linkat, 0, 0, false, 0, 0},
-    {SYS_renameat2, on_lpath_at, 0, 0, false, 0, 0},
+    {SYS_renameat2, on_renameat, 0, 0, false, 0, 0},
     {SYS_fchmod, on_fchmod, 0, 0, false, 0, 0},
     {SYS_fchmodat, on_fchmodat, 0, 0, false, 0, 0},
     {452 /* fchmodat2, Linux 6.6 */, on_fchmodat, 0, 0, false, 0, 0},
@@ -327,6 +364,8 @@ const struct rule RULES[] = {
     {SYS_lsetxattr, on_lpath, 0, 0, false, 0, 0},
     {SYS_removexattr, on_path, 0, 0, false, 0, 0},
     {SYS_lremovexattr, on_lpath, 0, 0, false, 0, 0},
+    {463 /* setxattrat, Linux 6.13 */, on_xattrat, 0, 0, false, 0, 0},
+    {466 /* removexattrat */, on_xattrat, 0, 0, false, 0, 0},
     {SYS_chroot, on_view, 0, 0, false, 0, 0},
     {SYS_pivot_root, on_view, 0, 0, false, 0, 0},
     {SYS_mount, on_view, 0, 0, false, 0, 0},

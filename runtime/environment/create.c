@@ -57,10 +57,25 @@ static int give(const struct stop *stop, int parent, const char *name, struct ow
     return result;
 }
 
-/* Open what is there now and hand the descriptor over as the call's result (Linux 5.14). */
-static struct answer hand_over(const struct stop *stop, int parent, const char *name, uint64_t flags)
+/* The mode of what we have made: not by its name, in whose place a link may stand by now, which our own root would mislead. */
+static int set_mode(int parent, const char *name, mode_t mode)
 {
-    const int fd = openat(parent, name, (int)(flags & ~(uint64_t)(O_CREAT | O_EXCL)) | O_CLOEXEC);
+    char made[64];
+    const int fd = sys_openat2(parent, name, O_NOFOLLOW, 0);
+    if (fd < 0)
+        return fd;
+    snprintf(made, sizeof made, "/proc/self/fd/%d", fd);
+    const int result = chmod(made, mode) == 0 ? 0 : -errno; /* a link has none: EOPNOTSUPP */
+    close(fd);
+    return result;
+}
+
+/* Open once more what was `made` and hand the descriptor over as the call's result (Linux 5.14). */
+static struct answer hand_over(const struct stop *stop, int made, uint64_t flags)
+{
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", made);
+    const int fd = open(name, (int)(flags & ~(uint64_t)(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_CLOEXEC);
     if (fd < 0)
         return RESULT(-errno);
     struct seccomp_notif_addfd add = {.id = stop->id,
@@ -75,7 +90,7 @@ static struct answer hand_over(const struct stop *stop, int parent, const char *
 
 struct answer create_file(const struct stop *stop, int dirfd, const char *path, uint64_t flags, mode_t mode)
 {
-    if (!creds_used())
+    if (!creds_used() || (flags & (O_DIRECTORY | O_PATH)) != 0)
         return GO_ON;
     const char *name;
     struct owner owner;
@@ -87,7 +102,7 @@ struct answer create_file(const struct stop *stop, int dirfd, const char *path, 
         if (fd >= 0) {
             give(stop, parent, name, owner);
             if ((flags & O_EXCL) != 0)
-                answer = hand_over(stop, parent, name, flags);
+                answer = hand_over(stop, fd, flags);
             fchmod(fd, mode & ~umask_of(stop->tid) & 07777);
             close(fd);
         }
@@ -131,7 +146,7 @@ static int make_directory(const struct stop *stop, int parent, const char *name,
     const mode_t inherited = fstatat(parent, "", &directory, AT_EMPTY_PATH) == 0 ? directory.st_mode & S_ISGID : 0;
     if (mkdirat(parent, name, 0700) != 0)
         return -errno;
-    return fchmodat(parent, name, ((mode & ~(uint64_t)umask_of(stop->tid)) & 01777) | inherited, 0) == 0 ? 0 : -errno;
+    return set_mode(parent, name, (mode_t)((mode & ~(uint64_t)umask_of(stop->tid)) & 01777) | inherited);
 }
 
 static int make_node(const struct stop *stop, int parent, const char *name, uint64_t mode, uint64_t device)
@@ -141,7 +156,7 @@ static int make_node(const struct stop *stop, int parent, const char *name, uint
         return -EPERM;
     if (mknodat(parent, name, kind | 0600, device) != 0)
         return -errno;
-    return fchmodat(parent, name, (mode & ~(uint64_t)umask_of(stop->tid)) & 07777, 0) == 0 ? 0 : -errno;
+    return set_mode(parent, name, (mode_t)(mode & ~(uint64_t)umask_of(stop->tid)) & 07777);
 }
 
 static int make_link(const struct stop *stop, int parent, const char *name, uint64_t target, uint64_t unused)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import subprocess
-import tempfile
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError, OutputError, UsageError
-from sdee.runtime.environment import fronts, identity, mounts, plan, program, real_ids
+from sdee.errors import OutputError, UsageError
+from sdee.runtime.environment import fronts, identity, leftovers, mounts, plan, real_ids
 from sdee.runtime.environment.configure import configure, note_own, read_host
 from sdee.runtime.environment.enter import mount_points, stamp_line
 from sdee.runtime.environment.store import (
@@ -24,7 +23,7 @@ from sdee.runtime.environment.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     Ranges = tuple[tuple[int, int], tuple[int, int]] | None
 
@@ -48,42 +47,50 @@ def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> En
     for path in binds:
         if not os.path.isdir(path):
             raise UsageError(f"--bind {path}: is no directory")
+    with being_made(name) as made:
+        fill(made, tuple(binds), emulate=emulate)
+    return Environment(name, os.path.join(os.path.dirname(made.directory), name))
+
+
+@contextmanager
+def being_made(name: str) -> Iterator[Environment]:
+    """Give a directory in which to make an environment, which has its name at the end and not before. Raises SdeeError.
+
+    A kill leaves what the next command removes; anything else that goes wrong leaves nothing.
+    """
     base = prepare_base()
-    directory = os.path.join(base, name)
-    if os.path.lexists(directory):
-        raise _exists(name)
-    making = tempfile.mkdtemp(prefix=".new-", dir=base)
+    directory = os.path.join(base, check_name(name))
+    leftovers.refuse_taken(directory)
+    with _discarded_on_failure(name, base) as held:
+        yield Environment(name, held.directory)
+        leftovers.finish(held, directory)
+
+
+@contextmanager
+def being_replaced(environment: Environment) -> Iterator[Environment]:
+    """Give a directory in which to make an environment anew, which takes the old one's place at the end."""
+    with _discarded_on_failure(environment.name, prepare_base()) as held:
+        yield Environment(environment.name, held.directory)
+        gone = leftovers.replace(held, environment.directory)
+    gone.discard()
+
+
+@contextmanager
+def _discarded_on_failure(name: str, base: str) -> Iterator[leftovers.Held]:
+    held = leftovers.begin(base)
     try:
-        _make(Environment(name, making), tuple(binds), base, emulate=emulate)
-        os.rename(making, directory)
+        yield held
     except OSError as error:
-        discard(making)
-        if os.path.lexists(directory):  # another `create` was first
-            raise _exists(name) from None
+        held.discard()
         raise OutputError(f"cannot make environment {name}: {error.filename or base}: {error.strerror}") from error
     except BaseException:
-        discard(making)
+        held.discard()
         raise
-    return Environment(name, directory)
 
 
-def _exists(name: str) -> InputError:
-    hint = f"sdee env enter {name}, or sdee env remove {name}"
-    return InputError(f"environment {name} exists already", hint=hint)
-
-
-def discard(directory: str) -> None:
-    """Remove what belongs to an environment: as root of its ids, since files of any mode and owner may be there."""
-    subprocess.run(
-        [program(), "root", directory, "/bin/rm", "-rf", "--one-file-system", directory],
-        check=False,
-        stderr=subprocess.DEVNULL,
-    )
-    if os.path.lexists(directory):
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _make(environment: Environment, binds: tuple[str, ...], base: str, *, emulate: bool) -> None:
+def fill(environment: Environment, binds: tuple[str, ...], *, emulate: bool) -> None:
+    """Make all that is in a new environment's directory."""
+    base = os.path.dirname(environment.directory)
     home = home_directory()
     for name in ("layers", "root", "tmp", "base"):
         os.mkdir(environment.path(name))

@@ -91,12 +91,24 @@ static void add_on_request(const struct enter_options *options, struct plan *pla
         plan_add(plan, STEP_LIVE, path, "");
 }
 
+/* Is the working directory still the environment of that name? `sdee env remove` and `reset` hold the lock while they take it away. */
+static bool is_current(const char *directory)
+{
+    struct stat named, here;
+    return stat(directory, &named) == 0 && stat(".", &here) == 0 && named.st_ino == here.st_ino && named.st_dev == here.st_dev;
+}
+
 /* Connect to the holder, started when need be; two terminals that come at once start one. */
 static int connect_or_start(const struct enter_options *options, struct plan *plan, struct error *error)
 {
     const int lock = open("lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (lock < 0 || flock(lock, LOCK_EX) != 0) {
+    if ((lock < 0 && errno != ENOENT) || (lock >= 0 && flock(lock, LOCK_EX) != 0)) {
         fail(error, EXIT_OUTPUT, NULL, "cannot lock the environment: %s", strerror(errno));
+        return -1;
+    }
+    if (lock < 0 || (options->directory[0] == '/' && !is_current(options->directory))) {
+        fail(error, EXIT_INPUT, "`sdee env list` shows what there is", "environment %s was removed or made anew just now", options->name);
+        close(lock);
         return -1;
     }
     int socket = holder_connect();
@@ -294,6 +306,7 @@ int as_root(const char *directory, char **command, struct error *error)
         close(go[1]);
         if (unshare(CLONE_NEWUSER) != 0 || write(made[1], "m", 1) != 1 || read(go[0], &byte, 1) != 1)
             _exit(EXIT_KERNEL);
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of credentials takes it away: after unshare(2) */
         execvp(command[0], command);
         _exit(EXIT_NOT_FOUND);
     }

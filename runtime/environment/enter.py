@@ -98,8 +98,8 @@ def prepare_commands(directory: str) -> None:
 
         if os.path.isdir(os.path.join(directory, "layers")):
             fronts.refresh(store.Environment(os.path.basename(directory), directory))
-        shutil.copy2(front(), f"{target}.new")
-        os.replace(f"{target}.new", target)
+        shutil.copy2(front(), f"{target}.{os.getpid()}")  # terminals may come at once
+        os.replace(f"{target}.{os.getpid()}", target)
 
 
 def _write(path: str, text: str, mode: int) -> None:
@@ -109,10 +109,11 @@ def _write(path: str, text: str, mode: int) -> None:
                 return
     except OSError:
         pass
-    with open(f"{path}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
+    new = f"{path}.{os.getpid()}"
+    with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
-    os.chmod(f"{path}.new", mode)
-    os.replace(f"{path}.new", path)
+    os.chmod(new, mode)
+    os.replace(new, path)
 
 
 def _quoted(word: str) -> str:
@@ -128,6 +129,16 @@ def _user_name() -> str:
         return os.environ.get("USER") or str(os.getuid())
 
 
+def _bring_up_to_date(name: str, directory: str) -> None:
+    if stale(directory) or moved(directory):
+        from sdee.runtime.environment.reconcile import reconcile  # noqa: PLC0415
+
+        for line in reconcile(name):
+            sys.stderr.write(f"sdee: {line}\n")
+    if os.stat(directory).st_uid == os.geteuid():  # else sdee-env says that it is another's
+        prepare_commands(directory)
+
+
 def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
     """Replace this process by sdee-env (execve(2)). Raises SdeeError."""
     import signal  # noqa: PLC0415
@@ -137,18 +148,14 @@ def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
         from sdee.runtime.environment.store import find  # noqa: PLC0415
 
         find(name)  # says what is wrong
-    if stale(directory) or moved(directory):
-        from sdee.runtime.environment.reconcile import reconcile  # noqa: PLC0415
+    try:
+        _bring_up_to_date(name, directory)
+    except OSError as error:
+        from sdee.errors import OutputError  # noqa: PLC0415
+        from sdee.runtime.environment.store import find  # noqa: PLC0415
 
-        for line in reconcile(name):
-            sys.stderr.write(f"sdee: {line}\n")
-    if os.stat(directory).st_uid == os.geteuid():  # else sdee-env says that it is another's
-        try:
-            prepare_commands(directory)
-        except OSError as error:
-            from sdee.errors import OutputError  # noqa: PLC0415
-
-            raise OutputError(f"cannot write {error.filename}: {error.strerror}") from error
+        find(name)  # it may have been removed just now
+        raise OutputError(f"cannot write {error.filename}: {error.strerror}") from error
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
         signal.signal(number, signal.SIG_DFL)
     os.execv(program(), ["sdee-env", "enter", *flags, directory, name, *command])

@@ -77,9 +77,10 @@ def refresh(environment: Environment) -> None:
     for name in NAMES:
         path = f"{upper}/{name}"
         if os.path.lexists(f"{diverted}/{name}") and os.path.isfile(path) and not os.path.islink(path):
-            shutil.copyfile(front(), f"{path}.sdee-new")
-            os.chmod(f"{path}.sdee-new", 0o755)
-            os.replace(f"{path}.sdee-new", path)
+            new = f"{path}.sdee-{os.getpid()}"  # terminals may come at once
+            shutil.copyfile(front(), new)
+            os.chmod(new, 0o755)
+            os.replace(new, path)
 
 
 def _host_diversions() -> str:

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -193,49 +194,79 @@ static pid_t make_namespaces(struct plan *plan, struct error *error)
     return -1;
 }
 
+/* What the holder polls: the door, PID 1, then terminals and listeners. Some descriptors are left to the supervisor: without
+ * one for a file it would let the kernel show that file's owner. */
+enum { MOST = 16384, SPARE = 64 };
+static struct pollfd polled[MOST];
+static enum guest { NEW, SERVED, LISTENER } guests[MOST];
+static unsigned polled_count, promised /* to listeners of new terminals */, most = MOST;
+
+static void look_at(int fd, short events, enum guest guest)
+{
+    guests[polled_count] = guest;
+    polled[polled_count++] = (struct pollfd){fd, events, 0};
+    promised += guest == NEW;
+}
+
+/* A terminal sends the listener of its command, or has gone; a listener's last process has ended. False: it is looked at no more. */
+static bool hear(struct session *session, unsigned i)
+{
+    if (guests[i] == LISTENER) {
+        supervise_end(polled[i].fd); /* and its threads close it */
+        return false;
+    }
+    const bool first = guests[i] == NEW;
+    const int listener = (polled[i].revents & POLLIN) != 0 ? receive_fd(polled[i].fd) : -1;
+    guests[i] = SERVED;
+    promised -= first;
+    if (listener >= 0 && first && supervise(session, listener)) { /* which closes it else */
+        look_at(listener, 0, LISTENER);
+        if (write(polled[i].fd, "k", 1) != 1)
+            note("a terminal has gone");
+        return true;
+    }
+    if (listener >= 0 && !first)
+        close(listener);
+    close(polled[i].fd);
+    return false;
+}
+
+/* False where there are too many descriptors: those who knock wait until one is closed. */
+static bool open_door(int door, int init)
+{
+    const int terminal = accept4(door, NULL, NULL, SOCK_CLOEXEC);
+    if (terminal < 0)
+        return errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS;
+    if (send_fd(terminal, init))
+        look_at(terminal, POLLIN, NEW);
+    else
+        close(terminal); /* it has gone again */
+    return true;
+}
+
 static void serve(struct session *session, int door, int init)
 {
-    enum { MOST = 1024 };
-    static struct pollfd polled[MOST]; /* the door, PID 1, then terminals and listeners */
-    static bool is_listener[MOST];
-    unsigned count = 2;
-    bool used = false;
-    polled[0] = (struct pollfd){door, POLLIN, 0};
-    polled[1] = (struct pollfd){init, POLLIN, 0};
-    while (!used || count > 2) {
+    bool used = false, full = false;
+    look_at(door, POLLIN, SERVED);
+    look_at(init, POLLIN, SERVED);
+    while (!used || polled_count > 2) {
+        polled[0].fd = full || polled_count + promised + 2 > most ? -1 : door;
         /* A terminal that was killed before it came would leave us here for ever. */
-        const int ready = poll(polled, count, used ? -1 : 10000);
+        const int ready = poll(polled, polled_count, used ? -1 : 10000);
         if (ready == 0 || (ready < 0 && errno != EINTR) || polled[1].revents != 0)
             return;
         if (ready < 0)
             continue;
-        for (unsigned i = count; i-- > 2;) {
-            if (polled[i].revents == 0)
-                continue;
-            int listener = -1;
-            if (!is_listener[i] && (polled[i].revents & POLLIN) != 0)
-                listener = receive_fd(polled[i].fd);
-            if (listener >= 0 && count < MOST && supervise(session, listener)) {
-                polled[count] = (struct pollfd){listener, 0, 0};
-                is_listener[count++] = true;
-                if (write(polled[i].fd, "k", 1) != 1)
-                    note("a terminal has gone");
-                continue;
+        const bool knocked = polled[0].revents != 0;
+        for (unsigned i = polled_count; i-- > 2;)
+            if (polled[i].revents != 0 && !hear(session, i)) {
+                polled[i] = polled[--polled_count];
+                guests[i] = guests[polled_count];
+                full = false;
             }
-            if (is_listener[i])
-                supervise_end(polled[i].fd); /* and its threads close it */
-            else
-                close(polled[i].fd);
-            polled[i] = polled[--count];
-            is_listener[i] = is_listener[count];
-        }
-        if (polled[0].revents != 0 && count < MOST - 1) {
-            const int terminal = accept4(door, NULL, NULL, SOCK_CLOEXEC);
-            if (terminal >= 0 && send_fd(terminal, init)) {
-                polled[count] = (struct pollfd){terminal, POLLIN, 0};
-                is_listener[count++] = false;
-                used = true;
-            }
+        if (knocked) {
+            full = !open_door(door, init);
+            used = used || polled_count > 2;
         }
     }
 }
@@ -250,8 +281,14 @@ static void settle(int keep)
     dup2(log >= 0 ? log : null, STDERR_FILENO);
     dup2(keep, 3);
     fcntl(3, F_SETFD, FD_CLOEXEC);
-    for (int fd = 4; fd < 1024; fd++)
-        close(fd); /* of whoever started us: a pipe that they wait for the end of */
+    syscall(SYS_close_range, 4U, ~0U, 0U); /* of whoever started us: a pipe that they wait for the end of */
+    struct rlimit files; /* two for each terminal */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+        if (files.rlim_max < MOST + SPARE)
+            most = files.rlim_max > 2 * SPARE ? (unsigned)files.rlim_max - SPARE : SPARE;
+    }
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_DFL);
     sigset_t none;

@@ -5,8 +5,10 @@
  *   sdee-env probe DIRECTORY
  *   sdee-env root DIRECTORY COMMAND...
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "enter.h"
 #include "probe.h"
@@ -35,6 +37,8 @@ int main(int count, char **arguments)
         return usage();
     char **rest = arguments + 2;
     int status = 0;
+    if (strcmp(arguments[1], "enter") != 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* what it works on is removed by the next command: leftovers.py */
     if (strcmp(arguments[1], "enter") == 0) {
         struct enter_options options = {0};
         options.x11 = take(&rest, "--x11");

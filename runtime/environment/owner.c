@@ -15,6 +15,7 @@ struct entry {
     int64_t born;
     struct owner owner;
 };
+enum { LINE = 128 };
 static struct entry *entries;
 static size_t entry_count, entry_room;
 static uint32_t *slots; /* a hash table of 1 + index, twice as large as `entries` can hold */
@@ -39,6 +40,12 @@ bool is_foreign(const struct session *session, const struct statx *file)
 {
     uint32_t shown;
     return !mapped(&session->plan.uids, session->uid, file->stx_uid, &shown) || !mapped(&session->plan.gids, session->gid, file->stx_gid, &shown);
+}
+
+bool is_anothers(const struct session *session, const struct statx *file)
+{
+    uint32_t shown;
+    return !mapped(&session->plan.uids, session->uid, file->stx_uid, &shown);
 }
 
 static bool is_ours(const struct session *session, const struct statx *file, bool *marked)
@@ -101,10 +108,29 @@ void owners_load(int directory)
     log_fd = openat(directory, "owners", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     FILE *stream = log_fd >= 0 ? fdopen(dup(log_fd), "r") : NULL;
     struct entry entry;
-    while (stream != NULL && fscanf(stream, "%lu %lu %ld %u %u", &entry.device, &entry.inode, &entry.born, &entry.owner.uid, &entry.owner.gid) == 5)
-        remember(&entry);
+    char line[LINE];
+    int end;
+    while (stream != NULL && fgets(line, sizeof line, stream) != NULL)
+        if (sscanf(line, "%lu %lu %ld %u %u%n", &entry.device, &entry.inode, &entry.born, &entry.owner.uid, &entry.owner.gid, &end) == 5 &&
+            line[end] == '\n')
+            remember(&entry);
     if (stream != NULL)
         fclose(stream);
+}
+
+/* Append a line, or nothing: half of one on a full disk would spoil the next. */
+static bool note_entry(const struct entry *entry)
+{
+    char line[LINE];
+    struct stat log;
+    const int length =
+        snprintf(line, sizeof line, "%lu %lu %ld %u %u\n", entry->device, entry->inode, entry->born, entry->owner.uid, entry->owner.gid);
+    if (log_fd < 0 || fstat(log_fd, &log) != 0)
+        return false;
+    const ssize_t written = write(log_fd, line, (size_t)length);
+    if (written > 0 && written != length && ftruncate(log_fd, log.st_size) != 0)
+        note("the list of owners is damaged: %s", strerror(errno));
+    return written == length;
 }
 
 /* A path for the calls that take no O_PATH descriptor. */
@@ -155,12 +181,11 @@ struct owner owner_shown_of(const struct session *session, const char *name, con
 }
 
 /* Its owner may mark a file only where the mode lets it write; we are outside and have no capability over it. */
-static int mark(int fd, const struct statx *file, struct owner owner)
+static int mark(int fd, const struct statx *file, struct owner owner, bool plain)
 {
     char name[64], value[32];
     name_of(fd, name, sizeof name);
     const int length = snprintf(value, sizeof value, "%u %u", owner.uid, owner.gid);
-    const bool plain = owner.uid == 0 && owner.gid == 0;
     const bool writable = (file->stx_mode & S_IWUSR) != 0;
     if (!writable && chmod(name, (file->stx_mode & 07777) | S_IWUSR | S_IRUSR) != 0)
         return -errno;
@@ -176,21 +201,22 @@ int owner_set(const struct session *session, int fd, const struct statx *file, s
 {
     bool marked;
     is_ours(session, file, &marked);
+    struct owner unrecorded; /* not root's everywhere: see is_anothers() */
+    mapped(&session->plan.uids, session->uid, file->stx_uid, &unrecorded.uid);
+    mapped(&session->plan.gids, session->gid, file->stx_gid, &unrecorded.gid);
+    const bool plain = owner.uid == unrecorded.uid && owner.gid == unrecorded.gid;
     if (marked && can_have_attributes(file)) {
-        const int result = mark(fd, file, owner);
+        const int result = mark(fd, file, owner, plain);
         if (result != -EOPNOTSUPP && result != -EPERM)
             return result;
     }
     struct entry entry = key_of(session, file);
     entry.owner = owner;
-    char line[128];
-    const int length =
-        snprintf(line, sizeof line, "%lu %lu %ld %u %u\n", entry.device, entry.inode, entry.born, entry.owner.uid, entry.owner.gid);
     pthread_rwlock_wrlock(&lock);
-    const bool needed = (owner.uid != 0 || owner.gid != 0) || find(&entry) != NULL;
+    const bool needed = !plain || find(&entry) != NULL;
     if (needed)
         remember(&entry);
-    const bool kept = !needed || (log_fd >= 0 && write(log_fd, line, (size_t)length) == length);
+    const bool kept = !needed || note_entry(&entry);
     pthread_rwlock_unlock(&lock);
     return kept ? 0 : -ENOSPC;
 }

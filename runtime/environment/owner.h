@@ -21,6 +21,10 @@ struct owner {
 /* Does the host give the file to ids that the namespace does not map? Then its root may not change it. */
 bool is_foreign(const struct session *session, const struct statx *file);
 
+/* Is its owner, whatever the group, another than the user? Then a chown is refused: chown(2) asks for the owner alone, and in
+ * directories with the set-group-ID bit (projects') the user's own files have groups that the namespace does not map. */
+bool is_anothers(const struct session *session, const struct statx *file);
+
 /* The owner to show for an O_PATH descriptor, or a name in /proc, of which `file` is the statx. */
 struct owner owner_shown(const struct session *session, int fd, const struct statx *file);
 struct owner owner_shown_of(const struct session *session, const char *name, const struct statx *file);

@@ -6,12 +6,14 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 
 #include "kernel.h"
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, LINKS = 40 /* path_resolution(7) */ };
 
 bool read_memory(const struct stop *stop, uint64_t address, void *buffer, size_t size)
 {
@@ -74,6 +76,19 @@ static int open_base(const struct stop *stop, int dirfd)
     return open_proc(stop, what, 0);
 }
 
+bool is_path_only(const struct stop *stop, int number)
+{
+    char name[64], line[128];
+    unsigned flags = 0;
+    snprintf(name, sizeof name, "/proc/%d/fdinfo/%d", stop->tid, number);
+    FILE *info = fopen(name, "re");
+    while (info != NULL && fgets(line, sizeof line, info) != NULL && sscanf(line, "flags: %o", &flags) != 1)
+        ;
+    if (info != NULL)
+        fclose(info);
+    return (flags & O_PATH) != 0;
+}
+
 /* Absolute path in the process's root. */
 static int from_root(const struct stop *stop, const char *path, bool follow)
 {
@@ -87,8 +102,91 @@ static int from_root(const struct stop *stop, const char *path, bool follow)
     return fd;
 }
 
+static bool same_directory(int fd, const struct statx *other)
+{
+    struct statx file;
+    return sys_statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &file) == 0 && file.stx_ino == other->stx_ino &&
+           file.stx_mnt_id == other->stx_mnt_id && file.stx_dev_major == other->stx_dev_major && file.stx_dev_minor == other->stx_dev_minor;
+}
+
+/* The link `fd` before `rest` of a path: what to resolve instead. False with -errno in *result. */
+static bool put_link(int fd, const char *rest, char *text, size_t size, int *result)
+{
+    struct statfs system;
+    char target[PAGE], joined[2 * PAGE];
+    if (fstatfs(fd, &system) != 0 || system.f_type == PROC_SUPER_MAGIC) {
+        *result = -EXDEV; /* /proc/self/exe and its like lead where their text does not */
+        return false;
+    }
+    const ssize_t length = readlinkat(fd, "", target, sizeof target - 1);
+    target[length > 0 ? length : 0] = '\0';
+    snprintf(joined, sizeof joined, "%s%s", target, rest);
+    const bool good = length > 0 && strlen(joined) < size;
+    if (good)
+        strcpy(text, joined);
+    *result = length < 0 ? -errno : -ENAMETOOLONG;
+    return good;
+}
+
+/* path_resolution(7), step by step: `base` below a root of the process's own, over which neither ".." nor a link leads.
+ * openat2(2) has no such root besides the directory where it begins. */
+static int walk(const struct stop *stop, int base, const char *path, bool follow)
+{
+    char rest[PAGE];
+    struct statx top, file;
+    const int root = open_proc(stop, "root", O_DIRECTORY);
+    int at = fcntl(base, F_DUPFD_CLOEXEC, 0), result = root < 0 ? root : at < 0 ? -errno : 0, links = 0;
+    if (result == 0 && (sys_statx(root, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &top) != 0 || strlen(path) >= sizeof rest))
+        result = -EXDEV;
+    strcpy(rest, result == 0 ? path : "");
+    for (char *name = rest, *end; result == 0 && *(name += strspn(name, "/")) != '\0'; name = end) {
+        end = name + strcspn(name, "/");
+        const bool last = *end == '\0';
+        char saved = *end;
+        *end = '\0';
+        const bool stays = strcmp(name, ".") == 0 || (strcmp(name, "..") == 0 && same_directory(at, &top));
+        const int next = sys_openat2(at, stays ? "." : name, O_NOFOLLOW, 0);
+        *end = saved;
+        if (next < 0 || sys_statx(next, "", AT_EMPTY_PATH, STATX_TYPE, &file) != 0) {
+            result = next < 0 ? next : -errno;
+        } else if (S_ISLNK(file.stx_mode) && (follow || !last)) {
+            char text[PAGE];
+            if (++links > LINKS)
+                result = -ELOOP;
+            else if (put_link(next, end, text, sizeof text, &result))
+                result = 0;
+            close(next);
+            if (result != 0)
+                break;
+            strcpy(rest, text);
+            end = rest;
+            if (rest[0] != '/')
+                continue;
+            close(at);
+            at = fcntl(root, F_DUPFD_CLOEXEC, 0);
+            result = at < 0 ? -errno : 0;
+        } else if (!last && !S_ISDIR(file.stx_mode)) {
+            close(next);
+            result = -ENOTDIR;
+        } else {
+            close(at);
+            at = next;
+        }
+    }
+    if (root >= 0)
+        close(root);
+    if (result == 0)
+        return at;
+    if (at >= 0)
+        close(at);
+    return result;
+}
+
 static int from_base(const struct stop *stop, int base, const char *path, bool follow)
 {
+    const bool varies = atomic_load_explicit(&stop->session->views_vary, memory_order_relaxed);
+    if (varies && strstr(path, "..") != NULL)
+        return walk(stop, base, path, follow);
     /* Without links, the common case, there is nothing that our own root could mislead. */
     const int fd = sys_openat2(base, path, follow ? 0 : O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
     if (fd >= 0) {
@@ -99,6 +197,8 @@ static int from_base(const struct stop *stop, int base, const char *path, bool f
     }
     if (fd != -ELOOP)
         return fd;
+    if (varies)
+        return walk(stop, base, path, follow);
     char text[2 * PAGE];
     if (!path_of(base, text, PAGE))
         return -EXDEV;

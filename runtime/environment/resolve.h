@@ -18,6 +18,9 @@ int resolve(const struct stop *stop, int dirfd, const char *path, bool follow, b
 /* The directory of the last component, and where in `path` that begins. */
 int resolve_parent(const struct stop *stop, int dirfd, const char *path, const char **name);
 
+/* Was the descriptor of the process opened with O_PATH? */
+bool is_path_only(const struct stop *stop, int number);
+
 /* The path of a descriptor of ours, as seen from the environment's root. */
 bool path_of(int fd, char *text, size_t size);
 

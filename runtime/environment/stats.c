@@ -74,6 +74,8 @@ static struct answer by_descriptor(const struct stop *stop, int number, bool ext
 static struct answer by_path(const struct stop *stop, int dirfd, uint64_t address, int flags, bool extended)
 {
     char path[4096];
+    if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC)) != 0)
+        return GO_ON; /* EINVAL */
     if (address == 0 && (flags & AT_EMPTY_PATH) != 0) /* Linux 6.11 takes NULL for "" */
         path[0] = '\0';
     else if (!read_string(stop, address, path, sizeof path))

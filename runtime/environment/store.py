@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, KernelError, OutputError, UsageError
-from sdee.runtime.environment import base_directory, plan, program
+from sdee.runtime.environment import base_directory, leftovers, plan, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -169,7 +169,9 @@ def prepare_base() -> str:
                 hint="set SDEE_ENV_DIR to a directory that is only for environments, or chmod 700 it",
             )
         os.chmod(base, 0o700)
-    run_helper("probe", base)
+    leftovers.sweep(base)
+    with leftovers.locked(base):
+        run_helper("probe", base)
     return base
 
 
@@ -196,8 +198,21 @@ def run_helpers(calls: Sequence[tuple[str, ...]]) -> None:
 @contextmanager
 def at_rest(environment: Environment, purpose: str) -> Iterator[None]:
     """Hold the lock of an environment at rest, so that none starts it meanwhile. Raises InputError when it runs."""
-    with open(environment.path("lock"), "ab") as lock:
+    gone = InputError(
+        f"environment {environment.name} was removed or made anew just now", hint="`sdee env list` shows what there is"
+    )
+    try:
+        lock = open(environment.path("lock"), "ab")  # noqa: SIM115 - closed below
+    except FileNotFoundError:
+        raise gone from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            there = os.stat(environment.path("lock"))
+        except FileNotFoundError:
+            raise gone from None
+        if there.st_ino != os.fstat(lock.fileno()).st_ino:
+            raise gone
         if environment.is_running():
             raise InputError(
                 f"environment {environment.name} is in use: cannot {purpose} it",

@@ -125,7 +125,7 @@ static uint64_t lead(struct group *group)
             continue;
         }
         struct timespec limit;
-        clock_gettime(CLOCK_REALTIME, &limit);
+        clock_gettime(CLOCK_MONOTONIC, &limit);
         limit.tv_sec += 1;
         group->watched = true; /* one is enough: an idle session should not wake up for all */
         pthread_cond_timedwait(&group->free, &group->lock, &limit);
@@ -209,7 +209,11 @@ bool supervise(struct session *session, int listener)
     group->receives = ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) == 0;
     atomic_store(&group->wakes_here, group->receives);
     pthread_mutex_init(&group->lock, NULL);
-    pthread_cond_init(&group->free, NULL);
+    pthread_condattr_t clock; /* not the one that may be set back while somebody waits */
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&group->free, &clock);
+    pthread_condattr_destroy(&clock);
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     const unsigned wanted = processors < 2 ? 2 : processors > THREADS ? THREADS : (unsigned)processors;
     pthread_attr_t attributes;

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from sdee.errors import BundleError, InputError, OutputError
 from sdee.runtime.environment import archive, program, rpm
-from sdee.runtime.environment.create import create, discard, system_name
+from sdee.runtime.environment.create import being_made, being_replaced, fill, system_name
 from sdee.runtime.environment.reconcile import adapt
-from sdee.runtime.environment.store import Environment, at_rest, check_name, prepare_base, save_settings
+from sdee.runtime.environment.store import Environment, at_rest, save_settings
 
 
 def _as_root(environment: Environment, *command: str) -> list[str]:
@@ -33,20 +33,9 @@ def _as_root(environment: Environment, *command: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def _free(base: str, name: str) -> str:
-    directory = os.path.join(base, check_name(name))
-    if os.path.lexists(directory):
-        raise InputError(f"environment {name} exists already", hint=f"sdee env remove {name}, or choose another name")
-    return directory
-
-
 def clone(environment: Environment, name: str) -> Environment:
     """Copy an environment; file systems that can share the blocks do."""
-    base = prepare_base()
-    directory = _free(base, name)
-    making = tempfile.mkdtemp(prefix=".new-", dir=base)
-    made = Environment(name, making)
-    try:
+    with being_made(name) as made:
         with at_rest(environment, "clone"):
             for part in ("config.json", "plan", "mounts", "stamp", "base", "layers", "shadow"):
                 if os.path.lexists(environment.path(part)):
@@ -55,17 +44,13 @@ def clone(environment: Environment, name: str) -> Environment:
                         environment, "cp", "-a", "--reflink=auto", "--no-target-directory", source, made.path(part)
                     )
             if os.path.exists(environment.path("owners")):
-                _python(environment, "owners", making)
+                _python(environment, "owners", made.directory)
         for part in ("root", "tmp"):
             os.mkdir(made.path(part))
         os.chmod(made.path("tmp"), 0o1777)
-        save_settings(making, replace(environment.settings(), name=name))
+        save_settings(made.directory, replace(environment.settings(), name=name))
         rename(made, environment.name)
-        os.rename(making, directory)
-    except BaseException:
-        discard(making)
-        raise
-    return Environment(name, directory)
+    return Environment(name, os.path.join(os.path.dirname(made.directory), name))
 
 
 def rename(environment: Environment, old: str) -> None:
@@ -84,16 +69,9 @@ def reset(environment: Environment) -> Environment:
     """Make the environment as new. What it had is gone when the new one is there, not before."""
     settings = environment.settings()
     emulate = environment.plan().ranges is None
-    with at_rest(environment, "reset"):
-        gone = os.path.join(os.path.dirname(environment.directory), f".gone-{os.getpid()}-{environment.name}")
-        os.rename(environment.directory, gone)
-        try:
-            made = create(environment.name, settings.binds, emulate=emulate)
-        except BaseException:
-            os.rename(gone, environment.directory)
-            raise
-    discard(gone)
-    return made
+    with at_rest(environment, "reset"), being_replaced(environment) as made:
+        fill(made, settings.binds, emulate=emulate)
+    return environment
 
 
 def export(environment: Environment, target: str, *, force: bool) -> int:
@@ -135,12 +113,9 @@ def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment,
             f"{source} was made over {settings['system']}, and here is {system_name()}: its programs may not fit",
             hint="--force imports it nevertheless",
         )
-    made = create(
-        name or settings["name"],
-        [path for path in settings.get("binds", ()) if os.path.isdir(path)],
-        emulate=not header.get("ids"),
-    )
-    try:
+    binds = tuple(path for path in settings.get("binds", ()) if os.path.isdir(path))
+    with being_made(name or settings["name"]) as made:
+        fill(made, binds, emulate=not header.get("ids"))
         with at_rest(made, "import into"):
             other = _check_rpm(made, source, header, force=force)
             shutil.rmtree(made.path("base"))
@@ -149,10 +124,7 @@ def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment,
             if other:
                 notes.append("its RPM database is of another machine: `rpm -Va` inside tells what differs")
         rename(made, settings["name"])
-    except BaseException:
-        discard(made.directory)
-        raise
-    return made, notes
+    return Environment(made.name, os.path.join(os.path.dirname(made.directory), made.name)), notes
 
 
 def _check_rpm(made: Environment, source: str, header: dict[str, object], *, force: bool) -> bool:

@@ -11,9 +11,8 @@ import click
 from sdee.cli.completion import command_line, files
 from sdee.cli.output import print_json, safe
 from sdee.errors import InputError
-from sdee.runtime.environment import changes, store, transfer
+from sdee.runtime.environment import base_directory, changes, leftovers, store, transfer
 from sdee.runtime.environment.create import create as make
-from sdee.runtime.environment.create import discard
 from sdee.runtime.environment.enter import enter as start
 
 
@@ -69,9 +68,12 @@ shell = enter
 def list_() -> None:
     """List your environments."""
     for environment in store.environments():
-        settings = environment.settings()
-        running = "running" if environment.is_running() else "-"
+        try:
+            settings, running = environment.settings(), "running" if environment.is_running() else "-"
+        except FileNotFoundError:  # removed while we look
+            continue
         click.echo(f"{environment.name:20} {running:8} {settings.created}  {settings.system}")
+    leftovers.sweep(base_directory())
 
 
 def end(environment: store.Environment) -> bool:
@@ -106,9 +108,9 @@ def remove(names: tuple[str, ...], *, force: bool) -> None:
         if force:
             end(environment)
         with store.at_rest(environment, "remove"):
-            gone = f"{os.path.dirname(environment.directory)}/.gone-{os.getpid()}-{name}"
-            os.rename(environment.directory, gone)  # nobody meets a half of it
-        discard(gone)
+            gone = leftovers.take_away(environment.directory)
+        gone.discard()
+    leftovers.sweep(base_directory())
 
 
 _SIGNS = {"added": "A", "changed": "M", "removed": "D"}

@@ -1,0 +1,131 @@
+"""What few programs do and the supervisor has to get right all the same: roots and mounts of their own, odd arguments, odd files."""
+
+# ruff: noqa: E501 - shell scripts and tables of them read better whole
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from env_support import UID, User, a_user, needs_root
+from sdee.runtime.environment import program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = needs_root
+
+PROJECT_GROUP = UID + 7  # one that the user is not in, and that the namespace does not map
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[User]:
+    with a_user() as made:
+        made.sdee("env", "create", "mine", "--emulate")
+        yield made
+
+
+def test_paths_in_a_chroot_do_not_lead_out_of_it(user: User) -> None:
+    """`..` stops at the chroot, and links begin there: also where the call changes something."""
+    user.inside(
+        "mine",
+        """set -e; mkdir -p /opt/root/etc /opt/root/usr; cd /opt/root; ln -s usr/bin usr/lib usr/lib64 .; ln -s /etc link; touch etc/services
+        mount --bind /usr usr; chown 77 etc/services; echo 'set -e; cd /etc
+        test $(stat -c %u ../../../etc/services) = 77; test $(stat -c %u ../link/services) = 77; cd /; test $(stat -c %u link/services) = 77
+        chown 78 link/services; chown :79 ../../etc/services; test $(stat -c %u:%g /etc/services) = 78:79' >script
+        chroot . /bin/sh /script; umount usr; test $(stat -c %u:%g /etc/services) = 0:0; test $(stat -c %u:%g etc/services) = 78:79""",
+    )
+
+
+def test_root_owns_files_whatever_their_group(user: User) -> None:
+    """Directories of projects give their group by the set-group-ID bit: tar and cp -a work there."""
+    project = user.home / "project"
+    project.mkdir()
+    os.chown(project, UID, PROJECT_GROUP)
+    project.chmod(0o2775)
+    (project / "of-another").touch()
+    os.chown(project / "of-another", UID + 1, PROJECT_GROUP)
+    said = user.inside(
+        "mine",
+        """set -e; mkdir /tmp/d; echo a >/tmp/d/a; chown 33:34 /tmp/d/a; tar -C /tmp -cf /tmp/d.tar d; cd ~/project; tar xf /tmp/d.tar; cp -a /tmp/d e
+        stat -c %u:%g . d d/a e/a; chown 5 of-another""",
+        check=False,
+    )
+    assert said.splitlines()[:4] == [f"0:{PROJECT_GROUP}", "0:0", "33:34", "33:34"], said
+    assert "of-another': Operation not permitted" in said
+    assert ((project / "d/a").stat().st_uid, (project / "d/a").stat().st_gid) == (UID, PROJECT_GROUP)
+
+
+def test_holes_of_a_host_file_stay_holes(user: User) -> None:
+    """/var/log/lastlog is as long as the largest uid says."""
+    with tempfile.NamedTemporaryFile(dir="/var/log", prefix="sdee-test-") as file:
+        file.truncate(2 << 30)
+        file.seek(1 << 30)
+        file.write(b"data")
+        file.flush()
+        os.chmod(file.name, 0o644)
+        user.inside(
+            "mine",
+            f"""set -e; chmod 600 {file.name}; test $(du -k {file.name} | cut -f1) -lt 100
+            test $(stat -c %s {file.name}) = {2 << 30}; test "$(tail -c +{(1 << 30) + 1} {file.name} | head -c 4)" = data""",
+        )
+        assert Path(file.name).stat().st_mode & 0o777 == 0o644
+
+
+ARGUMENTS = r"""
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *arguments):
+    ctypes.set_errno(0)
+    result = libc.syscall(number, *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments))
+    return errno.errorcode[ctypes.get_errno()] if result < 0 else "good"
+room, here, strange = ctypes.create_string_buffer(256), -100, 0x10000
+for number, arguments in ((262, (here, b"/etc/rpc", room, strange)), (332, (here, b"/etc/rpc", strange, 0xfff, room)), (439, (here, b"/etc/rpc", 2, strange)),
+        (260, (here, b"/etc/rpc", 5, 5, strange)), (452, (here, b"/etc/rpc", 0o600, strange)), (280, (here, b"/etc/rpc", 0, strange))):
+    print(number, call(number, *arguments))
+only = os.open("/etc/rpc", os.O_PATH)
+print(call(91, only, 0o600), call(93, only, 5, 5), call(280, only, 0, 0, 0), call(260, only, b"", 5, 5, 0x1000))
+how = lambda flags, resolve: (ctypes.c_uint64 * 3)(flags, 0, resolve)
+etc = os.open("/etc", os.O_PATH)
+for path, resolve in ((b"services", 8), (b"../usr/bin/tac", 8), (b"/networks", 16), (b"/../../protocols", 16), (b"/absent", 16)):
+    print(path, call(437, etc, path, how(os.O_RDWR, resolve), 24))
+print(call(316, here, b"/usr/bin/tac", here, b"/usr/bin/nl", 2), call(316, here, b"/usr/bin/tac", here, b"/usr/bin/nl", 1))
+os.close(os.open("/usr/bin/new", os.O_CREAT | os.O_WRONLY))
+print(call(316, here, b"/usr/bin/new", here, b"/usr/bin/comm", 2), os.stat("/usr/bin/comm").st_size, os.stat("/usr/bin/new").st_size > 0)
+"""
+
+
+def test_odd_arguments_get_the_kernels_answer(user: User) -> None:
+    """Unknown flags, descriptors of O_PATH, openat2's other roots, two names exchanged."""
+    (user.home / "arguments.py").write_text(ARGUMENTS)
+    lines = user.inside("mine", "python3 arguments.py; stat -c %u /etc/rpc").splitlines()
+    assert lines[:6] == [f"{number} EINVAL" for number in (262, 332, 439, 260, 452, 280)]
+    assert lines[6] == "EBADF EBADF EBADF good"
+    assert [line.split()[-1] for line in lines[7:12]] == ["good", "EXDEV", "good", "good", "ENOENT"]
+    assert lines[12:] == ["good EEXIST", "good 0 True", "5"]
+
+
+def test_terminals_beyond_the_limit_of_descriptors_wait_and_cost_nothing(user: User) -> None:
+    user.sdee("env", "stop", "mine")
+    enter = f"{program()} enter {user.state('mine')} mine"
+    script = f"""ulimit -n 130; for i in $(seq 40); do {enter} sh -c 'stat -c %u /etc/hosts; while test ! -e ~/go; do sleep 0.1; done' & done
+        sleep 2; holder=$(pgrep -u {UID} sdee-env-hold | head -1); cut -d' ' -f14,15 /proc/$holder/stat >&2; ls /proc/$holder/fd | wc -l >&2; touch ~/go; wait"""
+    done = user.run("bash", "-c", script)
+    ticks, descriptors = done.stderr.splitlines()[-2:]
+    assert done.stdout.split() == ["0"] * 40, done.stderr
+    assert sum(map(int, ticks.split())) < 100, "the holder spins"
+    assert int(descriptors) <= 130 - 32
+
+
+def test_a_damaged_list_of_owners_loses_only_what_is_damaged(user: User) -> None:
+    """Where the disk was full half of a line may stand in it."""
+    user.inside("mine", "ln -s a /opt/one; ln -s a /opt/two; chown -h 5 /opt/one; chown -h 6 /opt/two")
+    user.sdee("env", "stop", "mine")
+    owners = user.state("mine") / "owners"
+    lines = owners.read_text().splitlines()
+    owners.write_text("\n".join([*lines[:-1], "0 12", lines[-1][:9] + lines[-1], lines[-1], ""]))
+    assert user.inside("mine", "stat -c %u /opt/one /opt/two").split() == ["5", "6"]

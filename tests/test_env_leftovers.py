@@ -1,0 +1,126 @@
+"""Commands of `sdee env` that are killed, or meet each other: what is there then is whole, and nothing else is."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from env_support import SDEE, User, a_user, needs_root
+from sdee.runtime.environment import leftovers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = needs_root
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[User]:
+    with a_user() as made:
+        made.sdee("env", "create", "mine", "--emulate")
+        made.inside("mine", "echo x >/opt/mine; ln -s mine /opt/link; chown -h 5 /opt/link")
+        made.sdee("env", "export", "mine", "-o", "mine.sdee-env")
+        yield made
+
+
+def hidden(user: User) -> list[str]:
+    return [entry.name for entry in user.state("mine").parent.iterdir() if entry.name.startswith(".")]
+
+
+COMMANDS = {
+    "create": ("create", "cut"),
+    "clone": ("clone", "mine", "cut"),
+    "import": ("import", "mine.sdee-env", "cut"),
+    "reset": ("reset", "cut"),
+    "remove": ("remove", "cut"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_killed_leaves_nothing_that_the_next_one_does_not_remove(user: User, command: str) -> None:
+    """Killed when its directory is there, which is then neither half an environment nor in anybody's way."""
+    if command in ("reset", "remove"):
+        user.sdee("env", "clone", "mine", "cut")
+    running = user.start(str(SDEE), "env", *COMMANDS[command])
+    deadline = time.monotonic() + 30
+    while not hidden(user) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(0.05)  # so that more than the directory itself is there
+    running.kill()
+    running.wait(timeout=30)
+    left = hidden(user)
+    there = user.state("cut").exists()
+    assert left, "it was quicker than the kill"
+    assert there == (command == "reset")
+    listed = user.sdee("env", "list")
+    assert listed.stdout.startswith("cut ") == there, listed.stdout
+    assert not listed.stderr
+    assert not hidden(user), left
+    if there:
+        assert user.inside("cut", "cat /opt/mine; stat -c %u /opt/link").split() == ["x", "5"]
+        user.sdee("env", "remove", "cut")
+
+
+def test_what_is_being_made_is_nobodys_to_remove(user: User) -> None:
+    """The failing side of the test above: a list while another command works."""
+    running = user.start(str(SDEE), "env", "create", "slow")
+    for _ in range(8):
+        user.sdee("env", "list")
+    said = running.communicate(timeout=60)
+    assert running.returncode == 0, said
+    assert user.inside("slow", "id -u") == "0\n"
+    user.sdee("env", "remove", "slow")
+
+
+def test_a_directory_is_swept_only_when_its_lock_is_free(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    held = leftovers.begin(str(base))
+    (base / ".gone-1-x").mkdir()
+    (base / ".probe-x").mkdir()
+    (base / ".mine").mkdir()
+    leftovers.sweep(str(base))
+    assert {entry.name for entry in base.iterdir()} == {held.directory.rpartition("/")[2], ".mine"}
+    held.discard()
+    assert [entry.name for entry in base.iterdir()] == [".mine"]
+
+
+def test_commands_about_the_same_name_at_once_get_clear_answers(user: User) -> None:
+    """Whoever loses is told so; nobody meets a half of an environment."""
+    scripts = (
+        "for i in 1 2; do sdee env reset --force many; done",
+        "for i in 1 2 3 4 5 6 7 8; do sdee env enter many -- id -u; done",
+        "sdee env remove --force many; sdee env create many",
+        "for i in 1 2; do sdee env list; sdee env clone many other; sdee env remove other; done",
+    )
+    user.sdee("env", "create", "many")
+    running = [user.start("bash", "-c", script) for script in scripts]
+    said = [one.communicate(timeout=200) for one in running]
+    for _, errors in said:
+        for line in errors.splitlines():
+            known = ("in use", "no environment", "exists already", "removed or made anew", "no longer there", "hint:")
+            assert any(word in line for word in known), line
+    assert not hidden(user)
+
+
+def test_terminals_that_are_the_first_ones_at_once_all_work(user: User) -> None:
+    user.sdee("env", "clone", "mine", "first")
+    running = [user.start(str(SDEE), "env", "enter", "first", "--", "id", "-u") for _ in range(8)]
+    assert [one.communicate(timeout=60) for one in running] == [("0\n", "")] * 8
+    user.sdee("env", "remove", "--force", "first")
+
+
+def test_enter_of_what_is_removed_just_then_says_so(user: User) -> None:
+    """`remove` holds the lock for which `enter` waits."""
+    user.sdee("env", "clone", "mine", "short")
+    state = user.state("short")
+    lock = user.start("flock", str(state / "lock"), "sh", "-c", f"sleep 1; mv {state} {state}-gone")
+    time.sleep(0.3)
+    done = user.sdee("env", "enter", "short", "--", "id", check=False)
+    lock.wait(timeout=30)
+    assert done.returncode != 0
+    assert "environment short was removed or made anew just now" in done.stderr
+    user.sdee("env", "remove", "short-gone")
