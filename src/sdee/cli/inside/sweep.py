@@ -1,4 +1,4 @@
-"""Sweeps: commands that differ in numbers alone. After eight runs or a minute, further ones are not run here first.
+"""Sweeps: commands that differ in numbers alone. After three runs or a minute, further ones are not run here first.
 
 What such a one needs besides is of the host's, or was changed in the environment; and of the latter all travels then.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LIMIT = "SDEE_REHEARSAL_LIMIT"  # seconds: of one run, which is ended then, and of the runs of a sweep together
 DEFAULT_LIMIT = 60
 TOOK = "took"  # a file beside the trace: the seconds that it took
-RUNS = 8  # of a sweep; each keeps a trace and a bundle
+RUNS = 3  # of a sweep; each keeps a trace and a bundle
 _LOOKED_AT = 3  # traces of a sweep, the latest first: they were made of the same software
 # Names of programs for an interpreter: `python step1.py` and `python step2.py` are no sweep
 _SOURCES = re.compile(r"\.(py|pyc|pyz|ipynb|[Rr]|Rmd|jl|pl|rb|lua|m|tcl|m?js|[ck]?sh|bash|zsh|fish|awk|sed|jar)$")
