@@ -60,12 +60,47 @@ def test_directories_have_the_owners_that_they_have_on_the_host(run: Run) -> Non
     assert "man:man" in outside.stdout
 
 
+def test_files_that_the_user_may_not_read_have_the_owners_that_they_have_on_the_host(run: Run) -> None:
+    paths = ["/etc/shadow", "/etc/gshadow", "/var/log/btmp"]
+    owners = subprocess.run(["stat", "-c", "%U:%G %a %n", *paths], capture_output=True, text=True, check=True).stdout
+    assert "root:shadow 640 /etc/shadow" in owners
+    assert run(f"inside:stat -c '%U:%G %a %n' {' '.join(paths)}") == owners
+    # Set-group-ID shadow, but the host's own copy, of a group that is not mapped, gains nothing
+    assert "cannot open /etc/shadow" in run("inside:su man -s /bin/sh -c 'chage -l man'")
+    assert "Last password change" in run("inside:chmod g+s /usr/bin/chage; su man -s /bin/sh -c 'chage -l man'")
+    assert "Permission denied" in run("inside:su man -s /bin/sh -c 'cat /etc/shadow'")
+
+
 def test_files_of_the_host_change_hands_and_mode(run: Run) -> None:
     script = """
         cd /usr/bin; chown 33:34 join && chmod 4750 join && stat -c %u:%g:%a join
         chown root:root paste && stat -c %u:%g paste && chown -h 5 awk && stat -c %u awk
         chgrp tty /usr/bin/wall; chmod g+s /usr/bin/wall; stat -c %G:%a /usr/bin/wall"""
     assert run(f"inside:{script}").splitlines() == ["33:34:4750", "0:0", "5", "tty:2755"]
+
+
+def test_others_than_root_and_the_owner_may_not_change_mode_owner_or_times(run: Run) -> None:
+    """The first change of a host's file is made by us, out of the namespace, where all of root's files are the user's."""
+    script = """
+        su daemon -s /bin/sh -c 'cd /usr/bin; chmod 4777 shuf; touch -d @5 tsort; chown daemon nl; test -w fold && echo writable'
+        su daemon -s /bin/sh -c 'python3 -c "import os; os.fchmod(os.open(\\"/usr/bin/pr\\", 0), 0o4777)" 2>&1 | tail -1'
+        stat -c '%a %u %n' /usr/bin/{shuf,tsort,nl,pr}; test -w /usr/bin/fold && echo writable"""
+    lines = run(f"inside:{script}").splitlines()
+    assert [line for line in lines if ": " not in line] == [
+        *("755 0 /usr/bin/shuf", "755 0 /usr/bin/tsort", "755 0 /usr/bin/nl", "755 0 /usr/bin/pr", "writable"),
+    ]
+    assert sum("not permitted" in line or "denied" in line for line in lines) == 4, lines
+
+
+def test_root_and_the_owner_may_also_by_a_descriptor(run: Run) -> None:
+    script = """
+        python3 -c 'import os; os.fchown(os.open("/usr/bin/unexpand", 0), 33, 34); os.fchmod(os.open("/usr/bin/expiry", 0), 0o2750)'
+        stat -c %u:%g:%a /usr/bin/unexpand; stat -c %G:%a /usr/bin/expiry"""
+    assert run(f"inside:{script}").splitlines() == ["33:34:755", "shadow:2750"]
+    database = "/var/cache/man/CACHEDIR.TAG"  # the user's `man`
+    assert run(
+        f"inside:stat -c %U {database}; su man -s /bin/sh -c 'chmod 600 {database}'; stat -c %U:%a {database}"
+    ).split() == ["man", "man:600"]
 
 
 def test_a_copy_of_a_file_is_its_owners_and_others_may_not_write(run: Run) -> None:

@@ -232,6 +232,16 @@ def test_many_processes_at_once_own_the_same_files(user: User) -> None:
     assert user.inside("mine", script, check=False).split() == ["40", "0"]
 
 
+def test_accounts_files_have_the_owners_that_they_have_on_the_host(user: User) -> None:
+    user.sdee("env", "create", "accounts")
+    owners = user.run("stat", "-c", "%U:%G %a", "/etc/passwd", "/etc/shadow", "/etc/gshadow").stdout
+    assert "root:shadow 640" in owners
+    assert user.inside("accounts", "stat -c '%U:%G %a' /etc/passwd /etc/shadow /etc/gshadow") == owners
+    assert user.sdee("env", "diff", "--all", "accounts").stdout == ""
+    user.sdee("env", "stop", "accounts")
+    user.sdee("env", "remove", "accounts")
+
+
 def test_device_nodes_are_refused_and_pipes_are_not(user: User) -> None:
     assert user.inside("mine", "mkfifo /usr/local/pipe && stat -c %F /usr/local/pipe") == "fifo\n"
     for kind in ("c 1 3", "b 8 0"):

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "creds.h"
 #include "kernel.h"
 #include "own.h"
@@ -52,16 +53,17 @@ static struct answer then_go_on(int result)
     return result == -ENOSPC || result == -EDQUOT || result == -EIO ? RESULT(result) : GO_ON;
 }
 
-/* chmod(2) of what is owned first: done here, since a path through /proc/self/fd still leads to the host's file. */
+/* chmod(2) of what is owned first: done for the caller, since a path through /proc/self/fd still leads to the host's file. */
 static struct answer change_mode(const struct stop *stop, int fd, struct statx *file, mode_t mode)
 {
     struct answer answer = GO_ON;
     if (fd >= 0 && needs_own(stop->session, file) && own(stop->session, &fd, file, false) == 0) {
         char name[64];
         snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-        const int result = chmod(name, mode & 07777) == 0 ? 0 : -errno;
-        if (result == 0 || stop->session->emulate) /* a real id's file is for the kernel to judge */
-            answer = RESULT(result);
+        if (stop->session->emulate)
+            answer = RESULT(chmod(name, mode & 07777) == 0 ? 0 : -errno);
+        else
+            answer = RESULT(as_caller(stop, fd, &(struct change){.what = CHANGE_MODE, .mode = mode}));
     }
     if (fd >= 0)
         close(fd);
@@ -217,7 +219,10 @@ static struct answer on_utimensat(const struct stop *stop)
         own(stop->session, &fd, &file, false) == 0) {
         char name[64];
         snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-        answer = RESULT(utimensat(AT_FDCWD, name, times, 0) == 0 ? 0 : -errno);
+        if (stop->session->emulate)
+            answer = RESULT(utimensat(AT_FDCWD, name, times, 0) == 0 ? 0 : -errno);
+        else
+            answer = RESULT(as_caller(stop, fd, &(struct change){.what = CHANGE_TIMES, .times = {times[0], times[1]}}));
     }
     if (fd >= 0)
         close(fd);
@@ -236,7 +241,8 @@ static struct answer may_write(const struct stop *stop, int dirfd, uint64_t addr
     struct answer answer = GO_ON;
     char name[64];
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-    if (needs_own(stop->session, &file) && S_ISREG(file.stx_mode) && access(name, (int)(mode & ~(unsigned)W_OK) | R_OK) == 0)
+    if (needs_own(stop->session, &file) && S_ISREG(file.stx_mode) && access(name, (int)(mode & ~(unsigned)W_OK) | R_OK) == 0 &&
+        (stop->session->emulate || caller_is_root(stop)))
         answer = RESULT(0);
     close(fd);
     return answer;
@@ -254,16 +260,19 @@ static struct answer on_faccessat(const struct stop *stop)
     return may_write(stop, (int)stop->arg[0], stop->arg[1], (unsigned)stop->arg[2], stop->nr == SYS_faccessat ? 0 : (int)stop->arg[3]);
 }
 
-/* chown(2). `fd` and `file` are of what is to change; `fd` is closed here. */
-static struct answer change_owner(const struct stop *stop, int fd, struct statx *file, uint32_t uid, uint32_t gid)
+/* chown(2). `fd` and `file` are of what is to change; `fd` is closed here. `open`: the caller names it by a descriptor. */
+static struct answer change_owner(const struct stop *stop, int fd, struct statx *file, uint32_t uid, uint32_t gid, bool open)
 {
     if (fd < 0)
         return GO_ON;
     const struct session *session = stop->session;
     if (!session->emulate) { /* the kernel does it to the copy, and judges who may */
+        const bool asked = open && needs_own(session, file);
         const int owned = own(session, &fd, file, false);
+        const struct change change = {.what = CHANGE_OWNER, .uid = uid, .gid = gid};
+        const struct answer answer = asked && owned == 0 ? RESULT(as_caller(stop, fd, &change)) : then_go_on(owned);
         close(fd);
-        return then_go_on(owned);
+        return answer;
     }
     const struct owner shown = owner_shown(session, fd, file);
     const struct owner wanted = {uid != (uint32_t)-1 ? uid : shown.uid, gid != (uint32_t)-1 ? gid : shown.gid};
@@ -293,7 +302,7 @@ static struct answer on_chown(const struct stop *stop)
 {
     struct statx file;
     const int fd = look(stop, AT_FDCWD, stop->arg[0], stop->nr == SYS_chown, false, &file);
-    return change_owner(stop, fd, &file, (uint32_t)stop->arg[1], (uint32_t)stop->arg[2]);
+    return change_owner(stop, fd, &file, (uint32_t)stop->arg[1], (uint32_t)stop->arg[2], false);
 }
 #endif
 
@@ -301,7 +310,7 @@ static struct answer on_fchown(const struct stop *stop)
 {
     struct statx file;
     const int fd = look_fd(stop, (int)stop->arg[0], &file);
-    return change_owner(stop, fd, &file, (uint32_t)stop->arg[1], (uint32_t)stop->arg[2]);
+    return change_owner(stop, fd, &file, (uint32_t)stop->arg[1], (uint32_t)stop->arg[2], true);
 }
 
 static struct answer on_fchownat(const struct stop *stop)
@@ -311,7 +320,7 @@ static struct answer on_fchownat(const struct stop *stop)
         return GO_ON;
     const bool follow = (stop->arg[4] & AT_SYMLINK_NOFOLLOW) == 0, empty = (stop->arg[4] & AT_EMPTY_PATH) != 0;
     const int fd = look(stop, (int)stop->arg[0], stop->arg[1], follow, empty, &file);
-    return change_owner(stop, fd, &file, (uint32_t)stop->arg[2], (uint32_t)stop->arg[3]);
+    return change_owner(stop, fd, &file, (uint32_t)stop->arg[2], (uint32_t)stop->arg[3], empty);
 }
 
 /* From now on processes may have other roots: each one's own is looked at, which costs a little. */

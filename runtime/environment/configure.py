@@ -8,7 +8,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from sdee.runtime.environment import accounts
+from sdee.runtime.environment import accounts, real_ids
+from sdee.runtime.environment.owners import record_as_hosts
 
 if TYPE_CHECKING:
     from sdee.runtime.environment.store import Environment
@@ -130,6 +131,7 @@ def configure(environment: Environment, home: str) -> None:
     _write(environment, "/etc/shadow", accounts.shadow(users), 0o640)
     if os.path.exists("/etc/gshadow"):
         _write(environment, "/etc/gshadow", accounts.gshadow(read_host("/etc/group")), 0o640)
+    _as_hosts(environment, "/etc/shadow", "/etc/gshadow")
     if os.path.isdir("/var/lib/dpkg"):
         _write(environment, "/etc/apt/apt.conf.d/99sdee", APT)
         _write(environment, "/usr/sbin/policy-rc.d", POLICY, 0o755)
@@ -195,6 +197,17 @@ def _write(environment: Environment, path: str, text: str, mode: int = 0o644) ->
         file.write(text)
     os.chmod(target, mode)
     note_own(environment, path)
+
+
+def _as_hosts(environment: Environment, *paths: str) -> None:
+    """Give files that we wrote the owners that the host's have: chage(1) reads shadow by its group."""
+    there = [(path, own) for path in paths if os.path.lexists(path) and (own := environment.own_file(path))]
+    made = environment.plan()
+    if made.ranges:
+        real_ids.give(environment, made, {(os.fsencode(path), os.fsencode(own)) for path, own in there})
+        return
+    for path, own in there:
+        record_as_hosts(path, own)
 
 
 def note_own(environment: Environment, path: str) -> None:

@@ -91,6 +91,17 @@ class Owners:
         return bool(self._recorded)
 
 
+def record_as_hosts(host: str, path: str) -> None:
+    """Record in a file of an upper layer that its owner is that of the host's: as skeleton.c does."""
+    owner = os.lstat(host)
+    uid, gid = (
+        (0 if owner.st_uid == os.geteuid() else owner.st_uid),
+        (0 if owner.st_gid == os.getegid() else owner.st_gid),
+    )
+    if (uid, gid) != (0, 0):
+        os.setxattr(path, OWNER, b"%d %d" % (uid, gid))
+
+
 def _shown(number: int, own: int, numbers: tuple[int, int]) -> int:
     """user_namespaces(7): the user is root, their range follows; in the namespace itself the numbers are right."""
     if own == 0:

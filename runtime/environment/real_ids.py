@@ -1,4 +1,4 @@
-"""Owners of directories in an environment with real ids, whose skeleton the user makes: as on the host."""
+"""Owners of what the user makes in an environment with real ids, the skeleton above all: as on the host."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import sys
 from typing import TYPE_CHECKING
 
 from sdee.errors import OutputError
-from sdee.runtime.environment import program
+from sdee.runtime.environment import plan, program
 
 if TYPE_CHECKING:
-    from sdee.runtime.environment import plan
+    from collections.abc import Iterator
+
     from sdee.runtime.environment.store import Environment
 
 
 def listed(environment: Environment, made: plan.Plan) -> set[tuple[bytes, bytes]]:
-    """Return all directories of the skeletons: the host's path, and that in the upper layer."""
+    """Return all directories of the skeletons, and the empty files for those of the host that the user may not read.
+
+    Each as the host's path, and that in the upper layer.
+    """
     found: set[tuple[bytes, bytes]] = set()
     for step in made.layers:
         upper = environment.path(step.argument)
@@ -26,14 +30,34 @@ def listed(environment: Environment, made: plan.Plan) -> set[tuple[bytes, bytes]
         except FileNotFoundError:
             continue
         found.update((os.fsencode(step.path) + name, os.fsencode(upper) + name) for name in names if name)
+        if plan.is_masked(step.path):
+            for name in (b"", *filter(None, names)):
+                found.update(_masked(os.fsencode(step.path) + name, os.fsencode(upper) + name))
     return found
 
 
+def _masked(host: bytes, upper: bytes) -> Iterator[tuple[bytes, bytes]]:
+    try:
+        entries = list(os.scandir(upper))
+    except OSError:  # what the environment has put in its place, or one of a range's user
+        return
+    for entry in entries:
+        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_size == 0:
+            path = os.path.join(host, entry.name)
+            if os.path.lexists(path) and not os.access(path, os.R_OK):
+                yield path, entry.path
+
+
 def give_back(environment: Environment, made: plan.Plan, before: set[tuple[bytes, bytes]]) -> None:
-    """Give the directories that were made since `before` the owners that the host's have. Raises OutputError."""
+    """Give what was made since `before` the owners that the host's have. Raises OutputError."""
+    give(environment, made, listed(environment, made) - before)
+
+
+def give(environment: Environment, made: plan.Plan, pairs: set[tuple[bytes, bytes]]) -> None:
+    """Give directories and files of the upper layers the owners that the host's have. Raises OutputError."""
     assert made.ranges
     lines = []
-    for host, upper in listed(environment, made) - before:
+    for host, upper in pairs:
         try:
             state = os.lstat(host)
         except OSError:
@@ -48,7 +72,7 @@ def give_back(environment: Environment, made: plan.Plan, before: set[tuple[bytes
     done = subprocess.run(command, input=b"\0".join(lines), check=False, stderr=subprocess.PIPE)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
-        raise OutputError(f"cannot give directories their owners: {said[-1].removeprefix('sdee: error: ')}")
+        raise OutputError(f"cannot give directories and files their owners: {said[-1].removeprefix('sdee: error: ')}")
 
 
 def main() -> None:
