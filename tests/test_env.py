@@ -111,6 +111,14 @@ def test_programs_of_usr_local_are_found_whatever_path_was(user: User) -> None:
     assert done.stdout == "found\n"
 
 
+def test_environments_do_not_nest_and_say_so(user: User) -> None:
+    create = user.inside("mine", f"SDEE_ENV_DIR=~/nested {SDEE} env create inner; echo status $?")
+    assert "this is in an environment already" in create
+    assert "status 242" in create
+    assert not (user.home / "nested").exists()
+    assert "environments are not seen" in user.inside("mine", f"{SDEE} env enter mine -- true; true")
+
+
 def test_mistakes_get_an_error_that_helps(user: User) -> None:
     def error(*arguments: str) -> tuple[int, str]:
         done = user.sdee("env", *arguments, check=False)

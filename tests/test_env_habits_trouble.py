@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -208,6 +209,7 @@ def test_a_full_disk_at_create_leaves_nothing(user: User, options: str, reason: 
     done = as_root_here(user, f'{script} eval "$AS bash -c \\"{look.replace("$", chr(92) * 3 + "$")}\\""')
     assert done.stdout.split() == ["247", "0"], done.stdout + done.stderr
     assert reason in done.stderr
+    assert re.search(r"cannot make a directory for /(usr|etc|var|opt|srv)\b", done.stderr)
     assert "Traceback" not in done.stderr
 
 

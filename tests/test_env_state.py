@@ -80,8 +80,16 @@ def test_diff_shows_packages(user: User) -> None:
         "packages",
         f"printf '\\n{status}' >>/var/lib/dpkg/status; touch /usr/bin/invented /etc/mine.conf; echo x >/etc/edited.conf; printf '%s\\n' /usr/bin/invented /etc/mine.conf /etc/edited.conf >/var/lib/dpkg/info/invented.list",
     )
+    # Directories of several packages: all of them new, and one new with one of the host's
+    more = status.replace("invented", "more").partition("Conffiles")[0]
+    user.inside(
+        "packages",
+        f"printf '\\n{more}' >>/var/lib/dpkg/status; mkdir /usr/share/of-both /usr/share/of-bash-too; cd /var/lib/dpkg/info; echo /usr/share/of-both >>invented.list; printf '%s\\n' /usr/share/of-both /usr/share/of-bash-too >more.list; echo /usr/share/of-bash-too >>bash.list",
+    )
     lines = user.sdee("env", "diff", "packages").stdout.splitlines()
-    assert lines[0] == "+ invented 1.2"
+    assert lines[:2] == ["+ invented 1.2", "+ more 1.2"]
+    assert not any("/usr/share/of-both" in line for line in lines)
+    assert "A /usr/share/of-bash-too" in lines
     assert "A /etc/edited.conf  (invented)  edited" in lines
     assert not any("/usr/bin/invented" in line or "/etc/mine.conf" in line for line in lines)
     assert "A /usr/bin/invented  (invented)" in user.sdee("env", "diff", "--all", "packages").stdout.splitlines()

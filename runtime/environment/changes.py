@@ -192,8 +192,8 @@ def find(environment: Environment) -> Changes:
         if change.path not in own and change.path not in other and not change.path.startswith(below)
     ]
     databases = rpm.both(environment)
-    packages = _owners(environment, databases, {change.path for change in found})
     changed = [*_dpkg(environment), *_rpm(databases)]
+    packages = _owners(environment, databases, {change.path for change in found}, {package.name for package in changed})
     packed = {**_conffiles(environment), **databases.own.configuration}
     names = {package.name for package in changed}
     files = []
@@ -264,11 +264,11 @@ def _rpm(databases: rpm.Both) -> list[PackageChange]:
     return found
 
 
-def _owners(environment: Environment, databases: rpm.Both, paths: set[str]) -> dict[str, str]:
+def _owners(environment: Environment, databases: rpm.Both, paths: set[str], changed: set[str]) -> dict[str, str]:
     """Return the package of each path that one has: by the environment's databases, or else by the host's."""
     found: dict[str, str] = {}
     for directory, packages in ((INFO, databases.host), (environment.upper(INFO), databases.own)):
-        for owned in (_listed(directory, paths) if directory and paths else {}, packages.owners):
+        for owned in (_listed(directory, paths, changed) if directory and paths else {}, packages.owners):
             for path, package in owned.items():
                 real = path if path in paths else _merged_usr(path)
                 if real in paths:
@@ -276,17 +276,20 @@ def _owners(environment: Environment, databases: rpm.Both, paths: set[str]) -> d
     return found
 
 
-def _listed(directory: str, paths: set[str]) -> dict[str, str]:
-    """Return the Debian package of each of the paths in the lists of a directory, "" for what several have."""
-    found: dict[str, str] = {}
+def _listed(directory: str, paths: set[str], changed: set[str]) -> dict[str, str]:
+    """Return the Debian package of each of the paths in the lists of a directory.
+
+    Of what several have, directories mostly, one where all have changed: it is theirs as their files are; else "".
+    """
+    found: dict[str, set[str]] = {}
     for name in os.listdir(directory) if os.path.isdir(directory) else ():
         if name.endswith(".list"):
             package = name.removesuffix(".list").split(":")[0]
             for line in read_host(os.path.join(directory, name)).splitlines():
                 real = line if line in paths else _merged_usr(line)
                 if real in paths:
-                    found[real] = package if found.get(real, package) == package else ""
-    return found
+                    found.setdefault(real, set()).add(package)
+    return {path: min(names) if len(names) == 1 or names <= changed else "" for path, names in found.items()}
 
 
 def _merged_usr(path: str) -> str:

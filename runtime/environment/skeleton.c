@@ -62,7 +62,7 @@ static void refuse(struct skeleton *skeleton, enum exit_code code, const char *h
 {
     pthread_mutex_lock(&skeleton->lock);
     if (!atomic_exchange(&skeleton->failed, true))
-        fail(skeleton->error, code, hint, "cannot %s %s%s: %s", what, skeleton->prefix, path, strerror(number));
+        fail(skeleton->error, code, hint, "cannot %s %s%s: %s", what, skeleton->top, path, strerror(number));
     pthread_mutex_unlock(&skeleton->lock);
 }
 

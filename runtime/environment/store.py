@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, KernelError, OutputError, UsageError
 from sdee.runtime.environment import base_directory, leftovers, plan, program
+from sdee.runtime.environment.enter import COMMANDS_INSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -136,18 +137,26 @@ def find(name: str) -> Environment:
     directory = os.path.join(base_directory(), check_name(name))
     if not os.path.isfile(os.path.join(directory, "config.json")):
         names = ", ".join(environment.name for environment in environments())
-        raise InputError(
-            f"there is no environment {name} in {base_directory()}",
-            hint=f"there are: {names}" if names else f"make one: sdee env create {name}",
-        )
+        hint = f"there are: {names}" if names else f"make one: sdee env create {name}"
+        if is_inside():
+            hint = "this is in an environment, where environments are not seen: leave it first"
+        raise InputError(f"there is no environment {name} in {base_directory()}", hint=hint)
     return Environment(name, directory)
+
+
+def is_inside() -> bool:
+    """Tell whether this process runs in an environment, also where su(1) or sshd(8) has dropped its variables."""
+    return os.path.exists(os.path.join(COMMANDS_INSIDE, "user"))
 
 
 def prepare_base() -> str:
     """Return the directory of environments, made with mode 0700. Raises OutputError, KernelError.
 
-    Raises KernelError with the reason where overlayfs cannot have upper layers there.
+    Raises KernelError with the reason where overlayfs cannot have upper layers there, and in an environment: the kernel
+    lets a process have one supervisor (seccomp(2), EBUSY), so that it could be made, but not entered.
     """
+    if is_inside():
+        raise KernelError("this is in an environment already, and they do not nest", hint="leave it first")
     base = base_directory()
     if not os.environ.get("SDEE_ENV_DIR", "").strip() and os.path.expanduser("~") == "~":
         raise OutputError(
