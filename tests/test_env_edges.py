@@ -150,3 +150,14 @@ def test_directories_with_the_set_group_id_bit_give_their_group(user: User) -> N
         """set -e; mkdir -p /opt/group; cd /opt/group; chown 0:50 .; chmod 2775 .; echo x >f; mkdir d; ln -s f l; mkfifo p; umask 077; echo y >g
         test "$(stat -c %u:%g:%a f d l p g | xargs)" = '0:50:644 0:50:2755 0:50:777 0:50:644 0:50:600'; echo x >d/f; test $(stat -c %g d/f) = 50""",
     )
+
+
+def test_mount_namespaces_inside_see_and_change_the_same_files(user: User) -> None:
+    """As of unshare -m, bwrap, mmdebstrap: the mounts are others, the files are not."""
+    user.inside(
+        "mine",
+        """set -e; touch /usr/local/one; chown 33 /usr/local/one; ln -s a /usr/local/link
+        unshare -m sh -c 'set -e; test $(stat -c %u /usr/local/one) = 33; chown 34 /usr/local/one; chown -h 35 /usr/local/link; echo x >>/etc/issue.net; chmod 600 /usr/share/doc/tar/copyright'
+        test $(stat -c %u /usr/local/one) = 34; test $(stat -c %u /usr/local/link) = 35; tail -1 /etc/issue.net | grep -qx x; test $(stat -c %a /usr/share/doc/tar/copyright) = 600
+        mkdir /opt/bound; mount --bind /usr/local /opt/bound; test $(stat -c %u /opt/bound/one) = 34; chown 36 /opt/bound/one; test $(stat -c %u /usr/local/one) = 36; umount /opt/bound""",
+    )

@@ -45,7 +45,7 @@ bool needs_own(const struct session *session, const struct statx *file)
 {
     if (S_ISDIR(file->stx_mode) || !is_foreign(session, file))
         return false;
-    const struct step *step = plan_step(&session->plan, file->stx_mnt_id);
+    const struct step *step = plan_step(&session->plan, file);
     return step != NULL && step->kind == STEP_OVERLAY;
 }
 
@@ -116,7 +116,7 @@ static void times_of(const struct statx *file, struct timespec times[2])
 static int workshop(const struct session *session, const struct statx *file)
 {
     char path[PATH_SIZE];
-    const struct step *step = plan_step(&session->plan, file->stx_mnt_id);
+    const struct step *step = plan_step(&session->plan, file);
     const int top = in_root(session->root, step->path, true);
     if (top < 0)
         return top;

@@ -52,7 +52,7 @@ bool is_anothers(const struct session *session, const struct statx *file)
 
 static bool is_ours(const struct session *session, const struct statx *file, bool *marked)
 {
-    const struct step *step = plan_step(&session->plan, file->stx_mnt_id);
+    const struct step *step = plan_step(&session->plan, file);
     *marked = step != NULL && step->kind != STEP_BIND && step->kind != STEP_LIVE && step->kind != STEP_PROC;
     return step != NULL && step->kind == STEP_OVERLAY;
 }
