@@ -159,5 +159,6 @@ def test_mount_namespaces_inside_see_and_change_the_same_files(user: User) -> No
         """set -e; touch /usr/local/one; chown 33 /usr/local/one; ln -s a /usr/local/link
         unshare -m sh -c 'set -e; test $(stat -c %u /usr/local/one) = 33; chown 34 /usr/local/one; chown -h 35 /usr/local/link; echo x >>/etc/issue.net; chmod 600 /usr/share/doc/tar/copyright'
         test $(stat -c %u /usr/local/one) = 34; test $(stat -c %u /usr/local/link) = 35; tail -1 /etc/issue.net | grep -qx x; test $(stat -c %a /usr/share/doc/tar/copyright) = 600
-        mkdir /opt/bound; mount --bind /usr/local /opt/bound; test $(stat -c %u /opt/bound/one) = 34; chown 36 /opt/bound/one; test $(stat -c %u /usr/local/one) = 36; umount /opt/bound""",
+        mkdir /opt/bound; mount --bind /usr/local /opt/bound; test $(stat -c %u /opt/bound/one) = 34; chown 36 /opt/bound/one; test $(stat -c %u /usr/local/one) = 36; umount /opt/bound
+        mount --bind /usr /opt/bound; echo x >>/opt/bound/share/doc/gzip/copyright; test $(tail -1 /usr/share/doc/gzip/copyright) = x; umount /opt/bound""",
     )

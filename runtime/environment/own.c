@@ -248,12 +248,36 @@ static int take_copy(int parent, const char *name, int *fd, struct statx *file, 
     return 0;
 }
 
+/* A file that was found through a mount made inside: its path in our mount of the same overlay, whose end is that of `path`. */
+static bool path_in_ours(const struct session *session, const struct statx *file, char path[PATH_SIZE])
+{
+    char tried[PATH_SIZE];
+    struct statx found;
+    const struct step *step = plan_step(&session->plan, file);
+    for (const char *end = path; end != NULL; end = strchr(end + 1, '/')) {
+        if (snprintf(tried, sizeof tried, "%s%s", step->path, end) >= (int)sizeof tried)
+            continue;
+        const int fd = in_root(session->root, tried, false);
+        const bool same = fd >= 0 && sys_statx(fd, "", AT_EMPTY_PATH, OWNER_MASK, &found) == 0 && found.stx_ino == file->stx_ino &&
+                          found.stx_mnt_id == step->mount_id;
+        if (fd >= 0)
+            close(fd);
+        if (same) {
+            strcpy(path, tried);
+            return true;
+        }
+    }
+    return false;
+}
+
 int own(const struct session *session, int *fd, struct statx *file, bool empty)
 {
     if (!needs_own(session, file))
         return 0;
     char path[PATH_SIZE];
     if (!path_of(*fd, path, sizeof path))
+        return -EXDEV;
+    if (plan_step(&session->plan, file)->mount_id != file->stx_mnt_id && !path_in_ours(session, file, path))
         return -EXDEV;
     char *slash = strrchr(path, '/'), *name = slash + 1;
     *slash = '\0';
