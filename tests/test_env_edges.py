@@ -129,3 +129,36 @@ def test_a_damaged_list_of_owners_loses_only_what_is_damaged(user: User) -> None
     lines = owners.read_text().splitlines()
     owners.write_text("\n".join([*lines[:-1], "0 12", lines[-1][:9] + lines[-1], lines[-1], ""]))
     assert user.inside("mine", "stat -c %u /opt/one /opt/two").split() == ["5", "6"]
+
+
+def test_modes_that_close_files_to_their_owner_close_nothing_to_root(user: User) -> None:
+    """The supervisor is an ordinary user out here; owners and own-on-write must not depend on what it may read."""
+    user.inside(
+        "mine",
+        """set -e; mkdir -p /opt/closed/below; cd /opt/closed/below; echo x >f; chown 33:34 f; chmod 0 f; test $(stat -c %u:%g f) = 33:34
+        chown 35 f; test $(stat -c %u:%g f) = 35:34; mkdir d; chown 36 d; chmod 0 d; test $(stat -c %u d) = 36; mkfifo p; chown 37 p
+        chmod 0 /opt/closed; test $(stat -c %u f) = 35; test $(stat -c %u /opt/closed/below/d) = 36; chown 38 f; test $(stat -c %u f) = 38
+        chmod 0 /usr/share/doc/sed; echo x >>/usr/share/doc/sed/copyright; test $(stat -c %u:%a /usr/share/doc/sed/copyright) = 0:644
+        test $(python3 -c 'import os; print(os.fstat(os.open("p", os.O_RDWR)).st_uid)') = 37""",
+    )
+
+
+def test_directories_with_the_set_group_id_bit_give_their_group(user: User) -> None:
+    """As /usr/local of Debian, of group staff, does."""
+    user.inside(
+        "mine",
+        """set -e; mkdir -p /opt/group; cd /opt/group; chown 0:50 .; chmod 2775 .; echo x >f; mkdir d; ln -s f l; mkfifo p; umask 077; echo y >g
+        test "$(stat -c %u:%g:%a f d l p g | xargs)" = '0:50:644 0:50:2755 0:50:777 0:50:644 0:50:600'; echo x >d/f; test $(stat -c %g d/f) = 50""",
+    )
+
+
+def test_mount_namespaces_inside_see_and_change_the_same_files(user: User) -> None:
+    """As of unshare -m, bwrap, mmdebstrap: the mounts are others, the files are not."""
+    user.inside(
+        "mine",
+        """set -e; touch /usr/local/one; chown 33 /usr/local/one; ln -s a /usr/local/link
+        unshare -m sh -c 'set -e; test $(stat -c %u /usr/local/one) = 33; chown 34 /usr/local/one; chown -h 35 /usr/local/link; echo x >>/etc/issue.net; chmod 600 /usr/share/doc/tar/copyright'
+        test $(stat -c %u /usr/local/one) = 34; test $(stat -c %u /usr/local/link) = 35; tail -1 /etc/issue.net | grep -qx x; test $(stat -c %a /usr/share/doc/tar/copyright) = 600
+        mkdir /opt/bound; mount --bind /usr/local /opt/bound; test $(stat -c %u /opt/bound/one) = 34; chown 36 /opt/bound/one; test $(stat -c %u /usr/local/one) = 36; umount /opt/bound
+        mount --bind /usr /opt/bound; echo x >>/opt/bound/share/doc/gzip/copyright; test $(tail -1 /usr/share/doc/gzip/copyright) = x; umount /opt/bound""",
+    )

@@ -30,20 +30,20 @@ static mode_t umask_of(pid_t tid)
     return mask;
 }
 
-/* Has the process an owner of its own to give? A directory with the set-group-ID bit gives its group. */
-static bool wants_owner(const struct stop *stop, int parent, struct owner *owner, bool *inherits)
+/* Has what the process makes another owner than the kernel gives: its own, or the group of a directory with the set-group-ID
+ * bit? Where that group is a real one (a project's) the kernel does it. */
+static bool wants_owner(const struct stop *stop, int parent, struct owner *owner)
 {
-    struct creds creds;
+    struct creds creds; /* root's, when nothing else is known */
     struct statx directory;
-    if (!creds_of(stop->tid, &creds) || (creds.uid[FILESYSTEM] == 0 && creds.gid[FILESYSTEM] == 0))
-        return false;
+    creds_of(stop->tid, &creds);
     *owner = (struct owner){creds.uid[FILESYSTEM], creds.gid[FILESYSTEM]};
-    *inherits = false;
-    if (parent >= 0 && sys_statx(parent, "", AT_EMPTY_PATH, OWNER_MASK, &directory) == 0 && (directory.stx_mode & S_ISGID) != 0) {
+    if (sys_statx(parent, "", AT_EMPTY_PATH, OWNER_MASK, &directory) == 0 && (directory.stx_mode & S_ISGID) != 0) {
         owner->gid = owner_shown(stop->session, parent, &directory).gid;
-        *inherits = true;
+        if (owner->uid == 0 && directory.stx_gid != stop->session->gid)
+            return false;
     }
-    return true;
+    return owner->uid != 0 || owner->gid != 0;
 }
 
 static int give(const struct stop *stop, int parent, const char *name, struct owner owner)
@@ -90,14 +90,13 @@ static struct answer hand_over(const struct stop *stop, int made, uint64_t flags
 
 struct answer create_file(const struct stop *stop, int dirfd, const char *path, uint64_t flags, mode_t mode)
 {
-    if (!creds_used() || (flags & (O_DIRECTORY | O_PATH)) != 0)
+    if (!stop->session->emulate || (flags & (O_DIRECTORY | O_PATH)) != 0)
         return GO_ON;
     const char *name;
     struct owner owner;
-    bool inherits;
     const int parent = resolve_parent(stop, dirfd, path, &name);
     struct answer answer = GO_ON;
-    if (parent >= 0 && wants_owner(stop, parent, &owner, &inherits)) {
+    if (parent >= 0 && wants_owner(stop, parent, &owner)) {
         const int fd = openat(parent, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd >= 0) {
             give(stop, parent, name, owner);
@@ -118,16 +117,15 @@ typedef int maker(const struct stop *stop, int parent, const char *name, uint64_
 static struct answer create_with(const struct stop *stop, int dirfd, uint64_t address, maker *make, uint64_t a, uint64_t b)
 {
     char path[4096];
-    if (!creds_used() || !read_string(stop, address, path, sizeof path))
+    if (!read_string(stop, address, path, sizeof path))
         return GO_ON;
     for (size_t end = strlen(path); end > 1 && path[end - 1] == '/'; end--)
         path[end - 1] = '\0'; /* mkdir("name/") */
     const char *name;
     struct owner owner;
-    bool inherits;
     const int parent = resolve_parent(stop, dirfd, path, &name);
     struct answer answer = GO_ON;
-    if (parent >= 0 && wants_owner(stop, parent, &owner, &inherits)) {
+    if (parent >= 0 && wants_owner(stop, parent, &owner)) {
         int result = make(stop, parent, name, a, b);
         if (result == 0) {
             give(stop, parent, name, owner);

@@ -45,7 +45,7 @@ bool needs_own(const struct session *session, const struct statx *file)
 {
     if (S_ISDIR(file->stx_mode) || !is_foreign(session, file))
         return false;
-    const struct step *step = plan_step(&session->plan, file->stx_mnt_id);
+    const struct step *step = plan_step(&session->plan, file);
     return step != NULL && step->kind == STEP_OVERLAY;
 }
 
@@ -116,7 +116,7 @@ static void times_of(const struct statx *file, struct timespec times[2])
 static int workshop(const struct session *session, const struct statx *file)
 {
     char path[PATH_SIZE];
-    const struct step *step = plan_step(&session->plan, file->stx_mnt_id);
+    const struct step *step = plan_step(&session->plan, file);
     const int top = in_root(session->root, step->path, true);
     if (top < 0)
         return top;
@@ -248,6 +248,28 @@ static int take_copy(int parent, const char *name, int *fd, struct statx *file, 
     return 0;
 }
 
+/* A file that was found through a mount made inside: its path in our mount of the same overlay, whose end is that of `path`. */
+static bool path_in_ours(const struct session *session, const struct statx *file, char path[PATH_SIZE])
+{
+    char tried[PATH_SIZE];
+    struct statx found;
+    const struct step *step = plan_step(&session->plan, file);
+    for (const char *end = path; end != NULL; end = strchr(end + 1, '/')) {
+        if (snprintf(tried, sizeof tried, "%s%s", step->path, end) >= (int)sizeof tried)
+            continue;
+        const int fd = in_root(session->root, tried, false);
+        const bool same = fd >= 0 && sys_statx(fd, "", AT_EMPTY_PATH, OWNER_MASK, &found) == 0 && found.stx_ino == file->stx_ino &&
+                          found.stx_mnt_id == step->mount_id;
+        if (fd >= 0)
+            close(fd);
+        if (same) {
+            strcpy(path, tried);
+            return true;
+        }
+    }
+    return false;
+}
+
 int own(const struct session *session, int *fd, struct statx *file, bool empty)
 {
     if (!needs_own(session, file))
@@ -255,14 +277,21 @@ int own(const struct session *session, int *fd, struct statx *file, bool empty)
     char path[PATH_SIZE];
     if (!path_of(*fd, path, sizeof path))
         return -EXDEV;
+    if (plan_step(&session->plan, file)->mount_id != file->stx_mnt_id && !path_in_ours(session, file, path))
+        return -EXDEV;
     char *slash = strrchr(path, '/'), *name = slash + 1;
     *slash = '\0';
-    const int parent = in_root(session->root, path[0] != '\0' ? path : "/", true);
+    const int parent = in_session(session, path[0] != '\0' ? path : "/");
     if (parent < 0)
         return parent;
+    char here[64];
+    snprintf(here, sizeof here, "/proc/self/fd/%d", parent);
     pthread_mutex_lock(&one_at_a_time);
     struct statx directory, now;
     int result = sys_statx(parent, "", AT_EMPTY_PATH, OWNER_MASK, &directory) == 0 ? 0 : -errno;
+    const bool closed = result == 0 && directory.stx_uid == session->uid && (directory.stx_mode & 0300) != 0300;
+    if (closed)
+        chmod(here, (directory.stx_mode & 07777) | 0300); /* Fedora's /usr/bin is 0555; we have no capability out here */
     if (result == 0 && sys_statx(parent, name, AT_SYMLINK_NOFOLLOW, OWNER_MASK, &now) != 0) {
         static const char deleted[] = " (deleted)"; /* proc(5): a descriptor of the host's file that a copy has replaced */
         char *end = strlen(name) > sizeof deleted ? name + strlen(name) - (sizeof deleted - 1) : name;
@@ -274,22 +303,18 @@ int own(const struct session *session, int *fd, struct statx *file, bool empty)
     const bool changed = result == 0 && now.stx_ino != file->stx_ino; /* somebody was first, or it is another file's name by now */
     if (changed)
         result = take_copy(parent, name, fd, file, &now);
-    char here[64];
-    snprintf(here, sizeof here, "/proc/self/fd/%d", parent);
     const struct owner shown = owner_shown(session, *fd, file);
     const bool real = !session->emulate && (shown.uid != 0 || shown.gid != 0 || directory.stx_uid != session->uid);
-    if (result == 0 && !changed && real)
+    if (result == 0 && !changed && real) {
         result = replace_as_root(session, parent, name, fd, file, empty);
-    else if (result == 0 && !changed && (directory.stx_mode & 0300) != 0300)
-        chmod(here, (directory.stx_mode & 07777) | 0300); /* Fedora's /usr/bin is 0555; we have no capability out here */
-    if (result == 0 && !changed && !real) {
+    } else if (result == 0 && !changed) {
         result = replace(session, parent, name, fd, file, empty);
         struct timespec times[2];
         times_of(&directory, times);
         utimensat(AT_FDCWD, here, times, 0); /* the directory's content is as it was: fontconfig and others look at this */
-        if ((directory.stx_mode & 0300) != 0300)
-            chmod(here, directory.stx_mode & 07777);
     }
+    if (closed)
+        chmod(here, directory.stx_mode & 07777);
     pthread_mutex_unlock(&one_at_a_time);
     close(parent);
     return result;

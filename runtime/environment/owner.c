@@ -1,5 +1,6 @@
 #include "owner.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "inside.h"
 #include "kernel.h"
 
 /* Files of which the attribute cannot tell, by inode. The birth time tells an inode number that is used again. */
@@ -50,7 +52,7 @@ bool is_anothers(const struct session *session, const struct statx *file)
 
 static bool is_ours(const struct session *session, const struct statx *file, bool *marked)
 {
-    const struct step *step = plan_step(&session->plan, file->stx_mnt_id);
+    const struct step *step = plan_step(&session->plan, file);
     *marked = step != NULL && step->kind != STEP_BIND && step->kind != STEP_LIVE && step->kind != STEP_PROC;
     return step != NULL && step->kind == STEP_OVERLAY;
 }
@@ -151,6 +153,13 @@ struct owner owner_shown(const struct session *session, int fd, const struct sta
     return owner_shown_of(session, name, file);
 }
 
+/* Its mode may close the file to the user out here, but not to root inside. */
+static int get_attribute(const void *name, char *value)
+{
+    const ssize_t length = getxattr(name, OWNER_ATTRIBUTE, value, INSIDE_ROOM - 1);
+    return length >= 0 ? (int)length : -errno;
+}
+
 struct owner owner_shown_of(const struct session *session, const char *name, const struct statx *file)
 {
     struct owner shown;
@@ -161,8 +170,10 @@ struct owner owner_shown_of(const struct session *session, const char *name, con
     bool marked;
     is_ours(session, file, &marked);
     if (marked && can_have_attributes(file)) {
-        char value[32];
-        const ssize_t length = getxattr(name, OWNER_ATTRIBUTE, value, sizeof value - 1);
+        char value[INSIDE_ROOM];
+        int length = get_attribute(name, value);
+        if (length == -EACCES && (file->stx_mode & S_IRUSR) == 0)
+            length = as_root_inside(session, get_attribute, name, value);
         struct owner recorded;
         if (length > 0) {
             value[length] = '\0';

@@ -192,17 +192,25 @@ void plan_identify(struct plan *plan, int root)
     for (unsigned i = 0; i < plan->count; i++) {
         struct statx buffer;
         const int fd = in_root(root, plan->steps[i].path, true);
-        if (fd >= 0 && sys_statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &buffer) == 0 && (buffer.stx_mask & STATX_MNT_ID) != 0)
+        if (fd >= 0 && sys_statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &buffer) == 0 && (buffer.stx_mask & STATX_MNT_ID) != 0) {
             plan->steps[i].mount_id = buffer.stx_mnt_id;
+            plan->steps[i].device[0] = buffer.stx_dev_major;
+            plan->steps[i].device[1] = buffer.stx_dev_minor;
+        }
         if (fd >= 0)
             close(fd);
     }
 }
 
-const struct step *plan_step(const struct plan *plan, uint64_t mount_id)
+const struct step *plan_step(const struct plan *plan, const struct statx *file)
 {
     for (unsigned i = plan->count; i-- > 0;)
-        if (plan->steps[i].mount_id == mount_id && plan->steps[i].kind != STEP_DIR && plan->steps[i].kind != STEP_LINK)
+        if (plan->steps[i].mount_id == file->stx_mnt_id && plan->steps[i].kind != STEP_DIR && plan->steps[i].kind != STEP_LINK)
             return &plan->steps[i];
+    for (unsigned i = plan->count; i-- > 0;) {
+        const struct step *step = &plan->steps[i];
+        if (step->kind == STEP_OVERLAY && step->mount_id != 0 && step->device[0] == file->stx_dev_major && step->device[1] == file->stx_dev_minor)
+            return step;
+    }
     return NULL;
 }

@@ -27,6 +27,7 @@ struct step {
     char *path, *argument;
     char *work, *lower; /* of an overlay; directories of the environment */
     uint64_t mount_id; /* statx(2): stx_mnt_id, once mounted */
+    uint32_t device[2]; /* stx_dev_major, stx_dev_minor; of an overlay its own alone */
 };
 
 struct range {
@@ -51,7 +52,9 @@ bool plan_carry_out(struct plan *plan, struct error *error);
 /* After that, from outside: fill in the mount ids through `root`. */
 void plan_identify(struct plan *plan, int root);
 
-/* The step whose mount a file lies on; NULL for none of ours. */
-const struct step *plan_step(const struct plan *plan, uint64_t mount_id);
+/* The step whose mount a file lies on; NULL for none of ours. An overlay is known also where a process has mounted it once more
+ * (a bind mount, the mount namespace of `unshare -m` or bwrap), what is bound is not. */
+struct statx;
+const struct step *plan_step(const struct plan *plan, const struct statx *file);
 
 #endif

@@ -11,6 +11,7 @@
 #include <linux/magic.h>
 #include <linux/seccomp.h>
 
+#include "inside.h"
 #include "kernel.h"
 
 enum { PAGE = 4096, LINKS = 40 /* path_resolution(7) */ };
@@ -227,7 +228,7 @@ static int own_descriptor(const char *path, const char **rest)
     return -1;
 }
 
-int resolve(const struct stop *stop, int dirfd, const char *path, bool follow, bool empty)
+static int resolve_as_we_may(const struct stop *stop, int dirfd, const char *path, bool follow, bool empty)
 {
     if (path[0] == '\0')
         return empty ? open_base(stop, dirfd) : -ENOENT;
@@ -248,6 +249,50 @@ int resolve(const struct stop *stop, int dirfd, const char *path, bool follow, b
     const int fd = from_base(stop, base, path, follow);
     close(base);
     return fd;
+}
+
+struct question {
+    const struct stop *stop;
+    int dirfd;
+    const char *path;
+    bool follow, empty;
+};
+
+static int ask(const void *argument, char *said)
+{
+    const struct question *question = argument;
+    (void)said;
+    return resolve_as_we_may(question->stop, question->dirfd, question->path, question->follow, question->empty);
+}
+
+int resolve(const struct stop *stop, int dirfd, const char *path, bool follow, bool empty)
+{
+    const int fd = resolve_as_we_may(stop, dirfd, path, follow, empty);
+    if (fd != -EACCES)
+        return fd;
+    const struct question question = {stop, dirfd, path, follow, empty};
+    return as_root_inside(stop->session, ask, &question, NULL);
+}
+
+struct place {
+    int root;
+    const char *path;
+};
+
+static int ask_in_root(const void *argument, char *said)
+{
+    const struct place *place = argument;
+    (void)said;
+    return in_root(place->root, place->path, true);
+}
+
+int in_session(const struct session *session, const char *path)
+{
+    const int fd = in_root(session->root, path, true);
+    if (fd != -EACCES)
+        return fd;
+    const struct place place = {session->root, path};
+    return as_root_inside(session, ask_in_root, &place, NULL);
 }
 
 int resolve_parent(const struct stop *stop, int dirfd, const char *path, const char **name)

@@ -15,6 +15,9 @@ bool write_memory(const struct stop *stop, uint64_t address, const void *buffer,
  * An empty path with `empty` set is dirfd itself (AT_EMPTY_PATH). */
 int resolve(const struct stop *stop, int dirfd, const char *path, bool follow, bool empty);
 
+/* A path of the environment, as its PID 1 sees it; -errno. */
+int in_session(const struct session *session, const char *path);
+
 /* The directory of the last component, and where in `path` that begins. */
 int resolve_parent(const struct stop *stop, int dirfd, const char *path, const char **name);
 

@@ -66,7 +66,7 @@ static struct answer by_descriptor(const struct stop *stop, int number, bool ext
     char name[64];
     struct statx file;
     snprintf(name, sizeof name, "/proc/%d/fd/%d", stop->tid, number);
-    if (sys_statx(AT_FDCWD, name, 0, OWNER_MASK, &file) != 0 || S_ISFIFO(file.stx_mode) || S_ISCHR(file.stx_mode) || S_ISSOCK(file.stx_mode))
+    if (sys_statx(AT_FDCWD, name, 0, OWNER_MASK, &file) != 0)
         return GO_ON;
     return answer_stat(stop, AT_FDCWD, name, &file, owner_shown_of(stop->session, name, &file), extended);
 }

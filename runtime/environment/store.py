@@ -214,6 +214,8 @@ def at_rest(environment: Environment, purpose: str) -> Iterator[None]:
         lock = open(environment.path("lock"), "ab")  # noqa: SIM115 - closed below
     except FileNotFoundError:
         raise gone from None
+    except OSError as error:
+        raise OutputError(f"cannot lock environment {environment.name}: {error.strerror}") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
