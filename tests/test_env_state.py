@@ -71,6 +71,20 @@ def test_diff_shows_files_with_their_packages(user: User) -> None:
 
 
 @needs_root
+def test_diff_shows_a_large_new_directory_as_one_line(user: User) -> None:
+    user.inside(
+        "mine",
+        "mkdir -p /opt/site/large/sub /opt/site/small; touch /opt/site/small/one; cd /opt/site/large; touch {1..15} sub/{1..9}",
+    )
+    try:
+        lines = [line for line in user.sdee("env", "diff", "mine").stdout.splitlines() if "/opt/site" in line]
+        assert lines == ["A /opt/site", "A /opt/site/large/…  25 entries", "A /opt/site/small", "A /opt/site/small/one"]
+        assert user.sdee("env", "diff", "--all", "mine").stdout.count("A /opt/site/large/") == 25
+    finally:
+        user.inside("mine", "rm -r /opt/site")
+
+
+@needs_root
 def test_diff_shows_packages(user: User) -> None:
     user.sdee("env", "create", "packages")
     status = "Package: invented\\nStatus: install ok installed\\nArchitecture: all\\nVersion: 1.2\\n"

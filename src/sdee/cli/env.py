@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
+from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +17,9 @@ from sdee.errors import InputError
 from sdee.runtime.environment import base_directory, changes, leftovers, store, transfer
 from sdee.runtime.environment.create import create as make
 from sdee.runtime.environment.enter import enter as start
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's signature
@@ -113,6 +119,7 @@ def remove(names: tuple[str, ...], *, force: bool) -> None:
     leftovers.sweep(base_directory())
 
 
+_MANY = 20  # entries of a new directory that are not listed one by one
 _SIGNS = {"added": "A", "changed": "M", "removed": "D"}
 
 
@@ -145,10 +152,24 @@ def diff_(name: str, *, everything: bool, as_json: bool) -> None:
         or file.edited
         or (file.package not in names and not file.path.startswith(changes.NOISE) and not _is_made(file))
     ]
+    below = {} if everything else _collapsed(shown)
     for file in shown:
-        click.echo(f"{_SIGNS[file.kind]} {safe(file.path)}{_remark(file)}")
+        if not any(str(above) in below for above in PurePath(file.path).parents):
+            count = below.get(file.path)
+            click.echo(f"{_SIGNS[file.kind]} {safe(file.path)}{f'/…  {count} entries' if count else _remark(file)}")
     if len(shown) < len(found.files):
         click.echo(f"and {len(found.files) - len(shown)} files of these packages, caches and logs (--all lists them)")
+
+
+def _collapsed(shown: Sequence[changes.Change]) -> dict[str, int]:
+    """Return new directories that are shown as one line, with the number of what is below them.
+
+    Those that files lie in, so that each Python package has a line, and not their directory.
+    """
+    added = {file.path for file in shown if file.kind == "added"}
+    below = Counter(str(above) for path in added for above in PurePath(path).parents if str(above) in added)
+    holders = {os.path.dirname(path) for path in added if path not in below}
+    return {path: count for path, count in below.items() if count > _MANY and path in holders}
 
 
 def _remark(file: changes.Change) -> str:
