@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,19 @@ def test_a_machine_that_can_do_all_is_told_so() -> None:
     report = json.loads(done.stdout)
     assert done.returncode == 0
     assert report["ok"]
-    assert {"engine unotify", "engine ptrace"} <= {f["check"] for f in report["findings"]}
+    assert {"engine unotify", "engine ptrace", "state directory"} <= {f["check"] for f in report["findings"]}
+
+
+def test_where_no_environment_can_be_that_is_said_and_jobs_are_none_the_worse(tmp_path: Path) -> None:
+    place = {**os.environ, "SDEE_ENV_DIR": "/proc/sdee/environments"}
+    done = subprocess.run([SDEE, "doctor"], capture_output=True, text=True, check=False, env=place)
+    assert done.returncode == 0
+    assert re.search(r"NO  state directory +/proc: .*\n +remedy: set SDEE_ENV_DIR", done.stdout)
+    there = subprocess.run(
+        [SDEE, "doctor"], capture_output=True, text=True, check=False, env={**place, "SDEE_ENV_DIR": f"{tmp_path}/a/b"}
+    )
+    assert f"overlayfs takes {tmp_path}/a/b" in there.stdout
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to switch user namespaces off in a nested one")

@@ -149,14 +149,21 @@ def is_inside() -> bool:
     return os.path.exists(os.path.join(COMMANDS_INSIDE, "user"))
 
 
-def prepare_base() -> str:
-    """Return the directory of environments, made with mode 0700. Raises OutputError, KernelError.
+def refuse_nested() -> None:
+    """Raise KernelError in an environment.
 
-    Raises KernelError with the reason where overlayfs cannot have upper layers there, and in an environment: the kernel
-    lets a process have one supervisor (seccomp(2), EBUSY), so that it could be made, but not entered.
+    The kernel lets a process have one supervisor (seccomp(2), EBUSY): another could be made there, but not entered.
     """
     if is_inside():
         raise KernelError("this is in an environment already, and they do not nest", hint="leave it first")
+
+
+def prepare_base() -> str:
+    """Return the directory of environments, made with mode 0700. Raises OutputError, KernelError.
+
+    Raises KernelError with the reason where overlayfs cannot have upper layers there, and in an environment.
+    """
+    refuse_nested()
     base = base_directory()
     if not os.environ.get("SDEE_ENV_DIR", "").strip() and os.path.expanduser("~") == "~":
         raise OutputError(

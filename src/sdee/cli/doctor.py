@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 
 import click
@@ -21,9 +22,12 @@ _SYSCTLS = (
 )
 
 
+_PARTS = {"trace": "Tracing", "execute": "Executing", "environment": "Private environments"}
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One line: `part` is "trace" or "execute", `remedy` is empty when nothing needs one."""
+    """One line: `part` is "trace", "execute" or "environment", `remedy` is empty when nothing needs one."""
 
     part: str
     check: str
@@ -66,6 +70,31 @@ def executing() -> list[Finding]:
     return findings
 
 
+def environments() -> list[Finding]:
+    """Prove that `sdee env` can keep its state where it would, and say whose the files in one will be."""
+    from sdee.runtime.environment import base_directory, identity, store  # noqa: PLC0415 - not needed for --help
+
+    base = there = base_directory()
+    while not os.path.isdir(there):
+        there = os.path.dirname(there)
+    check = "state directory"
+    try:
+        store.refuse_nested()
+        with tempfile.TemporaryDirectory(prefix=".sdee-doctor-", dir=there) as directory:
+            store.run_helper("probe", directory)
+        ranges = identity.usable_ranges()
+    except SdeeError as error:
+        return [Finding("environment", check, ok=False, detail=f"{base}: {error.message}", remedy=error.hint)]
+    except OSError as error:
+        remedy = "set SDEE_ENV_DIR to a directory of a local file system"
+        return [Finding("environment", check, ok=False, detail=f"{there}: {error.strerror}", remedy=remedy)]
+    owners = "real ids, by newuidmap" if ranges else "emulated: newuidmap has no range of 65535 ids for you"
+    return [
+        Finding("environment", check, ok=True, detail=f"overlayfs takes {base}", remedy=""),
+        Finding("environment", "owners", ok=True, detail=owners, remedy=""),
+    ]
+
+
 def settings() -> list[Finding]:
     """Name the sysctls that hinder. Those that do not, or that this kernel lacks, are not worth a line."""
     findings = []
@@ -96,15 +125,15 @@ def doctor(*, as_json: bool) -> None:
     """Say what this machine can do, and how to mend what it cannot.
 
     Everything is proved by doing it on a small child, nothing is judged by a kernel's version. Returns 0 when jobs can
-    be traced and bundles can be executed here, else 242.
+    be traced and bundles can be executed here, else 242; private environments (`sdee env`) do not count for that.
     """
-    findings = [*tracing(), *executing(), *settings()]
+    findings = [*tracing(), *executing(), *settings(), *environments()]
     good = usable(findings)
     if as_json:
         print_json({"ok": good, "findings": [asdict(f) for f in findings]})
     else:
         width = max(len(f.check) for f in findings)
-        for part, title in (("trace", "Tracing"), ("execute", "Executing")):
+        for part, title in _PARTS.items():
             click.echo(f"{title}:")
             for f in (f for f in findings if f.part == part):
                 click.echo(f"  {'ok' if f.ok else 'NO':<3} {f.check:<{width}}  {f.detail}")
