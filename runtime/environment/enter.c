@@ -11,12 +11,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "end.h"
 #include "filter.h"
 #include "holder.h"
 
@@ -55,23 +55,6 @@ static void restore_signals(void)
         if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             signal(number, SIG_DFL);
     sigprocmask(SIG_SETMASK, &mask, NULL);
-}
-
-/* End by the signal that ended the command: a shell's loop ends at Ctrl-C only then. */
-static int end_as(int status)
-{
-    if (!WIFSIGNALED(status))
-        return WEXITSTATUS(status);
-    const int number = WTERMSIG(status);
-    sigset_t set;
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* a core_pattern that pipes to a program disregards RLIMIT_CORE */
-    signal(number, SIG_DFL);
-    sigemptyset(&set);
-    sigaddset(&set, number);
-    kill(getpid(), number);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    return 128 + number;
 }
 
 /* What the user asks for at this start is bound in besides. */
@@ -283,7 +266,7 @@ int enter(const struct enter_options *options, struct error *error)
         return -1;
     }
     sigprocmask(SIG_SETMASK, &mask, NULL);
-    return end_as(wait_for(child));
+    end_as(wait_for(child)); /* by a signal, too: a shell's loop ends at Ctrl-C only then */
 }
 
 int as_root(const char *directory, char **command, struct error *error)

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -16,25 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "end.h"
 #include "front.h"
 
 extern char **environ;
-
-void end_as(int status)
-{
-    if (!WIFSIGNALED(status))
-        _exit(WEXITSTATUS(status));
-    const int number = WTERMSIG(status);
-    sigset_t set;
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* a core_pattern that pipes to a program disregards RLIMIT_CORE */
-    signal(number, SIG_DFL);
-    sigemptyset(&set);
-    sigaddset(&set, number);
-    kill(getpid(), number);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    _exit(128 + number);
-}
 
 static int connect_to(const char *address)
 {

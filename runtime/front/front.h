@@ -47,7 +47,4 @@ int hold(const char *directory, struct error *error);
 void hide_from_shells(void);
 void show_again(void);
 
-/* The end of a process as another's that ended with `status` (wait(2)). */
-_Noreturn void end_as(int status);
-
 #endif

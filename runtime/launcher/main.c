@@ -15,6 +15,7 @@
 #include "deploy.h"
 #include "diagnose.h"
 #include "doctor.h"
+#include "end.h"
 #include "environment.h"
 #include "expect.h"
 #include "help.h"
@@ -339,5 +340,5 @@ int main(int argc, char **argv)
     sigaction(SIGBUS, &normal, NULL);
     bundle_close(&bundle);
     free(options.env);
-    supervise_end(status);
+    end_as(status);
 }

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -85,22 +83,4 @@ int supervise(pid_t job)
         if (sigwaitinfo(&set, &info) > 0)
             pass_on(job, &info);
     }
-}
-
-void supervise_end(int status)
-{
-    if (!WIFSIGNALED(status))
-        _exit(WEXITSTATUS(status));
-    const int number = WTERMSIG(status);
-    const struct rlimit none = {0, 0};
-    const struct sigaction normal = {.sa_handler = SIG_DFL};
-    sigset_t set;
-    setrlimit(RLIMIT_CORE, &none);
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* a core_pattern that pipes to a program disregards RLIMIT_CORE */
-    sigaction(number, &normal, NULL);
-    sigemptyset(&set);
-    sigaddset(&set, number);
-    kill(getpid(), number);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    _exit(128 + number);
 }

@@ -10,7 +10,4 @@ void supervise_prepare(void);
  * continue with it. Returns waitpid(2)'s status. */
 int supervise(pid_t job);
 
-/* End this process as the job ended: same status, or the same signal, without a core file. */
-void supervise_end(int status) __attribute__((noreturn));
-
 #endif
