@@ -24,7 +24,7 @@ PROJECT_GROUP = UID + 7  # one that the user is not in, and that the namespace d
 
 @pytest.fixture(scope="module")
 def user() -> Iterator[User]:
-    with a_user() as made:
+    with a_user(on_disk=True) as made:
         made.sdee("env", "create", "mine", "--emulate")
         yield made
 

@@ -16,6 +16,7 @@ from sdee.runtime.environment import accounts, identity, merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CHANGES = """
     set -e
@@ -232,9 +233,9 @@ def test_what_is_mounted_on_the_host_later_is_no_hindrance(user: User) -> None:
 
 
 @needs_root
-def test_a_mount_where_the_user_may_not_look_is_no_hindrance(user: User) -> None:
+def test_a_mount_where_the_user_may_not_look_is_no_hindrance(user: User, tmp_path: Path) -> None:
     """As /var/lib/docker is, with the container engine's mounts in it: overlayfs refuses such a lower directory."""
-    closed = user.home / "closed"
+    closed = tmp_path / "closed"  # of a disk
     (closed / "in").mkdir(parents=True)
     closed.chmod(0o700)
     user.sdee("env", "clone", "mine", "closed")
