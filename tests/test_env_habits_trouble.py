@@ -189,19 +189,6 @@ def test_of_two_creates_at_once_one_wins(user: User) -> None:
     user.sdee("env", "remove", "twin")
 
 
-def test_a_create_that_is_killed_hinders_nobody(user: User) -> None:
-    making = user.start(str(SDEE), "env", "create", "cut")
-    time.sleep(0.6)
-    user.run("kill", "-9", "-1", check=False)
-    making.wait(timeout=30)
-    if user.state("cut").exists():
-        pytest.skip("it was quicker than the kill")
-    assert "cut" not in user.sdee("env", "list").stdout
-    user.sdee("env", "create", "cut")
-    assert user.inside("cut", "id -un") == "root\n"
-    user.sdee("env", "remove", "cut")
-
-
 @pytest.mark.parametrize(("options", "reason"), [("nr_inodes=2000", "No space left")])
 def test_a_full_disk_at_create_leaves_nothing(user: User, options: str, reason: str) -> None:
     script = f"mkdir -p {user.home}/small; mount -t tmpfs -o {options},mode=0700,uid={UID},gid={UID} none {user.home}/small; "

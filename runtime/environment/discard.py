@@ -113,18 +113,18 @@ def _cover(path: str, fd: int, number: int, used: Sequence[str]) -> bool:
     if not stat.S_ISDIR(state.st_mode):
         return False
     upper, work = (os.path.join(SPACE, f"{number}-{name}") for name in ("upper", "work"))
-    os.mkdir(work)
-    os.mkdir(upper)
-    os.chmod(upper, stat.S_IMODE(state.st_mode))
-    # As in skeleton.c: overlayfs copies no directory up whose owner is not mapped, as of a group's directory
-    for below in used:
-        at = upper
-        for name in os.path.relpath(below, path).split("/") if mounts.is_below(below, path) else ():
-            at = os.path.join(at, name)
-            if not os.path.isdir(at):
-                os.mkdir(at)
-                os.chmod(at, stat.S_IMODE(os.stat(_name(fd) + at.removeprefix(upper)).st_mode))
     try:
+        os.mkdir(work)
+        os.mkdir(upper)
+        os.chmod(upper, stat.S_IMODE(state.st_mode))
+        # As in skeleton.c: overlayfs copies no directory up whose owner is not mapped, as of a group's directory
+        for below in used:
+            at = upper
+            for name in os.path.relpath(below, path).split("/") if mounts.is_below(below, path) else ():
+                at = os.path.join(at, name)
+                if not os.path.isdir(at):
+                    os.mkdir(at)
+                    os.chmod(at, stat.S_IMODE(os.stat(_name(fd) + at.removeprefix(upper)).st_mode))
         _mount(SOURCE, path, "overlay", _NODEV, f"userxattr,lowerdir={_name(fd)},upperdir={upper},workdir={work}")
     except OSError:  # Lustre, autofs, or others mounted in it
         return False

@@ -111,7 +111,10 @@ def _submitted(kept: str) -> list[_Submission]:
     """Return what the run here has submitted, each script once."""
     found: dict[str, _Submission] = {}
     for here, arguments, texts in rehearse.submitted(kept):
-        words = slurm_inside.split("sbatch", arguments)
+        try:
+            words = slurm_inside.split("sbatch", arguments)
+        except UsageError:  # sbatch will say so, in the job
+            continue
         if not words.command or slurm_inside.names("sbatch", words.options).keys() & {*slurm_inside.ASKING, "wrap"}:
             continue
         path, text = _script(words, here), texts[len(arguments) - len(words.command)]

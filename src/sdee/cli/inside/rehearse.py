@@ -163,7 +163,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     program = os.path.join(todo.directory, "rehearsal.sh")
     front, record = os.path.join(COMMANDS_INSIDE, "sdee-front"), os.path.join(todo.directory, SUBMITTED)
     model.write_script(program, slurm_inside.rehearsal_program(front, record))
-    for path in (partial, record):
+    for path in (partial, record, os.path.join(todo.directory, discard.REAL)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     shown = show.safe(rehearsal.shown)
