@@ -94,15 +94,18 @@ def test_commands_about_the_same_name_at_once_get_clear_answers(user: User) -> N
         "for i in 1 2; do sdee env reset --force many; done",
         "for i in 1 2 3 4 5 6 7 8; do sdee env enter many -- id -u; done",
         "sdee env remove --force many; sdee env create many",
-        "for i in 1 2; do sdee env list; sdee env clone many other; sdee env remove other; done",
+        "for i in 1 2; do sdee env list; sdee env diff many; sdee env clone many other; sdee env remove other; done",
     )
+    lost = ("in use", "no environment", "exists already", "removed or made anew", "no longer there", "hint:")
+    known = (*lost, "was ended while the command ran", " Killed  ")
     user.sdee("env", "create", "many")
     running = [user.start("bash", "-c", script) for script in scripts]
     said = [one.communicate(timeout=200) for one in running]
     for _, errors in said:
         for line in errors.splitlines():
-            known = ("in use", "no environment", "exists already", "removed or made anew", "no longer there", "hint:")
             assert any(word in line for word in known), line
+        # The shell tells of each that was ended in the midst, and so does sdee
+        assert errors.count(" Killed ") == errors.count("was ended while the command ran"), errors
     assert not hidden(user)
 
 
@@ -124,3 +127,17 @@ def test_enter_of_what_is_removed_just_then_says_so(user: User) -> None:
     assert done.returncode != 0
     assert "environment short was removed or made anew just now" in done.stderr
     user.sdee("env", "remove", "short-gone")
+
+
+def test_a_command_that_is_ended_with_its_environment_says_so(user: User) -> None:
+    """By the signal that it got; one that was killed alone says nothing."""
+    user.sdee("env", "clone", "mine", "ended")
+    alone = user.sdee("env", "enter", "ended", "--", "sh", "-c", "kill -9 $$", check=False)
+    assert (alone.returncode, alone.stderr) == (-9, "")
+    running = user.start(str(SDEE), "env", "enter", "ended", "--", "sh", "-c", "echo on; exec sleep 100")
+    assert running.stdout is not None
+    assert running.stdout.readline() == "on\n"
+    user.sdee("env", "remove", "--force", "ended")
+    errors = running.communicate(timeout=30)[1]
+    assert running.returncode == -9
+    assert "environment ended was ended while the command ran" in errors

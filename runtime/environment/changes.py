@@ -102,7 +102,9 @@ class _Layer:
         self, entry: os.DirEntry[str], below: str, path: str, *, covered: bool, hidden: bool
     ) -> Iterator[Change]:
         theirs = None if covered else _status(below)
-        ours = entry.stat(follow_symlinks=False)
+        ours = _status(entry.path)
+        if ours is None:  # removed while we look
+            return
         if is_whiteout(ours):
             if theirs:
                 yield Change(path, "removed")

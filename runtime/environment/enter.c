@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -224,6 +225,14 @@ static int wait_for(pid_t pid)
     return status;
 }
 
+/* Killed with the environment, and not alone: the holder's end of our socket is closed at most a moment after PID 1 is killed. */
+static void tell_of_the_end(const struct enter_options *options, int socket, int status)
+{
+    struct pollfd holder = {socket, POLLIN, 0};
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && poll(&holder, 1, 500) == 1 && (holder.revents & POLLHUP) != 0)
+        note("environment %s was ended while the command ran: `sdee env stop`, `reset --force` and `remove --force` do that", options->name);
+}
+
 static bool in_directory(const char *directory, struct error *error)
 {
     struct stat state;
@@ -266,7 +275,9 @@ int enter(const struct enter_options *options, struct error *error)
         return -1;
     }
     sigprocmask(SIG_SETMASK, &mask, NULL);
-    end_as(wait_for(child)); /* by a signal, too: a shell's loop ends at Ctrl-C only then */
+    const int status = wait_for(child);
+    tell_of_the_end(options, socket, status);
+    end_as(status); /* by a signal, too: a shell's loop ends at Ctrl-C only then */
 }
 
 int as_root(const char *directory, char **command, struct error *error)

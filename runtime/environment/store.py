@@ -46,15 +46,26 @@ class Environment:
         return os.path.join(self.directory, *parts)
 
     def settings(self) -> Settings:
-        """Read config.json."""
-        with open(self.path("config.json"), encoding="utf-8") as file:
-            content = json.load(file)
+        """Read config.json. Raises InputError where it was removed meanwhile."""
+        content = json.loads(self._read("config.json"))
         return Settings(**{**content, "binds": tuple(content["binds"])})
 
     def plan(self) -> plan.Plan:
-        """Read its mount plan."""
-        with open(self.path("plan"), encoding="utf-8", errors="surrogateescape") as file:
-            return plan.read(file.read())
+        """Read its mount plan. Raises InputError where it was removed meanwhile."""
+        return plan.read(self._read("plan"))
+
+    def _read(self, part: str) -> str:
+        try:
+            with open(self.path(part), encoding="utf-8", errors="surrogateescape") as file:
+                return file.read()
+        except FileNotFoundError:
+            raise self.gone() from None
+
+    def gone(self) -> InputError:
+        """Return what to raise where another command has taken it away."""
+        return InputError(
+            f"environment {self.name} was removed or made anew just now", hint="`sdee env list` shows what there is"
+        )
 
     def upper(self, path: str) -> str | None:
         """Return where the environment keeps its own version of `path`, there or not; None for what is the host's."""
@@ -78,19 +89,14 @@ class Environment:
 
     def is_running(self) -> bool:
         """Tell whether a holder answers."""
-        here = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
-                door.connect(f"/proc/self/fd/{here}/socket")  # sun_path has 108 bytes
-        except OSError:
-            return False
-        finally:
-            os.close(here)
-        return True
+        return self.holder() is not None
 
     def holder(self) -> int | None:
-        """Return the holder's process number, None where it does not run."""
-        here = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
+        """Return the holder's process number, None where it does not run. Raises InputError where it was removed."""
+        try:
+            here = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
+        except FileNotFoundError:
+            raise self.gone() from None
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
                 door.connect(f"/proc/self/fd/{here}/socket")
@@ -212,15 +218,32 @@ def run_helpers(calls: Sequence[tuple[str, ...]]) -> None:
 
 
 @contextmanager
+def present(environment: Environment) -> Iterator[None]:
+    """Look at an environment that may run. Raises InputError where another command has taken it away meanwhile."""
+    before = _inode(environment.directory)
+    try:
+        yield
+    except FileNotFoundError:
+        if _inode(environment.directory) == before:
+            raise
+    if _inode(environment.directory) != before:
+        raise environment.gone()
+
+
+def _inode(directory: str) -> int | None:
+    try:
+        return os.stat(directory).st_ino
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
 def at_rest(environment: Environment, purpose: str) -> Iterator[None]:
     """Hold the lock of an environment at rest, so that none starts it meanwhile. Raises InputError when it runs."""
-    gone = InputError(
-        f"environment {environment.name} was removed or made anew just now", hint="`sdee env list` shows what there is"
-    )
     try:
         lock = open(environment.path("lock"), "ab")  # noqa: SIM115 - closed below
     except FileNotFoundError:
-        raise gone from None
+        raise environment.gone() from None
     except OSError as error:
         raise OutputError(f"cannot lock environment {environment.name}: {error.strerror}") from error
     with lock:
@@ -228,9 +251,9 @@ def at_rest(environment: Environment, purpose: str) -> Iterator[None]:
         try:
             there = os.stat(environment.path("lock"))
         except FileNotFoundError:
-            raise gone from None
+            raise environment.gone() from None
         if there.st_ino != os.fstat(lock.fileno()).st_ino:
-            raise gone
+            raise environment.gone()
         if environment.is_running():
             raise InputError(
                 f"environment {environment.name} is in use: cannot {purpose} it",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -76,7 +77,7 @@ def list_() -> None:
     for environment in store.environments():
         try:
             settings, running = environment.settings(), "running" if environment.is_running() else "-"
-        except FileNotFoundError:  # removed while we look
+        except InputError:  # removed while we look
             continue
         click.echo(f"{environment.name:20} {running:8} {settings.created}  {settings.system}")
     leftovers.sweep(base_directory())
@@ -87,9 +88,10 @@ def end(environment: store.Environment) -> bool:
     holder = environment.holder()
     if holder is None:
         return False
-    os.kill(holder, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # its last command ended just now
+        os.kill(holder, signal.SIGTERM)
     deadline = time.monotonic() + 10
-    while environment.is_running():
+    while environment.holder() == holder:  # another may be there at once: `enter` in a loop
         if time.monotonic() > deadline:
             raise InputError(f"environment {environment.name} does not end (holder: process {holder})")
         time.sleep(0.01)
@@ -129,7 +131,9 @@ _SIGNS = {"added": "A", "changed": "M", "removed": "D"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff_(name: str, *, everything: bool, as_json: bool) -> None:
     """Show what was changed in an environment against the host."""
-    found = changes.find(store.find(name))
+    environment = store.find(name)
+    with store.present(environment):
+        found = changes.find(environment)
     if found.problem:
         click.echo(f"sdee: {found.problem}: packages are compared without it", err=True)
     if as_json:
