@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -118,10 +119,13 @@ def sweep(base: str) -> None:
 
 def discard(directory: str) -> None:
     """Remove what belongs to an environment: as root of its ids, since files of any mode and owner may be there."""
-    subprocess.run(
-        [program(), "root", directory, "/bin/rm", "-rf", "--one-file-system", directory],
-        check=False,
-        stderr=subprocess.DEVNULL,
-    )
-    if os.path.lexists(directory):
-        shutil.rmtree(directory, ignore_errors=True)
+    for pause in (0, 0.05, 0.2, 1):  # what a killed command was calling may be ending still, and make one more entry
+        time.sleep(pause)
+        subprocess.run(
+            [program(), "root", directory, "/bin/rm", "-rf", "--one-file-system", directory],
+            check=False,
+            stderr=subprocess.DEVNULL,
+        )
+        if not os.path.lexists(directory):
+            return
+    shutil.rmtree(directory, ignore_errors=True)
