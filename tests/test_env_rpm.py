@@ -152,7 +152,7 @@ def test_diff_says_in_what_a_file_differs(host: Host) -> None:
         "M /usr/bin/wc  (coreutils)  capabilities only",
         "M /usr/bin/false  (coreutils)",
         "M /usr/bin/sh  (sdee-release)",
-        "M /usr/bin/yes  (coreutils)  type only",
+        "M /usr/bin/yes  (coreutils)  another type of file",
         "A /usr/bin/yes/x",
         "M /usr/share/tool  (tool)  owner only",
         "M /usr/share/tool/same  (tool)  mode only",

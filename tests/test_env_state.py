@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from env_support import SDEE, UID, User, a_user, becomes, needs_root
+from env_terminal import terminal
 from sdee.runtime.environment import accounts, identity, merge
 
 if TYPE_CHECKING:
@@ -38,6 +39,26 @@ def user() -> Iterator[User]:
         made.sdee("env", "create", "mine", "--emulate")
         made.inside("mine", CHANGES)
         yield made
+
+
+@needs_root
+def test_what_takes_a_while_shows_on_a_terminal_that_it_goes_on_and_elsewhere_does_not(user: User) -> None:
+    with terminal(user, str(SDEE), "env", "clone", "mine", "copy", variables={"TERM": "xterm"}) as shown:
+        shown.expect("copying mine")
+        shown.expect("environment copy: a copy of mine")
+        assert shown.status() == 0
+    done = user.sdee("env", "clone", "copy", "copy2")
+    assert (done.stdout, done.stderr) == ("environment copy2: a copy of copy\n", "")
+    user.sdee("env", "remove", "copy", "copy2")
+
+
+@needs_root
+def test_list_says_why_it_shows_nothing(user: User) -> None:
+    inside = user.sdee("env", "enter", "mine", "--", str(SDEE), "env", "list")
+    assert inside.stdout == ""
+    assert "this is in an environment" in inside.stderr
+    empty = user.run("env", f"SDEE_ENV_DIR={user.home}/none", str(SDEE), "env", "list")
+    assert (empty.stdout, empty.stderr) == ("", "sdee: there is none yet: sdee env create NAME\n")
 
 
 @needs_root

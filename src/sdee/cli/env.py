@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sdee.cli.completion import command_line, files
-from sdee.cli.output import print_json, safe
+from sdee.cli.output import print_json, safe, working
 from sdee.errors import InputError
 from sdee.runtime.environment import base_directory, changes, leftovers, store, transfer
 from sdee.runtime.environment.create import create as make
@@ -48,7 +48,8 @@ def env() -> None:
 def create(name: str, binds: tuple[str, ...], *, emulate: bool) -> None:
     """Make an environment."""
     began = time.monotonic()
-    made = make(name, binds, emulate=emulate)
+    with working(f"making {name}"):
+        made = make(name, binds, emulate=emulate)
     ids = "real ids" if made.plan().ranges else "emulated owners"
     click.echo(f"environment {name}: over {made.settings().system}, {ids}, in {time.monotonic() - began:.1f} s")
     click.echo(f"next: sdee env enter {name}")
@@ -74,7 +75,12 @@ shell = enter
 @env.command(name="list")
 def list_() -> None:
     """List your environments."""
-    for environment in store.environments():
+    found = store.environments()
+    if store.is_inside():
+        click.echo("sdee: this is in an environment, where environments are not seen: leave it first", err=True)
+    elif not found:
+        click.echo("sdee: there is none yet: sdee env create NAME", err=True)
+    for environment in found:
         try:
             settings, running = environment.settings(), "running" if environment.is_running() else "-"
         except InputError:  # removed while we look
@@ -117,7 +123,8 @@ def remove(names: tuple[str, ...], *, force: bool) -> None:
             end(environment)
         with store.at_rest(environment, "remove"):
             gone = leftovers.take_away(environment.directory)
-        gone.discard()
+        with working(f"removing {name}"):
+            gone.discard()
     leftovers.sweep(base_directory())
 
 
@@ -132,7 +139,7 @@ _SIGNS = {"added": "A", "changed": "M", "removed": "D"}
 def diff_(name: str, *, everything: bool, as_json: bool) -> None:
     """Show what was changed in an environment against the host."""
     environment = store.find(name)
-    with store.present(environment):
+    with working(f"comparing {name} with the host"), store.present(environment):
         found = changes.find(environment)
     if found.problem:
         click.echo(f"sdee: {found.problem}: packages are compared without it", err=True)
@@ -181,6 +188,8 @@ def _remark(file: changes.Change) -> str:
     package = f"  ({file.package})" if file.package else ""
     if file.edited:
         return f"{package}  edited"
+    if "type" in file.what:
+        return f"{package}  another type of file"
     return package + (f"  {', '.join(file.what)} only" if file.what and "content" not in file.what else "")
 
 
@@ -199,7 +208,8 @@ def reset(name: str, *, force: bool) -> None:
     environment = store.find(name)
     if force:
         end(environment)
-    transfer.reset(environment)
+    with working(f"making {name} anew"):
+        transfer.reset(environment)
     click.echo(f"environment {name}: as new")
 
 
@@ -208,7 +218,9 @@ def reset(name: str, *, force: bool) -> None:
 @click.argument("new")
 def clone(old: str, new: str) -> None:
     """Copy an environment."""
-    made = transfer.clone(store.find(old), new)
+    environment = store.find(old)
+    with working(f"copying {old}"):
+        made = transfer.clone(environment, new)
     click.echo(f"environment {made.name}: a copy of {old}")
 
 
@@ -219,7 +231,9 @@ def clone(old: str, new: str) -> None:
 def export(name: str, output: str | None, *, force: bool) -> None:
     """Write what was changed in an environment to one file."""
     target = output or f"{name}.sdee-env"
-    size = transfer.export(store.find(name), target, force=force)
+    environment = store.find(name)
+    with working(f"writing {target}"):
+        size = transfer.export(environment, target, force=force)
     click.echo(f"{target}: {size / 1e6:.1f} MB")
 
 
@@ -229,7 +243,8 @@ def export(name: str, output: str | None, *, force: bool) -> None:
 @click.option("--force", is_flag=True, help="Also over another system than it was made over.")
 def import_(file: str, name: str | None, *, force: bool) -> None:
     """Make an environment of an exported one."""
-    made, notes = transfer.import_(file, name, force=force)
+    with working(f"reading {file}"):
+        made, notes = transfer.import_(file, name, force=force)
     for line in notes:
         click.echo(f"sdee: {line}", err=True)
     click.echo(f"environment {made.name}: from {file}")
