@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sdee.packer.elf.search import Search
     from sdee.tracer.model import Trace
 
+STANDS_IN = "is sdee's own there: what a launcher starts with it on other nodes runs in the bundle, too"
+
 
 @dataclass(frozen=True)
 class ClosureOptions:
@@ -41,7 +43,8 @@ class ClosureOptions:
     A glob is fnmatch's (`*` goes past slashes, `**` means the same), and naming a directory means all of it. `expand`:
     "packages" lets the whole distribution package of each file that the run used travel. `host` and `shared` are globs
     of what the node provides and of what stays on shared storage, beside what tables.py has; the environments are globs
-    of variables; `without_units` names unit classes that shall not widen.
+    of variables; `without_units` names unit classes that shall not widen. `stand_ins`: files that travel in place of
+    others where the job starts one of tables.COMPANIONS, (path, file).
     """
 
     minimal: bool = False
@@ -55,6 +58,7 @@ class ClosureOptions:
     fixed_environment: tuple[str, ...] = ()
     live_environment: tuple[str, ...] = ()
     without_units: tuple[str, ...] = ()
+    stand_ins: tuple[tuple[str, str], ...] = ()
 
 
 def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
@@ -80,6 +84,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     if not options.minimal:
         accesses.add_listed()
     _add_elf_needs(builder, needs)
+    _add_stand_ins(builder)
     accesses.add_probed()
     builder.incomplete += [f"{path!a} cannot be read and does not travel" for path in builder.unreadable]
     _add_home(builder)
@@ -195,6 +200,16 @@ def _widen(trace: Trace, builder: Builder) -> None:
                 if builder.fs.resolve(path).status is None:
                     continue  # a dangling link: nothing that the job could have used
                 builder.need(path, Reason("belongs to", widening.source, widening.name), unit=widening.owned)
+
+
+def _add_stand_ins(builder: Builder) -> None:
+    """Let other files stand for those with which a launcher starts its companions on other nodes."""
+    launchers = sorted(path for path in builder.site.executed if os.path.basename(path) in tables.COMPANIONS)
+    for path, file in builder.options.stand_ins if launchers else ():
+        draft = builder.need(path, Reason(STANDS_IN, launchers[0]), unit=True)
+        status = os.stat(file)
+        draft.verdict, draft.reasons = Verdict.BUNDLE, [Reason(STANDS_IN, launchers[0])]
+        draft.origin, draft.size, draft.mtime_ns, draft.mode = file, status.st_size, status.st_mtime_ns, status.st_mode
 
 
 def _add_home(builder: Builder) -> None:

@@ -45,7 +45,8 @@ class Request:
     `script`: where the batch script will be kept; `bundle`: what runs; `command`: the command line to run in it, empty
     for the recorded one; `shown`: that command line, for people; `options`: the job manager's, as typed; `broadcast`:
     one of BROADCAST; `results`: the directory for what the job writes on the nodes, or ""; `collect`: globs of files
-    that it leaves in the nodes' own directories (/tmp), to be moved there too.
+    that it leaves in the nodes' own directories (/tmp), to be moved there too; `served`: words before the bundle where
+    the command itself starts the processes, as mpirun does (src/sdee/cli/served.py).
     """
 
     script: str
@@ -56,6 +57,7 @@ class Request:
     broadcast: str = "auto"
     results: str = ""
     collect: tuple[str, ...] = ()
+    served: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Wrapping:
     collect: tuple[str, ...] = ()
     broadcast: str = "auto"
     results: str = ""
+    served: tuple[str, ...] = ()
 
 
 class JobManager(ABC):
@@ -92,6 +95,8 @@ class JobManager(ABC):
     submit: ClassVar[str]  # the program that takes a job
     directive: ClassVar[str]  # how a script's lines begin that hold its options
     launchers: ClassVar[tuple[str, ...]]  # programs that start the processes of a step
+    remote: ClassVar[str] = ""  # with what MPI's launchers start their daemons on other nodes, where sdee serves that
+    crowded: ClassVar[Mapping[str, str]] = {}  # variables with which these start any number of ranks on one machine
 
     @abstractmethod
     def lacks(self) -> str:

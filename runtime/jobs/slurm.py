@@ -54,8 +54,14 @@ _STEP = {
     **dict.fromkeys(("mpi", "cpu-bind", "accel-bind", "task-prolog", "task-epilog", "prolog", "epilog"), True),
     **dict.fromkeys(("label", "unbuffered", "kill-on-bad-exit", "exact", "resv-ports"), False),
 }
-# In a rehearsal `mpirun -n 64` finds one slot: it would refuse to start anything (Open MPI 4; 5)
-_CROWDED = {"OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
+# In a rehearsal `mpirun -n 64` finds one slot: it would refuse to start anything (Open MPI 4; 5). And there is no job in
+# which srun could start something (MPICH; Intel MPI)
+_CROWDED = {
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "HYDRA_LAUNCHER": "fork",
+    "I_MPI_HYDRA_BOOTSTRAP": "fork",
+}
 # Of the call that submits, not of the job: not to be repeated in the script
 _OF_THE_CALL = frozenset(("parsable", "wait", "quiet", "verbose", "test-only", "export-file", "version", "usage"))
 
@@ -67,6 +73,8 @@ class Slurm(JobManager):
     submit = "sbatch"
     directive = "#SBATCH"
     launchers = ("srun",)
+    remote = "srun"
+    crowded = _CROWDED
 
     def lacks(self) -> str:
         """Return "" where there is an sbatch."""
@@ -123,13 +131,17 @@ class Slurm(JobManager):
         name = os.path.basename(request.shown[0])
         named = any(option.name == "job-name" for option in options)
         groups = [f"--het-group=0-{components - 1}"] if components > 1 else []
-        call = f"{shlex.join(['srun', *groups, *step])} {shell.TASK_CALL} {shlex.join(request.command)}".rstrip()
+        if request.served and step:
+            hint = f"leave it out, or give {request.shown[0]} its own"
+            raise UsageError(f"{step[0]} is srun's, and {request.shown[0]} starts the processes of this job", hint=hint)
+        starts = shlex.join(request.served or ("srun", *groups, *step))
+        call = f"{starts} {shell.task_call()} {shlex.join(request.command)}".rstrip()
         lines = ["#!/bin/bash", *([] if named else [f"{self.directive} --job-name={quoted(name)}"])]
         lines += [line for line in map(self._directive, options) if line]
         lines += scripts.heading("sdee submit", request.shown, f"{self.submit} {shlex.quote(request.script)}")
         lines += [shell.settings(request.bundle, request.broadcast, request.results), shell.step()]
         lines += [shell.finish(request.collect)] if request.results else []
-        lines += [shell.CPUS, 'sdee_broadcast "$SLURM_JOB_NUM_NODES"', call]
+        lines += [shell.CPUS, "sdee_copy=" if request.served else 'sdee_broadcast "$SLURM_JOB_NUM_NODES"', call]
         lines += ["sdee_finish $?"] if request.results else []
         return "\n".join(lines) + "\n"
 
@@ -151,7 +163,7 @@ class Slurm(JobManager):
             *([shell.finish(wrapping.collect)] if wrapping.results else []),
             scripts.changed(wrapping.decisive),
             shell.WRAPPED_STEP.replace("@VALUES@", shell.srun_values()),
-            *scripts.programs(wrapping, shell.PROGRAM_CALL),
+            *scripts.programs(wrapping, f"{shlex.join(wrapping.served)} {shell.task_call('.', copy='')}".lstrip()),
         ]
         return scripts.insert(wrapping, self.directive, "\n".join(preamble), f"--job-name={quoted(wrapping.name)}")
 

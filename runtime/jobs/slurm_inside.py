@@ -88,10 +88,13 @@ def words_of(text: str) -> tuple[str, ...]:
         return (text,)
 
 
-def step_program(bundle: str, decisive: Sequence[str], served: Sequence[str]) -> str:
+def step_program(
+    bundle: str, decisive: Sequence[str], served: Sequence[str], *, broadcast: str = "auto", results: str = ""
+) -> str:
     """Return the program that stands for srun outside of a bundle: each task runs in the bundle.
 
-    `served`: words that become the bundle, and serve it (sdee-front).
+    `served`: words that become the bundle, and serve it (sdee-front); `broadcast`, `results`: as of model.Request. The
+    batch script collects what is left in the nodes' own directories.
 
     All variables of the caller that decide on software (`decisive`: globs) are its tasks' too: it was the bundle, or
     the environment, that chose them.
@@ -101,7 +104,8 @@ def step_program(bundle: str, decisive: Sequence[str], served: Sequence[str]) ->
         [
             "#!/bin/sh",
             *scripts.heading("sdee env", ("srun",), "sdee-front calls it"),
-            shell.settings(bundle, "auto", ""),
+            shell.settings(bundle, broadcast, results),
+            *(['sdee_finish() { return "$1"; }'] if results else []),
             shell.step(f"{shlex.join(served)} "),
             scripts.changed(decisive),
             "sdee_before=",
@@ -208,8 +212,8 @@ def directive_lines(text: str) -> list[str]:
     return [line for line in head if line.startswith("#SBATCH")]
 
 
-def batch_program(job: Batch, bundle: str, front: str, outside: str) -> str:
-    """Return the batch script that runs `job`'s own in a bundle, with `outside` for what it starts with srun."""
+def batch_program(job: Batch, bundle: str, served: Sequence[str]) -> str:
+    """Return the batch script that runs `job`'s own in a bundle. `served`: as of step_program."""
     lines = directive_lines(job.text)
     given = names("sbatch", (*job.options, *scripts.directives(job.text, "#SBATCH")))
     if "job-name" not in given and "SBATCH_JOB_NAME" not in os.environ:
@@ -223,7 +227,7 @@ def batch_program(job: Batch, bundle: str, front: str, outside: str) -> str:
             scripts.THERE,
             "SDEE_CHDIR=$PWD",
             "export SDEE_CHDIR",
-            f'exec {shlex.quote(front)} serve {shlex.quote(outside)} "$sdee_bundle" "$@"',
+            f'exec {shlex.join(served)} "$sdee_bundle" "$@"',
             "",
         ]
     )

@@ -114,7 +114,10 @@ def step(served: str = "") -> str:
     return STEP.replace("@SERVED@", served.replace("'", "'\\''"))
 
 
-TASK_CALL = '/bin/sh -c "$sdee_task" sdee "$sdee_bundle" "$sdee_copy" "$sdee_results" ""'
+def task_call(here: str = "", *, copy: str = "$sdee_copy") -> str:
+    """Return the words that start the bundle, or a copy of it, in the directory `here` ("": the recorded one)."""
+    return f'/bin/sh -c "$sdee_task" sdee "$sdee_bundle" "{copy}" "$sdee_results" "{here}"'
+
 
 # sbatch's --cpus-per-task is srun's no more since Slurm 22.05; sbatch(1) says to do so
 CPUS = '[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'
@@ -201,9 +204,6 @@ srun() (
   exit "$sdee_status"
 )
 """
-
-PROGRAM_CALL = '/bin/sh -c "$sdee_task" sdee "$sdee_bundle" "" "$sdee_results" .'
-
 
 REHEARSED = "SLURM_PROCID=0"
 # For the trace: srun's options are passed over, its command runs here, once

@@ -82,6 +82,7 @@ def bundle(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
+    stand_ins: tuple[tuple[str, str], ...] = (),  # of `sdee submit` alone
 ) -> None:
     """Pack what a traced command needs into one executable file.
 
@@ -112,6 +113,7 @@ def bundle(
         fixed_environment=tuple(settings.get("fixed-environment", ())),
         live_environment=tuple(settings.get("live-environment", ())),
         without_units=tuple(settings.get("without-units", ())),
+        stand_ins=stand_ins,
     )
     level = level or settings.get("level", DEFAULT_LEVEL)
     closure = build_closure(read_traces(_without_copies(traces) or [_default_trace()]), options)

@@ -7,8 +7,9 @@ import fcntl
 import hashlib
 import os
 import shlex
+import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -16,9 +17,12 @@ import click
 from sdee.cli import fresh
 from sdee.cli import output as show
 from sdee.errors import InputError, NodeError, OutputError, TraceError
+from sdee.runtime.environment import front
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sdee.runtime.jobs.model import JobManager
 
 DIRECTORY = "sdee-jobs"
 
@@ -29,7 +33,8 @@ class Preparation:
 
     `directory` holds all that belongs to the command: `trace`, bundles, scripts. `trace_why`, `bundle_why`: why they
     have to be made, "" where they hold. `stale`: why the trace should be made again though it is not to be. `cwd`,
-    `stdin`: where and with what the command is traced.
+    `stdin`: where and with what the command is traced, `variables`: besides the environment. `stand_ins`: as of
+    ClosureOptions.
     """
 
     directory: str
@@ -40,6 +45,8 @@ class Preparation:
     bundle: str
     bundle_why: str
     stale: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    stand_ins: tuple[tuple[str, str], ...] = ()
 
     @property
     def trace(self) -> str:
@@ -71,11 +78,12 @@ def plan(
     no_trace: bool,
     changed: str = "",
     outgrown: str = "",
+    manager: JobManager | None = None,
 ) -> Preparation:
     """Return what has to be made. Nothing is changed.
 
     `no_trace`: the trace that there is will do. `changed`, `outgrown`: why trace and bundle will not, besides what is
-    found here. Raises TraceError when there is none.
+    found here. `manager`: for which the command may start daemons on other nodes. Raises TraceError when there is none.
     """
     state = fresh.load(directory)
     trace = os.path.join(directory, "trace")
@@ -87,7 +95,9 @@ def plan(
         why, stale = "", why
     bundle_why = "the trace is new" if why else fresh.stale_bundle(state, directory) or outgrown
     name = _next(directory, "bundle", ".sdee") if bundle_why or state.bundle is None else state.bundle.name
-    return Preparation(directory, tuple(command), cwd, stdin, why, os.path.join(directory, name), bundle_why, stale)
+    made = Preparation(directory, tuple(command), cwd, stdin, why, os.path.join(directory, name), bundle_why, stale)
+    remote = shutil.which(manager.remote) if manager and manager.remote else None
+    return replace(made, variables=manager.crowded, stand_ins=((remote, front()),)) if manager and remote else made
 
 
 def _next(directory: str, stem: str, end: str) -> str:
@@ -142,6 +152,7 @@ def _trace(todo: Preparation) -> None:
     click.echo(f"sdee: tracing {show.safe(shlex.join(todo.command))} here first: {show.safe(todo.trace_why)}", err=True)
     with _as_in_a_batch_job(todo):
         done = session.plan(todo.command, todo.trace, append=False)
+        done = done._replace(environment={**todo.variables, **done.environment})
         result = session.run(done, engines.choose("auto"), lambda text: click.echo(f"sdee: {text}", err=True))
     say_summary(done, result)
     if result.write_error:
@@ -203,6 +214,7 @@ def make_bundle(todo: Preparation, *, include: Sequence[str] = (), quiet: bool =
         include=tuple(include),
         reuse=(older,) if before else (),
         quiet=True,
+        stand_ins=todo.stand_ins,
     )
     path = todo.bundle
     with open_bundle(todo.bundle) as new:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from sdee.cli import output as show
+from sdee.cli import served
 from sdee.cli.completion import files, program_or_file
 from sdee.errors import UsageError
 from sdee.runtime import jobs
+from sdee.runtime.environment import front
 from sdee.runtime.jobs import model
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from sdee.cli.prepare import Preparation
-    from sdee.runtime.jobs.model import JobManager, Words
+    from sdee.runtime.jobs.model import JobManager, Request, Words
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 WORDS, MANAGER = "sdee.words", "sdee.manager"  # keys of click's Context.meta
@@ -154,32 +156,55 @@ def submit(
             words, prepare.script_in(directory), bundle, broadcast, where, shown=words.command or recorded
         )
         request = model.replace(request, command=command, collect=left_by(bundle) if where else ())
+        request = by_launcher(request, directory, chosen)
         submission = chosen.submission(request)
         if dry_run:
             show_plan([f"keep    {bundle}"], submission)
             return
         with prepare.locked(directory):
-            model.carry_out(submission)
+            _carry_out(request, directory, chosen)
     if not words.command:
         raise UsageError("there is no command to submit", hint="sdee submit [OPTIONS] -- COMMAND; --help says more")
     cwd, stdin = (os.path.abspath(path) if path else "" for path in chosen.place(words.options))
     cwd = cwd or os.getcwd()
     directory = prepare.directory_of(kept, os.path.basename(words.command[0]), cwd, *words.command)
     if dry_run:
-        todo = prepare.plan(directory, words.command, cwd, stdin, retrace=retrace, no_trace=no_trace)
+        todo = prepare.plan(directory, words.command, cwd, stdin, retrace=retrace, no_trace=no_trace, manager=chosen)
         request = _request(words, prepare.script_in(directory), todo.bundle, broadcast, where, shown=words.command)
         collect = collected(todo) if where and not todo.trace_why else ()
-        show_plan(todo.lines(), chosen.submission(model.replace(request, collect=collect)))
+        request = by_launcher(model.replace(request, collect=collect), directory, chosen, made=not todo.bundle_why)
+        show_plan(todo.lines(), chosen.submission(request))
         if where and todo.trace_why:
             click.echo("# what the job leaves in the nodes' /tmp is known, and comes back, when it has been traced")
         return
     with prepare.locked(directory):
-        todo = prepare.plan(directory, words.command, cwd, stdin, retrace=retrace, no_trace=no_trace)
+        todo = prepare.plan(directory, words.command, cwd, stdin, retrace=retrace, no_trace=no_trace, manager=chosen)
         # what is wrong with the options is said before the command is run here
         chosen.submission(_request(words, "", todo.bundle, broadcast, where, shown=words.command))
         bundle = prepare.carry_out(todo)
         request = _request(words, prepare.script_in(directory), bundle, broadcast, where, shown=words.command)
-        model.carry_out(chosen.submission(model.replace(request, collect=collected(todo) if where else ())))
+        request = model.replace(request, collect=collected(todo) if where else ())
+        _carry_out(by_launcher(request, directory, chosen), directory, chosen)
+
+
+def by_launcher(request: Request, directory: str, manager: JobManager, *, made: bool = True) -> Request:
+    """Return a request with what serves its bundle, where its command starts the processes itself, as mpirun does.
+
+    `made`: the bundle is there already, and tells.
+    """
+    if not manager.remote or not (served.is_needed(request.bundle) if made else served.may_be_needed(request.shown)):
+        return request
+    return model.replace(request, served=served.words(directory, request.bundle))
+
+
+def _carry_out(request: Request, directory: str, manager: JobManager) -> NoReturn:
+    if request.served:
+        said = f"{show.safe(request.shown[0])} starts the processes: it runs once, on the job's first node"
+        click.echo(f"sdee: {said}, and what it starts on the others runs in the bundle, too", err=True)
+        if request.broadcast == "always":
+            click.echo("sdee: warning: the nodes read that bundle from shared storage: it is not broadcast", err=True)
+        served.prepare(directory, request.bundle, front(), broadcast=request.broadcast, results=request.results)
+    model.carry_out(manager.submission(request))
 
 
 def check(*, retrace: bool, no_trace: bool, ready: str | None) -> None:
@@ -197,9 +222,7 @@ def existing(path: str) -> tuple[str, list[str]]:
         return os.path.abspath(path), bundle.conf("arg")
 
 
-def _request(
-    words: Words, script: str, bundle: str, broadcast: str, results: str, *, shown: Sequence[str]
-) -> model.Request:
+def _request(words: Words, script: str, bundle: str, broadcast: str, results: str, *, shown: Sequence[str]) -> Request:
     return model.Request(script, bundle, (), tuple(shown), words.options, broadcast, results)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sdee.cli import output as show
-from sdee.cli import prepare
+from sdee.cli import prepare, served
 from sdee.cli.submit import (
     MANAGER,
     WORDS,
@@ -23,12 +23,14 @@ from sdee.cli.submit import (
     show_plan,
 )
 from sdee.errors import InputError, UsageError
+from sdee.runtime.environment import front
 from sdee.runtime.jobs import model, scripts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdee.cli.prepare import Preparation
     from sdee.runtime.jobs.model import JobManager, Words
-    from sdee.tracer.model import Trace
 
 # Words that start the next one past the shell, where a function of that name is not seen
 _PAST_THE_SHELL = r"exec|command|env|timeout|nohup|nice|setsid|xargs|stdbuf|taskset|numactl"
@@ -63,7 +65,8 @@ def wrap(
 
     Runs the script here once under trace, each srun as one process, unless there is a trace and nothing has changed;
     bundles it; and puts a few functions between the script's options and its commands. The commands stay as they are:
-    `srun` is then such a function. All other commands run on the node itself, as ever; which those are is said.
+    `srun` is then such a function, and so is `mpirun` where the script calls it. All other commands run on the node
+    itself, as ever; which those are is said.
 
     \b
       sdee wrap job.sh | sbatch
@@ -78,8 +81,12 @@ def wrap(
     again = _Again(directory, chosen, wrapping, words, retrace=retrace, no_trace=no_trace)
     if dry_run:
         todo = None if ready else again.plan()
+        if todo and not todo.trace_why:
+            wrapping = _with_launchers(wrapping, _started(todo.trace))
         bundle = todo.bundle if todo else existing(ready or "")[0]
-        script, new = prepare.script_in(directory), chosen.wrap(model.replace(wrapping, bundle=bundle))
+        made = not (todo and todo.bundle_why)
+        wrapping = _served(model.replace(wrapping, bundle=bundle), directory, chosen, made=made)
+        script, new = prepare.script_in(directory), chosen.wrap(wrapping)
         argv = (chosen.submit, *words.options, script, *words.command[1:])
         show_plan(todo.lines() if todo else [f"keep    {bundle}"], model.Submission(script, new, argv))
         return
@@ -92,8 +99,13 @@ def wrap(
             again.write()
             bundle = prepare.carry_out(todo)
             collect = collected(todo) if results else ()
-            _say_what_is_left(todo.trace, wrapping, chosen)
-        new = chosen.wrap(model.replace(wrapping, bundle=bundle, collect=collect))
+            started = _started(todo.trace)
+            wrapping = _with_launchers(wrapping, started)
+            _say_what_is_left(started, wrapping, chosen)
+        wrapping = _served(model.replace(wrapping, bundle=bundle, collect=collect), directory, chosen)
+        new = chosen.wrap(wrapping)
+        if wrapping.served:
+            served.prepare(directory, bundle, front(), broadcast=broadcast, results=wrapping.results)
         if not submitting:
             click.echo(new, nl=False)
             return
@@ -117,7 +129,7 @@ def _request(
         raise UsageError(f"{words.options[0]} is of use only when the script is submitted", hint=hint)
     text = _read(words.command[0])
     script = os.path.abspath(words.command[0])
-    _check_lines(text, chosen, script)
+    _check_lines(text, (*chosen.launchers, *programs), script)
     wrapping = model.Wrapping(
         os.path.basename(script),
         text,
@@ -165,6 +177,7 @@ class _Again:
             retrace=self.retrace,
             no_trace=self.no_trace,
             changed="" if self.is_kept() else "the script has changed",
+            manager=self.manager,
         )
 
     def write(self) -> None:
@@ -186,27 +199,49 @@ def _commands(text: str) -> list[tuple[int, str]]:
     return [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip() and line.lstrip()[0] != "#"]
 
 
-def _check_lines(text: str, manager: JobManager, script: str) -> None:
-    """Raise UsageError for a line that starts the job manager's launcher so that the shell's function is passed by."""
+def _check_lines(text: str, launchers: Sequence[str], script: str) -> None:
+    """Raise UsageError for a line that starts a launcher so that the shell's function is passed by."""
     scripts.shell_of(text, os.path.basename(script))
-    for launcher in manager.launchers:
-        past = re.compile(rf"(\b({_PAST_THE_SHELL})\b[^|;&#]*\s|/|\\){launcher}\b(?!\.)")
+    for launcher in launchers:
+        past = re.compile(rf"(\b({_PAST_THE_SHELL})\b[^|;&#]*\s|/|\\){re.escape(launcher)}\b(?![.-])")
         for number, line in _commands(text):
             if past.search(line):
                 raise UsageError(
                     f"line {number} of {os.path.basename(script)!a} starts {launcher} past the shell: {line.strip()!a}",
                     hint=f"write `{launcher} …` alone: as the first word of a command it runs in the bundle",
                 )
-            if "--multi-prog" in line:
+            if launcher == "srun" and "--multi-prog" in line:
                 click.echo(f"sdee: warning: line {number}: programs of --multi-prog run on the node itself", err=True)
 
 
-def _say_what_is_left(trace: str, wrapping: model.Wrapping, manager: JobManager) -> None:
-    """Say which programs of the script run on the node itself. Raises UsageError when none runs in the bundle."""
-    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415 - not needed for --help
+@dataclass(frozen=True)
+class _Started:
+    """What a rehearsed script started: how many steps; other programs, by name; which of them are MPI's launchers."""
 
-    steps, others = _started(read_traces([trace]))
-    if not steps and not wrapping.programs and manager.launchers:
+    steps: int
+    others: tuple[str, ...]
+    launchers: tuple[str, ...]
+
+
+def _with_launchers(wrapping: model.Wrapping, started: _Started) -> model.Wrapping:
+    """Let MPI's launchers run in the bundle, without being named by --program. Raises UsageError."""
+    found = tuple(name for name in started.launchers if name not in wrapping.programs)
+    _check_lines(wrapping.text, found, wrapping.name)
+    return model.replace(wrapping, programs=(*wrapping.programs, *found))
+
+
+def _served(wrapping: model.Wrapping, directory: str, manager: JobManager, *, made: bool = True) -> model.Wrapping:
+    """Add what serves the bundle, where one of its programs starts processes on other nodes. `made`: the bundle is."""
+    if not manager.remote:
+        return wrapping
+    needed = served.is_needed(wrapping.bundle) if made else any(served.may_be_needed((p,)) for p in wrapping.programs)
+    return model.replace(wrapping, served=served.words(directory, wrapping.bundle)) if needed else wrapping
+
+
+def _say_what_is_left(started: _Started, wrapping: model.Wrapping, manager: JobManager) -> None:
+    """Say which programs of the script run on the node itself. Raises UsageError when none runs in the bundle."""
+    others = started.others
+    if not started.steps and not wrapping.programs and manager.launchers:
         hint = (
             f"name what shall run in the bundle: sdee wrap --program {others[0] if others else 'NAME'} {wrapping.name}"
         )
@@ -222,23 +257,29 @@ def _lines_with(text: str, name: str) -> str:
     return f" (line {', '.join(found)})" if found else ""
 
 
-def _started(trace: Trace) -> tuple[int, list[str]]:
-    """Return how many steps a rehearsed script started, and the names of the other programs that it started itself."""
+def _started(path: str) -> _Started:
+    """Return what a rehearsed script started itself, by its trace."""
+    from sdee.packer import tables  # noqa: PLC0415 - not needed for --help
     from sdee.runtime.jobs.slurm_shell import REHEARSED  # noqa: PLC0415
+    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
 
+    trace = read_traces([path])
     parents = {process.pid: process.ppid for process in trace.processes}
     first: dict[int, str] = {}
-    steps = set()
+    steps, launching = set(), {}
     for execution in trace.execs:
         first.setdefault(execution.pid, os.path.basename(execution.argv[0] if execution.argv else execution.path))
         if REHEARSED in execution.argv:
             steps.add(execution.pid)
+        if os.path.basename(os.path.realpath(execution.path)) in tables.COMPANIONS:
+            launching[execution.pid] = os.path.basename(execution.argv[0] if execution.argv else execution.path)
     shell = trace.execs[0].pid if trace.execs else 0
-    names = []
+    names, launchers = [], [launching[shell]] if shell in launching else []  # `exec mpirun`
     for pid, name in first.items():
         above = parents.get(pid, 0)
         while above in parents and above not in first:  # a subshell
             above = parents[above]
         if pid != shell and above == shell and pid not in steps:
             names.append(name)
-    return len(steps), list(dict.fromkeys(names))
+            launchers += [name] if pid in launching else []
+    return _Started(len(steps), tuple(dict.fromkeys(names)), tuple(dict.fromkeys(launchers)))

@@ -81,7 +81,7 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     asked = partial(refused.end_if_refused, "srun", words.options, words.command, "")
     with _heard(launcher):
         bundle = rehearse.ready(_of_launcher(launcher, variables) if launcher else rehearsal, (), asked)
-    program = os.path.join(rehearse.outside_of(bundle), "srun")
+    program = os.path.join(rehearse.serve(bundle)[-1], "srun")
     front.set_environment(slurm_inside.hidden(os.environ))
     front.execute("/bin/sh", ["sh", program, *words.options, *words.command])
 

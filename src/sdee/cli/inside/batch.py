@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from sdee.cli import output as show
-from sdee.cli import prepare
+from sdee.cli import prepare, served
 from sdee.cli.inside import front, refused, rehearse, sweep
 from sdee.errors import InputError, SdeeError, UsageError
 from sdee.runtime.jobs import model, slurm_inside
@@ -75,7 +75,7 @@ class _Chain:
         chosen = sweep.choose(family, directory, job.arguments, job.words)
         kept, script = chosen.directory, os.path.join(chosen.directory, job.name)
         with prepare.locked(kept):
-            rehearse.write_once(script, job.text)
+            served.write_once(script, job.text)
         rehearsal = rehearse.Rehearsal(
             "sbatch",
             (script, *chosen.arguments),
@@ -88,12 +88,11 @@ class _Chain:
             stands_in=chosen.stands_in,
         )
         bundle = rehearse.ready(rehearsal, rehearse.fronts(), before)
-        kept_front = rehearse.keep_front(os.path.dirname(bundle))
-        outside, path = rehearse.outside_of(bundle), prepare.script_in(kept)
+        words, path = rehearse.serve(bundle), prepare.script_in(kept)
         self.known |= {found: path for found in (script, submission.path) if found}
-        model.write_script(path, slurm_inside.batch_program(job, bundle, kept_front, outside))
+        model.write_script(path, slurm_inside.batch_program(job, bundle, words))
         self._prepare_what_it_submits(kept, job.name)
-        model.write_script(os.path.join(outside, "sbatch"), slurm_inside.resubmit_program(self.known))
+        model.write_script(os.path.join(words[-1], "sbatch"), slurm_inside.resubmit_program(self.known))
         return path
 
     def _prepare_what_it_submits(self, kept: str, name: str) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from sdee.cli import fresh, prepare
+from sdee.cli import fresh, prepare, served
 from sdee.cli import output as show
 from sdee.cli.inside import sweep
-from sdee.errors import InputError, OutputError, TraceError
+from sdee.errors import InputError, TraceError
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
@@ -282,35 +282,6 @@ def fronts() -> tuple[str, ...]:
     return tuple(path for path in found if path)
 
 
-def write_once(path: str, text: str) -> None:
-    """Write a script, executable, unless it is there with that text: then its trace holds. Raises OutputError."""
-    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
-        if file.read() == text:
-            return
-    model.write_script(path, text)
-
-
-def outside_of(bundle: str) -> str:
-    """Return the directory of programs that stand for commands outside of a bundle, made if need be."""
-    from sdee.packer import tables  # noqa: PLC0415
-
-    directory = bundle.removesuffix(".sdee") + ".outside"
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make {directory!a}: {error.strerror}") from error
-    served = (keep_front(os.path.dirname(bundle)), "serve", directory)
-    write_once(os.path.join(directory, "srun"), slurm_inside.step_program(bundle, tables.FIXED_ENVIRONMENT, served))
-    return directory
-
-
-def keep_front(directory: str) -> str:
-    """Return the path of a copy of sdee-front in a directory that the nodes see. Raises OutputError."""
-    path, own = os.path.join(directory, "sdee-front"), os.path.join(COMMANDS_INSIDE, "sdee-front")
-    try:
-        if not os.path.exists(path) or os.path.getmtime(path) != os.path.getmtime(own):
-            shutil.copy2(own, f"{path}.new")
-            os.replace(f"{path}.new", path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path!a}: {error.strerror}") from error
-    return path
+def serve(bundle: str) -> tuple[str, ...]:
+    """Make what serves a bundle on the nodes; return the words that stand before it. Raises OutputError."""
+    return served.prepare(os.path.dirname(bundle), bundle, os.path.join(COMMANDS_INSIDE, "sdee-front"))
