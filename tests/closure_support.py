@@ -92,8 +92,10 @@ class TraceMaker:
         with_data: bool = False,
         allow: tuple[str, ...] = (),
         expand: tuple[str, ...] = (),
+        stand_ins: tuple[tuple[str, str], ...] = (),
     ) -> Closure:
-        return build_closure(self.trace(), ClosureOptions(minimal, include, exclude, with_data, allow, expand))
+        options = ClosureOptions(minimal, include, exclude, with_data, allow, expand, stand_ins=stand_ins)
+        return build_closure(self.trace(), options)
 
 
 def verdict(closure: Closure, path: str | Path) -> str:

@@ -344,6 +344,23 @@ def test_a_launcher_brings_what_it_starts_on_other_nodes(made: TraceMaker, tmp_p
     assert [verdict(made.closure(minimal=True), path) for path in daemons] == ["nothing"] * 3
 
 
+def test_another_file_stands_for_what_a_launcher_starts_its_daemons_with(made: TraceMaker, tmp_path: Path) -> None:
+    launcher = write(tmp_path / "bin" / "orterun", "#!/bin/sh\n", 0o755)
+    real = write(tmp_path / "slurm" / "srun", "the job manager's", 0o755)
+    (tmp_path / "bin" / "srun").symlink_to(real)
+    own = write(tmp_path / "front", "sdee's own, longer", 0o755)
+    stand_ins = ((str(tmp_path / "bin" / "srun"), str(own)),)
+    made.execute("/usr/bin/true")
+    assert verdict(made.closure(stand_ins=stand_ins), real) == "nothing"
+    made.execute(launcher)
+    closure = made.closure(stand_ins=stand_ins)
+    item = closure.items[str(real)]
+    assert (item.verdict.value, item.origin, item.size) == ("bundle", str(own), own.stat().st_size)
+    assert "sdee's own there" in why(closure, real)
+    assert closure.items[str(tmp_path / "bin" / "srun")].target == str(real)
+    assert verdict(made.closure(), real) == "nothing"
+
+
 def test_r_is_whole_and_of_its_site_library_what_was_loaded_with_its_imports(made: TraceMaker, tmp_path: Path) -> None:
     home = tmp_path / "usr" / "lib" / "R"
     made.use(write(home / "lib" / "libR.so"))
