@@ -54,8 +54,8 @@ _STEP = {
     **dict.fromkeys(("mpi", "cpu-bind", "accel-bind", "task-prolog", "task-epilog", "prolog", "epilog"), True),
     **dict.fromkeys(("label", "unbuffered", "kill-on-bad-exit", "exact", "resv-ports"), False),
 }
-# In a rehearsal `mpirun -n 64` finds one slot: it would refuse to start anything (Open MPI 4; 5). And there is no job in
-# which srun could start something (MPICH; Intel MPI)
+# In a rehearsal `mpirun -n 64` finds one slot: it would refuse to start anything (Open MPI 4; 5). And there is no job
+# in which srun could start something (MPICH; Intel MPI)
 _CROWDED = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
