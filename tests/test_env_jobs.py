@@ -201,11 +201,9 @@ FIRST = """#!/bin/bash
 hello -g first
 sbatch -N 2>/dev/null || :
 for name in one two; do sbatch -Q --wait second.sh $name; done
-for name in made made-$SLURM_JOB_ID; do
-  cp second.sh $name.sh
-  sbatch -Q --wait $name.sh $name
-  rm $name.sh
-done
+cp second.sh made.sh
+sbatch -Q --wait made.sh made
+rm made.sh
 """
 SECOND = """#!/bin/sh
 #SBATCH -N1 --open-mode=append -o second.out
@@ -218,18 +216,41 @@ def test_jobs_that_a_job_submits_run_in_bundles_too(evening: Evening) -> None:
     evening.place.file("second.sh", SECOND)
     done = evening.inside("sbatch -Q --wait first.sh")
     assert done.returncode == 0
-    assert re.findall(r"sdee: sbatch: (\S+) runs in a bundle", done.stderr) == [
-        "first.sh",
-        "second.sh",
-        "made.sh",
-        "made-0.sh",
-    ]
-    said = evening.place.read("first.out")
-    assert said.count("this script runs on the node itself, outside of the environment") == 1, "its name was not known"
+    assert re.findall(r"sdee: sbatch: (\S+) runs in a bundle", done.stderr) == ["first.sh", "second.sh", "made.sh"]
+    assert "was not submitted" not in evening.place.read("first.out")
     names = [line for line in evening.place.read("second.out").splitlines() if "hello" not in line]
-    assert names[:3] == ["second one", "second two", "second made"]
-    assert re.fullmatch(r"bare made-\d+", names[3])
+    assert names == ["second one", "second two", "second made"]
     assert evening.inside("sbatch -Q --wait first.sh").stderr == "", "all of them are there"
+
+
+MANAGER = r"""#!/bin/bash
+#SBATCH -N1 -Q -o manager.out
+hello -g manager
+printf '#!/bin/bash\n#SBATCH -N1 --open-mode=append\n#SBATCH -o task.out\nhello -g "task $1 $SLURM_JOB_NAME"' \
+    >"task $SLURM_JOB_ID.sh"
+cp "task $SLURM_JOB_ID.sh" task-$SLURM_JOB_ID.sh
+sbatch -Q --wait "task $SLURM_JOB_ID.sh" file
+sbatch -Q --wait -J named -- task-$SLURM_JOB_ID.sh "a  b"
+sbatch -Q --wait --open-mode append -o task.out -N1 --wrap 'hello -g "task $SLURM_JOB_NAME"; exit 3'
+echo "status $?"
+sbatch -Q --wait <task-$SLURM_JOB_ID.sh
+sbatch -Q nosuch.sh 2>&1 | tail -1
+sbatch --version
+rm task*$SLURM_JOB_ID.sh
+"""
+
+
+def test_what_a_job_makes_and_submits_runs_in_its_own_bundle(evening: Evening) -> None:
+    """As a workflow manager does: nobody could know these scripts before. Bare, they would find no `hello`."""
+    evening.place.file("manager.sh", MANAGER)
+    assert evening.inside("sbatch -Q --wait manager.sh").returncode == 0
+    said = evening.place.read("manager.out").splitlines()
+    assert sum("which was not submitted when this job was prepared, runs in its bundle" in line for line in said) == 4
+    tasks = re.sub(r"\d+", "N", evening.place.read("task.out")).splitlines()
+    assert tasks == ["task file task N.sh", "task a  b named", "task wrap", "task  sbatch"], said
+    assert "status 3" in said
+    assert any("nosuch.sh" in line and "sdee" not in line for line in said), said
+    assert any(line.startswith("slurm") for line in said), said
 
 
 def test_sdee_submit_inside_bundles_once(evening: Evening) -> None:

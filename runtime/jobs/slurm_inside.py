@@ -18,7 +18,7 @@ import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.runtime.jobs import scripts
+from sdee.runtime.jobs import scripts, slurm_resubmit
 from sdee.runtime.jobs import slurm_shell as shell
 from sdee.runtime.jobs.options import Table, read_options, split_getopt
 from sdee.runtime.jobs.slurm import Slurm, quoted
@@ -156,37 +156,6 @@ _RECORDED = r"""  {
   } >>@RECORD@"""
 
 
-def resubmit_program(known: Mapping[str, str]) -> str:
-    """Return the program that stands for sbatch outside of a bundle: a job submits its own script anew, or another.
-
-    `known`: where scripts are found, and what is submitted in their place. Others are submitted bare.
-    """
-    cases = [
-        f'[ "$sdee_word" -ef {shlex.quote(script)} ] && sdee_own={shlex.quote(written)}'
-        for script, written in known.items()
-    ]
-    return "\n".join(
-        [
-            "#!/bin/sh",
-            "# Written by sdee. What a job submits runs in its bundle, too",
-            "sdee_found= sdee_left=$#",
-            'while [ "$sdee_left" -gt 0 ]; do',
-            "  sdee_word=$1 sdee_own= sdee_left=$((sdee_left - 1))",
-            "  shift",
-            '  if [ -z "$sdee_found" ]; then',
-            *(f"    {case}" for case in cases),
-            "  fi",
-            '  set -- "$@" "${sdee_own:-$sdee_word}"',
-            "  sdee_found=$sdee_found$sdee_own",
-            "done",
-            '[ -n "$sdee_found" ] ||',
-            '  echo "sdee: sbatch in a job: this script runs on the node itself, outside of the environment" >&2',
-            'exec sbatch "$@"',
-            "",
-        ]
-    )
-
-
 def hidden(environment: Mapping[str, str]) -> dict[str, str]:
     """Return variables as they get through any shell: dash drops names that are none of its own (A.B, f%%)."""
     shells = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -223,11 +192,7 @@ def batch_program(job: Batch, bundle: str, served: Sequence[str]) -> str:
             "#!/bin/sh",
             *lines,
             *scripts.heading("sdee env", (job.name, *job.arguments), "sbatch"),
-            f"sdee_bundle={shlex.quote(bundle)}",
-            scripts.THERE,
-            "SDEE_CHDIR=$PWD",
-            "export SDEE_CHDIR",
-            f'exec {shlex.join(served)} "$sdee_bundle" "$@"',
+            *slurm_resubmit.run(bundle, served),
             "",
         ]
     )

@@ -17,7 +17,7 @@ from sdee.cli import output as show
 from sdee.cli import prepare, served
 from sdee.cli.inside import front, refused, rehearse, sweep
 from sdee.errors import InputError, SdeeError, UsageError
-from sdee.runtime.jobs import model, slurm_inside
+from sdee.runtime.jobs import model, slurm_inside, slurm_resubmit
 from sdee.runtime.jobs.slurm import Slurm
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ class _Chain:
         self.known |= {found: path for found in (script, submission.path) if found}
         model.write_script(path, slurm_inside.batch_program(job, bundle, words))
         self._prepare_what_it_submits(kept, job.name)
-        model.write_script(os.path.join(words[-1], "sbatch"), slurm_inside.resubmit_program(self.known))
+        model.write_script(
+            os.path.join(words[-1], "sbatch"), slurm_resubmit.program(self.known, Slurm().table, bundle, words)
+        )
         return path
 
     def _prepare_what_it_submits(self, kept: str, name: str) -> None:
