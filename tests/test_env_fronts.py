@@ -46,7 +46,7 @@ def test_the_same_commands_are_named_in_c_and_in_python() -> None:
 def test_outside_of_an_environment_and_of_a_job_it_says_what_it_is() -> None:
     done = run_front("srun", "hostname")
     assert done.returncode == 244
-    assert "srun belongs to a private environment, and this is neither one nor a job" in done.stderr
+    assert "this is neither an environment nor a job that sdee submitted" in done.stderr
     assert run_front("squeue").returncode == 127
     assert run_front("sdee-front").returncode == 2
 

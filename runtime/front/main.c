@@ -1,6 +1,7 @@
 /* sdee-front stands in place of srun, sbatch, squeue and the like. What a call of these means depends on where it is:
  *
  *   in a bundle in a job (SDEE_OUTSIDE)    the node's own command, run outside of the bundle             call.c
+ *                                          (of `sdee submit` outside of environments, too: src/sdee/cli/served.py)
  *   in a command that is traced            the script that SDEE_REHEARSAL names: nothing is submitted
  *   in a private environment               srun, sbatch, salloc: `sdee`'s own (src/sdee/cli/inside/)
  *   others there, or SDEE_TRANSPARENT=0    the host's own command, as the user and not as root           real.c
@@ -59,8 +60,8 @@ static int stand_for(const char *name, char **argv, struct error *error)
         return real(name, argv, error);
     const char *const words[] = {FRONT_DIRECTORY "/sdee-inside", name, NULL};
     if (access(words[0], X_OK) != 0) {
-        fail(error, EXIT_NODE, "call it where the job manager's own is, or under `sdee env enter`",
-             "%s belongs to a private environment, and this is neither one nor a job that was submitted from one", name);
+        fail(error, EXIT_NODE, "submit the job by `sdee submit` or `sdee wrap`, or from the environment",
+             "%s stands for the job manager's own, and nothing serves it: this is neither an environment nor a job that sdee submitted", name);
         return -1;
     }
     hide_from_shells();
