@@ -408,6 +408,23 @@ def test_a_rehearsal_that_fails_is_said_and_all_changes_travel(evening: Evening)
     assert evening.place.read("two.out").splitlines()[-1] == "two"
 
 
+STEPS = """#!/bin/sh
+#SBATCH -N2 -n2 -w n1,n2 -o steps.out
+srun seq 100000 | head -n 1
+srun sh -c '[ "$SLURM_NTASKS" = "$1" ] || exit 9; hello -g "of $SLURM_NTASKS"' - $1
+echo end
+"""
+
+
+def test_a_step_that_fails_here_though_its_script_goes_on_is_said_and_all_changes_travel(evening: Evening) -> None:
+    evening.place.file("steps.sh", STEPS)
+    done = evening.inside("sbatch -Q --wait steps.sh 2")
+    assert "sdee: sh ended with status 9 here (sdee-jobs/steps.sh-" in done.stderr, done.stderr
+    assert evening.place.read("steps.out").splitlines()[1:] == ["of 2", "of 2", "end"]
+    other = evening.inside("sbatch -Q --wait steps.sh 1")
+    assert "ended with status" not in other.stderr, "a reader that has enough ends the first step"
+
+
 def test_jobs_of_a_directory_that_the_nodes_do_not_see_run_from_the_users_home(evening: Evening) -> None:
     script = "mkdir -p /tmp/own; cd /tmp/own; srun -N1 hello -g alone; ls"
     done = evening.inside(script)

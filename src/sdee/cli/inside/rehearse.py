@@ -16,7 +16,7 @@ import click
 
 from sdee.cli import fresh, prepare
 from sdee.cli import output as show
-from sdee.cli.inside import sweep
+from sdee.cli.inside import steps, sweep
 from sdee.errors import InputError, OutputError, TraceError
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sdee.cli.prepare import Preparation
+    from sdee.tracer.model import Trace
 
 PARTIAL = "partial"  # a file beside the trace: the run may not have come to all that a job needs
 SUBMITTED = "submitted"  # another: what the run here submitted
@@ -189,23 +190,27 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     with contextlib.suppress(OSError), open(os.path.join(todo.directory, discard.REAL), encoding="utf-8") as file:
         for line in file:
             click.echo(f"sdee: what it has written in {line.strip()} is written: no overlay can cover that", err=True)
-    trace = fresh.of_trace(read_traces([todo.trace]), todo.trace)
-    took = time.monotonic() - before
+    _judge(todo, read_traces([todo.trace]), time.monotonic() - before, _short(log), ended=ended)
+
+
+def _judge(todo: Preparation, trace: Trace, took: float, log: str, *, ended: bool) -> None:
+    """Keep what the run tells. `took`: its seconds; `ended`: it was ended before its own end; `log`: for people."""
+    state = fresh.of_trace(trace, todo.trace)
+    step = None if ended or state.status else steps.failed(trace)
+    why = ""
     if ended:
-        model.write_script(partial, "")
-        trace = replace(trace, status=0)  # it will not be tried again
-        limit = sweep.limit()
-        click.echo(f"sdee: it was ended after {limit} s: all that was changed in the environment travels", err=True)
-    elif (
-        trace.status
-    ):  # it may not have come to all that it needs: it is tried again the next time, for a minute in all
-        model.write_script(partial, "")
+        state = replace(state, status=0)  # it will not be tried again
+        why = f"it was ended after {sweep.limit()} s"
+    elif state.status or step:  # it is tried again the next time, for a minute in all
         took += sweep.seconds_of(todo.directory)
-        if took > sweep.limit():
-            trace = replace(trace, status=0)
-        click.echo(f"sdee: it failed here ({_short(log)}): all that was changed in the environment travels", err=True)
+        status = state.status or (step[1] if step else 0)
+        state = replace(state, status=0 if took > sweep.limit() else status)
+        why = f"{show.safe(step[0])} ended with status {step[1]} here ({log})" if step else f"it failed here ({log})"
+    if why:  # it may not have come to all that it needs
+        model.write_script(os.path.join(todo.directory, PARTIAL), "")
+        click.echo(f"sdee: {why}: all that was changed in the environment travels", err=True)
     sweep.note_seconds(todo.directory, took)
-    fresh.save(todo.directory, fresh.State(trace, fresh.load(todo.directory).bundle))
+    fresh.save(todo.directory, fresh.State(state, fresh.load(todo.directory).bundle))
 
 
 def _run(todo: Preparation, environment: Mapping[str, str], cwd: str, streams: tuple[BinaryIO, BinaryIO]) -> bool:
