@@ -176,7 +176,10 @@ def _widen(trace: Trace, builder: Builder) -> None:
     used.sort(key=lambda d: d.order or 0)
     accesses = sorted(trace.accesses.values(), key=lambda a: a.order)
     named = tuple(a.path for a in accesses if a.existed and "read" in a.ops)
-    view = View(builder.fs, builder.packages, tuple(d.path for d in used), named, builder.site.executed)
+    search = tuple(d for d in trace.runs[0].env.get("PATH", "").split(":") if d.startswith("/"))
+    view = View(
+        builder.fs, builder.packages, tuple(d.path for d in used), named, builder.site.executed, trace.execs, search
+    )
     names = [type(unit).__name__ for unit in UNITS]
     for name in set(builder.options.without_units) - set(names):
         raise UsageError(f"without-units: there is no unit {name!r}", hint=f"units: {', '.join(names)}")

@@ -16,12 +16,11 @@ import click
 
 from sdee.cli import fresh, prepare
 from sdee.cli import output as show
-from sdee.cli.inside import steps, sweep
+from sdee.cli.inside import changes, steps, sweep
 from sdee.errors import InputError, OutputError, TraceError
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
-from sdee.runtime.jobs.options import names as words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,14 +31,7 @@ if TYPE_CHECKING:
 PARTIAL = "partial"  # a file beside the trace: the run may not have come to all that a job needs
 SUBMITTED = "submitted"  # another: what the run here submitted
 CHANGES = "changes"  # another: the changes of the environment that travelled for that reason
-SOFTWARE = ("usr", "etc", "opt", "srv", "var")  # layers of an environment
-NOT_NEEDED = frozenset(
-    words("""
-    /usr/share/doc /usr/share/man /usr/share/info /usr/share/locale /usr/share/help /usr/share/lintian
-    /var/cache /var/log /var/tmp /var/lib/dpkg /var/lib/apt /var/lib/rpm
-    /etc/apt /etc/shadow /etc/shadow- /etc/gshadow /etc/gshadow- /etc/ld.so.cache
-""")
-)
+LARGE = 200_000_000  # bytes, some seconds of compression
 # It ends with its parent, also when that is killed: prctl(2), PR_SET_PDEATHSIG, SIGTERM
 _TRACE = (
     "import ctypes, os, sys; sys.path[:1] = []; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0);"
@@ -87,10 +79,14 @@ def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], Non
         elif todo.trace_why:
             before()
             _trace(rehearsal, todo)
-        more = changed_inside() if rehearsal.interactive or _is_partial(directory) else ()
+        found = changes.inside() if rehearsal.interactive or _is_partial(directory) else changes.NONE
+        more = found.paths
         todo = _plan(rehearsal, no_trace=True, outgrown=_outgrown(directory, more))
         if not todo.bundle_why:
             return todo.bundle
+        if found.size > LARGE:
+            files = f"{show.count_text(len(more), 'file')}, {show.size_text(found.size)}"
+            click.echo(f"sdee: {files}, are being bundled: that takes a while", err=True)
         bundle = prepare.make_bundle(todo, include=(*include, *more), quiet=True)
         model.write_script(os.path.join(directory, CHANGES), _lines(more))
         return bundle
@@ -257,28 +253,6 @@ def _end_of(log: str) -> str:
             return file.read()[-1000:].strip()
     except OSError:
         return ""
-
-
-def changed_inside() -> tuple[str, ...]:
-    """Return the files that were made or changed in the environment: a run that was ended may have needed any of them.
-
-    Left out are documentation, caches, and what package managers and accounts keep.
-    """
-    found = []
-    layers = os.path.join(COMMANDS_INSIDE, "layers")
-    for top in SOFTWARE:
-        upper = os.path.join(layers, top, "upper")
-        for directory, below, names in os.walk(upper):
-            inside = os.path.normpath("/" + os.path.join(top, os.path.relpath(directory, upper)))
-            below[:] = [name for name in below if os.path.join(inside, name) not in NOT_NEEDED]
-            paths = (os.path.join(inside, name) for name in names)
-            found += [path for path in paths if path not in NOT_NEEDED and _holds_something(path)]
-    return tuple(sorted(found))
-
-
-def _holds_something(path: str) -> bool:
-    """Tell whether it is a file of some content: empty is also what the user could not read on the host."""
-    return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
 def fronts() -> tuple[str, ...]:
