@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
+from sdee.packer.globs import Globs
 from sdee.packer.model import Item, Reason, Verdict
 from sdee.packer.places import host_reason
-from sdee.packer.secrets import matches, secret_by_content, secret_by_name
+from sdee.packer.secrets import secret_by_content, secret_by_name
 
 if TYPE_CHECKING:
     from sdee.packer.closure import ClosureOptions
@@ -91,6 +92,11 @@ class Builder:
     host_needs: dict[tuple[str, str], bool] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)  # travelling files beside the node's own that the job changes
 
+    def __post_init__(self) -> None:
+        options = self.options
+        self._include, self._exclude, self._allow = map(Globs, (options.include, options.exclude, options.allow))
+        self._host, self._shared = Globs(options.host), Globs(options.shared)
+
     def need(self, path: str, reason: Reason, *, order: int | None = None, unit: bool = False) -> Draft:
         """Give a path that exists its verdict, and every symbolic link on its way; return what it leads to.
 
@@ -160,12 +166,12 @@ class Builder:
 
         `named`: as the job named it. `content`: the file that holds what would travel, if it is not at `path` any more.
         """
-        if matches(path, self.options.exclude) or (named and matches(named, self.options.exclude)):
+        if self._exclude.match(path) or (named and self._exclude.match(named)):
             live = self.site.live_root(path)
             return (Verdict.SHARED if live else Verdict.HOST), [Reason("is left out by --exclude")]
-        if matches(path, self.options.host):
+        if self._host.match(path):
             return Verdict.HOST, [Reason("is the node's own by sdee.toml")]
-        if matches(path, self.options.shared):
+        if self._shared.match(path):
             return Verdict.SHARED, [Reason("stays on shared storage by sdee.toml")]
         included = self.included(path) or (named != path and self.included(named))
         if not included and (why := host_reason(path)):
@@ -180,7 +186,7 @@ class Builder:
 
     def included(self, path: str) -> bool:
         """Return whether --include names a path."""
-        return bool(path) and matches(path, self.options.include)
+        return bool(path) and self._include.match(path)
 
     def _decide_directory(self, path: str, *, unit: bool, included: bool) -> tuple[Verdict, list[Reason]]:
         live = self.site.live_root(path)
@@ -191,7 +197,7 @@ class Builder:
     def _decide_file(
         self, path: str, status: os.stat_result, *, unit: bool, included: bool, content: str
     ) -> tuple[Verdict, list[Reason]]:
-        if matches(path, self.options.allow):
+        if self._allow.match(path):
             return self._travels(path, [Reason("is allowed by --allow")], content, allowed=True)
         if why := secret_by_name(path, self.fs):
             return Verdict.SECRET, [Reason(why, detail="--allow lets it travel")]

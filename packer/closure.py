@@ -18,11 +18,11 @@ from sdee.packer.conflicts import conflict_notices
 from sdee.packer.elf.needs import needs_of
 from sdee.packer.elf.objects import MAGIC
 from sdee.packer.filesystem import FileSystem, is_below_any
+from sdee.packer.globs import Globs, only_path
 from sdee.packer.host_libraries import expectations, may_be_the_nodes
 from sdee.packer.model import Closure, Reason, Verdict
 from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
-from sdee.packer.secrets import matches
 from sdee.packer.units import UNITS, View
 from sdee.tokens import BLANK
 
@@ -154,7 +154,7 @@ def _add_included(builder: Builder) -> None:
     fs = builder.fs
     for glob in builder.options.include:
         named = _expand(fs, glob.rstrip("/") or "/")
-        if not named and not any(matches(d.path, (glob,)) for d in builder.travelling()):
+        if not named and not any(map(Globs((glob,)).match, (d.path for d in builder.travelling()))):
             raise InputError(f"--include {glob!a} names nothing", hint="it is a glob on absolute paths")
         for path in named:
             draft = builder.need(path, Reason("is asked for by --include", detail=glob), unit=True)
@@ -167,8 +167,8 @@ def _expand(fs: FileSystem, glob: str) -> list[str]:
     """Return the existing paths that a glob matches, from its first directory without wildcards on."""
     from fnmatch import fnmatchcase  # noqa: PLC0415 - rarely needed
 
-    if not any(c in glob for c in "*?["):
-        return [glob] if fs.resolve(glob).status is not None else []
+    if (path := only_path(glob)) is not None:
+        return [path] if fs.resolve(path).status is not None else []
     plain = os.path.dirname(glob[: min(glob.index(c) for c in "*?[" if c in glob)] + "x")
     return [path for path in fs.walk(plain) if fnmatchcase(path, glob)]
 
@@ -181,7 +181,10 @@ def _widen(trace: Trace, builder: Builder) -> None:
     used.sort(key=lambda d: d.order or 0)
     accesses = sorted(trace.accesses.values(), key=lambda a: a.order)
     named = tuple(a.path for a in accesses if a.existed and "read" in a.ops)
-    view = View(builder.fs, builder.packages, tuple(d.path for d in used), named, builder.site.executed)
+    search = tuple(d for d in trace.runs[0].env.get("PATH", "").split(":") if d.startswith("/"))
+    view = View(
+        builder.fs, builder.packages, tuple(d.path for d in used), named, builder.site.executed, trace.execs, search
+    )
     names = [type(unit).__name__ for unit in UNITS]
     for name in set(builder.options.without_units) - set(names):
         raise UsageError(f"without-units: there is no unit {name!r}", hint=f"units: {', '.join(names)}")
@@ -284,7 +287,7 @@ def _notices(trace: Trace, builder: Builder) -> Iterator[str]:
     yield from conflict_notices(trace, builder)
     for option, globs in (("exclude", builder.options.exclude), ("allow", builder.options.allow)):
         for glob in globs:
-            if not any(matches(path, (glob,)) for path in builder.drafts):
+            if not any(map(Globs((glob,)).match, builder.drafts)):
                 yield f"--{option} {glob!a} matches nothing that the job uses"
 
 

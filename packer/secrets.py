@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import stat
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
@@ -12,19 +10,9 @@ from sdee.packer.filesystem import is_below_any
 from sdee.secret_files import CODE, CONTENT_LIMIT, secret_content, secret_name, secret_place
 
 if TYPE_CHECKING:
+    import os
+
     from sdee.packer.filesystem import FileSystem
-
-
-def matches(path: str, globs: tuple[str, ...]) -> bool:
-    """Return whether a glob matches `path`, or a directory above it: naming a directory means all of it.
-
-    fnmatch's `*` goes past slashes, so `**` means no more than `*`.
-    """
-    while globs and path not in ("/", ""):
-        if any(fnmatchcase(path, glob.rstrip("/") or "/") for glob in globs):
-            return True
-        path = os.path.dirname(path)
-    return False
 
 
 def _is_public(path: str, status: os.stat_result) -> bool:

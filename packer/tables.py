@@ -101,6 +101,14 @@ COMPANIONS = {
     }.items()
 }
 
+# What a job manager has on its own nodes, and what does nothing anywhere else
+OF_JOB_MANAGERS = frozenset(
+    _words("""
+    srun sbatch salloc sattach sbcast scancel scontrol sinfo squeue sstat sacct sacctmgr sprio sshare strigger sreport
+    qsub qstat qdel qalter qhold qrls qacct qconf qhost qlogin qrsh
+    """)
+)
+
 # Files of a locale's directory (locale(7)), which LOCPATH may put anywhere
 LOCALE_CATEGORIES = frozenset(
     _words("""

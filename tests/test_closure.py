@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -400,6 +402,18 @@ def test_include_takes_globs_and_makes_data_travel(made: TraceMaker, tmp_path: P
     other = write(tmp_path / "work" / "c.txt")
     closure = made.closure(include=(f"{tmp_path}/work/*.dat",))
     assert [verdict(closure, p) for p in (data, unseen, other)] == ["bundle", "bundle", "nothing"]
+
+
+def test_thousands_of_includes_are_looked_up_and_not_tried_one_after_the_other(
+    made: TraceMaker, tmp_path: Path
+) -> None:
+    paths = [write(tmp_path / "many" / f"{number}[x]*?") for number in range(6000)]
+    other = write(tmp_path / "many" / "0x1")
+    begun = time.monotonic()
+    closure = made.closure(include=tuple(glob.escape(str(path)) for path in paths))
+    assert time.monotonic() - begun < 20, "each path was compared with each glob: that takes minutes"
+    assert {verdict(closure, path) for path in paths} == {"bundle"}
+    assert str(other) not in closure.items, "brackets were taken for a glob"
 
 
 def test_large_files_are_shared_and_listed(made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

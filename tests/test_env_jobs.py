@@ -429,6 +429,62 @@ def test_a_rehearsal_that_fails_is_said_and_all_changes_travel(evening: Evening)
     assert evening.place.read("two.out").splitlines()[-1] == "two"
 
 
+BRANCHES = """#!/bin/bash
+#SBATCH -N1 -w n2 -Q -o branches.out
+[ "$SLURM_JOB_ID" != 0 ] || exit 0
+trap 'cp result kept; cksum kept; exit 0' USR1
+seq 3 >result
+kill -USR1 $$
+"""
+
+
+def test_a_script_finds_on_the_node_what_it_did_not_come_to_in_the_run_here(evening: Evening) -> None:
+    evening.place.file("branches.sh", BRANCHES)
+    evening.out("sbatch --wait branches.sh")
+    assert evening.place.read("branches.out") == "846835361 6 kept\n"
+    assert evening.place.read("kept") == "1\n2\n3\n"
+    evening.out("sbatch --wait -Q -w n2 -o wrapped.out --wrap '[ $SLURM_JOB_ID = 0 ] || seq 2 | tac'")
+    assert evening.place.read("wrapped.out") == "2\n1\n"
+
+
+STEPS = """#!/bin/sh
+#SBATCH -N2 -n2 -w n1,n2 -o steps.out
+srun seq 100000 | head -n 1
+srun sh -c '[ "$SLURM_NTASKS" = "$1" ] || exit 9; hello -g "of $SLURM_NTASKS"' - $1
+echo end
+"""
+
+
+def test_a_step_that_fails_here_though_its_script_goes_on_is_said_and_all_changes_travel(evening: Evening) -> None:
+    evening.place.file("steps.sh", STEPS)
+    done = evening.inside("sbatch -Q --wait steps.sh 2")
+    assert "sdee: sh ended with status 9 here (sdee-jobs/steps.sh-" in done.stderr, done.stderr
+    assert evening.place.read("steps.out").splitlines()[1:] == ["of 2", "of 2", "end"]
+    other = evening.inside("sbatch -Q --wait steps.sh 1")
+    assert "ended with status" not in other.stderr, "a reader that has enough ends the first step"
+
+
+LINKED = """#!/bin/sh
+#SBATCH -N1 -w n2 -Q -o linked.out
+[ "$SLURM_JOB_ID" != 0 ] || exit 3
+/opt/tools/newest/tool
+"""
+TOOL = "#!/bin/sh\n[ -e /opt/tools/newest/empty ] && echo linked\n"
+
+
+def test_with_all_changes_go_links_to_directories_and_empty_files(evening: Evening) -> None:
+    evening.place.file("linked.sh", LINKED)
+    evening.place.file("tool", TOOL)
+    evening.out("mkdir -p /opt/tools/1.0; install tool /opt/tools/1.0")
+    evening.out("ln -s 1.0 /opt/tools/newest; : >/opt/tools/1.0/empty; truncate -s 210M /opt/tools/1.0/large")
+    done = evening.inside("sbatch --wait linked.sh; rm /opt/tools/1.0/large")
+    assert evening.place.read("linked.out") == "linked\n", done.stderr
+    assert re.search(r"sdee: \d+ files, 2\d\d\.\d MB, are being bundled: that takes a while", done.stderr)
+    done = evening.inside("sbatch --wait linked.sh")
+    assert "are being bundled" not in done.stderr
+    assert "it failed here" in done.stderr
+
+
 def test_jobs_of_a_directory_that_the_nodes_do_not_see_run_from_the_users_home(evening: Evening) -> None:
     script = "mkdir -p /tmp/own; cd /tmp/own; srun -N1 hello -g alone; ls"
     done = evening.inside(script)

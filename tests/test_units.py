@@ -12,6 +12,7 @@ import pytest
 from closure_support import TraceMaker, verdict, why, write
 from sdee.packer import tables
 from sdee.packer.units import python, resources, system
+from sdee.tracer.model import Exec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -434,3 +435,29 @@ def test_time_zones_travel_where_a_time_may_be_asked_for(made: TraceMaker, used:
 def test_certificates_travel_with_a_library_for_tls(made: TraceMaker) -> None:
     made.use("/usr/lib/x86_64-linux-gnu/libssl.so.3")
     assert verdict(made.closure(), "/etc/ssl/certs/ca-certificates.crt") == "bundle"
+
+
+SCRIPT = """#!/bin/sh
+# gzip is for people
+trap 'cksum out' USR1
+[ -e checkpoint ] || exit
+DATA=$(tool-of-ours --tac | base64) "$shuf" ./nl /usr/bin/comm srun
+"""
+
+
+def test_programs_that_a_script_names_travel_though_the_run_did_not_come_to_them(
+    made: TraceMaker, tmp_path: Path
+) -> None:
+    tool = write(tmp_path / "bin" / "tool-of-ours", "#!/usr/bin/perl -w\n", 0o755)
+    srun = write(tmp_path / "bin" / "srun", "#!/bin/sh\n", 0o755)
+    script = write(tmp_path / "work" / "job.sh", SCRIPT, 0o755)
+    made.env["PATH"] = f"{tmp_path}/bin::/usr/bin:/bin"
+    made.execute(script, "/bin/sh")
+    made.execs.append(Exec(1, "/bin/dash", ("sh", "-ec", "exit 3; nproc"), (), None, setid=False))
+    closure = made.closure()
+    programs = [f"/usr/bin/{name}" for name in ("cksum", "base64", "comm", "perl", "nproc")]
+    assert {verdict(closure, path) for path in (*programs, str(tool))} == {"bundle"}
+    assert f"belongs to {script} programs that a script names" in why(closure, "/usr/bin/cksum")
+    others = [f"/usr/bin/{name}" for name in ("gzip", "shuf", "tac", "nl")]
+    assert {verdict(closure, path) for path in (*others, str(srun))} == {"nothing"}
+    assert verdict(made.closure(minimal=True), "/usr/bin/cksum") == "nothing"

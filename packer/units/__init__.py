@@ -10,6 +10,7 @@ from sdee.packer.units.perl import PerlCore, PerlModules
 from sdee.packer.units.python import Distributions, ProjectPackages, StandardLibrary, VirtualEnvironments
 from sdee.packer.units.r import RHome, RPackages
 from sdee.packer.units.resources import ProgramResources
+from sdee.packer.units.shell import ScriptCommands
 from sdee.packer.units.system import (
     Certificates,
     CompilerSupport,
@@ -43,6 +44,7 @@ UNITS: tuple[Unit, ...] = (
     Jdk(),
     ProgramResources(),
     Companions(),
+    ScriptCommands(),
     LibraryData(),
 )
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from sdee.packer.filesystem import FileSystem
     from sdee.packer.packages import Packages
+    from sdee.tracer.model import Exec
 
 DEFAULT_LIMIT = 1 << 30  # bytes
 
@@ -35,7 +36,8 @@ class Widening:
 class View:
     """What a unit type may look at: the files that the run used and that travel, and the machine's files.
 
-    `seen` are paths without links, in order of first access; `named` the same as the job named them.
+    `seen` are paths without links, in order of first access; `named` the same as the job named them. `search`: the
+    absolute directories of PATH.
     """
 
     fs: FileSystem
@@ -43,6 +45,8 @@ class View:
     seen: tuple[str, ...]
     named: tuple[str, ...]
     executed: frozenset[str]
+    execs: tuple[Exec, ...]
+    search: tuple[str, ...]
 
     def tree(self, top: str, skip: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Return a directory and all below it, without directories named in `skip` unless the run used a file there."""

@@ -16,29 +16,22 @@ import click
 
 from sdee.cli import fresh, prepare, served
 from sdee.cli import output as show
-from sdee.cli.inside import sweep
+from sdee.cli.inside import changes, steps, sweep
 from sdee.errors import InputError, TraceError
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
-from sdee.runtime.jobs.options import names as words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sdee.cli.prepare import Preparation
+    from sdee.tracer.model import Trace
 
 PARTIAL = "partial"  # a file beside the trace: the run may not have come to all that a job needs
 SUBMITTED = "submitted"  # another: what the run here submitted
 CHANGES = "changes"  # another: the changes of the environment that travelled for that reason
-SOFTWARE = ("usr", "etc", "opt", "srv", "var")  # layers of an environment
-NOT_NEEDED = frozenset(
-    words("""
-    /usr/share/doc /usr/share/man /usr/share/info /usr/share/locale /usr/share/help /usr/share/lintian
-    /var/cache /var/log /var/tmp /var/lib/dpkg /var/lib/apt /var/lib/rpm
-    /etc/apt /etc/shadow /etc/shadow- /etc/gshadow /etc/gshadow- /etc/ld.so.cache
-""")
-)
+LARGE = 200_000_000  # bytes, some seconds of compression
 # It ends with its parent, also when that is killed: prctl(2), PR_SET_PDEATHSIG, SIGTERM
 _TRACE = (
     "import ctypes, os, sys; sys.path[:1] = []; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0);"
@@ -86,10 +79,14 @@ def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], Non
         elif todo.trace_why:
             before()
             _trace(rehearsal, todo)
-        more = changed_inside() if rehearsal.interactive or _is_partial(directory) else ()
+        found = changes.inside() if rehearsal.interactive or _is_partial(directory) else changes.NONE
+        more = found.paths
         todo = _plan(rehearsal, no_trace=True, outgrown=_outgrown(directory, more))
         if not todo.bundle_why:
             return todo.bundle
+        if found.size > LARGE:
+            files = f"{show.count_text(len(more), 'file')}, {show.size_text(found.size)}"
+            click.echo(f"sdee: {files}, are being bundled: that takes a while", err=True)
         bundle = prepare.make_bundle(todo, include=(*include, *more), quiet=True)
         model.write_script(os.path.join(directory, CHANGES), _lines(more))
         return bundle
@@ -189,23 +186,27 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     with contextlib.suppress(OSError), open(os.path.join(todo.directory, discard.REAL), encoding="utf-8") as file:
         for line in file:
             click.echo(f"sdee: what it has written in {line.strip()} is written: no overlay can cover that", err=True)
-    trace = fresh.of_trace(read_traces([todo.trace]), todo.trace)
-    took = time.monotonic() - before
+    _judge(todo, read_traces([todo.trace]), time.monotonic() - before, _short(log), ended=ended)
+
+
+def _judge(todo: Preparation, trace: Trace, took: float, log: str, *, ended: bool) -> None:
+    """Keep what the run tells. `took`: its seconds; `ended`: it was ended before its own end; `log`: for people."""
+    state = fresh.of_trace(trace, todo.trace)
+    step = None if ended or state.status else steps.failed(trace)
+    why = ""
     if ended:
-        model.write_script(partial, "")
-        trace = replace(trace, status=0)  # it will not be tried again
-        limit = sweep.limit()
-        click.echo(f"sdee: it was ended after {limit} s: all that was changed in the environment travels", err=True)
-    elif (
-        trace.status
-    ):  # it may not have come to all that it needs: it is tried again the next time, for a minute in all
-        model.write_script(partial, "")
+        state = replace(state, status=0)  # it will not be tried again
+        why = f"it was ended after {sweep.limit()} s"
+    elif state.status or step:  # it is tried again the next time, for a minute in all
         took += sweep.seconds_of(todo.directory)
-        if took > sweep.limit():
-            trace = replace(trace, status=0)
-        click.echo(f"sdee: it failed here ({_short(log)}): all that was changed in the environment travels", err=True)
+        status = state.status or (step[1] if step else 0)
+        state = replace(state, status=0 if took > sweep.limit() else status)
+        why = f"{show.safe(step[0])} ended with status {step[1]} here ({log})" if step else f"it failed here ({log})"
+    if why:  # it may not have come to all that it needs
+        model.write_script(os.path.join(todo.directory, PARTIAL), "")
+        click.echo(f"sdee: {why}: all that was changed in the environment travels", err=True)
     sweep.note_seconds(todo.directory, took)
-    fresh.save(todo.directory, fresh.State(trace, fresh.load(todo.directory).bundle))
+    fresh.save(todo.directory, fresh.State(state, fresh.load(todo.directory).bundle))
 
 
 def _run(todo: Preparation, environment: Mapping[str, str], cwd: str, streams: tuple[BinaryIO, BinaryIO]) -> bool:
@@ -252,28 +253,6 @@ def _end_of(log: str) -> str:
             return file.read()[-1000:].strip()
     except OSError:
         return ""
-
-
-def changed_inside() -> tuple[str, ...]:
-    """Return the files that were made or changed in the environment: a run that was ended may have needed any of them.
-
-    Left out are documentation, caches, and what package managers and accounts keep.
-    """
-    found = []
-    layers = os.path.join(COMMANDS_INSIDE, "layers")
-    for top in SOFTWARE:
-        upper = os.path.join(layers, top, "upper")
-        for directory, below, names in os.walk(upper):
-            inside = os.path.normpath("/" + os.path.join(top, os.path.relpath(directory, upper)))
-            below[:] = [name for name in below if os.path.join(inside, name) not in NOT_NEEDED]
-            paths = (os.path.join(inside, name) for name in names)
-            found += [path for path in paths if path not in NOT_NEEDED and _holds_something(path)]
-    return tuple(sorted(found))
-
-
-def _holds_something(path: str) -> bool:
-    """Tell whether it is a file of some content: empty is also what the user could not read on the host."""
-    return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
 def fronts() -> tuple[str, ...]:

@@ -1,0 +1,76 @@
+"""What was made or changed in the environment: a run that did not come to its end may have needed any of it."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdee.runtime.environment.enter import COMMANDS_INSIDE
+from sdee.runtime.jobs.options import names as words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOFTWARE = ("usr", "etc", "opt", "srv", "var")  # layers of an environment
+# Where a file of the host's that the user may not read is empty inside
+EMPTIED = ("etc", "var")
+NOT_NEEDED = frozenset(
+    words("""
+    /usr/share/doc /usr/share/man /usr/share/info /usr/share/locale /usr/share/help /usr/share/lintian
+    /var/cache /var/log /var/tmp /var/lib/dpkg /var/lib/apt /var/lib/rpm
+    /etc/apt /etc/shadow /etc/shadow- /etc/gshadow /etc/gshadow- /etc/ld.so.cache
+""")
+)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Files, sorted, and how many bytes they are together."""
+
+    paths: tuple[str, ...]
+    size: int
+
+
+NONE = Changes((), 0)
+
+
+def inside() -> Changes:
+    """Return the files that were made or changed in the environment.
+
+    Left out are documentation, caches, and what package managers and accounts keep. A link to a directory is there as
+    a file that is reached through it: by itself it would mean all that the directory holds, the host's files, too.
+    """
+    sizes: dict[str, int] = {}
+    links: list[str] = []
+    for top in SOFTWARE:
+        for path in _entries(top):
+            with contextlib.suppress(OSError):
+                status = os.stat(path)
+                if stat.S_ISDIR(status.st_mode):
+                    links.append(path)
+                elif stat.S_ISREG(status.st_mode) and (status.st_size or top not in EMPTIED):
+                    sizes[path] = status.st_size
+    paths = sorted(sizes)
+    through = (found for link in links if (found := _through(link, paths)))
+    return Changes(tuple(sorted((*paths, *through))), sum(sizes.values()))
+
+
+def _entries(top: str) -> Iterator[str]:
+    """Yield the paths, inside, of what lies in a layer and is no directory."""
+    upper = os.path.join(COMMANDS_INSIDE, "layers", top, "upper")
+    for directory, below, names in os.walk(upper):
+        here = os.path.normpath("/" + os.path.join(top, os.path.relpath(directory, upper)))
+        below[:] = [name for name in below if os.path.join(here, name) not in NOT_NEEDED]
+        links = (name for name in below if os.path.islink(os.path.join(directory, name)))
+        yield from (path for name in (*names, *links) if (path := os.path.join(here, name)) not in NOT_NEEDED)
+
+
+def _through(link: str, paths: list[str]) -> str:
+    """Return a path of `paths`, which are sorted, as it is by way of a link to a directory; "": there lies none."""
+    real = os.path.realpath(link)
+    at = bisect.bisect(paths, real + "/")
+    return link + paths[at][len(real) :] if at < len(paths) and paths[at].startswith(real + "/") else ""

@@ -1,0 +1,36 @@
+"""What the run here tells of a script's steps.
+
+A script without `set -e` goes on after a step that failed, and ends with status 0. A step that failed here need not
+fail in the job: here it is of one task, on another machine. What it would have come to is in no trace.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from sdee.packer import tables
+from sdee.runtime.jobs.slurm_shell import REHEARSED
+
+if TYPE_CHECKING:
+    from sdee.tracer.model import Trace
+
+# A server that the script ends, a reader that has enough (`| head`): it has come to all that it does
+_ENDED_BY_OTHERS = frozenset(128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE))
+
+
+def failed(trace: Trace) -> tuple[str, int] | None:
+    """Return the program of the first step, of srun's or of an MPI launcher's, that failed, and its exit status."""
+    statuses = {process.pid: process.status for process in trace.processes}
+    became: dict[int, list[str]] = {}
+    steps: dict[int, None] = {}
+    for execution in trace.execs:
+        became.setdefault(execution.pid, []).append(execution.path)
+        if REHEARSED in execution.argv or os.path.basename(os.path.realpath(execution.path)) in tables.COMPANIONS:
+            steps[execution.pid] = None
+    for pid in steps:
+        status = statuses.get(pid)
+        if status and status not in _ENDED_BY_OTHERS:
+            return os.path.basename(became[pid][-1]), status
+    return None
