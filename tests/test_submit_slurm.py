@@ -227,6 +227,14 @@ def test_srun_past_the_shell_is_refused_with_the_lines_number(side: SlurmSide) -
     assert side.run(*SDEE, "wrap", "job.sh").returncode == 0
 
 
+def test_a_step_that_fails_here_is_said_though_the_script_goes_on(side: SlurmSide) -> None:
+    side.file("job.sh", "#!/bin/sh\nsrun sh -c 'exit $1' sh $1\nsrun echo fine\n")
+    done = side.run(*SDEE, "wrap", "job.sh", "5")
+    assert done.returncode == 0, done
+    assert "sdee: warning: sh ended with status 5 in the traced run" in done.stderr
+    assert "ended with status" not in side.run(*SDEE, "wrap", "job.sh", "0").stderr
+
+
 def test_a_virtual_environment_that_the_script_activates_is_that_of_its_steps(side: SlurmSide) -> None:
     assert side.run("/usr/bin/python3", "-m", "venv", "--without-pip", "venv").returncode == 0
     site = next(os.path.join(d, "") for d, _, _ in os.walk(f"{side.path}/venv") if d.endswith("site-packages"))

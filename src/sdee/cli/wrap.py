@@ -11,6 +11,7 @@ import click
 
 from sdee.cli import output as show
 from sdee.cli import prepare, served
+from sdee.cli.steps import failed
 from sdee.cli.submit import (
     MANAGER,
     WORDS,
@@ -216,11 +217,15 @@ def _check_lines(text: str, launchers: Sequence[str], script: str) -> None:
 
 @dataclass(frozen=True)
 class _Started:
-    """What a rehearsed script started: how many steps; other programs, by name; which of them are MPI's launchers."""
+    """What a rehearsed script started: how many steps; other programs, by name; which of them are MPI's launchers.
+
+    `failed`: the first step that failed, and its status.
+    """
 
     steps: int
     others: tuple[str, ...]
     launchers: tuple[str, ...]
+    failed: tuple[str, int] | None
 
 
 def _with_launchers(wrapping: model.Wrapping, started: _Started) -> model.Wrapping:
@@ -246,6 +251,9 @@ def _say_what_is_left(started: _Started, wrapping: model.Wrapping, manager: JobM
             f"name what shall run in the bundle: sdee wrap --program {others[0] if others else 'NAME'} {wrapping.name}"
         )
         raise UsageError(f"{wrapping.name!a} started nothing with {manager.launchers[0]} when it was traced", hint=hint)
+    if started.failed:
+        what = "{} ended with status {} in the traced run: what it would have come to may not be in the bundle"
+        click.echo(f"sdee: warning: {show.safe(what.format(*started.failed))}", err=True)
     left = [name for name in others if name not in wrapping.programs]
     if left:
         said = ", ".join(f"{show.safe(name)}{_lines_with(wrapping.text, name)}" for name in left)
@@ -282,4 +290,4 @@ def _started(path: str) -> _Started:
         if pid != shell and above == shell and pid not in steps:
             names.append(name)
             launchers += [name] if pid in launching else []
-    return _Started(len(steps), tuple(dict.fromkeys(names)), tuple(dict.fromkeys(launchers)))
+    return _Started(len(steps), tuple(dict.fromkeys(names)), tuple(dict.fromkeys(launchers)), failed(trace))

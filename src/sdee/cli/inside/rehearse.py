@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from sdee.cli import fresh, prepare, served
+from sdee.cli import fresh, prepare, served, steps
 from sdee.cli import output as show
-from sdee.cli.inside import changes, steps, sweep
+from sdee.cli.inside import changes, sweep
 from sdee.errors import InputError, TraceError
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
