@@ -189,7 +189,7 @@ def _mpi_symbols(builder: Builder) -> Iterator[tuple[str, str]]:
     import lief  # noqa: PLC0415
 
     exported: dict[str, set[str]] = {}
-    by_name = {os.path.basename(path): draft for path, draft in builder.drafts.items()}
+    by_name = {os.path.basename(path): draft for path, draft in builder.drafts.items() if draft.status}
     for soname, by in sorted(builder.host_needs):
         if not _MPI.match(soname) or _MPI.match(os.path.basename(by)) or soname not in by_name:
             continue

@@ -142,7 +142,9 @@ def test_a_library_that_the_site_names_as_its_own_is_treated_as_a_drivers(made: 
 
 
 @pytest.mark.skipif(shutil.which("mpicc") is None, reason="no mpicc")
-def test_what_a_program_calls_of_its_mpi_is_told(made: TraceMaker, tmp_path: Path) -> None:
+def test_what_a_program_calls_of_its_mpi_is_told(
+    made: TraceMaker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = str(tmp_path / "ring")
     subprocess.run(["mpicc", f"{REPO}/fixtures/mpi/ring.c", "-o", path], check=True)
     made.execute(path, "/lib64/ld-linux-x86-64.so.2")
@@ -153,6 +155,9 @@ def test_what_a_program_calls_of_its_mpi_is_told(made: TraceMaker, tmp_path: Pat
     assert by == path
     assert {"MPI_Init", "MPI_Send", "MPI_Recv", "MPI_Finalize"} <= set(names)
     assert not {"printf", "malloc"} & set(names)
+    made.use(tmp_path / "venv" / soname, "stat", existed=False)  # looked for where it is not, as mpi4py does
+    assert conf(made.closure(), "host-symbols") == [symbols]
+    assert capfd.readouterr() == ("", "")
     assert any(value.startswith("mpi asked ") for value in conf(closure, "host-family"))
 
 
