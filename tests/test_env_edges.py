@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from env_support import UID, User, a_user, needs_root, processes_of, skip_outside_of_ci
+from env_support import SDEE, UID, User, a_user, needs_root, processes_of, skip_outside_of_ci
 from sdee.runtime.environment import program
 
 if TYPE_CHECKING:
@@ -141,6 +142,55 @@ def test_an_owner_given_on_a_file_system_that_is_served_inside_is_refused_and_ne
     assert len(said.splitlines()) == 2
     assert user.inside("mine", f"{SERVE}; find shown -not -uid 0; umount shown") == ""
     assert user.inside("mine", "cd ~; chown 33 tree/a/1; stat -c %u tree/a/1") == "33\n"
+
+
+WRITER = """
+import pathlib, signal, sys, time
+def end(*_):
+    time.sleep(0.2)
+    pathlib.Path("kept").write_text("all of it")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_programs_are_asked_to_end_before_they_are_killed(user: User) -> None:
+    """Databases, and file systems by FUSE that write their archive at the end (fuse-zip, archivemount), lose it else."""
+    (user.home / "writer.py").write_text(WRITER)
+    enter = [str(SDEE), "env", "enter", "mine", "--"]
+    writer, shell = user.start(*enter, "python3", "writer.py"), user.start(*enter, "bash", "--norc", "-i")
+    asleep = user.start(*enter, "sleep", "1000")
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "ready\n"
+    before = time.monotonic()
+    user.sdee("env", "stop", "mine")
+    assert time.monotonic() - before < 4
+    assert (user.home / "kept").read_text() == "all of it"
+    assert (writer.wait(10), asleep.wait(10)) == (0, -signal.SIGTERM)
+    shell.wait(10)
+    assert asleep.stderr is not None
+    assert "was ended while the command ran" in asleep.stderr.read()
+    for process in (writer, shell, asleep):
+        process.communicate()
+
+
+def test_what_does_not_end_is_killed_and_who_comes_meanwhile_waits(user: User) -> None:
+    enter = [str(SDEE), "env", "enter", "mine", "--"]
+    deaf = user.start(*enter, "bash", "-c", "trap '' TERM HUP; echo ready; while :; do sleep 1; done")
+    assert deaf.stdout is not None
+    assert deaf.stdout.readline() == "ready\n"
+    before = time.monotonic()
+    stop = user.start(str(SDEE), "env", "stop", "mine")
+    time.sleep(1)
+    assert user.inside("mine", "pgrep -c bash; echo inside") == "1\ninside\n"
+    assert 3 < time.monotonic() - before < 12
+    assert deaf.wait(10) == -signal.SIGKILL
+    for process in (stop, deaf):
+        process.communicate(timeout=20)
+    assert stop.returncode == 0
 
 
 ARGUMENTS = r"""
