@@ -285,10 +285,28 @@ def _notices(trace: Trace, builder: Builder) -> Iterator[str]:
     if any(BLANK in argument for argument in trace.runs[0].command):
         yield "a secret of the command line was not recorded: run the bundle with all its arguments"
     yield from conflict_notices(trace, builder)
+    yield from _of_own_mounts(builder)
     for option, globs in (("exclude", builder.options.exclude), ("allow", builder.options.allow)):
         for glob in globs:
             if not any(map(Globs((glob,)).match, builder.drafts)):
                 yield f"--{option} {glob!a} matches nothing that the job uses"
+
+
+def _of_own_mounts(builder: Builder) -> Iterator[str]:
+    """Yield a sentence for each file system that the user has mounted and that holds the job's data: no node has it."""
+    ends = {
+        Verdict.SHARED: ("stays", "--with-data makes it travel, or the job must mount it, too"),
+        Verdict.PRODUCED: ("is written", "unless the job mounts it, too, it is written into the directory beneath"),
+    }
+    found: dict[tuple[str, Verdict], list[str]] = {}
+    for draft in builder.drafts.values():
+        is_directory = draft.status is not None and stat.S_ISDIR(draft.status.st_mode)
+        if draft.verdict in ends and not is_directory and (mount := builder.site.own_mount(draft.path)):
+            found.setdefault((mount, draft.verdict), []).append(draft.path)
+    for (mount, verdict), paths in found.items():
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        (does, remedy), kind = ends[verdict], builder.site.mounts[mount]
+        yield f"{paths[0]!a}{more} {does} on {mount!a}, which is mounted here by {kind}: {remedy}"
 
 
 def _warn(builder: Builder, needs: Needs) -> None:

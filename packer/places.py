@@ -54,6 +54,17 @@ class Site:
         inner = max((m for m in self.mounts if is_below(path, m)), key=len, default="")
         return inner if inner in self.network else ""
 
+    def own_mount(self, path: str) -> str:
+        """Return the mount point of the FUSE file system that the user has mounted here and `path` is on, "" for none.
+
+        It is below a live directory: what holds a whole home is the site's, and nodes have it.
+        """
+        inner = max((m for m in self.mounts if is_below(path, m)), key=len, default="")
+        kind = self.mounts.get(inner, "")
+        by_fuse = kind.split(".")[0] in ("fuse", "fuseblk")
+        theirs = by_fuse and (kind == "fuse.sshfs" or kind not in tables.NETWORK_FILE_SYSTEMS)
+        return inner if theirs and any(inner != live and is_below(inner, live) for live in self.live) else ""
+
     def ground(self, path: str) -> str:
         """Return the directory that a node's own files lie in beside the bundle's: live, or outside of the system.
 

@@ -435,6 +435,27 @@ def test_outputs_on_a_network_file_system_make_its_mount_point_live(made: TraceM
     assert str(tmp_path / "other") not in live
 
 
+def test_data_on_a_file_system_that_the_user_has_mounted_is_told_of(made: TraceMaker) -> None:
+    """A node has the mount point, too, but empty: the job would miss its input there, or write beneath."""
+    for name, kind, told in (
+        ("squashed", "fuse.squashfuse", True),
+        ("remote", "fuse.sshfs", True),
+        ("plain", "fuse", True),
+        ("of-the-site", "fuse.glusterfs", False),
+        ("disk", "ext4", False),
+    ):
+        top = Path(made.cwd) / name
+        made.mounts = ((str(Path(made.cwd)), "fuse.juicefs"), (str(top), kind))
+        read = made.use(write(top / "input.dat"))
+        made.use(top / "out", "create", "write", existed=False)
+        notices = made.closure().notices
+        assert any(f"{read!a} stays on {str(top)!a}" in text for text in notices) is told, (name, notices)
+        assert any(f"is written on {str(top)!a}" in text for text in notices) is told, (name, notices)
+        assert not any("juicefs" in text for text in notices)
+        assert verdict(made.closure(with_data=True), read) == "bundle"
+        assert not any("stays on" in text for text in made.closure(with_data=True).notices)
+
+
 def test_small_files_of_a_listed_directory_travel_and_large_ones_are_warned_of(
     made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

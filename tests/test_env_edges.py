@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from env_support import UID, User, a_user, needs_root
+from env_support import SDEE, UID, User, a_user, needs_root, processes_of, skip_outside_of_ci
 from sdee.runtime.environment import program
 
 if TYPE_CHECKING:
@@ -74,6 +77,120 @@ def test_holes_of_a_host_file_stay_holes(user: User) -> None:
             test $(stat -c %s {file.name}) = {2 << 30}; test "$(tail -c +{(1 << 30) + 1} {file.name} | head -c 4)" = data""",
         )
         assert Path(file.name).stat().st_mode & 0o777 == 0o644
+
+
+SERVER = Path(__file__).parent.parent / "fixtures/environment/fuse_server.py"
+
+
+@pytest.fixture
+def served(user: User) -> Iterator[tuple[Path, Path]]:
+    """A tree, and where fuse_server.py shows it: the device is open to all on any machine with udev."""
+    device = Path("/dev/fuse")
+    if not device.exists():
+        skip_outside_of_ci("the machine has no FUSE")
+    mode = device.stat().st_mode & 0o777
+    device.chmod(0o666)
+    tree, shown = user.home / "tree", user.home / "shown"
+    for directory in ("a", "b", "c"):
+        (tree / directory).mkdir(parents=True)
+        for number in range(100):
+            (tree / directory / f"{number}").write_text(f"{directory}{number}")
+    shown.mkdir()
+    for path in (shown, tree, *tree.rglob("*")):
+        os.chown(path, UID, UID)
+    shutil.copy(SERVER, user.home / "fuse_server.py")
+    yield tree, shown
+    user.sdee("env", "stop", "mine", check=False)
+    device.chmod(mode)
+    shutil.rmtree(tree)
+    shown.rmdir()
+
+
+SERVE = "set -e; cd ~; python3 fuse_server.py ~/tree ~/shown"
+
+
+def test_a_file_system_that_is_served_inside_never_waits_for_itself(user: User, served: tuple[Path, Path]) -> None:
+    """The server's own calls stop, too: they are answered while others wait for it, however many these are."""
+    before = time.monotonic()
+    assert "Operation not permitted" not in user.inside(
+        "mine", f"{SERVE}; timeout 60 diff -r tree shown; for i in 1 2 3 4 5 6; do timeout 60 ls -lR shown >$i & done; wait; umount shown; ls -lR tree >0; for i in 1 2 3 4 5 6; do test $(wc -l <$i) = $(wc -l <0); done"
+    )  # fmt: skip
+    assert time.monotonic() - before < 30  # 1,900 files: each waited for a second, and two readers for ever
+    assert list(served[1].iterdir()) == []  # the mount was the environment's alone
+
+
+@pytest.mark.usefixtures("served")
+def test_a_file_system_whose_server_stopped_or_was_killed_hinders_nothing_else(user: User) -> None:
+    said = user.inside(
+        "mine",
+        f"""{SERVE}; kill -STOP $(pgrep -f ^python3.fuse); for i in 1 2 3 4 5 6; do ls -lR shown >/dev/null 2>&1 & done; sleep 0.3
+        timeout 5 stat /usr/bin/ls >/dev/null; kill -9 $(pgrep -f ^python3.fuse); wait; ls shown || umount shown
+        exec >/dev/null 2>&1; python3 fuse_server.py ~/tree ~/shown; setsid ls -lR shown >/dev/null & sleep 0.1; setsid kill -STOP $(pgrep -f ^python3.fuse); setsid ls shown & sleep 0.3""",
+    )
+    assert "Transport endpoint is not connected" in said
+    assert any("fuse_server" in line for line in processes_of(UID))
+    user.sdee("env", "stop", "mine")
+    assert processes_of(UID) == []
+    assert user.inside("mine", "ls ~/shown") == ""
+
+
+@pytest.mark.usefixtures("served")
+def test_an_owner_given_on_a_file_system_that_is_served_inside_is_refused_and_never_anothers(user: User) -> None:
+    """Its inode numbers are counted anew at each mount, and so is the number of its device."""
+    said = user.inside("mine", f"{SERVE}; chown 33 shown/a/1 shown/a || true; find shown -not -uid 0; umount shown")
+    assert said.count("Invalid argument") == 2, said
+    assert len(said.splitlines()) == 2
+    assert user.inside("mine", f"{SERVE}; find shown -not -uid 0; umount shown") == ""
+    assert user.inside("mine", "cd ~; chown 33 tree/a/1; stat -c %u tree/a/1") == "33\n"
+
+
+WRITER = """
+import pathlib, signal, sys, time
+def end(*_):
+    time.sleep(0.2)
+    pathlib.Path("kept").write_text("all of it")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_programs_are_asked_to_end_before_they_are_killed(user: User) -> None:
+    """Databases, and file systems by FUSE that write their archive at the end (fuse-zip, archivemount), lose it else."""
+    (user.home / "writer.py").write_text(WRITER)
+    enter = [str(SDEE), "env", "enter", "mine", "--"]
+    writer, shell = user.start(*enter, "python3", "writer.py"), user.start(*enter, "bash", "--norc", "-i")
+    asleep = user.start(*enter, "sleep", "1000")
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "ready\n"
+    before = time.monotonic()
+    user.sdee("env", "stop", "mine")
+    assert time.monotonic() - before < 4
+    assert (user.home / "kept").read_text() == "all of it"
+    assert (writer.wait(10), asleep.wait(10)) == (0, -signal.SIGTERM)
+    shell.wait(10)
+    assert asleep.stderr is not None
+    assert "was ended while the command ran" in asleep.stderr.read()
+    for process in (writer, shell, asleep):
+        process.communicate()
+
+
+def test_what_does_not_end_is_killed_and_who_comes_meanwhile_waits(user: User) -> None:
+    enter = [str(SDEE), "env", "enter", "mine", "--"]
+    deaf = user.start(*enter, "bash", "-c", "trap '' TERM HUP; echo ready; while :; do sleep 1; done")
+    assert deaf.stdout is not None
+    assert deaf.stdout.readline() == "ready\n"
+    before = time.monotonic()
+    stop = user.start(str(SDEE), "env", "stop", "mine")
+    time.sleep(1)
+    assert user.inside("mine", "pgrep -c bash; echo inside") == "1\ninside\n"
+    assert 3 < time.monotonic() - before < 12
+    assert deaf.wait(10) == -signal.SIGKILL
+    for process in (stop, deaf):
+        process.communicate(timeout=20)
+    assert stop.returncode == 0
 
 
 ARGUMENTS = r"""

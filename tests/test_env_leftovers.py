@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,7 @@ def test_commands_about_the_same_name_at_once_get_clear_answers(user: User) -> N
         "for i in 1 2; do sdee env list; sdee env diff many; sdee env clone many other; sdee env remove other; done",
     )
     lost = ("in use", "no environment", "exists already", "removed or made anew", "no longer there", "hint:")
-    known = (*lost, "was ended while the command ran", " Killed  ")
+    known = (*lost, "was ended while the command ran", " Killed  ", " Terminated  ")
     user.sdee("env", "create", "many")
     running = [user.start("bash", "-c", script) for script in scripts]
     said = [one.communicate(timeout=200) for one in running]
@@ -105,7 +106,9 @@ def test_commands_about_the_same_name_at_once_get_clear_answers(user: User) -> N
         for line in errors.splitlines():
             assert any(word in line for word in known), line
         # The shell tells of each that was ended in the midst, and so does sdee
-        assert errors.count(" Killed ") == errors.count("was ended while the command ran"), errors
+        assert errors.count(" Killed ") + errors.count(" Terminated ") == errors.count(
+            "was ended while the command ran"
+        ), errors
     assert not hidden(user)
 
 
@@ -139,5 +142,5 @@ def test_a_command_that_is_ended_with_its_environment_says_so(user: User) -> Non
     assert running.stdout.readline() == "on\n"
     user.sdee("env", "remove", "--force", "ended")
     errors = running.communicate(timeout=30)[1]
-    assert running.returncode == -9
+    assert running.returncode == -signal.SIGTERM
     assert "environment ended was ended while the command ran" in errors

@@ -229,7 +229,8 @@ static int wait_for(pid_t pid)
 static void tell_of_the_end(const struct enter_options *options, int socket, int status)
 {
     struct pollfd holder = {socket, POLLIN, 0};
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && poll(&holder, 1, 500) == 1 && (holder.revents & POLLHUP) != 0)
+    const int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    if ((number == SIGKILL || number == SIGTERM || number == SIGHUP) && poll(&holder, 1, number == SIGKILL ? 500 : 50) == 1 && (holder.revents & POLLHUP) != 0)
         note("environment %s was ended while the command ran: `sdee env stop`, `reset --force` and `remove --force` do that", options->name);
 }
 
@@ -254,10 +255,13 @@ int enter(const struct enter_options *options, struct error *error)
     struct plan plan;
     if (!plan_read("plan", &plan, error))
         return -1;
-    const int socket = connect_or_start(options, &plan, error);
-    if (socket < 0)
-        return -1;
-    const int init = receive_fd(socket);
+    int socket = -1, init = -1;
+    for (int again = 0; init < 0 && again < 2; again++) { /* again: that one was about to end (`sdee env stop`) */
+        socket = connect_or_start(options, &plan, error);
+        if (socket < 0)
+            return -1;
+        init = receive_fd(socket);
+    }
     if (init < 0 || setns(init, JOINED) != 0) {
         fail(error, EXIT_KERNEL, NULL, "cannot join the environment's namespaces: %s", strerror(errno));
         return -1;

@@ -24,6 +24,7 @@
 #include "session.h"
 #include "supervise.h"
 
+enum { GRACE = 5 /* s; `sdee env stop` waits for twice that */ };
 enum { NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
 
 bool send_fd(int socket, int fd)
@@ -130,6 +131,20 @@ static int remove_entry(const char *path, const struct stat *file, int kind, str
     return 0;
 }
 
+/* PID 1 has been asked to end the environment: who is there shall write what they have not written (databases, editors, archives by
+ * FUSE). Interactive shells take no notice of SIGTERM, but of SIGHUP. What is left then the holder's end kills. */
+static void end_all(sigset_t *awaited)
+{
+    const struct timespec patience = {0, 300000000};
+    kill(-1, SIGTERM);
+    kill(-1, SIGCONT); /* a stopped one hears nothing */
+    sigdelset(awaited, SIGTERM);
+    sigset_t none;
+    sigemptyset(&none);
+    sigtimedwait(&none, NULL, &patience);
+    kill(-1, SIGHUP);
+}
+
 /* PID 1 of the environment: takes in orphans until it is killed, which ends all others. */
 static void be_init(struct plan *plan, int go, int result)
 {
@@ -149,15 +164,17 @@ static void be_init(struct plan *plan, int go, int result)
         _exit(1);
     close(go);
     close(result);
-    sigset_t children;
-    sigemptyset(&children);
-    sigaddset(&children, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &children, NULL);
+    sigset_t awaited;
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGCHLD);
+    sigaddset(&awaited, SIGTERM);
+    sigprocmask(SIG_BLOCK, &awaited, NULL);
     for (;;) {
         while (waitpid(-1, NULL, WNOHANG) > 0)
             ;
         int number;
-        sigwait(&children, &number);
+        if (sigwait(&awaited, &number) == 0 && number == SIGTERM)
+            end_all(&awaited);
     }
 }
 
@@ -244,15 +261,55 @@ static bool open_door(int door, int init)
     return true;
 }
 
-static void serve(struct session *session, int door, int init)
+static volatile sig_atomic_t ending; /* `sdee env stop`, or the machine goes down */
+
+static void note_end(int number)
 {
-    bool used = false, full = false;
+    (void)number;
+    ending = 1;
+}
+
+/* They see by this that their commands do not end by themselves. */
+static void leave_terminals(void)
+{
+    for (unsigned i = polled_count; i-- > 2;)
+        if (guests[i] != LISTENER) {
+            promised -= guests[i] == NEW;
+            close(polled[i].fd);
+            polled[i] = polled[--polled_count];
+            guests[i] = guests[polled_count];
+        }
+}
+
+/* SIGALRM ends us, and with us all that is left. */
+static void end_gently(pid_t init)
+{
+    leave_terminals();
+    kill(init, SIGTERM);
+    alarm(GRACE);
+}
+
+static void serve(struct session *session, int door, int init, pid_t init_pid)
+{
+    const struct timespec first = {10, 0};
+    bool used = false, full = false, asked = false;
+    sigset_t none, term; /* SIGTERM comes while we wait only, and to none of the threads */
+    sigemptyset(&none);
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, NULL);
+    signal(SIGTERM, note_end);
     look_at(door, POLLIN, SERVED);
     look_at(init, POLLIN, SERVED);
-    while (!used || polled_count > 2) {
-        polled[0].fd = full || polled_count + promised + 2 > most ? -1 : door;
+    while ((!used && !ending) || polled_count > 2) {
+        polled[0].fd = ending || full || polled_count + promised + 2 > most ? -1 : door;
         /* A terminal that was killed before it came would leave us here for ever. */
-        const int ready = poll(polled, polled_count, used ? -1 : 10000);
+        const int ready = ppoll(polled, polled_count, used ? NULL : &first, &none);
+        if (ending && !asked) {
+            asked = true;
+            end_gently(init_pid);
+            continue;
+        }
         if (ready == 0 || (ready < 0 && errno != EINTR) || polled[1].revents != 0)
             return;
         if (ready < 0)
@@ -324,11 +381,11 @@ static void be_holder(struct plan *plan, int ready)
     if (write(ready, &error, sizeof error) != sizeof error || !good)
         _exit(1);
     close(ready);
-    serve(&session, door, init_fd);
-    unlink(ADDRESS.sun_path);
+    serve(&session, door, init_fd, init);
     kill(init, SIGKILL);
     while (waitpid(init, NULL, 0) < 0 && errno == EINTR)
         ;
+    unlink(ADDRESS.sun_path); /* who connects in between is let go with our end, and tries again */
     _exit(0);
 }
 

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
+
+#include <linux/magic.h>
 
 #include "inside.h"
 #include "kernel.h"
@@ -208,6 +211,25 @@ static int mark(int fd, const struct statx *file, struct owner owner, bool plain
     return result;
 }
 
+/* Is it of a file system by FUSE that a process of the environment has mounted? Its numbers are other files' at the next mount, so a record by
+ * number would be theirs. We are outside and see the host's mounts alone: /proc/PID/mountinfo, proc(5). */
+static bool is_served_inside(const struct session *session, int fd, const struct statx *file)
+{
+    struct statfs system;
+    char name[64], line[4096];
+    unsigned major, minor;
+    bool outside = false;
+    name_of(fd, name, sizeof name);
+    if (!atomic_load(&session->serves_itself) || (statfs(name, &system) == 0 && system.f_type != FUSE_SUPER_MAGIC))
+        return false; /* some servers do not answer statfs(2) */
+    FILE *mounts = fopen("/proc/self/mountinfo", "re");
+    while (mounts != NULL && !outside && fgets(line, sizeof line, mounts) != NULL)
+        outside = sscanf(line, "%*d %*d %u:%u", &major, &minor) == 2 && major == file->stx_dev_major && minor == file->stx_dev_minor;
+    if (mounts != NULL)
+        fclose(mounts);
+    return !outside;
+}
+
 int owner_set(const struct session *session, int fd, const struct statx *file, struct owner owner)
 {
     bool marked;
@@ -221,6 +243,8 @@ int owner_set(const struct session *session, int fd, const struct statx *file, s
         if (result != -EOPNOTSUPP && result != -EPERM)
             return result;
     }
+    if (!plain && is_served_inside(session, fd, file))
+        return -EINVAL; /* as the kernel says, where the file system is mounted for others, too (allow_other) */
     struct entry entry = key_of(session, file);
     entry.owner = owner;
     pthread_rwlock_wrlock(&lock);

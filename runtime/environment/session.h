@@ -17,6 +17,7 @@ struct session {
     gid_t gid;
     bool emulate;          /* owners and credentials are emulated: only one id is mapped */
     atomic_bool views_vary; /* some process may have another root than `root` (chroot, unshare, mount) */
+    atomic_bool serves_itself; /* some process may have mounted a file system by FUSE, and be served by another one */
     gid_t groups[256];     /* the user's supplementary groups, host ids */
     int group_count;
 };

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "calls.h"
+#include "resolve.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
@@ -41,17 +42,31 @@ struct group {
     _Atomic struct seat seats[SEATS];
     atomic_bool ended;
     bool watched;           /* under the lock: somebody looks whether the leader hangs */
+    unsigned idle, wanted;  /* under the lock: threads that wait for the lead, and how many of them are kept */
     atomic_int left;        /* threads, and the holder's main thread */
     struct group *next;
 };
 
 static struct group *groups; /* only the holder's main thread looks at the list */
 static unsigned char rule_of[HIGHEST]; /* 1 + the index in RULES */
+static pthread_attr_t attributes; /* of all threads */
+static pthread_once_t prepared = PTHREAD_ONCE_INIT;
+
+/* From now on a file may be served by a process that waits for us: what looks at it must not be what answers that one. */
+static void expect_fuse(const struct stop *stop)
+{
+    char type[64]; /* fuse, fuse.sshfs, fuseblk; move_mount(2) says nothing of it */
+    const bool named = stop->nr == SYS_mount && stop->arg[2] != 0 && read_string(stop, stop->arg[2], type, sizeof type);
+    if (stop->nr == SYS_move_mount || (named && strncmp(type, "fuse", 4) == 0))
+        atomic_store(&stop->session->serves_itself, true);
+}
 
 static void answer_one(const struct group *group, const struct seccomp_notif *call)
 {
     struct stop stop = {.session = group->session, .listener = group->listener, .id = call->id, .tid = (pid_t)call->pid, .nr = call->data.nr};
     memcpy(stop.arg, call->data.args, sizeof stop.arg);
+    if (!atomic_load_explicit(&stop.session->serves_itself, memory_order_relaxed))
+        expect_fuse(&stop);
     const unsigned rule = stop.nr >= 0 && stop.nr < HIGHEST ? rule_of[stop.nr] : 0;
     const struct answer answer = rule > 0 ? RULES[rule - 1].handle(&stop) : GO_ON;
     if (answer.sent)
@@ -115,10 +130,28 @@ static void leave(struct group *group)
     free(group);
 }
 
-/* Become the leader: when there is none, or when its call takes so long (a file server that does not answer) that others wait. */
+static void *serve(void *argument);
+
+static bool start_thread(struct group *group)
+{
+    pthread_t thread;
+    atomic_fetch_add(&group->left, 1);
+    if (pthread_create(&thread, &attributes, serve, group) == 0)
+        return true;
+    atomic_fetch_sub(&group->left, 1);
+    return false;
+}
+
+/* Become the leader: when there is none, or when its call takes so long (a file server that does not answer) that others wait. Another
+ * thread waits always, so however many hang, calls are answered. Returns 0 where enough of them wait already. */
 static uint64_t lead(struct group *group)
 {
     pthread_mutex_lock(&group->lock);
+    if (group->idle >= group->wanted) {
+        pthread_mutex_unlock(&group->lock);
+        return 0;
+    }
+    group->idle++;
     while (group->led && !atomic_load(&group->ended)) {
         if (group->watched) {
             pthread_cond_wait(&group->free, &group->lock);
@@ -135,6 +168,9 @@ static uint64_t lead(struct group *group)
             break;
     }
     group->led = true;
+    group->idle--;
+    if (group->idle == 0 && !atomic_load(&group->ended))
+        start_thread(group);
     pthread_cond_signal(&group->free); /* the next one watches */
     atomic_store(&group->busy_since, 0);
     const uint64_t term = atomic_fetch_add(&group->term, 1) + 1;
@@ -177,6 +213,8 @@ static void *serve(void *argument)
     ask_for_short_slices();
     while (!atomic_load(&group->ended)) {
         const uint64_t term = lead(group);
+        if (term == 0)
+            break;
         while (!atomic_load(&group->ended) && atomic_load(&group->term) == term) {
             struct seccomp_notif call = {0};
             bool woken;
@@ -184,7 +222,7 @@ static void *serve(void *argument)
                 continue; /* ENOENT: that process was killed meanwhile */
             row = woken ? 0 : row + 1;
             choose_wakeup(group, (pid_t)call.pid, woken);
-            if (row > ROW) {
+            if (row > ROW || atomic_load_explicit(&group->session->serves_itself, memory_order_relaxed)) {
                 row = 0;
                 resign(group, term);
                 answer_one(group, &call);
@@ -200,10 +238,17 @@ static void *serve(void *argument)
     return NULL;
 }
 
-bool supervise(struct session *session, int listener)
+static void prepare(void)
 {
     for (unsigned i = 0; i < RULE_COUNT; i++)
         rule_of[RULES[i].nr] = (unsigned char)(i + 1);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+}
+
+bool supervise(struct session *session, int listener)
+{
     struct group *group = allocate(1, sizeof *group);
     *group = (struct group){.session = session, .listener = listener, .next = groups};
     group->receives = ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) == 0;
@@ -215,24 +260,13 @@ bool supervise(struct session *session, int listener)
     pthread_cond_init(&group->free, &clock);
     pthread_condattr_destroy(&clock);
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    const unsigned wanted = processors < 2 ? 2 : processors > THREADS ? THREADS : (unsigned)processors;
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    group->wanted = processors < 2 ? 2 : processors > THREADS ? THREADS : (unsigned)processors;
+    pthread_once(&prepared, prepare);
     groups = group;
     atomic_store(&group->left, 1); /* ours, until supervise_end() */
     unsigned started = 0;
-    pthread_t thread;
-    while (started < wanted) {
-        atomic_fetch_add(&group->left, 1);
-        if (pthread_create(&thread, &attributes, serve, group) != 0) {
-            atomic_fetch_sub(&group->left, 1);
-            break;
-        }
+    while (started < group->wanted && start_thread(group))
         started++;
-    }
-    pthread_attr_destroy(&attributes);
     if (started > 0)
         return true;
     groups = group->next;
