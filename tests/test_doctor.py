@@ -41,4 +41,6 @@ def test_without_user_namespaces_the_sysctl_is_named() -> None:
     done = subprocess.run(nested, capture_output=True, text=True, check=False)
     assert done.returncode == 242
     assert "user.max_user_namespaces" in done.stdout
-    assert "remedy" in done.stdout
+    environment = done.stdout.partition("Private environments:")[2]
+    assert "remedy: ask the administrator for: sysctl user.max_user_namespaces" in environment
+    assert "`sdee doctor`" not in done.stdout

@@ -70,8 +70,11 @@ def executing() -> list[Finding]:
     return findings
 
 
-def environments() -> list[Finding]:
-    """Prove that `sdee env` can keep its state where it would, and say whose the files in one will be."""
+def environments(executing: list[Finding]) -> list[Finding]:
+    """Prove that `sdee env` can keep its state where it would, and say whose the files in one will be.
+
+    `executing`: what `executing` found. Where that has no user namespace its remedy is ours.
+    """
     from sdee.runtime.environment import base_directory, identity, store  # noqa: PLC0415 - not needed for --help
 
     base = there = base_directory()
@@ -84,7 +87,9 @@ def environments() -> list[Finding]:
             store.run_helper("probe", directory)
         ranges = identity.usable_ranges()
     except SdeeError as error:
-        return [Finding("environment", check, ok=False, detail=f"{base}: {error.message}", remedy=error.hint)]
+        remedies = (f.remedy for f in executing if not f.ok and "namespaces" in f.check)
+        remedy = next(remedies, "") or error.hint
+        return [Finding("environment", check, ok=False, detail=f"{base}: {error.message}", remedy=remedy)]
     except OSError as error:
         remedy = "set SDEE_ENV_DIR to a directory of a local file system"
         return [Finding("environment", check, ok=False, detail=f"{there}: {error.strerror}", remedy=remedy)]
@@ -127,7 +132,8 @@ def doctor(*, as_json: bool) -> None:
     Everything is proved by doing it on a small child, nothing is judged by a kernel's version. Returns 0 when jobs can
     be traced and bundles can be executed here, else 242; private environments (`sdee env`) do not count for that.
     """
-    findings = [*tracing(), *executing(), *settings(), *environments()]
+    executable = executing()
+    findings = [*tracing(), *executable, *settings(), *environments(executable)]
     good = usable(findings)
     if as_json:
         print_json({"ok": good, "findings": [asdict(f) for f in findings]})
