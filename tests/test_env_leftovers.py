@@ -1,5 +1,7 @@
 """Commands of `sdee env` that are killed, or meet each other: what is there then is whole, and nothing else is."""
 
+# ruff: noqa: E501 - shell scripts read better whole
+
 from __future__ import annotations
 
 import signal
@@ -144,3 +146,19 @@ def test_a_command_that_is_ended_with_its_environment_says_so(user: User) -> Non
     errors = running.communicate(timeout=30)[1]
     assert running.returncode == -signal.SIGTERM
     assert "environment ended was ended while the command ran" in errors
+
+
+def test_what_has_just_been_left_is_not_in_use(user: User) -> None:
+    """Its holder hears of the end a moment later than the shell."""
+    script = "for i in 1 2 3 4 5 6; do sdee env enter left -- true & sdee env enter left -- true; wait; sdee env reset left || exit; done"
+    user.sdee("env", "create", "left")
+    done = user.run("bash", "-c", script)
+    assert done.stdout.count("as new") == 6
+    assert not done.stderr
+    with user.start(str(SDEE), "env", "enter", "left", "--", "sh", "-c", "echo on; read line") as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "on\n"
+        refused = user.sdee("env", "remove", "left", check=False)
+        assert "environment left is in use: cannot remove it" in refused.stderr
+        shell.kill()
+    user.sdee("env", "remove", "left")

@@ -9,6 +9,7 @@ import re
 import socket
 import stat
 import subprocess
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from sdee.runtime.environment.enter import COMMANDS_INSIDE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_PATIENCE = 6  # s: a holder takes 5 to end (holder.c, GRACE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
@@ -88,24 +90,39 @@ class Environment:
         return at if os.path.isfile(at) and not os.path.islink(at) else None
 
     def is_running(self) -> bool:
-        """Tell whether a holder answers."""
-        return self.holder() is not None
+        """Tell whether a holder serves. One that is about to end is waited for: seconds, after `sdee env stop`."""
+        with self._knock() as door:
+            if door is None:
+                return False
+            door.settimeout(_PATIENCE)
+            try:
+                return bool(door.recv(1))  # PID 1's pidfd comes with it, and is dropped
+            except TimeoutError:
+                return True  # it has no room for more terminals
+            except OSError:
+                return False
 
     def holder(self) -> int | None:
         """Return the holder's process number, None where it does not run. Raises InputError where it was removed."""
+        with self._knock() as door:
+            peer = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12) if door else b""
+        return int.from_bytes(peer[:4], "little") if peer else None
+
+    @contextmanager
+    def _knock(self) -> Iterator[socket.socket | None]:
         try:
             here = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
         except FileNotFoundError:
             raise self.gone() from None
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
-                door.connect(f"/proc/self/fd/{here}/socket")
-                peer = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        except OSError:
-            return None
-        finally:
-            os.close(here)
-        return int.from_bytes(peer[:4], "little")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+            try:
+                door.connect(f"/proc/self/fd/{here}/socket")  # sun_path has 108 bytes
+            except OSError:
+                yield None
+                return
+            finally:
+                os.close(here)
+            yield door
 
 
 def save_settings(directory: str, settings: Settings) -> None:
@@ -254,9 +271,18 @@ def at_rest(environment: Environment, purpose: str) -> Iterator[None]:
             raise environment.gone() from None
         if there.st_ino != os.fstat(lock.fileno()).st_ino:
             raise environment.gone()
-        if environment.is_running():
+        if not _comes_to_rest(environment):
             raise InputError(
                 f"environment {environment.name} is in use: cannot {purpose} it",
                 hint=f"leave its shells, or end all that runs in it: sdee env stop {environment.name}",
             )
         yield
+
+
+def _comes_to_rest(environment: Environment) -> bool:
+    """Wait a moment for an end: its last command may have ended just now, and the holder not have heard of it."""
+    for pause in (0.05, 0.2, 0.5):
+        if not environment.is_running():
+            return True
+        time.sleep(pause)
+    return not environment.is_running()

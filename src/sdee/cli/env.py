@@ -82,7 +82,7 @@ def list_() -> None:
         click.echo("sdee: there is none yet: sdee env create NAME", err=True)
     for environment in found:
         try:
-            settings, running = environment.settings(), "running" if environment.is_running() else "-"
+            settings, running = environment.settings(), "running" if environment.holder() else "-"
         except InputError:  # removed while we look
             continue
         click.echo(f"{environment.name:20} {running:8} {settings.created}  {settings.system}")
