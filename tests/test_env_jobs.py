@@ -400,6 +400,17 @@ def test_a_shell_on_a_node_has_all_that_was_changed_in_the_environment(evening: 
     assert evening.out("echo new-tool | srun -Q --pty -N1 sh") == "new\n", "the bundle is an older one"
 
 
+def test_a_step_is_named_as_srun_names_it(evening: Evening) -> None:
+    asked = "squeue -h -o %j -j $SLURM_JOB_ID; squeue -h -s -o %j -j $SLURM_JOB_ID"
+    evening.place.file("asks", f"#!/bin/sh\n{asked} | sort\n")
+    evening.out("chmod +x asks")
+    assert evening.out("srun -Q -N1 ./asks") == "asks\n" * 2
+    assert evening.out("srun -Q -J mine -N1 -- ./asks") == "mine\n" * 2
+    assert evening.out("srun -Q -N1 ./asks", SLURM_JOB_NAME="ours").splitlines()[0] == "ours"
+    evening.out("sbatch -Q --wait -J whole -o asked.out --wrap 'srun ./asks'")
+    assert evening.place.read("asked.out") == "whole\nasks\nbatch\n"
+
+
 TYPED = """ls -d /usr/bin/env; echo a b | awk '{ print $2 }'; python3 -c 'import json; print(json.dumps([1]))'"""
 
 
