@@ -421,6 +421,27 @@ def test_a_shell_on_a_node_has_all_that_was_changed_in_the_environment(evening: 
     assert evening.out("echo new-tool | srun -Q --pty -N1 sh") == "new\n", "the bundle is an older one"
 
 
+def test_a_step_is_named_as_srun_names_it(evening: Evening) -> None:
+    asked = "squeue -h -o %j -j $SLURM_JOB_ID; squeue -h -s -o %j -j $SLURM_JOB_ID"
+    evening.place.file("asks", f"#!/bin/sh\n{asked} | sort\n")
+    evening.out("chmod +x asks")
+    assert evening.out("srun -Q -N1 ./asks") == "asks\n" * 2
+    assert evening.out("srun -Q -J mine -N1 -- ./asks") == "mine\n" * 2
+    assert evening.out("srun -Q -N1 ./asks", SLURM_JOB_NAME="ours").splitlines()[0] == "ours"
+    evening.out("sbatch -Q --wait -J whole -o asked.out --wrap 'srun ./asks'")
+    assert evening.place.read("asked.out") == "whole\nasks\nbatch\n"
+
+
+TYPED = """ls -d /usr/bin/env; echo a b | awk '{ print $2 }'; python3 -c 'import json; print(json.dumps([1]))'"""
+
+
+def test_a_shell_on_a_node_has_what_one_types_of_the_host(evening: Evening) -> None:
+    evening.place.file("typed", f"{TYPED}; ps -o comm= -p $$; echo more | less --no-init | cat\n")
+    done = evening.inside("srun -Q --pty -w n2 -N1 bash <typed")
+    assert done.stdout == "/usr/bin/env\nb\n[1]\nbash\nmore\n", done.stderr
+    assert "__pycache__" not in done.stderr
+
+
 def test_a_rehearsal_that_fails_is_said_and_all_changes_travel(evening: Evening) -> None:
     evening.place.file("two.sh", '#!/bin/sh\n#SBATCH -n2 -o two.out\n[ "$SLURM_NTASKS" = 2 ] || exit 9\nhello -g two\n')
     done = evening.inside("sbatch -Q --wait two.sh")
@@ -476,10 +497,10 @@ def test_with_all_changes_go_links_to_directories_and_empty_files(evening: Eveni
     evening.place.file("linked.sh", LINKED)
     evening.place.file("tool", TOOL)
     evening.out("mkdir -p /opt/tools/1.0; install tool /opt/tools/1.0")
-    evening.out("ln -s 1.0 /opt/tools/newest; : >/opt/tools/1.0/empty; truncate -s 210M /opt/tools/1.0/large")
+    evening.out("ln -s 1.0 /opt/tools/newest; : >/opt/tools/1.0/empty; truncate -s 600M /opt/tools/1.0/large")
     done = evening.inside("sbatch --wait linked.sh; rm /opt/tools/1.0/large")
     assert evening.place.read("linked.out") == "linked\n", done.stderr
-    assert re.search(r"sdee: \d+ files, 2\d\d\.\d MB, are being bundled: that takes a while", done.stderr)
+    assert re.search(r"sdee: [\d,]+ files, \d+\.\d MB, are being bundled: that takes a while", done.stderr)
     done = evening.inside("sbatch --wait linked.sh")
     assert "are being bundled" not in done.stderr
     assert "it failed here" in done.stderr

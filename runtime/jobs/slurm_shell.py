@@ -164,6 +164,11 @@ srun() (
     echo "sdee: the programs of srun --multi-prog run on the nodes themselves, not in the bundle" >&2
     exec srun "$@"
   fi
+  case $sdee_word in
+  -* | "") ;;
+  *) # squeue and sacct show it by its program, as srun itself names it; an option that follows wins
+    [ -n "$SLURM_JOB_NAME" ] && [ -z "$SLURM_JOB_ID" ] || set -- "--job-name=${sdee_word##*/}" "$@" ;;
+  esac
   sdee_copy=
   [ -n "$sdee_part" ] || sdee_broadcast "$SLURM_JOB_NUM_NODES"
   sdee_env=$(sdee_changed)$SDEE_ENV

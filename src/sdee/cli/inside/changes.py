@@ -1,4 +1,7 @@
-"""What was made or changed in the environment: a run that did not come to its end may have needed any of it."""
+"""What was made or changed in the environment, and what that needs of the host.
+
+A run that did not come to its end may have needed any of it, and in a shell anything may be typed.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.cli.inside import host
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs.options import names as words
 
@@ -16,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOFTWARE = ("usr", "etc", "opt", "srv", "var")  # layers of an environment
+PLACES = (*(f"/{top}/" for top in SOFTWARE), "/bin/", "/sbin/", "/lib")  # as packages name them
 # Where a file of the host's that the user may not read is empty inside
-EMPTIED = ("etc", "var")
+EMPTIED = ("/etc/", "/var/")
 NOT_NEEDED = frozenset(
     words("""
     /usr/share/doc /usr/share/man /usr/share/info /usr/share/locale /usr/share/help /usr/share/lintian
@@ -39,24 +44,35 @@ NONE = Changes((), 0)
 
 
 def inside() -> Changes:
-    """Return the files that were made or changed in the environment.
+    """Return the files that were made or changed in the environment, and those of the host that go with them.
 
     Left out are documentation, caches, and what package managers and accounts keep. A link to a directory is there as
     a file that is reached through it: by itself it would mean all that the directory holds, the host's files, too.
     """
     sizes: dict[str, int] = {}
     links: list[str] = []
-    for top in SOFTWARE:
-        for path in _entries(top):
-            with contextlib.suppress(OSError):
-                status = os.stat(path)
-                if stat.S_ISDIR(status.st_mode):
-                    links.append(path)
-                elif stat.S_ISREG(status.st_mode) and (status.st_size or top not in EMPTIED):
-                    sizes[path] = status.st_size
+    for path in (*_hosts(), *(path for top in SOFTWARE for path in _entries(top))):
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            if stat.S_ISDIR(status.st_mode):
+                links.append(path)
+            elif stat.S_ISREG(status.st_mode) and (status.st_size or not path.startswith(EMPTIED)):
+                sizes[path] = status.st_size
     paths = sorted(sizes)
     through = (found for link in links if (found := _through(link, paths)))
     return Changes(tuple(sorted((*paths, *through))), sum(sizes.values()))
+
+
+def _hosts() -> Iterator[str]:
+    """Yield what the host gives: files that can be read, and links."""
+    for path in host.files():
+        above = path
+        while above not in ("/", "") and above not in NOT_NEEDED:
+            above = os.path.dirname(above)
+        if above in NOT_NEEDED or not path.startswith(PLACES) or not os.access(path, os.R_OK):
+            continue
+        if os.path.islink(path) or not os.path.isdir(path):
+            yield path
 
 
 def _entries(top: str) -> Iterator[str]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PARTIAL = "partial"  # a file beside the trace: the run may not have come to all that a job needs
 SUBMITTED = "submitted"  # another: what the run here submitted
 CHANGES = "changes"  # another: the changes of the environment that travelled for that reason
-LARGE = 200_000_000  # bytes, some seconds of compression
+LARGE = 500_000_000  # bytes, some seconds of compression
 # It ends with its parent, also when that is killed: prctl(2), PR_SET_PDEATHSIG, SIGTERM
 _TRACE = (
     "import ctypes, os, sys; sys.path[:1] = []; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0);"
