@@ -225,13 +225,12 @@ def test_jobs_that_a_job_submits_run_in_bundles_too(evening: Evening) -> None:
 
 MANAGER = r"""#!/bin/bash
 #SBATCH -N1 -Q -o manager.out
-hello -g manager
-printf '#!/bin/bash\n#SBATCH -N1 --open-mode=append\n#SBATCH -o task.out\nhello -g "task $1 $SLURM_JOB_NAME"' \
-    >"task $SLURM_JOB_ID.sh"
+printf '#!/bin/bash\n#SBATCH -N1 --open-mode=append\n#SBATCH -o task.out\n' >"task $SLURM_JOB_ID.sh"
+echo 'ends=only; task-$ends "$1" $SLURM_JOB_NAME' >>"task $SLURM_JOB_ID.sh"
 cp "task $SLURM_JOB_ID.sh" task-$SLURM_JOB_ID.sh
 sbatch -Q --wait "task $SLURM_JOB_ID.sh" file
 sbatch -Q --wait -J named -- task-$SLURM_JOB_ID.sh "a  b"
-sbatch -Q --wait --open-mode append -o task.out -N1 --wrap 'hello -g "task $SLURM_JOB_NAME"; exit 3'
+sbatch -Q --wait --open-mode append -o task.out --wrap 'end=only; task-$end "$SLURM_JOB_NAME" | cut -c1-20; exit 3'
 echo "status $?"
 sbatch -Q --wait <task-$SLURM_JOB_ID.sh
 sbatch -Q nosuch.sh 2>&1 | tail -1
@@ -242,12 +241,17 @@ rm task*$SLURM_JOB_ID.sh
 
 def test_what_a_job_makes_and_submits_runs_in_its_own_bundle(evening: Evening) -> None:
     """As a workflow manager does: nobody could know these scripts before. Bare, they would find no `hello`."""
+    evening.out(
+        "cd /usr/local/bin; echo 'echo task \"$@\"' >task-only; sed -i '1i #!/bin/sh' task-only; chmod +x task-only"
+    )
     evening.place.file("manager.sh", MANAGER)
-    assert evening.inside("sbatch -Q --wait manager.sh").returncode == 0
+    done = evening.inside("sbatch -Q --wait manager.sh")
+    assert done.returncode == 0, done.stderr
+    assert "it submits scripts that it makes itself: all that was changed in the environment travels" in done.stderr
     said = evening.place.read("manager.out").splitlines()
     assert sum("which was not submitted when this job was prepared, runs in its bundle" in line for line in said) == 4
     tasks = re.sub(r"\d+", "N", evening.place.read("task.out")).splitlines()
-    assert tasks == ["task file task N.sh", "task a  b named", "task wrap", "task  sbatch"], said
+    assert tasks == ["task file task N.sh", "task a  b named", "task wrap", "task  sbatch"], (said, tasks)
     assert "status 3" in said
     assert any("nosuch.sh" in line and "sdee" not in line for line in said), said
     assert any(line.startswith("slurm") for line in said), said

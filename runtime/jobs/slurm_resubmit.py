@@ -1,8 +1,8 @@
 """The program that stands for sbatch outside of a bundle: what a job submits runs in a bundle, too.
 
 Scripts that the run on the login node submitted have bundles of their own. Any other (made by the job, given by --wrap
-or on standard input) runs in the bundle of the job that submits it: that has at least what this job needed of the
-environment, and what it has not is the node's, as it would be without a bundle.
+or on standard input) runs in the bundle of the job that submits it: where that did so in the run here, all that was
+changed in the environment is in it (src/sdee/cli/inside/submissions.py).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import click
 
 from sdee.cli import output as show
 from sdee.cli import prepare, served
-from sdee.cli.inside import front, refused, rehearse, sweep
+from sdee.cli.inside import front, refused, rehearse, submissions, sweep
 from sdee.errors import InputError, SdeeError, UsageError
 from sdee.runtime.jobs import model, slurm_inside, slurm_resubmit
 from sdee.runtime.jobs.slurm import Slurm
@@ -111,7 +111,7 @@ class _Chain:
 def _submitted(kept: str) -> list[_Submission]:
     """Return what the run here has submitted, each script once."""
     found: dict[str, _Submission] = {}
-    for here, arguments, texts in rehearse.submitted(kept):
+    for here, arguments, texts in submissions.read(kept):
         try:
             words = slurm_inside.split("sbatch", arguments)
         except UsageError:  # sbatch will say so, in the job

@@ -16,7 +16,7 @@ import click
 
 from sdee.cli import fresh, prepare, served, steps
 from sdee.cli import output as show
-from sdee.cli.inside import changes, sweep
+from sdee.cli.inside import changes, submissions, sweep
 from sdee.errors import InputError, TraceError
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from sdee.tracer.model import Trace
 
 PARTIAL = "partial"  # a file beside the trace: the run may not have come to all that a job needs
-SUBMITTED = "submitted"  # another: what the run here submitted
 CHANGES = "changes"  # another: the changes of the environment that travelled for that reason
 LARGE = 500_000_000  # bytes, some seconds of compression
 # It ends with its parent, also when that is killed: prctl(2), PR_SET_PDEATHSIG, SIGTERM
@@ -112,19 +111,6 @@ def _say(rehearsal: Rehearsal, sentence: str) -> None:
     click.echo(f"sdee: {rehearsal.name}: {show.safe(rehearsal.shown)} {show.safe(sentence)}", err=True)
 
 
-def submitted(directory: str) -> list[tuple[str, list[str], list[str]]]:
-    """Return what the run here has submitted: where, sbatch's arguments, and what the files of these names held."""
-    words: list[str] = []
-    path = os.path.join(directory, SUBMITTED)
-    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
-        words = file.read().split("\0")
-    found = []
-    while len(words) > 1 and words[0].isdigit() and len(words) > (end := 2 + 2 * int(words[0])):  # else it is cut off
-        found.append((words[1], words[2:end:2], words[3:end:2]))
-        words = words[end:]
-    return found
-
-
 def readable(path: str) -> str:
     """Return a file that can be the rehearsal's standard input, else ""."""
     return os.path.abspath(path) if path and os.path.isfile(path) else ""
@@ -158,7 +144,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
 
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
     program = os.path.join(todo.directory, "rehearsal.sh")
-    front, record = os.path.join(COMMANDS_INSIDE, "sdee-front"), os.path.join(todo.directory, SUBMITTED)
+    front, record = os.path.join(COMMANDS_INSIDE, "sdee-front"), os.path.join(todo.directory, submissions.NAME)
     model.write_script(program, slurm_inside.rehearsal_program(front, record))
     for path in (partial, record, os.path.join(todo.directory, discard.REAL)):
         with contextlib.suppress(FileNotFoundError):
@@ -202,7 +188,9 @@ def _judge(todo: Preparation, trace: Trace, took: float, log: str, *, ended: boo
         status = state.status or (step[1] if step else 0)
         state = replace(state, status=0 if took > sweep.limit() else status)
         why = f"{show.safe(step[0])} ended with status {step[1]} here ({log})" if step else f"it failed here ({log})"
-    if why:  # it may not have come to all that it needs
+    elif submissions.are_made(todo.directory):
+        why = "it submits scripts that it makes itself"
+    if why:  # it, or they, may need what the run has not come to
         model.write_script(os.path.join(todo.directory, PARTIAL), "")
         click.echo(f"sdee: {why}: all that was changed in the environment travels", err=True)
     sweep.note_seconds(todo.directory, took)
