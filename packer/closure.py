@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import stat
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, UsageError
@@ -188,9 +188,9 @@ def _widen(trace: Trace, builder: Builder) -> None:
     names = [type(unit).__name__ for unit in UNITS]
     for name in set(builder.options.without_units) - set(names):
         raise UsageError(f"without-units: there is no unit {name!r}", hint=f"units: {', '.join(names)}")
-    for unit in UNITS:
-        if type(unit).__name__ in builder.options.without_units:
-            continue
+    units = [unit for unit in UNITS if type(unit).__name__ not in builder.options.without_units]
+    view = replace(view, seen=tuple(dict.fromkeys((*view.seen, *(p for u in units for p in u.counts_as_seen(view))))))
+    for unit in units:
         for widening in unit.widen(view):
             size = view.size(widening.paths)
             if size > widening.limit:

@@ -461,3 +461,9 @@ def test_programs_that_a_script_names_travel_though_the_run_did_not_come_to_them
     others = [f"/usr/bin/{name}" for name in ("gzip", "shuf", "tac", "nl")]
     assert {verdict(closure, path) for path in (*others, str(srun))} == {"nothing"}
     assert verdict(made.closure(minimal=True), "/usr/bin/cksum") == "nothing"
+    travelling = [item.path for item in closure.travelling()]
+    assert [path for path in travelling if path.endswith("/strict.pm")], "Perl without its library"
+    assert not [path for path in travelling if path.endswith("/os.py")]
+    script.write_text("#!/bin/sh\n[ $# -eq 0 ] || python3 -c 'import json'\n")
+    travelling = [item.path for item in made.closure().travelling()]
+    assert [path for path in travelling if path.endswith("/json/__init__.py")], "Python without its library"

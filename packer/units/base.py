@@ -64,6 +64,10 @@ class View:
 class Unit(ABC):
     """One type of unit. To add a type: a module with a sub-class here, and its name in UNITS (packer/units)."""
 
+    def counts_as_seen(self, view: View) -> tuple[str, ...]:  # noqa: ARG002 - for those that override it
+        """Return files that the run did not use, and of which other types shall take that they travel whole."""
+        return ()
+
     @abstractmethod
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield the units of this type that the run used a part of, each once."""
