@@ -93,7 +93,9 @@ def test_steps_of_a_job_share_a_closure_that_is_deployed_and_taken_away(work: Pl
     done = work.cluster.batch(script, "-N3", "-n6", cwd=work.path)
     places, rest = done.stdout.splitlines()[:3], done.stdout.splitlines()[3:]
     assert [os.path.basename(place)[:10] for place in places] == [f"sdee-{USERS['tester']}-"[:10]] * 3, done
-    assert rest == ["3", "status 4"], done  # each node's first rank lays it; the work fixture sees that nothing is left
+    # Each node's first rank lays it, and one that starts when the others have ended; the work fixture sees what is left
+    assert rest[0] in ("3", "4", "5"), done
+    assert rest[1:] == ["status 4"], done
 
 
 def test_a_job_that_ends_with_a_status_of_ours_has_no_message_of_ours(work: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from cluster.jobs import FIXTURES
 from submit_support import Side, SlurmSide, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cluster.driver import Cluster
 
 pytestmark = pytest.mark.cluster
@@ -28,13 +31,15 @@ mpiexec.hydra sh -c 'echo "rank $PMI_RANK on $(uname -n)"' | sort
 
 
 @pytest.fixture
-def side(cluster: Cluster, request: pytest.FixtureRequest) -> Side:
+def side(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Side]:
     """Give a directory with a program of MPI's."""
     found = SlurmSide(cluster)
     found.enter(f"submit mpi {request.node.name[5:30]}")
     subprocess.run(["mpicc.openmpi", "-o", f"{found.path}/where", f"{FIXTURES}/mpi/where.c"], check=True)
     os.chmod(found.path, 0o755)
-    return found
+    yield found
+    for left in glob.glob("/var/tmp/where-*.txt"):  # of the traced runs
+        os.unlink(left)
 
 
 def printed(side: Side, name: str = "out.txt") -> list[str]:
