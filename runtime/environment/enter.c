@@ -20,6 +20,7 @@
 #include "end.h"
 #include "filter.h"
 #include "holder.h"
+#include "rights.h"
 
 enum { JOINED = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
 

@@ -17,8 +17,4 @@ int holder_connect(void);
 /* Map the user's ids in `pid`'s new user namespace: 0 is the user; the rest of a subordinate range follows. */
 bool map_ids(pid_t pid, const struct plan *plan, struct error *error);
 
-/* One message of one byte with a descriptor; unix(7), SCM_RIGHTS. */
-bool send_fd(int socket, int fd);
-int receive_fd(int socket);
-
 #endif
