@@ -99,7 +99,15 @@ def test_commands_about_the_same_name_at_once_get_clear_answers(user: User) -> N
         "sdee env remove --force many; sdee env create many",
         "for i in 1 2; do sdee env list; sdee env diff many; sdee env clone many other; sdee env remove other; done",
     )
-    lost = ("in use", "no environment", "exists already", "removed or made anew", "no longer there", "hint:")
+    lost = (
+        "in use",
+        "no environment",
+        "exists already",
+        "removed or made anew",
+        "no longer there",
+        "ended just now",
+        "hint:",
+    )
     known = (*lost, "was ended while the command ran", " Killed  ", " Terminated  ")
     user.sdee("env", "create", "many")
     running = [user.start("bash", "-c", script) for script in scripts]

@@ -174,6 +174,17 @@ static void go_to(const char *directory)
     note("%s is not in the environment, which has its own /tmp and /run: starting in %s", directory[0] != '\0' ? directory : "the working directory", home);
 }
 
+/* Say so where another command has taken the environment away, or ended it, while we entered; else `error` stays what it is. Returns -1. */
+static int lost(const struct enter_options *options, int socket, struct error *error)
+{
+    struct pollfd holder = {socket, POLLIN, 0};
+    if (options->directory[0] == '/' && !is_current(options->directory))
+        fail(error, EXIT_INPUT, "`sdee env list` shows what there is", "environment %s was removed or made anew just now", options->name);
+    else if (socket >= 0 && poll(&holder, 1, 50) == 1 && (holder.revents & POLLHUP) != 0)
+        fail(error, EXIT_INPUT, "enter it again", "environment %s was ended just now", options->name);
+    return -1;
+}
+
 static void run_inside(const struct enter_options *options, bool emulate, int socket, const char *directory)
 {
     struct error error = {0};
@@ -187,8 +198,10 @@ static void run_inside(const struct enter_options *options, bool emulate, int so
     if (listener < 0)
         fail(&error, EXIT_KERNEL, "in a session that is traced or supervised by seccomp already there can be no second one",
              "cannot supervise the command: seccomp: %s", strerror(errno));
-    else if (!send_fd(socket, listener) || read(socket, &byte, 1) != 1)
+    else if (!send_fd(socket, listener) || read(socket, &byte, 1) != 1) {
         fail(&error, EXIT_RESOURCES, NULL, "the environment's holder cannot take one more terminal");
+        lost(options, socket, &error);
+    }
     if (error.code != 0) {
         error_print(&error);
         _exit((int)error.code);
@@ -255,17 +268,17 @@ int enter(const struct enter_options *options, struct error *error)
         return -1;
     struct plan plan;
     if (!plan_read("plan", &plan, error))
-        return -1;
+        return lost(options, -1, error);
     int socket = -1, init = -1;
     for (int again = 0; init < 0 && again < 2; again++) { /* again: that one was about to end (`sdee env stop`) */
         socket = connect_or_start(options, &plan, error);
         if (socket < 0)
-            return -1;
+            return lost(options, -1, error);
         init = receive_fd(socket);
     }
     if (init < 0 || setns(init, JOINED) != 0) {
         fail(error, EXIT_KERNEL, NULL, "cannot join the environment's namespaces: %s", strerror(errno));
-        return -1;
+        return lost(options, socket, error);
     }
     close(init);
     sigset_t all;
