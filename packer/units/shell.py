@@ -38,16 +38,20 @@ class ScriptCommands(Unit):
         return tuple(mark for path in named for mark in _library(view, path))
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield those of each script and of each `sh -c` text that was run, together."""
-        known: dict[str, str] = {}
+        """Yield those of each script and of each `sh -c` text that was run, each program once: builds run thousands."""
+        texts: set[str] = set()
+        words: set[str] = set()
         for execution in view.execs:
             run_by = (execution.path, *execution.interpreters)
             if _SHELLS.isdisjoint(map(os.path.basename, run_by)):
                 continue
             for text in _texts(view, execution):
-                named = dict.fromkeys(_WORD.findall(_COMMENT.sub("", text)))
-                known |= {word: _program(view, word) for word in named if word not in known}
-                found = [known[word] for word in named if known[word]]
+                if text in texts:
+                    continue
+                texts.add(text)
+                named = [w for w in dict.fromkeys(_WORD.findall(_COMMENT.sub("", text))) if w not in words]
+                words.update(named)
+                found = [path for word in named if (path := _program(view, word))]
                 paths = tuple(p for path in found for p in (path, *_interpreter(view, path)))
                 if paths:
                     yield Widening("programs that a script names", execution.path, paths, _LIMIT, owned=False)
