@@ -7,6 +7,7 @@ tests/test_submit_gridengine.py.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from sdee.errors import UsageError
+from sdee.cli import served
+from sdee.errors import OutputError, UsageError
+from sdee.runtime.environment import front
 from sdee.runtime.jobs import choose, gridengine, slurm
 from sdee.runtime.jobs.model import Request, Words
 from sdee.runtime.jobs.options import table_of_help
@@ -369,3 +372,22 @@ def test_bad_options_are_refused_before_anything_runs(desk: Desk) -> None:
         check=False,
     )
     assert (done.returncode, desk.runs()) == (127, 0)
+
+
+def test_what_serves_a_bundle_is_whole_or_not_there(tmp_path: Path) -> None:
+    bundle = str(tmp_path / "bundle-1.sdee")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a full disk ends a write in the midst
+    try:
+        with pytest.raises(OutputError, match=r"cannot write '.*/sdee-front'"):
+            served.prepare(str(tmp_path), bundle, front())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle-1.outside"]
+    assert list((tmp_path / "bundle-1.outside").iterdir()) == []
+    words = served.prepare(str(tmp_path), bundle, front())
+    assert Path(words[0]).read_bytes() == Path(front()).read_bytes()
+    assert os.access(Path(words[2]) / "srun", os.X_OK)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot make"):
+        served.prepare(str(tmp_path / "file"), bundle, front())

@@ -52,6 +52,8 @@ def _keep(front: str, path: str) -> None:
             shutil.copy2(front, f"{path}.new")
             os.replace(f"{path}.new", path)
     except OSError as error:
+        with contextlib.suppress(OSError):  # a part of it, on a full disk
+            os.unlink(f"{path}.new")
         raise OutputError(f"cannot write {path!a}: {error.strerror}") from error
 
 
