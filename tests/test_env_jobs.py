@@ -74,8 +74,16 @@ def evening(cluster: Cluster, repository: str) -> Iterator[Evening]:
         made.sdee("env", "remove", "--force", "mine")
 
 
+def of_environments(cluster: Cluster) -> set[str]:
+    """The processes and mounts of environments seen on the login side; those of killed tests are among them."""
+    done = cluster.run(["sh", "-c", "ps -eo args; cat /proc/self/mountinfo"], user="root")
+    assert done.returncode == 0, done.stderr
+    return {line for line in done.stdout.splitlines() if "sdee-env" in line or "/environments/" in line}
+
+
 def test_an_evening_of_a_newcomer(cluster: Cluster, repository: str) -> None:
     """Empty → create → compiler and library by apt → a program of one's own → two nodes → clean."""
+    before = of_environments(cluster)
     evening = begin(cluster, repository, "newcomer")
     assert evening.inside("command -v tcc").returncode == 1
     evening.out("apt-get install -qq -y tcc libgsl-dev >/dev/null 2>&1; command -v tcc")
@@ -105,8 +113,7 @@ def test_an_evening_of_a_newcomer(cluster: Cluster, repository: str) -> None:
 
     assert evening.sdee("env", "remove", "mine").returncode == 0
     assert os.listdir(evening.states) == []
-    left = evening.place.cluster.run(["sh", "-c", "ps -eo args; cat /proc/self/mountinfo"], user="root").stdout
-    assert "sdee-env" not in left
+    assert of_environments(cluster) == before
 
 
 JOB = """#!/bin/bash
