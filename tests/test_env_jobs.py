@@ -318,6 +318,43 @@ def test_a_rehearsal_that_takes_too_long_is_ended_and_all_changes_travel(evening
     assert evening.place.read("long.out").splitlines()[-1] == "late"
 
 
+# The run here fails, so that all changes travel
+SHARED = """#!/bin/sh
+#SBATCH -Q --wait -N1 -o shared.out
+[ "$SLURM_JOB_ID" != 0 ] || exit 3
+hello -g "$1 of $(basename "$0")"
+srun hello -g "a step of it"
+"""
+
+
+def test_jobs_with_all_changes_share_a_bundle_until_the_environment_changes(evening: Evening) -> None:
+    def bundles() -> list[str]:
+        return sorted(glob.glob(evening.place.file("sdee-jobs/all-changes-*/bundle-*.sdee")))
+
+    def submitted(command: str, text: str) -> list[str]:
+        evening.place.file(command.split(maxsplit=1)[0], text)
+        done = evening.inside(f"sbatch {command}")
+        assert "it failed here" in done.stderr, done.stderr
+        return evening.place.read("shared.out").splitlines()
+
+    before = bundles()
+    assert submitted("shared.sh first", SHARED) == ["first of shared.sh", "a step of it"]
+    known = bundles()
+    assert len(known) <= len(before) + 1
+    again = submitted("shared.sh second", SHARED.replace("a step", "another step"))
+    assert again == ["second of shared.sh", "another step of it"]
+    assert submitted("edited.sh third", f"{SHARED}echo more\n") == ["third of edited.sh", "a step of it", "more"]
+    assert evening.inside("srun -N1 --pty bash -c 'hello -g typed'").stdout.splitlines() == ["typed"]
+    assert bundles() == known, "scripts that differ, and a shell on a node, run in one bundle"
+    assert not glob.glob(evening.place.file("sdee-jobs/shared.sh-*/bundle-*.sdee"))
+
+    evening.out("echo '# changed' >>/etc/hello.conf")
+    assert submitted("edited.sh fourth", f"{SHARED}cat /etc/hello.conf\n")[-1] == "# changed"
+    assert len(bundles()) == len(known) + 1, "what travelled before is as it was"
+    evening.out("rm /etc/hello.conf")
+    assert submitted("edited.sh fifth", f"{SHARED}[ -e /etc/hello.conf ] || echo gone\n")[-1] == "gone"
+
+
 SWEEP = """#!/bin/sh
 #SBATCH -Q --wait -o sweep.out
 [ "$SLURM_JOB_ID" != 0 ] || sleep 1.2
@@ -345,7 +382,7 @@ def test_of_a_sweep_some_run_here_first_and_the_others_take_all_changes_along(ev
     evening.out("mv /usr/local/bin/unused /usr/local/bin/sweep-tool")
     assert submitted("sweep.sh 10") == (False, ["case 10", "added later"]), "the bundle is an older one"
     assert submitted("sweep.sh 07") == (False, ["case 07", "added later"])
-    assert len(glob.glob(evening.place.file("sdee-jobs/sweep.sh-*/bundle-*.sdee"))) == 4, "two, and all changes twice"
+    assert len(glob.glob(evening.place.file("sdee-jobs/sweep.sh-*/bundle-*.sdee"))) == 2, "of the two that ran here"
 
 
 def test_each_command_that_differs_in_more_than_numbers_runs_here_first(evening: Evening) -> None:

@@ -181,8 +181,11 @@ def directive_lines(text: str) -> list[str]:
     return [line for line in head if line.startswith("#SBATCH")]
 
 
-def batch_program(job: Batch, bundle: str, served: Sequence[str]) -> str:
-    """Return the batch script that runs `job`'s own in a bundle. `served`: as of step_program."""
+def batch_program(job: Batch, script: str, bundle: str, served: Sequence[str]) -> str:
+    """Return the batch script that runs `job`'s own in a bundle. `script`: where that is; `served`: as of step_program.
+
+    The bundle may be another command's.
+    """
     lines = directive_lines(job.text)
     given = names("sbatch", (*job.options, *scripts.directives(job.text, "#SBATCH")))
     if "job-name" not in given and "SBATCH_JOB_NAME" not in os.environ:
@@ -192,6 +195,7 @@ def batch_program(job: Batch, bundle: str, served: Sequence[str]) -> str:
             "#!/bin/sh",
             *lines,
             *scripts.heading("sdee env", (job.name, *job.arguments), "sbatch"),
+            f"export SDEE_COMMAND={shlex.quote(script)}",
             *slurm_resubmit.run(bundle, served),
             "",
         ]

@@ -107,9 +107,11 @@ class Cluster:
         """
         pid = self.pid()
         if pid:
+            holder = inside.parent(pid)
+            began = inside.start_time(holder)
             os.kill(pid, signal.SIGKILL)
             deadline = time.monotonic() + STOP_LIMIT
-            while self.pid():
+            while self.pid() or inside.start_time(holder) == began != "":
                 if time.monotonic() > deadline:
                     raise ClusterError(f"process {pid} of the cluster in {self.spec.directory} does not end")
                 time.sleep(0.02)

@@ -80,12 +80,23 @@ def hold(spec: Spec) -> NoReturn:
 
 def start_time(pid: int) -> str:
     """Return when a process began, "" when there is none: with its id it names it for good (proc_pid_stat(5))."""
+    state, *fields = _status(pid)
+    return "" if state in ("", "Z") else fields[18]
+
+
+def parent(pid: int) -> int:
+    """Return the id of a process's parent, 0 when there is no such process."""
+    state, *fields = _status(pid)
+    return int(fields[0]) if state else 0
+
+
+def _status(pid: int) -> list[str]:
+    """Return the fields of proc_pid_stat(5) from the state on; of no process, an empty state."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            state, *fields = file.read().rpartition(")")[2].split()
+            return file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if state == "Z" else fields[18]
+        return [""]
 
 
 def login(spec: Spec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import signal
@@ -15,7 +16,7 @@ import click
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.cli.summary import plan_lines, summarize, written_lines
-from sdee.errors import TraceError, UsageError
+from sdee.errors import BundleError, TraceError, UsageError
 
 if TYPE_CHECKING:
     from sdee.packer.model import Closure
@@ -83,7 +84,9 @@ def bundle(
     as_json: bool,
     quiet: bool,
     stand_ins: tuple[tuple[str, str], ...] = (),  # of `sdee submit` alone
-) -> None:
+    instead: tuple[str, ...] = (),  # of private environments alone: bundles that serve if they hold all
+    apart: tuple[str, ...] = (),  # with it: directories that the nodes see
+) -> tuple[str, Closure]:
     """Pack what a traced command needs into one executable file.
 
     Reads one or more TRACE files (default sdee.trace) of the same job and works out what must travel: programs,
@@ -120,10 +123,32 @@ def bundle(
     summary = summarize(closure)
     if dry_run:
         _print_plan(closure, summary, as_json=as_json, quiet=quiet)
-    else:
+        return output, closure
+    serving, closure = _serving(instead, closure, apart)
+    if not serving:
         _write(closure, summary, output, level, reuse, as_json=as_json, quiet=quiet)
         if verify:
             _verify(output, quiet=quiet or as_json)
+    return serving or output, closure
+
+
+def _serving(bundles: tuple[str, ...], closure: Closure, apart: tuple[str, ...]) -> tuple[str, Closure]:
+    """Return the first of other commands' bundles that holds all of a closure; else "" and the closure to bundle.
+
+    That holds what the first of them holds, too, where it can: it will then serve both.
+    """
+    from sdee.packer.coverage import lacking, with_both  # noqa: PLC0415
+    from sdee.packer.reader import open_bundle  # noqa: PLC0415
+
+    both = closure
+    for path in bundles:
+        with contextlib.suppress(BundleError), open_bundle(path) as opened:
+            lack = lacking(opened, closure, apart)
+            if lack is None:
+                return path, closure
+            if lack.mends and both is closure:
+                both = with_both(opened, closure)
+    return "", both
 
 
 def _absolute(globs: tuple[str, ...], *, anywhere: bool = True) -> tuple[str, ...]:

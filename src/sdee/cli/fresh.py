@@ -26,6 +26,7 @@ from sdee.tracer.tracee import original_environment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sdee.packer.model import Closure
     from sdee.packer.reader import Bundle
     from sdee.tracer.model import Access, Trace
 
@@ -176,8 +177,8 @@ def _is_absent(access: Access) -> bool:
     return not access.existed and not access.ops & _CHANGES and not os.path.lexists(access.path)
 
 
-def of_bundle(bundle: Bundle, name: str, trace: str) -> BundleState:
-    """Return what a bundle was made from, right after it was."""
+def of_bundle(bundle: Bundle, name: str, trace: str, closure: Closure) -> BundleState:
+    """Return what a bundle was made from, right after it was. `closure`: of the command that it is to serve."""
     own = os.path.dirname(os.path.abspath(bundle.path))  # we write there, and those above change with it
     trees, live = tuple(bundle.conf("tree")), tuple(bundle.conf("live"))
 
@@ -187,7 +188,7 @@ def of_bundle(bundle: Bundle, name: str, trace: str) -> BundleState:
 
     paths = [e.path for e in bundle.entries.values() if not stat.S_ISDIR(e.mode) or is_watched(e.path)]
     here = (Verdict.SHARED, Verdict.HOST)
-    data = [path for path, item in bundle.items.items() if item.verdict in here]
+    data = [path for path, item in closure.items.items() if item.verdict in here]
     return BundleState(name, trace, sdee.__version__, settings(), _signatures(paths), data)
 
 

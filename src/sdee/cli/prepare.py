@@ -22,9 +22,11 @@ from sdee.runtime.environment import front
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from sdee.packer.model import Closure
     from sdee.runtime.jobs.model import JobManager
 
 DIRECTORY = "sdee-jobs"
+_LOOKED_AT = 3  # bundles of several commands
 
 
 @dataclass(frozen=True)
@@ -196,42 +198,54 @@ def _as_in_a_batch_job(todo: Preparation) -> Iterator[None]:
             os.close(descriptor)
 
 
-def make_bundle(todo: Preparation, *, include: Sequence[str] = (), quiet: bool = False) -> str:
+def make_bundle(todo: Preparation, *, include: Sequence[str] = (), shared: str = "", quiet: bool = False) -> str:
     """Bundle the trace. Return the bundle: an older one where the new one came out the same.
 
-    `include`: as of `sdee bundle`; `quiet`: say nothing. Raises SdeeError.
+    `include`: as of `sdee bundle`; `shared`: a directory of bundles for several commands: one of these, where it holds
+    all, else a new one there; `quiet`: say nothing. Raises SdeeError.
     """
     from sdee.cli.bundle import bundle  # noqa: PLC0415 - not needed for a dry run
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
 
     state = fresh.load(todo.directory)
     older = os.path.join(todo.directory, state.bundle.name) if state.bundle else ""
-    before = _identity(older) if older else ""
-    click.get_current_context().invoke(
+    others = _latest(shared) if shared else ()
+    output = os.path.join(shared, _next(shared, "bundle", ".sdee")) if shared else todo.bundle
+    made: tuple[str, Closure] = click.get_current_context().invoke(
         bundle,
         traces=(todo.trace,),
-        output=todo.bundle,
+        output=output,
         include=tuple(include),
-        reuse=(older,) if before else (),
+        reuse=tuple(name for name in (older, *others[:1]) if _identity(name)),
         quiet=True,
         stand_ins=todo.stand_ins,
+        instead=others,
+        apart=(os.path.dirname(todo.directory),),
     )
-    path = todo.bundle
-    with open_bundle(todo.bundle) as new:
-        size = os.path.getsize(todo.bundle)
-        if before == new.identity:
+    path, closure = made
+    with open_bundle(path) as new:
+        size = os.path.getsize(path)
+        if path == output and _identity(older) == new.identity:
             path = older
-        digest = fresh.digest(todo.trace)
-        known = fresh.of_bundle(new, os.path.basename(path), digest)
+        name = os.path.relpath(path, todo.directory)
+        known = fresh.of_bundle(new, name, fresh.digest(todo.trace), closure)
     fresh.save(todo.directory, fresh.State(state.trace, known))
-    if path != todo.bundle:
-        os.unlink(todo.bundle)
+    if path == older != output:
+        os.unlink(output)
     if not quiet:
         click.echo(f"sdee: bundled {show.size_text(size)} → {show.safe(os.path.relpath(path))}", err=True)
     return path
 
 
+def _latest(directory: str) -> tuple[str, ...]:
+    """Return bundles of a directory, the latest first."""
+    found = {entry.path: entry.stat().st_mtime_ns for entry in os.scandir(directory) if entry.name.endswith(".sdee")}
+    return tuple(sorted(found, key=lambda path: found[path], reverse=True)[:_LOOKED_AT])
+
+
 def _identity(path: str) -> str:
+    """Return what tells a bundle from others, "" where there is none that can be read."""
+    """Return what tells a bundle from others; "": there is none, or a damaged one."""
     from sdee.errors import BundleError  # noqa: PLC0415
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
 

@@ -22,7 +22,10 @@ _NAMES = frozenset(("mpirun", "mpiexec"))  # in MPICH and Open MPI 5 they start 
 
 def words(directory: str, bundle: str) -> tuple[str, ...]:
     """Return the words that stand before a bundle that is served from a directory; nothing is made."""
-    outside = os.path.basename(bundle).removesuffix(".sdee") + ".outside"
+    there, name = os.path.split(bundle)
+    if there != directory and os.path.dirname(there) == os.path.dirname(directory):  # one for several commands
+        name = f"{os.path.basename(there)}-{name}"
+    outside = name.removesuffix(".sdee") + ".outside"
     return (os.path.join(directory, "sdee-front"), "serve", os.path.join(directory, outside))
 
 

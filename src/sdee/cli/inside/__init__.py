@@ -79,9 +79,11 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     rehearsal = _step(words, cwd, stdin, variables, interactive="pty" in given)
     launcher = _launcher(os.path.basename(words.command[0]))
     asked = partial(refused.end_if_refused, "srun", words.options, words.command, "")
+    if launcher:
+        rehearsal = _of_launcher(launcher, variables)
     with _heard(launcher):
-        bundle = rehearse.ready(_of_launcher(launcher, variables) if launcher else rehearsal, (), asked)
-    program = os.path.join(rehearse.serve(bundle)[-1], "srun")
+        bundle = rehearse.ready(rehearsal, (), asked)
+    program = os.path.join(rehearse.serve(rehearsal.directory, bundle)[-1], "srun")
     front.set_environment(slurm_inside.hidden(os.environ))
     front.execute("/bin/sh", ["sh", program, *words.options, *words.command])
 

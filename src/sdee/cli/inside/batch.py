@@ -88,9 +88,9 @@ class _Chain:
             stands_in=chosen.stands_in,
         )
         bundle = rehearse.ready(rehearsal, rehearse.fronts(), before)
-        words, path = rehearse.serve(bundle), prepare.script_in(kept)
+        words, path = rehearse.serve(kept, bundle), prepare.script_in(kept)
         self.known |= {found: path for found in (script, submission.path) if found}
-        model.write_script(path, slurm_inside.batch_program(job, bundle, words))
+        model.write_script(path, slurm_inside.batch_program(job, script, bundle, words))
         self._prepare_what_it_submits(kept, job.name)
         model.write_script(
             os.path.join(words[-1], "sbatch"), slurm_resubmit.program(self.known, Slurm().table, bundle, words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+import sdee
 from sdee.cli import fresh, prepare, served, steps
 from sdee.cli import output as show
 from sdee.cli.inside import changes, submissions, sweep
@@ -23,7 +25,7 @@ from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sdee.cli.prepare import Preparation
     from sdee.tracer.model import Trace
@@ -86,7 +88,8 @@ def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], Non
         if found.size > LARGE:
             files = f"{show.count_text(len(more), 'file')}, {show.size_text(found.size)}"
             click.echo(f"sdee: {files}, are being bundled: that takes a while", err=True)
-        bundle = prepare.make_bundle(todo, include=(*include, *more), quiet=True)
+        with _shared(rehearsal) if more else contextlib.nullcontext("") as shared:
+            bundle = prepare.make_bundle(todo, include=(*include, *more), shared=shared, quiet=True)
         model.write_script(os.path.join(directory, CHANGES), _lines(more))
         return bundle
 
@@ -101,6 +104,15 @@ def _outgrown(directory: str, more: Sequence[str]) -> str:
     with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
         known = file.read()
     return "the environment has changed" if more and known != _lines(more) else ""
+
+
+@contextlib.contextmanager
+def _shared(rehearsal: Rehearsal) -> Iterator[str]:
+    """Give, locked, the directory of bundles with all changes of the environment: one does for many commands."""
+    parent, key = os.path.dirname(rehearsal.directory), (sdee.__version__, json.dumps(fresh.settings()))
+    directory = prepare.directory_of(parent, "all-changes", rehearsal.cwd, *key)
+    with prepare.locked(directory):
+        yield directory
 
 
 def _lines(paths: Sequence[str]) -> str:
@@ -249,6 +261,6 @@ def fronts() -> tuple[str, ...]:
     return tuple(path for path in found if path)
 
 
-def serve(bundle: str) -> tuple[str, ...]:
-    """Make what serves a bundle on the nodes; return the words that stand before it. Raises OutputError."""
-    return served.prepare(os.path.dirname(bundle), bundle, os.path.join(COMMANDS_INSIDE, "sdee-front"))
+def serve(directory: str, bundle: str) -> tuple[str, ...]:
+    """Make, in a directory, what serves a bundle on the nodes; return the words before it. Raises OutputError."""
+    return served.prepare(directory, bundle, os.path.join(COMMANDS_INSIDE, "sdee-front"))
