@@ -28,7 +28,8 @@ _OF_THE_COMMAND = frozenset(("program", "arg", "cwd", "shared", "looked-for", "h
 _OF_THE_PROCESS = ("_=", "PWD=")  # variables that the launcher, or the program, sets anew
 # Of these a bundle may say neither less nor more: a command would see other files, variables or limits, or be refused
 _EQUAL = frozenset(("env", "tree", "fallback", "umask", "rlimit", "cpu", "isa", "kernel"))
-ABSENT = "absent"
+# A bundle with more of these serves as well: what a node has there does not appear, or does
+_JOINED = ("absent", "host")
 _FIRST_WORD = frozenset(("isa", "kernel"))  # then a path, for messages
 
 
@@ -52,9 +53,9 @@ def lacking(bundle: Bundle, closure: Closure, apart: tuple[str, ...]) -> Lack | 
     for key in asked.keys() | there.keys():
         ours, theirs = asked.get(key, set()), there.get(key, set())
         others[key] = ours ^ theirs if key in _EQUAL else ours - theirs
-    differing = sorted((key for key, values in others.items() if values), key=lambda key: (key == ABSENT, key))
+    differing = sorted((key for key, values in others.items() if values), key=lambda key: (key in _JOINED, key))
     if differing:
-        return Lack(f"{differing[0]} differs: {min(others[differing[0]])}", mends=differing == [ABSENT])
+        return Lack(f"{differing[0]} differs: {min(others[differing[0]])}", mends=differing[0] in _JOINED)
     nodes = {path: node for path, node in _nodes(closure).items() if not is_below_any(path, apart)}
     missing = nodes.keys() - bundle.entries.keys()
     if missing:
@@ -74,9 +75,9 @@ def with_both(bundle: Bundle, closure: Closure) -> Closure:
         for path, entry in bundle.entries.items()
         if path not in nodes and not is_below_any(path, live) and _is_as_now(entry, None, bundle)
     }
-    known = {value for key, value in closure.conf if key == ABSENT}
-    absent = [path for path in bundle.conf(ABSENT) if path not in known and not os.path.lexists(path)]
-    conf = (*closure.conf, *((ABSENT, path) for path in absent))
+    known = {*closure.conf, *(("absent", path) for path in nodes)}
+    joined = tuple(pair for pair in bundle.table.conf if pair[0] in _JOINED and pair not in known)
+    conf = (*closure.conf, *(pair for pair in joined if pair[0] == "host" or not os.path.lexists(pair[1])))
     return replace(closure, items={**more, **closure.items}, conf=conf)
 
 

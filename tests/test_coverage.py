@@ -121,7 +121,7 @@ def test_another_umask_or_machine_is_another_job(tree: Path) -> None:
 
 def test_of_two_that_differ_a_new_bundle_serves_both(tree: Path) -> None:
     first, second = asked(tree, "share/text", "lib64"), asked(tree, "bin/tool", "lib/a.so")
-    bundle(tree, with_conf(first, ("absent", "/first"), ("absent", str(tree / "bin/came"))))
+    bundle(tree, with_conf(first, ("absent", "/first"), ("absent", str(tree / "bin/came")), ("host", "/dev")))
     (tree / "bin/came").touch()
     (tree / "lib/again.so").touch()
     with open_bundle(f"{tree}.sdee") as opened:
@@ -129,7 +129,8 @@ def test_of_two_that_differ_a_new_bundle_serves_both(tree: Path) -> None:
         assert lack is not None
         assert (lack.why, lack.mends) == ("absent differs: /second", True)
         both = with_both(opened, with_conf(asked(tree, "bin/tool", "lib/a.so"), ("absent", "/second")))
-    assert [value for key, value in both.conf if key == "absent"] == ["/second", "/first"], "the other is there now"
+    joined = [value for key, value in both.conf if key in ("absent", "host")]
+    assert joined == ["/run/munge", "/second", "/first", "/dev"], "the other is there now"
     bundle(tree, both)
     assert why_not(tree, with_conf(asked(tree, "share/text"), ("absent", "/first"))) == ""
     assert why_not(tree, with_conf(asked(tree, "bin/tool", "lib/a.so"), ("absent", "/second"))) == ""

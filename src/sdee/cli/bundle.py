@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -27,6 +27,23 @@ DEFAULT_OUTPUT = "bundle.sdee"
 # 7 47.8, 8 47.5, 9 47.2, 12 46.9 (tar | gzip -6: 56.3); seconds of processor: 6 2.8, 7 2.9, 8 3.8, 9 4.0. 500 MB of
 # /usr/lib: 3 155 MB in 2.0 s, 6 145 MB in 4.9 s, 9 141 MB in 6.8 s, 12 140 MB in 10.5 s. 7 costs what 6 does.
 DEFAULT_LEVEL = 7
+
+
+@dataclass(frozen=True)
+class ForJobs:
+    """What sdee's own commands, which submit jobs, ask of `sdee bundle` besides.
+
+    `stand_ins`: as of ClosureOptions; `instead`: bundles of other commands, of which one is taken if it holds all;
+    `apart`: directories that the nodes see, which do not count there; `notice`: said where a bundle is written.
+    """
+
+    stand_ins: tuple[tuple[str, str], ...] = ()
+    instead: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
+    notice: str = ""
+
+
+NOTHING = ForJobs()
 
 
 @click.command()
@@ -83,9 +100,7 @@ def bundle(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    stand_ins: tuple[tuple[str, str], ...] = (),  # of `sdee submit` alone
-    instead: tuple[str, ...] = (),  # of private environments alone: bundles that serve if they hold all
-    apart: tuple[str, ...] = (),  # with it: directories that the nodes see
+    for_jobs: ForJobs = NOTHING,
 ) -> tuple[str, Closure]:
     """Pack what a traced command needs into one executable file.
 
@@ -116,7 +131,7 @@ def bundle(
         fixed_environment=tuple(settings.get("fixed-environment", ())),
         live_environment=tuple(settings.get("live-environment", ())),
         without_units=tuple(settings.get("without-units", ())),
-        stand_ins=stand_ins,
+        stand_ins=for_jobs.stand_ins,
     )
     level = level or settings.get("level", DEFAULT_LEVEL)
     closure = build_closure(read_traces(_without_copies(traces) or [_default_trace()]), options)
@@ -124,15 +139,17 @@ def bundle(
     if dry_run:
         _print_plan(closure, summary, as_json=as_json, quiet=quiet)
         return output, closure
-    serving, closure = _serving(instead, closure, apart)
+    serving, closure = _serving(for_jobs, closure)
     if not serving:
+        if for_jobs.notice:
+            click.echo(f"sdee: {show.safe(for_jobs.notice)}", err=True)
         _write(closure, summary, output, level, reuse, as_json=as_json, quiet=quiet)
         if verify:
             _verify(output, quiet=quiet or as_json)
     return serving or output, closure
 
 
-def _serving(bundles: tuple[str, ...], closure: Closure, apart: tuple[str, ...]) -> tuple[str, Closure]:
+def _serving(for_jobs: ForJobs, closure: Closure) -> tuple[str, Closure]:
     """Return the first of other commands' bundles that holds all of a closure; else "" and the closure to bundle.
 
     That holds what the first of them holds, too, where it can: it will then serve both.
@@ -141,9 +158,9 @@ def _serving(bundles: tuple[str, ...], closure: Closure, apart: tuple[str, ...])
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
 
     both = closure
-    for path in bundles:
+    for path in for_jobs.instead:
         with contextlib.suppress(BundleError), open_bundle(path) as opened:
-            lack = lacking(opened, closure, apart)
+            lack = lacking(opened, closure, for_jobs.apart)
             if lack is None:
                 return path, closure
             if lack.mends and both is closure:

@@ -97,7 +97,8 @@ def plan(
         why, stale = "", why
     bundle_why = "the trace is new" if why else fresh.stale_bundle(state, directory) or outgrown
     name = _next(directory, "bundle", ".sdee") if bundle_why or state.bundle is None else state.bundle.name
-    made = Preparation(directory, tuple(command), cwd, stdin, why, os.path.join(directory, name), bundle_why, stale)
+    path = os.path.normpath(os.path.join(directory, name))
+    made = Preparation(directory, tuple(command), cwd, stdin, why, path, bundle_why, stale)
     remote = shutil.which(manager.remote) if manager and manager.remote else None
     return replace(made, variables=manager.crowded, stand_ins=((remote, front()),)) if manager and remote else made
 
@@ -198,17 +199,19 @@ def _as_in_a_batch_job(todo: Preparation) -> Iterator[None]:
             os.close(descriptor)
 
 
-def make_bundle(todo: Preparation, *, include: Sequence[str] = (), shared: str = "", quiet: bool = False) -> str:
+def make_bundle(
+    todo: Preparation, *, include: Sequence[str] = (), shared: str = "", notice: str = "", quiet: bool = False
+) -> str:
     """Bundle the trace. Return the bundle: an older one where the new one came out the same.
 
     `include`: as of `sdee bundle`; `shared`: a directory of bundles for several commands: one of these, where it holds
-    all, else a new one there; `quiet`: say nothing. Raises SdeeError.
+    all, else a new one there; `notice`: said before one is written; `quiet`: say nothing more. Raises SdeeError.
     """
-    from sdee.cli.bundle import bundle  # noqa: PLC0415 - not needed for a dry run
+    from sdee.cli.bundle import ForJobs, bundle  # noqa: PLC0415 - not needed for a dry run
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
 
     state = fresh.load(todo.directory)
-    older = os.path.join(todo.directory, state.bundle.name) if state.bundle else ""
+    older = os.path.normpath(os.path.join(todo.directory, state.bundle.name)) if state.bundle else ""
     others = _latest(shared) if shared else ()
     output = os.path.join(shared, _next(shared, "bundle", ".sdee")) if shared else todo.bundle
     made: tuple[str, Closure] = click.get_current_context().invoke(
@@ -218,19 +221,17 @@ def make_bundle(todo: Preparation, *, include: Sequence[str] = (), shared: str =
         include=tuple(include),
         reuse=tuple(name for name in (older, *others[:1]) if _identity(name)),
         quiet=True,
-        stand_ins=todo.stand_ins,
-        instead=others,
-        apart=(os.path.dirname(todo.directory),),
+        for_jobs=ForJobs(todo.stand_ins, others, (os.path.dirname(todo.directory),), notice),
     )
     path, closure = made
     with open_bundle(path) as new:
         size = os.path.getsize(path)
-        if path == output and _identity(older) == new.identity:
-            path = older
+        is_known = path == output and _identity(older) == new.identity
+        path = older if is_known else path
         name = os.path.relpath(path, todo.directory)
         known = fresh.of_bundle(new, name, fresh.digest(todo.trace), closure)
     fresh.save(todo.directory, fresh.State(state.trace, known))
-    if path == older != output:
+    if is_known:
         os.unlink(output)
     if not quiet:
         click.echo(f"sdee: bundled {show.size_text(size)} → {show.safe(os.path.relpath(path))}", err=True)

@@ -53,36 +53,56 @@ def inside() -> Changes:
     links: list[str] = []
     for path in (*_hosts(), *(path for top in SOFTWARE for path in _entries(top))):
         with contextlib.suppress(OSError):
-            status = os.stat(path)
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode):  # one of the host's
+                continue
+            if stat.S_ISLNK(status.st_mode):
+                status = os.stat(path)
             if stat.S_ISDIR(status.st_mode):
                 links.append(path)
-            elif stat.S_ISREG(status.st_mode) and (status.st_size or not path.startswith(EMPTIED)):
+            elif stat.S_ISREG(status.st_mode) and _is_readable(path, status):
                 sizes[path] = status.st_size
     paths = sorted(sizes)
     through = (found for link in links if (found := _through(link, paths)))
     return Changes(tuple(sorted((*paths, *through))), sum(sizes.values()))
 
 
+def _is_readable(path: str, status: os.stat_result) -> bool:
+    if path.startswith(EMPTIED) and not status.st_size:
+        return False
+    return bool(status.st_mode & stat.S_IROTH) or os.access(path, os.R_OK)
+
+
 def _hosts() -> Iterator[str]:
-    """Yield what the host gives: files that can be read, and links."""
+    """Yield what the host gives, directories among it."""
     for path in host.files():
         above = path
         while above not in ("/", "") and above not in NOT_NEEDED:
             above = os.path.dirname(above)
-        if above in NOT_NEEDED or not path.startswith(PLACES) or not os.access(path, os.R_OK):
-            continue
-        if os.path.islink(path) or not os.path.isdir(path):
+        if above not in NOT_NEEDED and path.startswith(PLACES):
             yield path
 
 
 def _entries(top: str) -> Iterator[str]:
-    """Yield the paths, inside, of what lies in a layer and is no directory."""
-    upper = os.path.join(COMMANDS_INSIDE, "layers", top, "upper")
-    for directory, below, names in os.walk(upper):
-        here = os.path.normpath("/" + os.path.join(top, os.path.relpath(directory, upper)))
-        below[:] = [name for name in below if os.path.join(here, name) not in NOT_NEEDED]
-        links = (name for name in below if os.path.islink(os.path.join(directory, name)))
-        yield from (path for name in (*names, *links) if (path := os.path.join(here, name)) not in NOT_NEEDED)
+    """Yield the paths, inside, of what lies in a layer and is no directory.
+
+    Not by os.walk(): it asks of each of the skeleton's 20,000 directories whether it is a link, which stops inside.
+    """
+    todo = [f"/{top}"]
+    while todo:
+        here = todo.pop()
+        with (
+            contextlib.suppress(OSError),
+            os.scandir(f"{COMMANDS_INSIDE}/layers/{top}/upper{here[len(top) + 1 :]}") as found,
+        ):
+            for entry in found:
+                path = f"{here}/{entry.name}"
+                if path in NOT_NEEDED:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(path)
+                else:
+                    yield path
 
 
 def _through(link: str, paths: list[str]) -> str:

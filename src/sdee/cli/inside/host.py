@@ -10,6 +10,7 @@ import contextlib
 import glob
 import os
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
@@ -80,7 +81,8 @@ def _names(relation: str) -> Iterator[str]:
 
 def _chosen(found: set[str]) -> Iterator[str]:
     """Yield the links that update-alternatives(1) keeps to files among `found`, as /usr/bin/awk is."""
-    real = {os.path.realpath(path) for path in found}
+    real_directory = cache(os.path.realpath)  # each part of a path is asked for, and that stops inside
+    real = {os.path.join(real_directory(os.path.dirname(path)), os.path.basename(path)) for path in found}
     with contextlib.suppress(OSError):
         for name in os.listdir(_ALTERNATIVES):
             with open(f"{_ALTERNATIVES}/{name}", encoding="utf-8", errors="surrogateescape") as file:

@@ -85,11 +85,10 @@ def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], Non
         todo = _plan(rehearsal, no_trace=True, outgrown=_outgrown(directory, more))
         if not todo.bundle_why:
             return todo.bundle
-        if found.size > LARGE:
-            files = f"{show.count_text(len(more), 'file')}, {show.size_text(found.size)}"
-            click.echo(f"sdee: {files}, are being bundled: that takes a while", err=True)
+        files = f"{show.count_text(len(more), 'file')}, {show.size_text(found.size)}"
+        notice = f"{files}, are being bundled: that takes a while" if found.size > LARGE else ""
         with _shared(rehearsal) if more else contextlib.nullcontext("") as shared:
-            bundle = prepare.make_bundle(todo, include=(*include, *more), shared=shared, quiet=True)
+            bundle = prepare.make_bundle(todo, include=(*include, *more), shared=shared, notice=notice, quiet=True)
         model.write_script(os.path.join(directory, CHANGES), _lines(more))
         return bundle
 
