@@ -113,7 +113,7 @@ def test_of_a_cancelled_mpirun_nothing_is_left_on_the_nodes(mpi: Evening) -> Non
     cluster = mpi.place.cluster
     nodes = ("n1", "n2")
     before = [held(cluster, node) for node in nodes]
-    job = mpi.out("sbatch --parsable -o stay.out mpi.sh", STAY="1").strip()
+    job = mpi.out("sbatch --parsable -o stay.out mpi.sh", STAY="1", SDEE_REHEARSAL_LIMIT="6").strip()
     wait_for(lambda: "rank 2 of 3 on n2" in mpi.place.read("stay.out"), lambda: mpi.place.read("stay.out"))
     assert "orted" in held(cluster, "n2")["programs"]
     mpi.out(f"scancel {job}")
