@@ -45,8 +45,9 @@ def lacking(bundle: Bundle, closure: Closure, apart: tuple[str, ...]) -> Lack | 
     """Return why the command of a closure may not run in a bundle, None when it may.
 
     All that travels has to be in the bundle, and all of the bundle has to be as it is here now: type, size, time of
-    last change and permissions, as make(1) and rsync(1) have it. What lies below the directories `apart` does not
-    count: nodes see it. Raises InternalError: the closure is none.
+    last change and permissions, as make(1) and rsync(1) have it. In live directories it may hold no other files: they
+    would be in the way of a command that makes its own there. What lies below the directories `apart` does not count:
+    nodes see it. Raises InternalError: the closure is none.
     """
     asked, there = _conf(closure.conf, apart), _conf(bundle.table.conf, apart)
     others: dict[str, set[str]] = {}
@@ -60,9 +61,14 @@ def lacking(bundle: Bundle, closure: Closure, apart: tuple[str, ...]) -> Lack | 
     missing = nodes.keys() - bundle.entries.keys()
     if missing:
         return Lack(f"it lacks {min(missing)}", mends=True)
+    live = tuple(bundle.conf("live"))
     for path, entry in bundle.entries.items():
-        if not is_below_any(path, apart) and not _is_as_now(entry, nodes.get(path), bundle):
+        if is_below_any(path, apart):
+            continue
+        if not _is_as_now(entry, nodes.get(path), bundle):
             return Lack(f"{path} has changed", mends=True)
+        if path not in nodes and not stat.S_ISDIR(entry.mode) and is_below_any(path, live):
+            return Lack(f"{path} is another command's", mends=True)
     return None
 
 

@@ -147,6 +147,8 @@ def test_of_two_that_cannot_be_one_none_is_made(tree: Path) -> None:
 def test_what_lies_in_live_directories_is_each_commands_own(tree: Path) -> None:
     bundle(tree, with_conf(asked(tree), ("live", str(tree))))
     less = with_conf(asked(tree, "bin/tool"), ("live", str(tree)))
+    assert why_not(tree, with_conf(asked(tree), ("live", str(tree)))) == ""
+    assert why_not(tree, less) == "/bin/tool is another command's"
     with open_bundle(f"{tree}.sdee") as opened:
         assert with_both(opened, less).items.keys() == less.items.keys()
         other = with_conf(asked(tree, "bin/tool"), ("live", "/elsewhere"))
