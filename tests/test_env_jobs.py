@@ -360,6 +360,7 @@ SWEEP = """#!/bin/sh
 [ "$SLURM_JOB_ID" != 0 ] || sleep 1.2
 hello -g "case $1"
 [ "$1" -lt 4 ] || sweep-tool
+echo edition 1
 """
 
 
@@ -375,13 +376,16 @@ def test_of_a_sweep_some_run_here_first_and_the_others_take_all_changes_along(ev
         return is_traced, evening.place.read("sweep.out").splitlines()
 
     assert [submitted(f"sweep.sh {number}") for number in (1, 2, 3)] == [
-        (True, ["case 1"]),
-        (True, ["case 2"]),
-        (False, ["case 3"]),
+        (True, ["case 1", "edition 1"]),
+        (True, ["case 2", "edition 1"]),
+        (False, ["case 3", "edition 1"]),
     ]
     evening.out("mv /usr/local/bin/unused /usr/local/bin/sweep-tool")
-    assert submitted("sweep.sh 10") == (False, ["case 10", "added later"]), "the bundle is an older one"
-    assert submitted("sweep.sh 07") == (False, ["case 07", "added later"])
+    evening.place.file("sweep.sh", SWEEP.replace("edition 1", "edition 2"))
+    edited = ["case 10", "added later", "edition 2"]
+    assert submitted("sweep.sh 10") == (False, edited), "the bundle is an older one, or the script is"
+    evening.place.file("sweep.sh", SWEEP)
+    assert submitted("sweep.sh 07") == (False, ["case 07", "added later", "edition 1"])
     assert len(glob.glob(evening.place.file("sdee-jobs/sweep.sh-*/bundle-*.sdee"))) == 2, "of the two that ran here"
 
 

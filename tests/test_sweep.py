@@ -51,9 +51,9 @@ def test_other_commands_and_other_programs_are_none(tmp_path: Path, first: str, 
     assert not are_one(tmp_path, first, second)
 
 
-def run(family: str, cwd: Path, words: tuple[str, ...], seconds: float) -> None:
+def run(family: str, cwd: Path, words: tuple[str, ...], seconds: float, text: str = "") -> None:
     """Leave what a run leaves."""
-    chosen = sweep.choose(family, str(cwd), words, words)
+    chosen = sweep.choose(family, str(cwd), words, words, text=text)
     assert not chosen.stands_in
     os.makedirs(chosen.directory)
     trace = Path(chosen.directory, "trace")
@@ -78,6 +78,31 @@ def test_three_of_a_sweep_run_here_or_those_of_a_minute(tmp_path: Path, seconds:
     }
     Path(other.directory, "trace").write_text("another")
     assert sweep.choose(family, str(tmp_path), ("--seed", "99"), ("--seed", "99")).stands_in == (runs > 1)
+
+
+def test_scripts_that_differ_in_numbers_are_one_sweep_too(tmp_path: Path) -> None:
+    def are_one(first: str, second: str) -> bool:
+        return len({sweep.family("jobs", "job.sh", str(tmp_path), (), (), text=text) for text in (first, second)}) == 1
+
+    script = "#!/bin/sh\n#SBATCH -n 4 --time=01:30:00\nsrun ./app --seed=1 -x 0.5 -y=-1e-3 2>err\n"
+    assert are_one(script, "#!/bin/sh\n#SBATCH -n 16 --time=9:00:00\nsrun ./app --seed=22 -x 1.25 -y=7 2>err\n")
+    for other in ("./app2", "--seeds=1", "-x $1", "-z 0.5", "--time=4"):
+        assert not are_one(script, script.replace("./app", other))
+    for first, second in (("python3.11", "python3.12"), ("load gcc/12", "load gcc/13"), ("f1", "f2"), ("$1", "$2")):
+        assert not are_one(first, second)
+
+
+def test_of_scripts_that_differ_in_numbers_the_first_are_run_and_each_is_kept(tmp_path: Path) -> None:
+    texts = [f"./app --seed={number}" for number in range(3)]
+    family = sweep.family(str(tmp_path / "jobs"), "job.sh", str(tmp_path), (), (), text=texts[0])
+    first, *others = [sweep.choose(family, str(tmp_path), (), (), text=text) for text in texts]
+    assert len({first.own, *(other.own for other in others)}) == 3
+    run(family, tmp_path, (), 60.0, texts[0])
+    for text, before in zip(texts[1:], others, strict=True):
+        now = sweep.choose(family, str(tmp_path), (), (), text=text)
+        assert (now.directory, now.own, now.stands_in) == (first.directory, before.own, True)
+        os.makedirs(now.own)  # for its script: that is no run
+    assert not sweep.choose(family, str(tmp_path), (), (), text=texts[0]).stands_in
 
 
 def test_words_of_what_is_no_simple_command_are_one() -> None:

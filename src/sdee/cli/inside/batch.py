@@ -71,14 +71,16 @@ class _Chain:
         options = (*Slurm().options_in(job.text), *job.options)
         cwd, given_input = Slurm().place(options)
         directory = os.path.abspath(os.path.join(here, cwd))
-        family = sweep.family(rehearse.place(), job.name, directory, (job.text,), job.words)
-        chosen = sweep.choose(family, directory, job.arguments, job.words)
-        kept, script = chosen.directory, os.path.join(chosen.directory, job.name)
-        with prepare.locked(kept):
+        family = sweep.family(rehearse.place(), job.name, directory, (), job.words, text=job.text)
+        chosen = sweep.choose(family, directory, job.arguments, job.words, text=job.text)
+        kept, known = chosen.directory, os.path.join(chosen.directory, job.name)
+        is_its_own = not chosen.stands_in or _read(known) == job.text
+        script = known if is_its_own else os.path.join(chosen.own, job.name)
+        with prepare.locked(os.path.dirname(script)):
             served.write_once(script, job.text)
         rehearsal = rehearse.Rehearsal(
             "sbatch",
-            (script, *chosen.arguments),
+            (known, *chosen.arguments),
             job.name,
             kept,
             directory,

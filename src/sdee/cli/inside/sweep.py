@@ -1,4 +1,5 @@
-"""Sweeps: commands that differ in numbers alone. After three runs or a minute, further ones are not run here first.
+"""Sweeps: commands that differ in numbers alone, be it in the text of a script. After three runs or a minute, further
+ones are not run here first.
 
 What such a one needs besides is of the host's, or was changed in the environment; and of the latter all travels then.
 """
@@ -26,29 +27,34 @@ RUNS = 3  # of a sweep; each keeps a trace and a bundle
 _LOOKED_AT = 3  # traces of a sweep, the latest first: they were made of the same software
 # Names of programs for an interpreter: `python step1.py` and `python step2.py` are no sweep
 _SOURCES = re.compile(r"\.(py|pyc|pyz|ipynb|[Rr]|Rmd|jl|pl|rb|lua|m|tcl|m?js|[ck]?sh|bash|zsh|fish|awk|sed|jar)$")
+# In a script: not of a word (python3.11, gcc/12), a path, a range or a parameter ($1)
+_NUMBER = re.compile(r"(?<![\w.+/$-])[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?(?![\w.+/-])", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Choice:
     """Where the things of a command are, and the arguments that it was, or will be, run here with.
 
-    `stands_in`: they are those of another command of the sweep.
+    `stands_in`: they are those of another command of the sweep; `own`: where this one's would be.
     """
 
     directory: str
     arguments: tuple[str, ...]
+    own: str
     stands_in: bool = False
 
 
-def choose(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str]) -> Choice:
+def choose(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str], *, text: str = "") -> Choice:
     """Choose the directory of things for a command.
 
-    `family`: where those of a command without numbers are; `words`: what of it may differ in a sweep.
+    `family`: where those of a command without numbers are; `words`, `text`: what of it may differ in a sweep.
     """
-    own = Choice(_directory(family, cwd, arguments, words), tuple(arguments))
+    directory = _directory(family, cwd, arguments, words, text)
+    own = Choice(directory, tuple(arguments), directory)
     if own.directory == family or fresh.load(own.directory).trace is not None:
         return own
-    spent = {directory: seconds_of(directory) for directory in glob.glob(f"{glob.escape(family)}-*")}
+    others = (path for path in glob.glob(f"{glob.escape(family)}-*") if os.path.exists(os.path.join(path, TOOK)))
+    spent = {directory: seconds_of(directory) for directory in others}
     if not spent or (len(spent) < RUNS and sum(spent.values()) < limit()):
         return own
     for directory in sorted(spent, key=_made, reverse=True)[:_LOOKED_AT]:
@@ -57,19 +63,22 @@ def choose(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str]
             tolerant = replace(state, trace=replace(state.trace, status=0))
             command, trace = state.trace.command, os.path.join(directory, "trace")
             if not fresh.stale_trace(tolerant, command, cwd, trace):
-                return Choice(directory, tuple(command[1:]), stands_in=True)
+                return replace(own, directory=directory, arguments=tuple(command[1:]), stands_in=True)
     return own
 
 
-def family(parent: str, name: str, cwd: str, key: Sequence[str], words: Sequence[str]) -> str:
-    """Return the directory of a sweep: `key` is what its commands have in common, besides words without numbers."""
-    return prepare.directory_of(parent, name, cwd, *key, *(_without_numbers(word, cwd) for word in words))
+def family(parent: str, name: str, cwd: str, key: Sequence[str], words: Sequence[str], *, text: str = "") -> str:
+    """Return the directory of a sweep: `key` is what its commands have in common, besides words and text without
+    numbers.
+    """
+    same = (*(_without_numbers(word, cwd) for word in words), *([_NUMBER.sub("#", text)] if text else []))
+    return prepare.directory_of(parent, name, cwd, *key, *same)
 
 
-def _directory(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str]) -> str:
-    if all(word == _without_numbers(word, cwd) for word in words):
+def _directory(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str], text: str) -> str:
+    if all(word == _without_numbers(word, cwd) for word in words) and not _NUMBER.search(text):
         return family
-    return prepare.directory_of(os.path.dirname(family), os.path.basename(family), *arguments)
+    return prepare.directory_of(os.path.dirname(family), os.path.basename(family), *arguments, text)
 
 
 def _without_numbers(word: str, cwd: str) -> str:
