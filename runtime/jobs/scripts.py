@@ -75,7 +75,7 @@ def insert(wrapping: Wrapping, directive: str, preamble: str, named: str) -> str
 
 THERE = """\
 if [ ! -x "$sdee_bundle" ]; then
-  echo "sdee: error: $sdee_bundle is not there; \\`sdee submit\\` makes it again" >&2
+  echo "sdee: error: $sdee_bundle is not there; \\`sdee submit\\`, or sbatch in the environment, makes it again" >&2
   exit 241
 fi"""
 
