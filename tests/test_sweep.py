@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdee.cli import fresh
+from sdee.cli import fresh, served
 from sdee.cli.inside import sweep
 from sdee.runtime.jobs import slurm_inside
 
@@ -103,6 +103,17 @@ def test_of_scripts_that_differ_in_numbers_the_first_are_run_and_each_is_kept(tm
         assert (now.directory, now.own, now.stands_in) == (first.directory, before.own, True)
         os.makedirs(now.own)  # for its script: that is no run
     assert not sweep.choose(family, str(tmp_path), (), (), text=texts[0]).stands_in
+
+
+def test_a_script_with_carriage_returns_is_kept_as_it_is_and_written_once(tmp_path: Path) -> None:
+    path, text = tmp_path / "job.sh", "#!/bin/sh\nprintf 'a\rb'\r\n"
+    served.write_once(str(path), text)
+    assert path.read_bytes() == text.encode()
+    os.utime(path, ns=(5, 5))
+    served.write_once(str(path), text)
+    assert path.stat().st_mtime_ns == 5, "a trace of it holds"
+    served.write_once(str(path), text.replace("\r", "\n"))
+    assert path.stat().st_mtime_ns != 5
 
 
 def test_words_of_what_is_no_simple_command_are_one() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import secrets
 import shlex
 import shutil
 import sys
@@ -213,7 +214,8 @@ def make_bundle(
     state = fresh.load(todo.directory)
     older = os.path.normpath(os.path.join(todo.directory, state.bundle.name)) if state.bundle else ""
     others = _latest(shared) if shared else ()
-    output = os.path.join(shared, _next(shared, "bundle", ".sdee")) if shared else todo.bundle
+    # Not by number: when all are removed, a queued job would find another bundle by its own one's name
+    output = os.path.join(shared, f"bundle-{secrets.token_hex(4)}.sdee") if shared else todo.bundle
     made: tuple[str, Closure] = click.get_current_context().invoke(
         bundle,
         traces=(todo.trace,),
@@ -246,7 +248,6 @@ def _latest(directory: str) -> tuple[str, ...]:
 
 def _identity(path: str) -> str:
     """Return what tells a bundle from others, "" where there is none that can be read."""
-    """Return what tells a bundle from others; "": there is none, or a damaged one."""
     from sdee.errors import BundleError  # noqa: PLC0415
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
 

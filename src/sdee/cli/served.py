@@ -62,7 +62,7 @@ def _keep(front: str, path: str) -> None:
 
 def write_once(path: str, text: str) -> None:
     """Write a script, executable, unless it is there with that text: then its trace holds. Raises OutputError."""
-    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         if file.read() == text:
             return
     model.write_script(path, text)

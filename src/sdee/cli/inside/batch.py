@@ -33,7 +33,7 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     if given.keys() & slurm_inside.ASKING or ("wrap" in given and words.command):  # which sbatch refuses
         front.become("sbatch", arguments)
     path = _script(words, os.getcwd())
-    stdin = "" if words.command or "wrap" in given else sys.stdin.read()
+    stdin = "" if words.command or "wrap" in given else sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     job = slurm_inside.batch(words, _read(path) if path else "", stdin)
     if not job.text.startswith("#!"):
         _refused(job)
@@ -90,17 +90,19 @@ class _Chain:
             stands_in=chosen.stands_in,
         )
         bundle = rehearse.ready(rehearsal, rehearse.fronts(), before)
-        words, path = rehearse.serve(kept, bundle), prepare.script_in(kept)
+        words = rehearse.serve(kept, bundle)
+        with prepare.locked(kept):  # others of a sweep write there, too
+            path = prepare.script_in(kept)
+            model.write_script(path, slurm_inside.batch_program(job, script, bundle, words))
         self.known |= {found: path for found in (script, submission.path) if found}
-        model.write_script(path, slurm_inside.batch_program(job, script, bundle, words))
-        self._prepare_what_it_submits(kept, job.name)
+        self._prepare_what_it_submits(chosen, job.name)
         model.write_script(
             os.path.join(words[-1], "sbatch"), slurm_resubmit.program(self.known, Slurm().table, bundle, words)
         )
         return path
 
-    def _prepare_what_it_submits(self, kept: str, name: str) -> None:
-        for submission in _submitted(kept):
+    def _prepare_what_it_submits(self, chosen: sweep.Choice, name: str) -> None:
+        for submission in _submitted(chosen):
             if submission.path in self.known:
                 continue
             try:
@@ -110,10 +112,10 @@ class _Chain:
                 click.echo(f"sdee: sbatch: {shown}: {error}", err=True)
 
 
-def _submitted(kept: str) -> list[_Submission]:
-    """Return what the run here has submitted, each script once."""
+def _submitted(chosen: sweep.Choice) -> list[_Submission]:
+    """Return what the run here has submitted, each script once. Of another job's run not what that made itself."""
     found: dict[str, _Submission] = {}
-    for here, arguments, texts in submissions.read(kept):
+    for here, arguments, texts in submissions.read(chosen.directory):
         try:
             words = slurm_inside.split("sbatch", arguments)
         except UsageError:  # sbatch will say so, in the job
@@ -121,6 +123,8 @@ def _submitted(kept: str) -> list[_Submission]:
         if not words.command or slurm_inside.names("sbatch", words.options).keys() & {*slurm_inside.ASKING, "wrap"}:
             continue
         path, text = _script(words, here), texts[len(arguments) - len(words.command)]
+        if chosen.stands_in and not os.path.isfile(path):
+            continue
         with contextlib.suppress(InputError):  # the run made it, and it is gone
             text = _read(path)
         job = slurm_inside.batch(words, text, "")
@@ -143,7 +147,7 @@ def _script(words: Words, here: str) -> str:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:  # a CR is the script's
             return file.read()
     except OSError as error:
         raise InputError(f"cannot read the batch script {os.path.relpath(path)!a}: {error.strerror}") from error
