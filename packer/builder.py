@@ -91,6 +91,8 @@ class Builder:
     # libraries of which the node has its own, perhaps: (soname, who needs it) → is it needed to start a program?
     host_needs: dict[tuple[str, str], bool] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)  # travelling files beside the node's own that the job changes
+    trees: dict[str, Reason] = field(default_factory=dict)  # software directories, whole (software.py), and why
+    left_out: set[str] = field(default_factory=set)  # in these, what stays the node's own
 
     def __post_init__(self) -> None:
         options = self.options
@@ -190,7 +192,13 @@ class Builder:
 
     def _decide_directory(self, path: str, *, unit: bool, included: bool) -> tuple[Verdict, list[Reason]]:
         live = self.site.live_root(path)
-        if not live or unit or included or self.site.software_prefix(path + "/."):
+        if (
+            not live
+            or unit
+            or included
+            or self.site.software_prefix(path + "/.")
+            or self.site.own_directory(path + "/.")
+        ):
             return Verdict.BUNDLE, []
         return Verdict.SHARED, [Reason("stays the node's own", live)]
 
@@ -212,6 +220,8 @@ class Builder:
             return self._travels(path, [Reason(code)], content)
         if self.options.with_data:
             return self._travels(path, [Reason("is data, asked for by --with-data")], content)
+        if (directory := self.site.mixed_directory(path)) and status.st_size <= tables.PROBE_LIMIT:
+            return self._travels(path, [Reason("lies beside a program that reads it", directory)], content)
         return Verdict.SHARED, [Reason(INPUT_DATA, live)]
 
     def _travels(

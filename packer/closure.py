@@ -23,6 +23,7 @@ from sdee.packer.host_libraries import expectations, may_be_the_nodes
 from sdee.packer.model import Closure, Reason, Verdict
 from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
+from sdee.packer.software import freeze, own_directories
 from sdee.packer.units import UNITS, View
 from sdee.tokens import BLANK
 
@@ -71,7 +72,9 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     new = [access.path for access in trace.accesses.values() if not access.existed and access.ops & MADE]
     places = ((fs.resolve(os.path.dirname(path)).real.rstrip("/"), os.path.basename(path)) for path in new)
     made = frozenset((*new, *(f"{directory}/{name}" for directory, name in places)))
-    builder = Builder(fs, Packages(fs), site_of(trace, fs), options, made=made)
+    site = site_of(trace, fs)
+    site.own, site.mixed = own_directories(trace, fs, site)
+    builder = Builder(fs, Packages(fs), site, options, made=made)
     accesses = Accesses(trace, builder)
     accesses.judge()
     needs = needs_of(trace, fs)
@@ -83,6 +86,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
         _expand_packages(builder)
     if not options.minimal:
         accesses.add_listed()
+    freeze(trace, builder, minimal=options.minimal)
     _add_elf_needs(builder, needs)
     _add_stand_ins(builder)
     accesses.add_probed()

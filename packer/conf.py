@@ -37,7 +37,8 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
     pairs += [("interpreter", path) for path in sorted(set(interpreters))]
     live = live_directories(builder)
     pairs += [("live", path) for path in live]
-    pairs += [("tree", path) for path in trees(builder)]
+    pairs += [("tree", path) for path in sorted(builder.trees)]
+    pairs += [("left-out", path) for path in sorted(builder.left_out)]
     pairs += [("fallback", path) for path in builder.fallbacks()]
     pairs += [("host", path) for path in _host(trace, builder)]
     shared = sorted(d.path for d in builder.drafts.values() if _is_input(d, live))
@@ -86,35 +87,6 @@ def live_directories(builder: Builder) -> tuple[str, ...]:
     mounts = {site.mount_point(d.path) for d in builder.drafts.values() if d.verdict in stays}
     others = sorted(m for m in mounts if m and may_be_live(m) and not site.live_root(m))
     return tuple(dict.fromkeys((*site.live, *others)))
-
-
-def trees(builder: Builder) -> tuple[str, ...]:
-    """Return the outermost directories of software below live ones that can come from the bundle as a whole.
-
-    All that the run used in such a directory travels, it made and changed nothing there, and it holds no working
-    directory, home or other live directory. A directory that only holds others is none: what else is in it is not
-    known.
-    """
-    site = builder.site
-    candidates: set[str] = set()
-    spoilt: set[str] = set()
-    for draft in builder.drafts.values():
-        root = site.live_root(draft.path)
-        if not root or draft.alias or draft.path == root:
-            continue
-        is_directory = draft.status is not None and stat.S_ISDIR(draft.status.st_mode)
-        directory = draft.path if is_directory else os.path.dirname(draft.path)
-        if draft.verdict is Verdict.BUNDLE and not is_directory and directory != root:
-            prefix = site.software_prefix(draft.path)
-            candidates |= {directory, prefix} - {""}
-        stays = draft.verdict in (Verdict.SHARED, Verdict.PRODUCED, Verdict.SECRET, Verdict.HOST)
-        stays = stays or draft.path in builder.written
-        if stays and not (is_directory and draft.verdict is Verdict.SHARED):
-            while directory != root and directory not in spoilt:
-                spoilt.add(directory)
-                directory = os.path.dirname(directory)
-    whole = {c for c in candidates if c not in spoilt and not any(is_below(top, c) for top in site.live)}
-    return tuple(sorted(c for c in whole if not any(c != other and is_below(c, other) for other in whole)))
 
 
 # Directories of the system: of others the job's user is the master, and what is new there is meant to be found

@@ -77,20 +77,24 @@ class FileSystem:
             return Resolution(above.hops, real, self.status(real))
         here = above.real.rstrip("/") + "/" + tail
         status = self.status(here) if above.status else None
-        before = self.links_before.get(here)
-        if before is None:
-            if status is None or not stat.S_ISLNK(status.st_mode) or is_below_any(here, KERNEL_ROOTS):
-                return Resolution(above.hops, here, status)
-            try:
-                before = os.readlink(here)
-            except OSError:
-                return Resolution(above.hops, here, None)
-        target = before
-        if depth >= MAX_LINKS:
+        is_link = status is not None and stat.S_ISLNK(status.st_mode) and not is_below_any(here, KERNEL_ROOTS)
+        if not is_link and here not in self.links_before:
+            return Resolution(above.hops, here, status)
+        target = self.target(here)
+        if depth >= MAX_LINKS or not target:
             return Resolution(above.hops, here, None)
         there = self.resolve(os.path.join(above.real, target), depth + 1)
         hops = tuple(dict.fromkeys((*above.hops, (here, target), *there.hops)))
         return Resolution(hops, there.real, there.status)
+
+    def target(self, link: str) -> str:
+        """Return the text of a symbolic link (readlink(2)) as it was before the job, "" when it is none."""
+        if (before := self.links_before.get(link)) is not None:
+            return before
+        try:
+            return os.readlink(link)
+        except OSError:
+            return ""
 
     def is_file(self, path: str) -> bool:
         """Return whether `path` leads to a regular file."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below, is_below_any
+from sdee.packer.filesystem import ancestors, is_below, is_below_any
 from sdee.packer.host_libraries import never_travels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sdee.packer.filesystem import FileSystem
     from sdee.tracer.model import Trace
 
@@ -42,6 +44,9 @@ class Site:
     live: tuple[str, ...]
     network: tuple[str, ...]
     mounts: dict[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()  # what the command line names and is no code: data, wherever it lies
+    own: dict[str, str] = field(default_factory=dict)  # own directories of programs, with the program (software.py)
+    mixed: dict[str, str] = field(default_factory=dict)  # those in which the job writes as well
     _prefixes: dict[str, str] = field(default_factory=dict)
 
     def live_root(self, path: str) -> str:
@@ -94,11 +99,30 @@ class Site:
             self._prefixes[directory] = here
         return self._prefixes[directory]
 
+    def own_directory(self, path: str) -> str:
+        """Return the own directory of a program that `path` is in and belongs to, "" when it is in none."""
+        return self._nearest(path, self.own)
+
+    def mixed_directory(self, path: str) -> str:
+        """Return the own directory of a program in which the job writes as well that `path` is in, "" when in none."""
+        return self._nearest(path, self.mixed)
+
+    def _nearest(self, path: str, directories: dict[str, str]) -> str:
+        if not directories or is_below_any(path, self.arguments):
+            return ""
+        return next((directory for directory in ancestors(path) if directory in directories), "")
+
+    def is_software_directory(self, directory: str) -> bool:
+        """Return whether a directory bears the marks of an installation, or is a program's own."""
+        return directory in self.own or self._is_prefix(directory)
+
     def _is_prefix(self, directory: str) -> bool:
         if os.path.basename(directory) in tables.MODULE_DIRECTORIES:
             return True
         names = set(self.fs.names(directory))
-        return bool(names & set(tables.PREFIX_MARKS)) or ("bin" in names and bool(names & {"lib", "lib64"}))
+        if any(marks <= names for marks in tables.PREFIX_MARKS):
+            return True
+        return any(name.endswith(".dist-info") for name in names)
 
     def code_reason(self, path: str) -> str:
         """Return why a file below a live directory is code and no data, "" when it is data."""
@@ -113,7 +137,11 @@ class Site:
             return ""
         if prefix := self.software_prefix(path):
             return f"belongs to the software in {prefix}"
+        if directory := self.own_directory(path):
+            return f"lies in the own directory of {self.own[directory]}"
         head = self.fs.head(path)
+        if head.startswith(b"#%Module"):
+            return "is a modulefile"
         if head.startswith(b"\x7fELF"):
             return "is an ELF file"
         return "is a script" if re.match(rb"#![ \t]*/", head) else ""
@@ -140,7 +168,26 @@ def site_of(trace: Trace, fs: FileSystem) -> Site:
         tuple(live),
         tuple(network),
         mounts,
+        tuple(_arguments(trace, fs)),
     )
+
+
+def _arguments(trace: Trace, fs: FileSystem) -> Iterator[str]:
+    """Yield the files and directories that the command lines name (also as `--option=PATH`) and that are no code."""
+    for run in trace.runs:
+        for word in run.command[1:]:
+            for text in dict.fromkeys((word, word.partition("=")[2])):
+                resolution = fs.resolve(os.path.normpath(os.path.join(run.cwd, text)))
+                if text and resolution.status is not None and not is_code(resolution.real, fs):
+                    yield resolution.real
+
+
+def is_code(path: str, fs: FileSystem) -> bool:
+    """Return whether a file is a program, a library or a module by its name or its first bytes."""
+    name = os.path.basename(path)
+    if os.path.splitext(name)[1].lower() in tables.CODE_SUFFIXES or tables.SHARED_OBJECT.search(name):
+        return True
+    return bool(re.match(rb"#![ \t]*/|\x7fELF", fs.head(path)))
 
 
 def may_be_live(path: str) -> bool:

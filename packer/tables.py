@@ -19,6 +19,8 @@ SHARED_LIMIT = 1_000_000_000  # bytes
 PROBE_LIMIT = 16 << 20  # bytes, each
 PROBES_LIMIT = 64 << 20  # bytes, together
 LIST_LIMIT = 1 << 20  # bytes of all files of a directory that the job listed
+# Of a software directory beside a node's own files: what the run did not use travels up to this size
+WHOLE_LIMIT = 128 << 20  # bytes
 
 # The node's kernel and init: never travel, whatever was read there
 HOST_ROOTS = _words("""
@@ -116,14 +118,51 @@ LOCALE_CATEGORIES = frozenset(
     LC_TELEPHONE LC_TIME
     """)
 )
-# Directories that mark what is above or around them as installed software
-PREFIX_MARKS = _words("""
-    conda-meta pyvenv.cfg .spack
-""")
+# Names that, together in one directory, mark it as installed software: conda, venv, Spack, any prefix, an R package, an
+# npm project
+PREFIX_MARKS = tuple(
+    frozenset(names.split())
+    for names in (
+        "conda-meta",
+        "pyvenv.cfg",
+        ".spack",
+        "bin lib",
+        "bin lib64",
+        "DESCRIPTION NAMESPACE",
+        "package.json node_modules",
+    )
+)
 MODULE_DIRECTORIES = frozenset(
     _words("""
     site-packages dist-packages node_modules conda-meta
     """)
+)
+
+# Variables that list directories in which interpreters and loaders search for code, with what stands between two.
+# A `?` in an entry stands for a module's name (Lua)
+SEARCH_VARIABLES = {
+    **dict.fromkeys(
+        _words("""
+        PATH LD_LIBRARY_PATH PYTHONPATH PERL5LIB PERLLIB RUBYLIB GEM_HOME GEM_PATH R_LIBS R_LIBS_USER
+        R_LIBS_SITE NODE_PATH JULIA_DEPOT_PATH JULIA_LOAD_PATH OCTAVE_PATH GUILE_LOAD_PATH GUILE_LOAD_COMPILED_PATH
+        CLASSPATH PHP_INI_SCAN_DIR MODULEPATH QT_PLUGIN_PATH GST_PLUGIN_PATH GDAL_DRIVER_PATH MAGICK_CODER_MODULE_PATH
+        HDF5_PLUGIN_PATH OMPI_MCA_mca_component_path
+        """),
+        ":",
+    ),
+    **dict.fromkeys(_words("LUA_PATH LUA_CPATH LUA_PATH_5_3 LUA_CPATH_5_3 LUA_PATH_5_4 LUA_CPATH_5_4"), ";"),
+    "TCLLIBPATH": " ",
+}
+SEARCHED_BY_ALL = frozenset(("PATH", "LD_LIBRARY_PATH"))  # by each program that starts another, and each loader
+# Where they search without being told: what a user has installed below the home or beside the job
+SEARCHED = re.compile(
+    r"(?P<top>.*(?:/lib(?:64)?/python\d(?:\.\d+t?)?/(?:site|dist)-packages"  # site(3)
+    r"|/R/[^/]+-library/\d+\.\d+"  # R's .libPaths()
+    r"|/perl5/lib/perl5"  # local::lib
+    r"|/\.gem/ruby/[\d.]+|/\.local/share/gem/ruby/[\d.]+"
+    r"|/\.luarocks/(?:share|lib)/lua/\d\.\d"
+    r"|/\.julia/(?:packages|environments)"
+    r"|/node_modules))(?:/|$)"
 )
 
 # Variables whose value is the node's and the run's own: not recorded in a bundle

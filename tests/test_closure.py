@@ -112,16 +112,6 @@ def test_a_home_that_has_bin_and_lib_is_still_a_home(made: TraceMaker, tmp_path:
     assert verdict(made.closure(), data) == "shared"
 
 
-def test_a_tree_is_no_tree_when_the_job_made_something_in_it(made: TraceMaker, tmp_path: Path) -> None:
-    made.home = str(tmp_path / "home")
-    for name in ("one", "two"):
-        (tmp_path / "home" / name / "bin").mkdir(parents=True)
-        (tmp_path / "home" / name / "lib").mkdir()
-        made.use(write(tmp_path / "home" / name / "lib" / "mod.py"))
-    made.use(tmp_path / "home" / "two" / "log", "create", "write", existed=False)
-    assert conf(made.closure(), "tree") == [str(tmp_path / "home" / "one"), str(tmp_path / "home" / "two" / "lib")]
-
-
 def test_the_working_directory_is_live_and_no_tree(made: TraceMaker, tmp_path: Path) -> None:
     made.use(write(tmp_path / "work" / "helper.py"))
     closure = made.closure()
@@ -222,7 +212,7 @@ def test_a_file_of_an_environment_that_the_job_changes_is_the_nodes_where_it_has
     closure = made.closure()
     assert verdict(closure, state) == "bundle"
     assert conf(closure, "fallback") == [state]
-    assert conf(closure, "tree") == [str(env / "lib")]
+    assert conf(closure, "tree") == [str(env)]
 
 
 def test_a_key_that_the_job_overwrote_is_refused_by_what_it_held(made: TraceMaker, tmp_path: Path) -> None:

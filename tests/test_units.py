@@ -23,6 +23,7 @@ STDLIB = sysconfig.get_path("stdlib")
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
     monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
+    monkeypatch.setattr(tables, "WHOLE_LIMIT", 0)  # test_software.py: here only what units bring
     (tmp_path / "work").mkdir()
     return TraceMaker(str(tmp_path / "work"))
 
@@ -134,14 +135,14 @@ def test_a_module_that_is_one_file_travels_with_its_compiled_form(made: TraceMak
     assert (verdict(closure, cached), verdict(closure, other)) == ("bundle", "nothing")
 
 
-def test_a_projects_own_package_is_whole_but_data_in_it_stays(made: TraceMaker, tmp_path: Path) -> None:
+def test_a_projects_own_package_is_whole_with_its_data_and_what_is_beside_it_stays(made: TraceMaker, tmp_path: Path) -> None:
     package = tmp_path / "work" / "mine"
     made.use(write(package / "__init__.py"))
     made.use(write(package / "sub" / "__init__.py"))
     code, data = write(package / "unseen.py"), write(package / "input.dat")
     beside = write(tmp_path / "work" / "unrelated.py")
     closure = made.closure()
-    assert [verdict(closure, p) for p in (code, data, beside)] == ["bundle", "shared", "nothing"]
+    assert [verdict(closure, p) for p in (code, data, beside)] == ["bundle", "bundle", "nothing"]
 
 
 def test_a_virtual_environment_brings_its_marks_and_its_interpreter(made: TraceMaker, site: Path) -> None:
