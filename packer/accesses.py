@@ -149,19 +149,23 @@ class Accesses:
 
     def _listed(self, directory: Draft) -> None:
         builder, fs = self._builder, self._builder.fs
-        if os.path.basename(directory.path) in tables.MODULE_DIRECTORIES or builder.site.live_root(directory.path):
+        data = bool(builder.site.live_root(directory.path))
+        if os.path.basename(directory.path) in tables.MODULE_DIRECTORIES or (data and not builder.options.with_data):
             return  # Python lists its path to find modules; what it imported travels as units
         paths = [f"{directory.path.rstrip('/')}/{name}" for name in fs.names(directory.path)]
         if any(reason.why == "belongs to" for reason in directory.reasons):
             return  # a unit's directory: what the unit left out was left out on purpose
-        files = [p for p in paths if fs.is_file(p) and p not in builder.drafts]
-        if sum(status.st_size for p in files if (status := fs.resolve(p).status)) > tables.LIST_LIMIT:
+        missing = [p for p in paths if p not in builder.drafts]
+        files = [p for p in missing if fs.is_file(p)]
+        limit = tables.WHOLE_LIMIT if data else tables.LIST_LIMIT
+        if sum(status.st_size for p in files if (status := fs.resolve(p).status)) > limit:
             builder.warnings.append(
                 f"{directory.path!a} was listed: of its {len(paths)} entries only those that the job used travel"
             )
             return
-        for path in files:
-            if fs.readable(path):
+        for path in missing:
+            # of a directory, and of what a link to one leads to, the name alone
+            if fs.is_dir(path) or (fs.is_file(path) and fs.readable(path)):
                 builder.need(path, Reason("lies in a directory that was listed", directory.path))
 
     def _changed(self, access: Access, reason: Reason) -> None:

@@ -192,14 +192,11 @@ class Builder:
 
     def _decide_directory(self, path: str, *, unit: bool, included: bool) -> tuple[Verdict, list[Reason]]:
         live = self.site.live_root(path)
-        if (
-            not live
-            or unit
-            or included
-            or self.site.software_prefix(path + "/.")
-            or self.site.own_directory(path + "/.")
-        ):
+        below = f"{path}/."
+        if not live or unit or included or self.site.software_prefix(below) or self.site.own_directory(below):
             return Verdict.BUNDLE, []
+        if self.options.with_data and path not in self.site.live:
+            return Verdict.BUNDLE, [Reason("is a directory of data, asked for by --with-data")]
         return Verdict.SHARED, [Reason("stays the node's own", live)]
 
     def _decide_file(

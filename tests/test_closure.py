@@ -92,6 +92,30 @@ def test_data_travels_with_data(made: TraceMaker, tmp_path: Path) -> None:
     assert verdict(made.closure(with_data=True), data) == "bundle"
 
 
+def test_directories_and_links_that_were_looked_at_travel_with_data(made: TraceMaker, tmp_path: Path) -> None:
+    data = tmp_path / "work" / "data"
+    (data / "empty").mkdir(parents=True)
+    listed = write(data / "never-opened.txt")
+    (tmp_path / "work" / "link").symlink_to("data")
+    made.use(tmp_path / "work" / "link", "probe")
+    made.use(data, "list")
+    looked_at = (data, data / "empty", listed, tmp_path / "work" / "link")
+    closure = made.closure(with_data=True)
+    assert [verdict(closure, path) for path in looked_at] == ["bundle"] * 4
+    assert [closure.items[str(path)].kind for path in looked_at] == ["dir", "dir", "file", "link"]
+    assert conf(closure, "tree") == []
+    assert "bundle" not in {verdict(made.closure(), path) for path in looked_at}
+
+
+def test_a_directory_that_was_listed_keeps_the_names_of_its_directories(made: TraceMaker, tmp_path: Path) -> None:
+    (tmp_path / "plugins" / "more").mkdir(parents=True)
+    write(tmp_path / "plugins" / "more" / "unseen")
+    made.use(tmp_path / "plugins", "list")
+    closure = made.closure()
+    assert verdict(closure, tmp_path / "plugins" / "more") == "bundle"
+    assert verdict(closure, tmp_path / "plugins" / "more" / "unseen") == "nothing"
+
+
 def test_data_in_installed_software_below_home_travels(made: TraceMaker, tmp_path: Path) -> None:
     made.home = str(tmp_path / "home")
     prefix = tmp_path / "home" / "app"

@@ -135,7 +135,7 @@ def test_a_module_that_is_one_file_travels_with_its_compiled_form(made: TraceMak
     assert (verdict(closure, cached), verdict(closure, other)) == ("bundle", "nothing")
 
 
-def test_a_projects_own_package_is_whole_with_its_data_and_what_is_beside_it_stays(made: TraceMaker, tmp_path: Path) -> None:
+def test_a_projects_own_package_is_whole_with_its_data(made: TraceMaker, tmp_path: Path) -> None:
     package = tmp_path / "work" / "mine"
     made.use(write(package / "__init__.py"))
     made.use(write(package / "sub" / "__init__.py"))
