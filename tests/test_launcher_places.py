@@ -256,20 +256,6 @@ def test_a_bundle_that_is_overwritten_while_its_job_runs_loses_nothing(work: str
     assert text_of(f"{work}/cwd/result") == "r\n"
 
 
-@pytest.mark.parametrize("root", ROOTS)
-def test_a_tree_covers_the_nodes_directory_and_its_new_files_are_real(work: str, root: str) -> None:
-    put(f"{work}/cwd/venv/lib/mod", "the node's, older\n")
-    put(f"{work}/cwd/venv/extra", "only here\n")
-    text = "cat venv/lib/mod venv/extra; echo n >venv/new; echo c >>venv/extra"
-    maker = script(text, programs=("cat",), cwd=f"{work}/cwd", live=[f"{work}/cwd"], tree=[f"{work}/cwd/venv"])
-    maker.add(f"{work}/cwd/venv/lib/mod", "the closure's\n")
-    result = run([maker.write(f"{work}/b.sdee")], ROOT=root)
-    assert (result.stdout, result.stderr) == ("the closure's\nonly here\n", "")
-    assert text_of(f"{work}/cwd/venv/new") == "n\n"
-    assert text_of(f"{work}/cwd/venv/extra") == "only here\nc\n"
-    assert text_of(f"{work}/cwd/venv/lib/mod") == "the node's, older\n"
-
-
 @pytest.mark.parametrize("ground", ["plain", "synthetic"])
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("root", ROOTS)

@@ -198,7 +198,7 @@ static bool make_upper(const struct op *op, char *upper, char *work)
         (mkdir(work, 0755) != 0 && errno != EEXIST))
         return false;
     const struct timespec times[2] = {status.st_mtim, status.st_mtim};
-    const mode_t mode = op->back != NULL && op->fallback == NULL ? op->mode : status.st_mode & 07777; /* a live directory's is the node's */
+    const mode_t mode = op->back != NULL ? op->mode : status.st_mode & 07777; /* a live directory's is the node's */
     return chmod(upper, mode) == 0 && utimensat(AT_FDCWD, upper, times, 0) == 0;
 }
 
@@ -225,10 +225,7 @@ static bool mount_overlay(const struct op *op, bool *refused, struct error *erro
         tried(error, "overlay on %s (%s): %s", op->target, attempts[i][0] != '\0' ? attempts[i] : "lower layers only", strerror(errno));
     }
     *refused = true;
-    if (op->fallback == NULL)
-        return false;
-    error->tried[0] = '\0';
-    return sys_bind(op->fallback, name) == 0;
+    return false;
 }
 
 static bool make_whiteout(const char *path)

@@ -1,4 +1,4 @@
-#include "keep.h"
+#include "keep_walk.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -10,32 +10,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define NAMES 10 /* so many lost files are named */
-
-struct walk {
-    const struct plan *plan;
-    const struct bundle *bundle;
-    const struct op **places; /* of the plan, sorted by target: what the launcher made itself */
-    size_t place_count;
-    const struct keeping *keeping;
-    size_t lost;
-    char names[NAMES][PATH_MAX];
-    bool failed;
-    struct error *error;
-    struct timespec begun; /* when the node's directories were mounted */
-    char path[PATH_MAX]; /* of what is looked at, in the new root */
-    size_t length;
-};
-
-/* A directory on the node that one of ours belongs to. `fd` -1: not there yet, made in `parent` when something is to be put there. */
-struct belongs {
-    struct belongs *parent;
-    const char *name;
-    mode_t mode;
-    int fd;
-    bool ours; /* only the bundle has it: if it cannot be made, what is in it is lost, which is no error */
-};
 
 static int by_target(const void *left, const void *right)
 {
@@ -60,21 +34,28 @@ static const struct op *const *places_of(const struct walk *walk, const char *pa
 
 static bool is_node_mount(const struct op *op)
 {
-    return (op->kind == OP_OVERLAY && op->fallback == NULL) || (op->kind == OP_BIND && strncmp(op->source, "/oldroot", 8) == 0);
+    return op->kind == OP_OVERLAY || (op->kind == OP_BIND && strncmp(op->source, "/oldroot", 8) == 0);
+}
+
+/* Is the node's own mounted on it? */
+static bool is_on_node(const struct walk *walk, const char *path)
+{
+    bool mounted = false;
+    const struct op *const *place = places_of(walk, path);
+    for (; place != NULL && place < walk->places + walk->place_count && strcmp((*place)->target, path) == 0; place++)
+        mounted = mounted || is_node_mount(*place);
+    return mounted;
 }
 
 /* Is /closure's `path` covered by something else, so that the job cannot have written there? */
 static bool is_hidden(const struct walk *walk, const char *path)
 {
-    bool covered = false;
-    const struct op *const *place = places_of(walk, path);
-    for (; place != NULL && place < walk->places + walk->place_count && strcmp((*place)->target, path) == 0; place++)
-        covered = covered || is_node_mount(*place);
+    bool covered = is_on_node(walk, path);
     const size_t length = strlen(path);
     for (size_t i = 0; covered && i < walk->plan->count; i++) { /* unless our own shows again below it */
         const struct op *op = &walk->plan->ops[i];
         if (strncmp(op->target, path, length) == 0 && (op->target[length] == '/' || op->target[length] == '\0') &&
-            (op->fallback != NULL || (op->kind == OP_BIND && strncmp(op->source, "/closure", 8) == 0)))
+            op->kind == OP_BIND && strncmp(op->source, "/closure", 8) == 0)
             covered = false;
     }
     return covered;
@@ -88,7 +69,7 @@ static const char *node_directory(const struct walk *walk, const char *path)
             return walk->plan->synthetic[i].node;
     const struct op *const *place = places_of(walk, path);
     for (; place != NULL && place < walk->places + walk->place_count && strcmp((*place)->target, path) == 0; place++)
-        if ((*place)->fallback != NULL)
+        if ((*place)->kind == OP_BIND && (*place)->back != NULL)
             return (*place)->back;
     return NULL;
 }
@@ -109,12 +90,11 @@ static int open_on_node(const char *path)
     return open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* The descriptor of a directory on the node, made when it is not there; -1 with errno. */
-static int on_node(struct belongs *place)
+int keep_on_node(struct belongs *place)
 {
     if (place == NULL || place->fd >= 0 || place->parent == NULL)
         return place != NULL ? place->fd : -1;
-    const int parent = on_node(place->parent);
+    const int parent = keep_on_node(place->parent);
     if (parent < 0 || (mkdirat(parent, place->name, place->mode & 0777) != 0 && errno != EEXIST))
         return -1;
     if ((place->mode & 07000) != 0) /* sticky, set-group-ID: mkdir(2) obeys the umask and takes none of them */
@@ -123,7 +103,7 @@ static int on_node(struct belongs *place)
     return place->fd;
 }
 
-static void could_not(struct walk *walk, const char *path, const char *where)
+void keep_could_not(struct walk *walk, const char *path, const char *where)
 {
     if (!walk->failed)
         fail(walk->error, EXIT_OUTPUT, "free space there, or write to a directory that the node has", "cannot copy %s to %s: %s", path, where,
@@ -131,7 +111,7 @@ static void could_not(struct walk *walk, const char *path, const char *where)
     walk->failed = true;
 }
 
-static void save_one(struct walk *walk, int directory, const char *name, const struct stat *status, const char *path)
+void keep_save(struct walk *walk, int directory, const char *name, const struct stat *status, const char *path)
 {
     int at = dup(walk->keeping->save);
     for (const char *rest = path + 1; at >= 0; rest += strcspn(rest, "/") + 1) {
@@ -146,18 +126,18 @@ static void save_one(struct walk *walk, int directory, const char *name, const s
         at = next;
     }
     if (at < 0 || !copy_one(directory, name, status, at, strrchr(path, '/') + 1))
-        could_not(walk, path, "the directory of --save");
+        keep_could_not(walk, path, "the directory of --save");
     if (at >= 0)
         close(at);
 }
 
-static void lose(struct walk *walk, int directory, const char *name, const struct stat *status, const char *path)
+void keep_lose(struct walk *walk, int directory, const char *name, const struct stat *status, const char *path)
 {
     if (walk->lost < NAMES)
         snprintf(walk->names[walk->lost], PATH_MAX, "%s", path);
     walk->lost++;
     if (walk->keeping->save >= 0)
-        save_one(walk, directory, name, status, path);
+        keep_save(walk, directory, name, status, path);
 }
 
 static bool same_content(int one, int other)
@@ -222,20 +202,25 @@ static void walk_below(struct walk *walk, int directory, const char *name, const
 {
     const char *own = node_directory(walk, walk->path);
     const bool placed = places_of(walk, walk->path) != NULL;
-    struct belongs place = {above, name, status->st_mode, -1, index != NO_ENTRY || (above != NULL && above->ours)};
+    struct belongs place = {above, name, status->st_mode, -1, index != NO_ENTRY || (above != NULL && above->ours),
+                            above != NULL && above->tree};
     if (is_hidden(walk, walk->path))
         return;
     if (own != NULL) {
         place.fd = open_on_node(own);
         place.parent = NULL;
+        place.tree = is_software(walk, walk->path);
     } else if (above != NULL && above->fd >= 0) {
         place.fd = openat(above->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         place.ours = place.ours && place.fd < 0;
     }
-    const bool known = own != NULL || (above != NULL && (place.fd >= 0 || (!placed && !(index != NO_ENTRY && is_software(walk, walk->path)))));
-    if (index == NO_ENTRY && known && place.fd < 0 && !place.ours && on_node(&place) < 0) /* a directory that the job made, empty or not */
-        could_not(walk, walk->path, "the node");
+    const bool live = own == NULL && place.tree && is_on_node(walk, walk->path); /* in a tree: what is covered there was not the job's to see */
+    const bool known = own != NULL || (above != NULL && !live && (place.fd >= 0 || (!placed && !(index != NO_ENTRY && is_software(walk, walk->path)))));
+    if (index == NO_ENTRY && known && place.fd < 0 && !place.ours && !place.tree && keep_on_node(&place) < 0) /* a directory that the job made, empty or not */
+        keep_could_not(walk, walk->path, "the node");
     walk_directory(walk, directory, name, known ? &place : NULL, removals);
+    if (own != NULL && place.tree)
+        keep_tell_tree(walk, own);
     if (place.fd >= 0)
         close(place.fd);
 }
@@ -259,19 +244,17 @@ static bool node_has(const struct belongs *node, const char *name)
     return node != NULL && node->fd >= 0 && fstatat(node->fd, name, &other, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* The job's file goes beside the node's, which somebody else has changed. */
-static void put_beside(struct walk *walk, int directory, const char *name, const struct stat *status, int to)
+void keep_beside(struct walk *walk, int directory, const char *name, const struct stat *status, int to, const char *why)
 {
     char beside[NAME_MAX + 32];
     snprintf(beside, sizeof beside, "%s.sdee-%d", name, (int)getpid());
     if (!copy_one(directory, name, status, to, beside)) {
-        could_not(walk, walk->path, "the node");
-        lose(walk, directory, name, status, walk->path);
+        keep_could_not(walk, walk->path, "the node");
+        keep_lose(walk, directory, name, status, walk->path);
         return;
     }
     if (!walk->failed)
-        fail(walk->error, EXIT_OUTPUT, "compare the two", "%s was changed on this node while the job ran: what the job made of it is in %s.sdee-%d",
-             walk->path, walk->path, (int)getpid());
+        fail(walk->error, EXIT_OUTPUT, "compare the two", "%s %s is in %s.sdee-%d", walk->path, why, walk->path, (int)getpid());
     walk->failed = true;
 }
 
@@ -294,7 +277,7 @@ static void walk_child(struct walk *walk, int directory, const char *name, struc
     }
     if (S_ISCHR(status.st_mode) && status.st_rdev == 0) { /* overlayfs' whiteout: the job removed it */
         if (removals && node != NULL && node->fd >= 0 && !remove_one(node->fd, name, false))
-            could_not(walk, walk->path, "the node (it cannot be removed there)");
+            keep_could_not(walk, walk->path, "the node (it cannot be removed there)");
         return;
     }
     const bool link = S_ISLNK(status.st_mode), same_link = link && index != NO_ENTRY && S_ISLNK(walk->bundle->entries[index].mode) &&
@@ -303,9 +286,13 @@ static void walk_child(struct walk *walk, int directory, const char *name, struc
         same_as_node(directory, name, &status, node) ||
         (!(link && index != NO_ENTRY) && !(removals && node_has(node, name)) && is_unchanged(walk, index, &status)))
         return;
-    const int to = on_node(node);
+    if (node != NULL && node->tree) {
+        keep_in_tree(walk, directory, name, &status, index, node);
+        return;
+    }
+    const int to = keep_on_node(node);
     if (to >= 0 && removals && has_changed_meanwhile(walk, to, name)) {
-        put_beside(walk, directory, name, &status, to);
+        keep_beside(walk, directory, name, &status, to, "was changed on this node while the job ran: what the job made of it");
         return;
     }
     if (to >= 0 && copy_one(directory, name, &status, to, name)) {
@@ -314,8 +301,8 @@ static void walk_child(struct walk *walk, int directory, const char *name, struc
         return;
     }
     if (node != NULL && !(to < 0 && node->ours))
-        could_not(walk, walk->path, "the node");
-    lose(walk, directory, name, &status, walk->path);
+        keep_could_not(walk, walk->path, "the node");
+    keep_lose(walk, directory, name, &status, walk->path);
 }
 
 static void walk_directory(struct walk *walk, int parent, const char *name, struct belongs *node, bool removals)
@@ -326,7 +313,7 @@ static void walk_directory(struct walk *walk, int parent, const char *name, stru
         fd = openat(parent, name, flags);
     DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
     if (stream == NULL) {
-        could_not(walk, walk->path, "the node (it cannot be listed)");
+        keep_could_not(walk, walk->path, "the node (it cannot be listed)");
         if (fd >= 0)
             close(fd);
         return;
@@ -349,10 +336,10 @@ static void walk_directory(struct walk *walk, int parent, const char *name, stru
 static void walk_upper(struct walk *walk, const struct op *op)
 {
     char upper[PATH_MAX];
-    struct belongs place = {NULL, NULL, 0, op->back != NULL ? open_on_node(op->back) : -1, false};
+    struct belongs place = {NULL, NULL, 0, op->back != NULL ? open_on_node(op->back) : -1, false, false};
     snprintf(upper, sizeof upper, "%s/u", op->data);
     walk->length = (size_t)snprintf(walk->path, sizeof walk->path, "%s", op->target);
-    walk_directory(walk, AT_FDCWD, upper, op->back != NULL ? &place : NULL, op->back != NULL && op->fallback == NULL);
+    walk_directory(walk, AT_FDCWD, upper, op->back != NULL ? &place : NULL, op->back != NULL);
     if (place.fd >= 0)
         close(place.fd);
 }
@@ -385,7 +372,7 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
     if (!keeping->last && keeping->save < 0 && !has_back(plan))
         return true;
     struct walk *walk = allocate(1, sizeof *walk);
-    *walk = (struct walk){.plan = plan, .bundle = bundle, .keeping = keeping, .error = error, .begun = plan->begun};
+    *walk = (struct walk){.plan = plan, .bundle = bundle, .keeping = keeping, .error = error, .begun = plan->begun, .quiet = options->quiet};
     walk->places = allocate(plan->count, sizeof *walk->places);
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind != OP_ENTER)

@@ -86,10 +86,12 @@ static void place_top(struct planner *planner, const char *top)
         char *real = realpath(top, NULL);
         const char *node_path = arena_format(planner->plan->arena, "%s", real != NULL ? real : top);
         free(real);
-        if (!is_system(top))
+        if (!is_system(top) && conf_lists(bundle, "tree", top) && !plan_is_nodes_tree(planner, entry, node_path))
+            plan_tree(planner, entry, node_path);
+        else if (!is_system(top))
             plan_live(planner, top, node_path, entry, GROUND_OURS);
         else if (merged)
-            plan_overlay(planner, node_path, top, false, "closure over the node's system");
+            plan_overlay(planner, node_path, top, "closure over the node's system");
         return;
     }
     if (is_system(top) && !merged)
@@ -98,7 +100,7 @@ static void place_top(struct planner *planner, const char *top)
         return;
     if (is_system(top) && S_ISDIR(link.st_mode) && plan_hides_below(planner, top)) {
         plan_add(planner, OP_DIRECTORY, top, "mount point")->mode = link.st_mode & 0777;
-        plan_overlay(planner, top, top, false, "the node's system without what was not there");
+        plan_overlay(planner, top, top, "the node's system without what was not there");
         return;
     }
     if (S_ISLNK(link.st_mode)) {
@@ -311,7 +313,7 @@ void plan_print(const struct plan *plan)
     for (size_t i = 0; i < plan->count; i++) {
         const struct op *op = &plan->ops[i];
         const bool shows_data = op->kind != OP_WRITE && op->data != NULL;
-        note("plan: %-9s %s%s%s%s%s  # %s%s", names[op->kind], op->source != NULL ? op->source : "", op->source != NULL ? " -> " : "",
-             op->target, shows_data ? " " : "", shows_data ? op->data : "", op->why, op->fallback != NULL ? " (bind where overlayfs is refused)" : "");
+        note("plan: %-9s %s%s%s%s%s  # %s", names[op->kind], op->source != NULL ? op->source : "", op->source != NULL ? " -> " : "",
+             op->target, shows_data ? " " : "", shows_data ? op->data : "", op->why);
     }
 }

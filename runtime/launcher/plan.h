@@ -8,6 +8,7 @@
 #ifndef SDEE_PLAN_H
 #define SDEE_PLAN_H
 
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -32,8 +33,7 @@ enum op_kind {
 struct op {
     enum op_kind kind;
     const char *source, *target, *data;
-    const char *fallback; /* OP_OVERLAY: bound instead when the kernel refuses the overlay; NULL: an error */
-    const char *back;     /* OP_OVERLAY: the node's directory that what the job writes here is copied back to, or NULL */
+    const char *back; /* the node's directory that what the job writes here is copied back to, or NULL: OP_OVERLAY of a live directory, OP_BIND of a tree */
     mode_t mode;
     bool optional; /* the node's own things that nobody may have asked for: a refusal is noted and passed over */
     const char *why;
@@ -85,8 +85,8 @@ enum ground { GROUND_OURS, GROUND_NODES }; /* is the parent, in the new root, a 
 
 struct op *plan_add(struct planner *planner, enum op_kind kind, const char *target, const char *why);
 void plan_bind(struct planner *planner, const char *node_path, const char *target, bool optional, const char *why);
-/* plan_overlay.c. `fallback`: what is bound instead where the kernel refuses the overlay is the closure's directory alone. */
-void plan_overlay(struct planner *planner, const char *node_path, const char *target, bool fallback, const char *why);
+/* plan_overlay.c */
+void plan_overlay(struct planner *planner, const char *node_path, const char *target, const char *why);
 
 /* A live directory that lacks entries of the closure: both in one, and what the job writes goes back to the node's at the end. False when
  * the kernel cannot do that with this directory. */
@@ -102,6 +102,18 @@ bool plan_is_kept(const struct bundle *bundle, const char *path);
 /* plan_libraries.c: in the merged root before its overlays; in both after all else. */
 void plan_link_libraries(struct planner *planner);
 void plan_bind_libraries(struct planner *planner);
+
+/* plan_tree.c. A directory that comes from the bundle as a whole (CONF tree), on a node that has a directory of that name: `node_path`. */
+void plan_tree(struct planner *planner, uint32_t index, const char *node_path);
+
+/* Does an entry hold nothing but empty trees? They only cover what the node has: where it lacks them nothing is missing. */
+bool plan_is_vacant(const struct bundle *bundle, uint32_t index);
+
+/* Has the node, at `node_path`, the same file, link, or directory with the same and no more below it? Readable, too: it may be another user's. */
+bool plan_same_tree(struct planner *planner, const char *node_path, uint32_t index);
+bool plan_is_nodes_tree(struct planner *planner, uint32_t index, const char *node_path); /* may its own serve as the tree? */
+bool plan_same_file(const struct bundle *bundle, const struct entry *entry, const struct stat *status);
+bool plan_same_link(const char *node_path, const struct entry *entry);
 
 /* plan_absent.c */
 void plan_find_absent(struct planner *planner);

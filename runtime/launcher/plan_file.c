@@ -38,7 +38,7 @@ bool plan_write(const struct plan *plan, const char *path)
     for (size_t i = 0; good && i < plan->count; i++) {
         const struct op *op = &plan->ops[i];
         good = fwrite(&op->kind, sizeof op->kind, 1, file) == 1 && put_text(file, op->source) && put_text(file, op->target) &&
-               put_text(file, op->data) && put_text(file, op->fallback) && put_text(file, op->back);
+               put_text(file, op->data) && put_text(file, op->back);
     }
     for (size_t i = 0; good && i < plan->synthetic_count; i++)
         good = put_text(file, plan->synthetic[i].path) && put_text(file, plan->synthetic[i].node);
@@ -62,7 +62,7 @@ bool plan_read(struct plan *plan, const char *path)
         struct op *op = &plan->ops[plan->count];
         good = fread(&op->kind, sizeof op->kind, 1, file) == 1 && get_text(file, plan->arena, &op->source) &&
                get_text(file, plan->arena, &op->target) && get_text(file, plan->arena, &op->data) &&
-               get_text(file, plan->arena, &op->fallback) && get_text(file, plan->arena, &op->back);
+               get_text(file, plan->arena, &op->back);
     }
     for (; good && plan->synthetic_count < head.synthetic_count; plan->synthetic_count++) {
         struct back *back = &plan->synthetic[plan->synthetic_count];

@@ -5,42 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "plan.h"
-
-static bool same_file(const struct bundle *bundle, const struct entry *entry, const struct stat *status)
-{
-    return S_ISREG(status->st_mode) && (uint64_t)status->st_size == entry_size(bundle, entry) && status->st_mtim.tv_sec == entry->mtime &&
-           status->st_mtim.tv_nsec == (long)entry->nsec;
-}
-
-static bool same_link(const char *node_path, const struct entry *entry)
-{
-    char text[PATH_MAX];
-    const ssize_t size = readlink(node_path, text, sizeof text);
-    return size > 0 && (size_t)size == strlen(entry->link) && memcmp(text, entry->link, (size_t)size) == 0;
-}
-
-/* Has the node, at `node_path`, the same file, link or directory with the same below it? Readable, too: it may be another user's. */
-static bool same_tree(struct planner *planner, const char *node_path, uint32_t index)
-{
-    const struct bundle *bundle = planner->bundle;
-    const struct entry *entry = &bundle->entries[index];
-    struct stat status;
-    if (S_ISLNK(entry->mode))
-        return same_link(node_path, entry);
-    if (lstat(node_path, &status) != 0)
-        return false;
-    if (S_ISREG(entry->mode))
-        return same_file(bundle, entry, &status) && (status.st_mode & 0777) == (entry->mode & 0777) &&
-               ((status.st_mode & 0004) != 0 || access(node_path, R_OK) == 0);
-    bool same = S_ISDIR(status.st_mode);
-    for (uint32_t i = entry->first_child; same && i != NO_ENTRY; i = bundle->entries[i].next_sibling)
-        same = same_tree(planner, join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1), i);
-    return same;
-}
 
 /* Below an overlaid directory, what the node has as well need not be unpacked: overlayfs shows the node's. On a node with the
  * same software as where the bundle was made that is nearly everything. */
@@ -52,7 +19,7 @@ void plan_skip_same(struct planner *planner, const char *node_path, uint32_t dir
         const char *node_child = join(planner, node_path, strrchr(entry->path, '/') + 1);
         struct stat status;
         if (!S_ISDIR(entry->mode)) {
-            planner->plan->wanted[i] = !same_tree(planner, node_child, i);
+            planner->plan->wanted[i] = !plan_same_tree(planner, node_child, i);
         } else if (lstat(node_child, &status) == 0 && S_ISDIR(status.st_mode)) {
             plan_skip_same(planner, node_child, i);
             bool wanted = false;
@@ -63,29 +30,12 @@ void plan_skip_same(struct planner *planner, const char *node_path, uint32_t dir
     }
 }
 
-/* Is it on storage that many nodes share? Comparing a tree file by file, and then reading the node's own, asks it for each file on each node;
- * the bundle asks it for one. (Magic numbers: linux/magic.h and the file systems' own sources. FUSE: sshfs, BeeGFS, DAOS and others.) */
-static bool is_far(const char *path)
-{
-    static const uint32_t kinds[] = {0x6969 /* NFS */,        0x0bd00bd0 /* Lustre */, 0x47504653 /* GPFS */, 0x00c36400 /* Ceph */,
-                                     0x19830326 /* BeeGFS */, 0x65735546 /* FUSE */,   0xff534d42 /* CIFS */, 0xfe534d42 /* SMB2 */,
-                                     0x5346414f /* AFS */,    0x01021997 /* 9P */,     0xaad7aaea /* PanFS */, 0x20030528 /* OrangeFS */,
-                                     0x7461636f /* OCFS2 */,  0x01161970 /* GFS2 */};
-    struct statfs status;
-    bool far = false;
-    if (statfs(path, &status) != 0)
-        return false;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        far = far || (uint32_t)status.f_type == kinds[i];
-    return far;
-}
-
 /* What becomes of one closure entry whose parent directory the node has. */
 enum fate {
     FATE_NODES,   /* the node has the same, or has the file that the job writes: what it writes must reach the node's */
     FATE_COVER,   /* the node has another file: the closure's is bound over it */
-    FATE_TREE,    /* both have the directory and it is a tree: overlay */
-    FATE_OWN_TREE, /* the same on storage that many nodes share: the closure's is bound over it */
+    FATE_TREE,    /* both have the directory and it is a tree: the closure's is bound over it */
+    FATE_VACANT,  /* the node lacks an empty tree, which would cover what it has: nothing is to be done */
     FATE_RECURSE, /* both have the directory */
     FATE_CLOSURE, /* only the closure's can stand there: the parent must become synthetic */
 };
@@ -95,11 +45,11 @@ static enum fate fate_of(struct planner *planner, uint32_t index, const char *no
     const struct entry *entry = &planner->bundle->entries[index];
     struct stat status;
     if (lstat(node_path, &status) != 0)
-        return FATE_CLOSURE;
+        return plan_is_vacant(planner->bundle, index) ? FATE_VACANT : FATE_CLOSURE;
     if (S_ISLNK(entry->mode))
-        return same_link(node_path, entry) ? FATE_NODES : FATE_CLOSURE;
+        return plan_same_link(node_path, entry) ? FATE_NODES : FATE_CLOSURE;
     if (S_ISREG(entry->mode)) {
-        if (same_file(planner->bundle, entry, &status) || (planner->fallback[index] && S_ISREG(status.st_mode)))
+        if (plan_same_file(planner->bundle, entry, &status) || (planner->fallback[index] && S_ISREG(status.st_mode)))
             return FATE_NODES;
         return S_ISREG(status.st_mode) ? FATE_COVER : FATE_CLOSURE;
     }
@@ -109,9 +59,7 @@ static enum fate fate_of(struct planner *planner, uint32_t index, const char *no
         return FATE_CLOSURE;
     if (!conf_lists(planner->bundle, "tree", entry->path))
         return FATE_RECURSE;
-    if (is_far(node_path))
-        return FATE_OWN_TREE;
-    return same_tree(planner, node_path, index) ? FATE_NODES : FATE_TREE;
+    return plan_is_nodes_tree(planner, index, node_path) ? FATE_NODES : FATE_TREE;
 }
 
 static void add_synthetic(struct planner *planner, const char *path, const char *node_path)
@@ -133,18 +81,23 @@ static void place_child(struct planner *planner, uint32_t index, const char *nod
             plan_bind(planner, node_path, entry->path, false, planner->fallback[index] ? "the node's own data" : "the node has the same");
         break;
     case FATE_TREE:
-        plan_overlay(planner, node_path, entry->path, true, "tree of the closure over the node's");
+        plan_tree(planner, index, node_path);
         break;
     case FATE_RECURSE:
         plan_live(planner, entry->path, node_path, index, GROUND_OURS);
         break;
     case FATE_COVER:
-    case FATE_OWN_TREE:
+    case FATE_VACANT:
         break; /* the closure's is already there */
     case FATE_CLOSURE:
-        if (S_ISDIR(entry->mode) && stat(node_path, &status) == 0 && S_ISDIR(status.st_mode) && (real = realpath(node_path, NULL)) != NULL)
-            plan_live(planner, entry->path, arena_format(planner->plan->arena, "%s", real), index, GROUND_OURS);
+        if (!S_ISDIR(entry->mode) || stat(node_path, &status) != 0 || !S_ISDIR(status.st_mode) || (real = realpath(node_path, NULL)) == NULL)
+            break;
+        const char *directory = arena_format(planner->plan->arena, "%s", real);
         free(real);
+        if (conf_lists(planner->bundle, "tree", entry->path))
+            plan_tree(planner, index, directory);
+        else
+            plan_live(planner, entry->path, directory, index, GROUND_OURS);
         break;
     }
 }
@@ -249,11 +202,11 @@ void plan_live(struct planner *planner, const char *path, const char *node_path,
         const struct entry *entry = &bundle->entries[i];
         const char *node_child = join(planner, node_path, strrchr(entry->path, '/') + 1);
         const enum fate fate = fate_of(planner, i, node_child);
-        if (fate == FATE_COVER || fate == FATE_OWN_TREE)
-            plan_add(planner, OP_BIND, entry->path, fate == FATE_COVER ? "the node's file differs from the closure's" : "shared storage is not asked for it")
-                ->source = arena_format(planner->plan->arena, "/closure%s", entry->path);
+        if (fate == FATE_COVER)
+            plan_add(planner, OP_BIND, entry->path, "the node's file differs from the closure's")->source =
+                arena_format(planner->plan->arena, "/closure%s", entry->path);
         else if (fate == FATE_TREE)
-            plan_overlay(planner, node_child, entry->path, true, "tree of the closure over the node's");
+            plan_tree(planner, i, node_child);
         else if (fate == FATE_RECURSE)
             plan_live(planner, entry->path, node_child, i, GROUND_NODES);
     }

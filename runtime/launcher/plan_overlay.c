@@ -60,13 +60,13 @@ static void split(struct planner *planner, const char *node_path, const char *ta
         if (index == NO_ENTRY && !adds_below(planner, child))
             plan_show_nodes_own(planner, child, node_child);
         else if (index == NO_ENTRY)
-            plan_overlay(planner, node_child, child, false, "the node's system and what belongs to it");
+            plan_overlay(planner, node_child, child, "the node's system and what belongs to it");
         else if (!S_ISDIR(bundle->entries[index].mode) || lstat(node_child, &status) != 0 || !S_ISDIR(status.st_mode))
             continue; /* as in an overlay: the closure's entry hides the node's */
         else if (bundle_children(bundle, index) == NO_ENTRY && !adds_below(planner, child))
             plan_bind(planner, node_child, child, true, "the node's own: the closure has nothing in it");
         else
-            plan_overlay(planner, node_child, child, false, "closure over the node's system");
+            plan_overlay(planner, node_child, child, "closure over the node's system");
     }
     closedir(stream);
 }
@@ -90,29 +90,27 @@ static bool is_nodes_own(const struct planner *planner, const char *target)
     return quiet;
 }
 
-void plan_overlay(struct planner *planner, const char *node_path, const char *target, bool fallback, const char *why)
+void plan_overlay(struct planner *planner, const char *node_path, const char *target, const char *why)
 {
     struct arena *arena = planner->plan->arena;
-    if (!fallback && has_mounts_below(planner->node, node_path)) {
+    if (has_mounts_below(planner->node, node_path)) {
         split(planner, node_path, target);
         return;
     }
     const uint32_t directory = bundle_find(planner->bundle, target);
-    if (!fallback && directory != NO_ENTRY) /* what is bound instead must be whole */
+    if (directory != NO_ENTRY)
         plan_skip_same(planner, node_path, directory);
-    if (!fallback && is_nodes_own(planner, target)) {
+    if (is_nodes_own(planner, target)) {
         plan_bind(planner, node_path, target, false, "the node has all that the closure has here");
         return;
     }
-    const bool hides = !fallback && plan_hides_below(planner, target);
+    const bool hides = plan_hides_below(planner, target);
     if (hides)
         plan_hide_below(planner, target);
     struct op *op = plan_add(planner, OP_OVERLAY, target, why);
     op->source = arena_format(arena, "/closure%s:%s%s%s/oldroot%s", escaped(planner, target), hides ? "/hidden" : "",
                               hides ? escaped(planner, target) : "", hides ? ":" : "", escaped(planner, node_path));
     op->data = arena_format(arena, "/upper/%zu", planner->plan->count);
-    op->fallback = fallback ? arena_format(arena, "/closure%s", target) : NULL;
-    op->back = fallback ? node_path : NULL;
 }
 
 bool plan_overlay_live(struct planner *planner, const char *node_path, const char *target)

@@ -1,0 +1,66 @@
+/* What the job wrote below a tree (plan_tree.c). It saw the bundle's directory alone, so that a file of the node's may be in the way that it
+ * knew nothing of. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "keep_walk.h"
+
+/* Python makes them again: neither a result nor a loss. */
+static bool is_cache(const char *path)
+{
+    const size_t length = strlen(path);
+    return strstr(path, "/__pycache__/") != NULL && length > 4 && strcmp(path + length - 4, ".pyc") == 0;
+}
+
+/* Is the node's file the one that the job saw, or what an earlier rank has made of it? */
+static bool was_seen(const struct walk *walk, uint32_t index, const struct stat *node)
+{
+    if (walk->keeping->shared && record_has(walk->path, &node->st_mtim))
+        return true;
+    if (index == NO_ENTRY)
+        return false;
+    const struct entry *entry = &walk->bundle->entries[index];
+    return S_ISLNK(entry->mode) ? S_ISLNK(node->st_mode) : plan_same_file(walk->bundle, entry, node);
+}
+
+static void not_kept(struct walk *walk, int directory, const char *name, const struct stat *status)
+{
+    const int number = errno;
+    if (is_cache(walk->path)) {
+        if (walk->keeping->save >= 0)
+            keep_save(walk, directory, name, status, walk->path);
+        return;
+    }
+    if (number != EACCES && number != EPERM && number != EROFS && number != ENOENT) /* not "may not", but "could not" */
+        keep_could_not(walk, walk->path, "the node");
+    keep_lose(walk, directory, name, status, walk->path);
+}
+
+void keep_in_tree(struct walk *walk, int directory, const char *name, const struct stat *status, uint32_t index, struct belongs *node)
+{
+    struct stat other;
+    errno = ENOENT;
+    const int to = keep_on_node(node);
+    if (to >= 0 && fstatat(to, name, &other, AT_SYMLINK_NOFOLLOW) == 0 && !was_seen(walk, index, &other)) {
+        if (!is_cache(walk->path)) /* the node's is of the node's own version */
+            keep_beside(walk, directory, name, status, to, "is on this node, but not in the bundled software that the job saw: what the job wrote");
+        return;
+    }
+    if (to < 0 || !copy_one(directory, name, status, to, name)) {
+        not_kept(walk, directory, name, status);
+        return;
+    }
+    if (walk->keeping->shared)
+        record_add(walk->path, &status->st_mtim);
+    walk->tree_files += !is_cache(walk->path);
+}
+
+void keep_tell_tree(struct walk *walk, const char *node_path)
+{
+    const size_t count = walk->tree_files;
+    walk->tree_files = 0;
+    if (count > 0 && !walk->quiet)
+        note("%zu file%s that the job wrote below bundled software in %s %s copied to %s on the node", count, count > 1 ? "s" : "", walk->path,
+             count > 1 ? "were" : "was", node_path);
+}

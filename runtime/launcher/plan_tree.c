@@ -1,0 +1,175 @@
+/* Trees: directories of software that come from the bundle as a whole (CONF tree). What the node has besides, a newer package or a .pth that
+ * was installed after bundling, does not show. The closure's directory is bound on the node's. Rejected: an overlay of the closure's alone,
+ * in which hard links break and directories cannot be renamed (Documentation/filesystems/overlayfs.rst), for nothing: it is private already. */
+#include <dirent.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "plan.h"
+
+bool plan_same_file(const struct bundle *bundle, const struct entry *entry, const struct stat *status)
+{
+    return S_ISREG(status->st_mode) && (uint64_t)status->st_size == entry_size(bundle, entry) && status->st_mtim.tv_sec == entry->mtime &&
+           status->st_mtim.tv_nsec == (long)entry->nsec;
+}
+
+bool plan_same_link(const char *node_path, const struct entry *entry)
+{
+    char text[PATH_MAX];
+    const ssize_t size = readlink(node_path, text, sizeof text);
+    return size > 0 && (size_t)size == strlen(entry->link) && memcmp(text, entry->link, (size_t)size) == 0;
+}
+
+static bool has_entries(const char *node_path, size_t count)
+{
+    DIR *stream = opendir(node_path);
+    if (stream == NULL)
+        return false;
+    count += 2; /* "." and ".." */
+    bool more = false;
+    while (!more && readdir(stream) != NULL)
+        more = count-- == 0;
+    closedir(stream);
+    return !more && count == 0;
+}
+
+bool plan_same_tree(struct planner *planner, const char *node_path, uint32_t index)
+{
+    const struct bundle *bundle = planner->bundle;
+    const struct entry *entry = &bundle->entries[index];
+    struct stat status;
+    if (S_ISLNK(entry->mode))
+        return plan_same_link(node_path, entry);
+    if (lstat(node_path, &status) != 0)
+        return false;
+    if (S_ISREG(entry->mode))
+        return (planner->fallback[index] && S_ISREG(status.st_mode)) ||
+               (plan_same_file(bundle, entry, &status) && (status.st_mode & 0777) == (entry->mode & 0777) &&
+                ((status.st_mode & 0004) != 0 || access(node_path, R_OK) == 0));
+    size_t count = 0;
+    bool same = S_ISDIR(status.st_mode);
+    for (uint32_t i = entry->first_child; same && i != NO_ENTRY; i = bundle->entries[i].next_sibling, count++)
+        same = plan_same_tree(planner, join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1), i);
+    return same && has_entries(node_path, count);
+}
+
+/* Is it on storage that many nodes share? Comparing a tree file by file, and then reading the node's own, asks it for each file on each node;
+ * the bundle asks it for one. (Magic numbers: linux/magic.h and the file systems' own sources. FUSE: sshfs, BeeGFS, DAOS and others.) */
+static bool is_far(const char *path)
+{
+    static const uint32_t kinds[] = {0x6969 /* NFS */,        0x0bd00bd0 /* Lustre */, 0x47504653 /* GPFS */, 0x00c36400 /* Ceph */,
+                                     0x19830326 /* BeeGFS */, 0x65735546 /* FUSE */,   0xff534d42 /* CIFS */, 0xfe534d42 /* SMB2 */,
+                                     0x5346414f /* AFS */,    0x01021997 /* 9P */,     0xaad7aaea /* PanFS */, 0x20030528 /* OrangeFS */,
+                                     0x7461636f /* OCFS2 */,  0x01161970 /* GFS2 */};
+    struct statfs status;
+    bool far = false;
+    if (statfs(path, &status) != 0)
+        return false;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        far = far || (uint32_t)status.f_type == kinds[i];
+    return far;
+}
+
+/* The next live directory below a tree that lies in no other one below it. */
+static const char *next_live(const struct bundle *bundle, const char *tree, const char **cursor)
+{
+    for (const char *live; (live = conf_next(bundle, "live", cursor)) != NULL;) {
+        bool outermost = plan_is_below(live, tree) && path_is_normal(live);
+        for (const char *other = NULL, *above; outermost && (above = conf_next(bundle, "live", &other)) != NULL;)
+            outermost = !(plan_is_below(above, tree) && plan_is_below(live, above));
+        if (outermost)
+            return live;
+    }
+    return NULL;
+}
+
+bool plan_is_nodes_tree(struct planner *planner, uint32_t index, const char *node_path)
+{
+    const char *cursor = NULL;
+    return !is_far(node_path) && next_live(planner->bundle, planner->bundle->entries[index].path, &cursor) == NULL &&
+           plan_same_tree(planner, node_path, index);
+}
+
+bool plan_is_vacant(const struct bundle *bundle, uint32_t index)
+{
+    const struct entry *entry = &bundle->entries[index];
+    if (!S_ISDIR(entry->mode))
+        return false;
+    if (entry->first_child == NO_ENTRY)
+        return conf_lists(bundle, "tree", entry->path);
+    bool vacant = true;
+    for (uint32_t i = entry->first_child; vacant && i != NO_ENTRY; i = bundle->entries[i].next_sibling)
+        vacant = plan_is_vacant(bundle, i);
+    return vacant;
+}
+
+/* Are all entries above a path directories, so that a mount point for it can be made? */
+static bool is_reachable(struct planner *planner, const char *path)
+{
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        const uint32_t above = bundle_find(planner->bundle, arena_format(planner->plan->arena, "%.*s", (int)(slash - path), path));
+        if (above != NO_ENTRY && !S_ISDIR(planner->bundle->entries[above].mode))
+            return false;
+    }
+    return true;
+}
+
+static void place_live(struct planner *planner, const char *path, const char *node_path)
+{
+    const struct bundle *bundle = planner->bundle;
+    const uint32_t entry = bundle_find(bundle, path);
+    struct stat status;
+    char *real = realpath(node_path, NULL);
+    if (real == NULL || stat(real, &status) != 0 || !S_ISDIR(status.st_mode) || !is_reachable(planner, path) ||
+        (entry != NO_ENTRY && !S_ISDIR(bundle->entries[entry].mode))) {
+        free(real);
+        return;
+    }
+    const char *own = arena_format(planner->plan->arena, "%s", real);
+    free(real);
+    if (entry != NO_ENTRY) {
+        plan_live(planner, path, own, entry, GROUND_OURS);
+        return;
+    }
+    plan_add_parents(planner, path);
+    plan_add(planner, OP_DIRECTORY, path, "mount point")->mode = status.st_mode & 0777;
+    plan_bind(planner, own, path, false, "live directory in a tree");
+}
+
+/* The bundle need not hold it: a log that the traced run made anew, and that a later run finds. */
+static void place_fallback(struct planner *planner, const char *path, const char *node_path)
+{
+    const uint32_t entry = bundle_find(planner->bundle, path);
+    struct stat status;
+    if (lstat(node_path, &status) != 0 || !S_ISREG(status.st_mode) || !is_reachable(planner, path) ||
+        (entry != NO_ENTRY && !S_ISREG(planner->bundle->entries[entry].mode)))
+        return;
+    if (entry == NO_ENTRY) {
+        plan_add_parents(planner, path);
+        plan_add(planner, OP_FILE, path, "mount point");
+    }
+    plan_bind(planner, node_path, path, false, "the node's own data");
+}
+
+void plan_tree(struct planner *planner, uint32_t index, const char *node_path)
+{
+    const struct bundle *bundle = planner->bundle;
+    const char *tree = bundle->entries[index].path;
+    struct arena *arena = planner->plan->arena;
+    struct op *op = plan_add(planner, OP_BIND, tree, "software comes from the bundle as a whole");
+    op->source = arena_format(arena, "/closure%s", tree);
+    op->back = node_path;
+    for (const char *cursor = NULL, *live; (live = next_live(bundle, tree, &cursor)) != NULL;)
+        place_live(planner, live, arena_format(arena, "%s%s", node_path, live + strlen(tree)));
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "fallback", &cursor)) != NULL;) {
+        bool is_live = !plan_is_below(path, tree) || !path_is_normal(path);
+        for (const char *at = NULL, *live; !is_live && (live = next_live(bundle, tree, &at)) != NULL;)
+            is_live = plan_is_below(path, live);
+        if (!is_live)
+            place_fallback(planner, path, arena_format(arena, "%s%s", node_path, path + strlen(tree)));
+    }
+}
