@@ -133,6 +133,35 @@ def test_live_directories_and_data_below_a_tree_are_the_nodes(work: str, root: s
     assert text_of(f"{work}/cwd/venv/log") == "first\nsecond\n"
 
 
+@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize("more", ["nothing", "module"])
+def test_what_was_left_out_of_a_tree_is_the_nodes_and_its_own_names_stay_hidden(
+    work: str, root: str, more: str
+) -> None:
+    maker = software(
+        work,
+        "cat venv/lib/large/table venv/lib/state; echo w >>venv/lib/state; ls venv/lib; cat venv/lib/mod",
+        *("cat", "ls"),
+        left_out=[f"{work}/cwd/venv/lib/large", f"{work}/cwd/venv/lib/state", f"{work}/cwd/venv/gone"],
+    )
+    bundle = maker.write(f"{work}/b.sdee")
+    path = put(f"{work}/cwd/venv/lib/mod", "the bundle's\n", 0o644)
+    os.utime(path, ns=(maker.entries[-1].mtime_ns, maker.entries[-1].mtime_ns))
+    put(f"{work}/cwd/venv/lib/large/table", "the node's table\n")
+    put(f"{work}/cwd/venv/lib/state", "the node's state\n")
+    put(f"{work}/cwd/venv/lib/__pycache__/mod.cpython-311.pyc", "made by another job")
+    if more == "module":
+        put(f"{work}/cwd/venv/lib/later.pth", "")
+    result = run([bundle], ROOT=root, DEBUG="1")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert (lines[:2], lines[-1]) == (["the node's table", "the node's state"], "the bundle's")
+    assert set(lines[2:-1]) - {"__pycache__"} == {"large", "mod", "state"}
+    # what is the same but for what was left out, and for caches of compiled code, need not be covered
+    assert ("software comes from the bundle as a whole" in result.stderr) is (more == "module")
+    assert text_of(f"{work}/cwd/venv/lib/state") == "the node's state\nw\n"
+
+
 CHANGES = r"""
 cd venv; mkdir lib/d; mv lib lib2; mv lib2/mod lib2/renamed; ln lib2/renamed hard; echo >>hard; echo >>lib2/renamed
 python3 -c "

@@ -262,6 +262,7 @@ static void planner_free(struct planner *planner)
 {
     free(planner->fallback);
     free(planner->absent);
+    free(planner->left_out);
     free(planner->added);
 }
 
@@ -275,6 +276,7 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
         if (index != NO_ENTRY)
             planner.fallback[index] = true;
     }
+    plan_find_left_out(&planner);
     plan->root = root;
     plan->count = plan->synthetic_count = 0;
     plan->nodes_own = allocate(bundle->entry_count, sizeof *plan->nodes_own);

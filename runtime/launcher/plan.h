@@ -80,6 +80,8 @@ struct planner {
     const char **added; /* what the merged root gets beside the closure: an overlay must be there for it */
     size_t added_count;
     bool *fallback; /* for each entry: the node's own is used where it has one (CONF fallback) */
+    const char **left_out; /* below trees: what the bundle lacks and stays the node's own (CONF left-out), sorted */
+    size_t left_out_count;
 };
 enum ground { GROUND_OURS, GROUND_NODES }; /* is the parent, in the new root, a tmpfs directory of ours or the node's own? */
 
@@ -105,6 +107,8 @@ void plan_bind_libraries(struct planner *planner);
 
 /* plan_tree.c. A directory that comes from the bundle as a whole (CONF tree), on a node that has a directory of that name: `node_path`. */
 void plan_tree(struct planner *planner, uint32_t index, const char *node_path);
+
+void plan_find_left_out(struct planner *planner);
 
 /* Does an entry hold nothing but empty trees? They only cover what the node has: where it lacks them nothing is missing. */
 bool plan_is_vacant(const struct bundle *bundle, uint32_t index);

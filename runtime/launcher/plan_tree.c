@@ -24,17 +24,47 @@ bool plan_same_link(const char *node_path, const struct entry *entry)
     return size > 0 && (size_t)size == strlen(entry->link) && memcmp(text, entry->link, (size_t)size) == 0;
 }
 
-static bool has_entries(const char *node_path, size_t count)
+static int by_text(const void *left, const void *right)
+{
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+void plan_find_left_out(struct planner *planner)
+{
+    for (const char *cursor = NULL, *path; (path = conf_next(planner->bundle, "left-out", &cursor)) != NULL;) {
+        if (!path_is_normal(path))
+            continue;
+        planner->left_out = reallocate(planner->left_out, planner->left_out_count + 1, sizeof *planner->left_out);
+        planner->left_out[planner->left_out_count++] = path;
+    }
+    if (planner->left_out_count > 0)
+        qsort(planner->left_out, planner->left_out_count, sizeof *planner->left_out, by_text);
+}
+
+static bool is_left_out(const struct planner *planner, const char *path)
+{
+    return planner->left_out_count > 0 &&
+           bsearch(&path, planner->left_out, planner->left_out_count, sizeof *planner->left_out, by_text) != NULL;
+}
+
+/* Has the node's directory a name that neither the bundle has nor was left out of it? Compiled modules do not count: Python takes one only
+ * with the source that it was made from. */
+static bool has_more(struct planner *planner, const char *node_path, const char *path)
 {
     DIR *stream = opendir(node_path);
     if (stream == NULL)
-        return false;
-    count += 2; /* "." and ".." */
+        return true;
     bool more = false;
-    while (!more && readdir(stream) != NULL)
-        more = count-- == 0;
+    const char *last = strrchr(path, '/');
+    const bool compiled = last != NULL && strcmp(last, "/__pycache__") == 0;
+    for (const struct dirent *item; !more && !compiled && (item = readdir(stream)) != NULL;) {
+        if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0 || strcmp(item->d_name, "__pycache__") == 0)
+            continue;
+        const char *child = join(planner, path, item->d_name);
+        more = bundle_find(planner->bundle, child) == NO_ENTRY && !is_left_out(planner, child);
+    }
     closedir(stream);
-    return !more && count == 0;
+    return more;
 }
 
 bool plan_same_tree(struct planner *planner, const char *node_path, uint32_t index)
@@ -50,11 +80,10 @@ bool plan_same_tree(struct planner *planner, const char *node_path, uint32_t ind
         return (planner->fallback[index] && S_ISREG(status.st_mode)) ||
                (plan_same_file(bundle, entry, &status) && (status.st_mode & 0777) == (entry->mode & 0777) &&
                 ((status.st_mode & 0004) != 0 || access(node_path, R_OK) == 0));
-    size_t count = 0;
     bool same = S_ISDIR(status.st_mode);
-    for (uint32_t i = entry->first_child; same && i != NO_ENTRY; i = bundle->entries[i].next_sibling, count++)
+    for (uint32_t i = entry->first_child; same && i != NO_ENTRY; i = bundle->entries[i].next_sibling)
         same = plan_same_tree(planner, join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1), i);
-    return same && has_entries(node_path, count);
+    return same && !has_more(planner, node_path, entry->path);
 }
 
 /* Is it on storage that many nodes share? Comparing a tree file by file, and then reading the node's own, asks it for each file on each node;
@@ -118,7 +147,8 @@ static bool is_reachable(struct planner *planner, const char *path)
     return true;
 }
 
-static void place_live(struct planner *planner, const char *path, const char *node_path)
+/* A directory in a tree that stays the node's own. */
+static void place_directory(struct planner *planner, const char *path, const char *node_path)
 {
     const struct bundle *bundle = planner->bundle;
     const uint32_t entry = bundle_find(bundle, path);
@@ -137,11 +167,11 @@ static void place_live(struct planner *planner, const char *path, const char *no
     }
     plan_add_parents(planner, path);
     plan_add(planner, OP_DIRECTORY, path, "mount point")->mode = status.st_mode & 0777;
-    plan_bind(planner, own, path, false, "live directory in a tree");
+    plan_bind(planner, own, path, false, "the node's own directory in a tree");
 }
 
-/* The bundle need not hold it: a log that the traced run made anew, and that a later run finds. */
-static void place_fallback(struct planner *planner, const char *path, const char *node_path)
+/* A file in a tree that stays the node's own. The bundle need not hold it: a log that the traced run made anew, and that a later run finds. */
+static void place_file(struct planner *planner, const char *path, const char *node_path)
 {
     const uint32_t entry = bundle_find(planner->bundle, path);
     struct stat status;
@@ -155,6 +185,14 @@ static void place_fallback(struct planner *planner, const char *path, const char
     plan_bind(planner, node_path, path, false, "the node's own data");
 }
 
+static bool is_below_live(const struct bundle *bundle, const char *tree, const char *path)
+{
+    bool below = false;
+    for (const char *cursor = NULL, *live; !below && (live = next_live(bundle, tree, &cursor)) != NULL;)
+        below = plan_is_below(path, live);
+    return below;
+}
+
 void plan_tree(struct planner *planner, uint32_t index, const char *node_path)
 {
     const struct bundle *bundle = planner->bundle;
@@ -164,12 +202,15 @@ void plan_tree(struct planner *planner, uint32_t index, const char *node_path)
     op->source = arena_format(arena, "/closure%s", tree);
     op->back = node_path;
     for (const char *cursor = NULL, *live; (live = next_live(bundle, tree, &cursor)) != NULL;)
-        place_live(planner, live, arena_format(arena, "%s%s", node_path, live + strlen(tree)));
-    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "fallback", &cursor)) != NULL;) {
-        bool is_live = !plan_is_below(path, tree) || !path_is_normal(path);
-        for (const char *at = NULL, *live; !is_live && (live = next_live(bundle, tree, &at)) != NULL;)
-            is_live = plan_is_below(path, live);
-        if (!is_live)
-            place_fallback(planner, path, arena_format(arena, "%s%s", node_path, path + strlen(tree)));
+        place_directory(planner, live, arena_format(arena, "%s%s", node_path, live + strlen(tree)));
+    for (size_t i = 0; i < planner->left_out_count; i++) {
+        const char *path = planner->left_out[i];
+        const char *own = plan_is_below(path, tree) ? arena_format(arena, "%s%s", node_path, path + strlen(tree)) : NULL;
+        struct stat status;
+        if (own != NULL && !is_below_live(bundle, tree, path) && stat(own, &status) == 0)
+            (S_ISDIR(status.st_mode) ? place_directory : place_file)(planner, path, own);
     }
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "fallback", &cursor)) != NULL;)
+        if (plan_is_below(path, tree) && path_is_normal(path) && !is_below_live(bundle, tree, path))
+            place_file(planner, path, arena_format(arena, "%s%s", node_path, path + strlen(tree)));
 }
