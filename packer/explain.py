@@ -90,9 +90,9 @@ def candidates(bundle: Bundle, query: str, cwd: str) -> list[str]:
     return sorted(existed or found)
 
 
-def provided(bundle: Bundle, path: str) -> str:
-    """Return the path of CONF's `host` that `path` is or lies below, "" when there is none."""
-    return next((host for host in bundle.conf("host") if is_below(path, host)), "")
+def above(bundle: Bundle, key: str, path: str) -> str:
+    """Return the path of the CONF `key` that `path` is or lies below, "" when there is none."""
+    return next((listed for listed in bundle.conf(key) if is_below(path, listed)), "")
 
 
 def near(bundle: Bundle, query: str) -> list[str]:

@@ -66,9 +66,18 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for path, why in reasons.items():
         items[path] = replace(items[path], reasons=why, package="zlib1g 1.2.13" if "libz" in path else "")
-    closure = replace(closure, items=items, conf=(*CONF, ("incomplete", "the tracer was killed")))
+    closure = replace(
+        closure, items=items, conf=(*CONF, ("left-out", "/opt/job/large"), ("incomplete", "the tracer was killed"))
+    )
     write_bundle(closure, launcher(tmp_path), str(tmp_path / "bundle.sdee"), level=1)
     return tmp_path
+
+
+def test_why_says_what_was_left_out_of_software(here: Path) -> None:
+    text = out("why", "/opt/job/large/part", cwd=here)
+    assert "does not travel: the run did not use it" in text
+    assert "--include /opt/job/large" in text
+    sdee("why", "/opt/job/other/part", cwd=here, check=1)
 
 
 def test_info_says_what_the_bundle_is_and_how_to_list_it_with_tar(here: Path) -> None:

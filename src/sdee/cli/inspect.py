@@ -235,7 +235,8 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
     with open_bundle(name) as bundle:
         found = [explain.explain(bundle, path) for path in explain.candidates(bundle, query, os.getcwd())]
         implied = bundle.find(_absolute(query, bundle))
-        provided = explain.provided(bundle, _absolute(query, bundle))
+        provided = explain.above(bundle, "host", _absolute(query, bundle))
+        left_out = explain.above(bundle, "left-out", _absolute(query, bundle))
         near = explain.near(bundle, query) if not found else []
         command = bundle.conf("arg")
     if as_json:
@@ -246,7 +247,12 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
         click.echo(f"{show.safe(implied.path)}: a directory above something that travels")
     elif provided:
         click.echo(f"{show.safe(query)}: {VERDICTS['host']} (every bundle expects {show.safe(provided)} of it)")
-    if not found and not implied and not provided:
+    elif left_out:
+        click.echo(
+            f"{show.safe(query)}: does not travel: the run did not use it; the node's own shows there "
+            f"(sdee bundle --include {shlex.quote(left_out)} carries it)"
+        )
+    if not found and not implied and not provided and not left_out:
         _not_found(query, bundle)
         for path in near:
             click.echo(f"  near: {show.safe(path)}", err=True)
