@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sdee.packer import tables
 from sdee.packer.globs import Globs
 from sdee.packer.model import Item, Reason, Verdict
-from sdee.packer.places import host_reason
+from sdee.packer.places import host_reason, is_code
 from sdee.packer.secrets import secret_by_content, secret_by_name
 
 if TYPE_CHECKING:
@@ -213,12 +213,17 @@ class Builder:
         live = self.site.live_root(path)
         if not live or unit:
             return self._travels(path, [], content)
-        if code := self.site.code_reason(path):
+        code = self.site.code_reason(path)
+        if code and (
+            status.st_size <= tables.KEPT_LIMIT or not self.site.own_directory(path) or is_code(path, self.fs)
+        ):
             return self._travels(path, [Reason(code)], content)
         if self.options.with_data:
             return self._travels(path, [Reason("is data, asked for by --with-data")], content)
         if (directory := self.site.mixed_directory(path)) and status.st_size <= tables.PROBE_LIMIT:
-            return self._travels(path, [Reason("lies beside a program that reads it", directory)], content)
+            return self._travels(path, [Reason(self.site.mixed[directory])], content)
+        if self.site.is_setting(path) and status.st_size <= tables.SETTING_LIMIT:
+            return self._travels(path, [Reason("is a program's settings in the home")], content)
         return Verdict.SHARED, [Reason(INPUT_DATA, live)]
 
     def _travels(

@@ -45,7 +45,7 @@ class Site:
     network: tuple[str, ...]
     mounts: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()  # what the command line names and is no code: data, wherever it lies
-    own: dict[str, str] = field(default_factory=dict)  # own directories of programs, with the program (software.py)
+    own: dict[str, str] = field(default_factory=dict)  # own directories of programs, and why they are (software.py)
     mixed: dict[str, str] = field(default_factory=dict)  # those in which the job writes as well
     _prefixes: dict[str, str] = field(default_factory=dict)
 
@@ -112,6 +112,30 @@ class Site:
             return ""
         return next((directory for directory in ancestors(path) if directory in directories), "")
 
+    def kept_directory(self, path: str) -> str:
+        """Return the directory of the home in which a program keeps what it needs and `path` lies, "" for none.
+
+        That is ~/.NAME, ~/.config/NAME or ~/.local/share/NAME; not a cache, which a program makes again.
+        """
+        home = next((home for home in self.homes if is_below(path, home) and path != home), "")
+        parts = path[len(home) + 1 :].split("/") if home else []
+        if not parts or not parts[0].startswith(".") or parts[0] in tables.NOT_KEPT:
+            return ""
+        depth = next((len(top) + 1 for top in tables.KEPT_IN if tuple(parts[: len(top)]) == top), 1)
+        top = "/".join(parts[:depth])
+        return f"{home}/{top}" if len(parts) > depth and top not in tables.NOT_KEPT else ""
+
+    def is_setting(self, path: str) -> bool:
+        """Return whether a file is a program's settings: hidden, directly in the home or in ~/.config."""
+        directory, name = os.path.split(path)
+        hidden = directory in self.homes and name.startswith(".")
+        return hidden or any(directory == f"{home}/.config" for home in self.homes)
+
+    @property
+    def homes(self) -> tuple[str, ...]:
+        """The home as it is named and without links; nothing where that is the root or a place for anybody."""
+        return tuple(home for home in dict.fromkeys((self.home, self.fs.resolve(self.home).real)) if home in self.live)
+
     def is_software_directory(self, directory: str) -> bool:
         """Return whether a directory bears the marks of an installation, or is a program's own."""
         return directory in self.own or self._is_prefix(directory)
@@ -138,7 +162,7 @@ class Site:
         if prefix := self.software_prefix(path):
             return f"belongs to the software in {prefix}"
         if directory := self.own_directory(path):
-            return f"lies in the own directory of {self.own[directory]}"
+            return self.own[directory]
         head = self.fs.head(path)
         if head.startswith(b"#%Module"):
             return "is a modulefile"

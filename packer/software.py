@@ -8,6 +8,7 @@ directories, the working directory itself, the home itself and /tmp are never so
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _CHANGED = frozenset(("write", "create", "rename", "remove"))
 _USED = frozenset(("read", "exec"))
 _NOT_SOFTWARE = frozenset((".git", ".hg", ".svn", "CVS"))  # what a version control system keeps for itself
+_ABSOLUTE = re.compile(rb"(?<![\w./$}-])/[\w.+@%:~-]+(?:/[\w.+@%:~-]+)+")
+_TEXT_LIMIT = 64 << 10  # bytes
 _ENTRIES_LIMIT = 20_000  # of one software directory, beside what the run used
 
 
@@ -39,16 +42,20 @@ def own_directories(trace: Trace, fs: FileSystem, site: Site) -> tuple[dict[str,
     code, or that is a Python package.
     """
     # what the job makes anew in every run (caches of compiled code) says nothing
-    written = {os.path.dirname(a.path) for a in trace.accesses.values() if a.ops & _CHANGED and not _is_cache(a.path)}
+    changed = [a.path for a in trace.accesses.values() if a.ops & _CHANGED and not _is_cache(a.path)]
+    written = {os.path.dirname(path) for path in changed} | {site.kept_directory(path) for path in changed}
     read = {a.path for a in trace.accesses.values() if a.existed and "read" in a.ops}
-    own: dict[str, str] = {}
-    mixed: dict[str, str] = {}
+    found: dict[str, str] = {}
     for program in dict.fromkeys(p for e in trace.execs for p in (e.path, *_script(e, site.cwd, read, fs))):
         for path in dict.fromkeys((program, fs.resolve(program).real)):
-            directory = os.path.dirname(path)
-            if _may_be_whole(directory, fs, site):
-                (mixed if directory in written else own).setdefault(directory, program)
-    return own, mixed
+            found.setdefault(os.path.dirname(path), f"lies in the own directory of {program}")
+    for path in sorted(read):
+        kept = site.kept_directory(path)
+        if kept and fs.is_file(path):
+            found.setdefault(kept, f"is what a program keeps in {kept}")
+    whole = {directory: why for directory, why in found.items() if _may_be_whole(directory, fs, site)}
+    own = {directory: why for directory, why in whole.items() if directory not in written}
+    return own, {directory: why for directory, why in whole.items() if directory in written}
 
 
 def _script(execution: Exec, cwd: str, read: set[str], fs: FileSystem) -> Iterator[str]:
@@ -106,18 +113,36 @@ def freeze(trace: Trace, builder: Builder, *, minimal: bool) -> None:
 
     `minimal`: only what the run used travels, and nothing else shows there.
     """
-    tops = _candidates(trace, builder)
+    limit = 0 if minimal else tables.WHOLE_LIMIT
+    _freeze_all(builder, _candidates(trace, builder), limit)
+    _freeze_all(builder, {} if minimal else _named_by_modulefiles(builder), limit)
+
+
+def _freeze_all(builder: Builder, tops: dict[str, Reason], limit: int) -> None:
     for top in sorted(tops, key=lambda path: (path.count("/"), path)):
         if is_below_any(top, tuple(builder.trees)):
             continue
-        reason = tops[top]
         status = builder.fs.status(top)
         if status is None:
-            _freeze_missing(builder, top, reason)
+            _freeze_missing(builder, top, tops[top])
         elif stat.S_ISDIR(status.st_mode):
-            builder.need(top, reason, unit=True)
-            builder.trees[top] = reason
-            _Carrier(builder, top, 0 if minimal else tables.WHOLE_LIMIT).carry()
+            builder.need(top, tops[top], unit=True)
+            builder.trees[top] = tops[top]
+            _Carrier(builder, top, limit).carry()
+
+
+def _named_by_modulefiles(builder: Builder) -> dict[str, Reason]:
+    """Return the installations that travelling modulefiles name (module(1)): `module load` of another version."""
+    found: dict[str, Reason] = {}
+    for draft in builder.travelling():
+        if builder.fs.head(draft.path).startswith(b"#%Module"):
+            for name in _ABSOLUTE.findall(builder.fs.read(draft.path, _TEXT_LIMIT)):
+                path = os.path.normpath(os.fsdecode(name))
+                for directory in (path, *ancestors(path)):
+                    software = builder.site.is_software_directory(directory)
+                    if software and _may_be_whole(directory, builder.fs, builder.site, searched=True):
+                        found.setdefault(directory, Reason("is named by the modulefile", draft.path))
+    return found
 
 
 def _candidates(trace: Trace, builder: Builder) -> dict[str, Reason]:
@@ -233,7 +258,7 @@ class _Carrier:
         if known is not None and known.verdict is not Verdict.SHARED:
             return
         if known is not None:  # taken for data: what a program reads from its own directory is the program's
-            if not is_below_any(path, builder.site.arguments):
+            if size <= tables.KEPT_LIMIT and not is_below_any(path, builder.site.arguments):
                 known = builder.need(path, self._reason, unit=True)
             if known.verdict is not Verdict.BUNDLE:
                 builder.left_out.add(path)

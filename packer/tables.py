@@ -118,19 +118,25 @@ LOCALE_CATEGORIES = frozenset(
     LC_TELEPHONE LC_TIME
     """)
 )
+# Below the home programs keep settings, plug-ins and modules of their own in ~/.NAME, and one level deeper in these …
+KEPT_IN = ((".config",), (".local", "share"), (".local", "lib"), (".local", "etc"), (".local",))
+# … but caches, which they make again, keys, and what is no program's
+NOT_KEPT = frozenset(
+    _words("""
+    .cache .ccache .ssh .gnupg .aws .kube .globus .git .Trash .nv .npm .dbus .local/state .local/share/Trash
+    .local/share/sdee .local/share/recently-used.xbel .local/bin
+    """)
+)
+KEPT_LIMIT = 64 << 20  # bytes: a larger file there, or beside a program, is data
+SETTING_LIMIT = 1 << 20  # bytes of a file of settings directly in the home
+
 # Names that, together in one directory, mark it as installed software: conda, venv, Spack, any prefix, an R package, an
 # npm project
 PREFIX_MARKS = tuple(
-    frozenset(names.split())
-    for names in (
-        "conda-meta",
-        "pyvenv.cfg",
-        ".spack",
-        "bin lib",
-        "bin lib64",
-        "DESCRIPTION NAMESPACE",
-        "package.json node_modules",
-    )
+    frozenset(names.split("+"))
+    for names in _words("""
+    conda-meta pyvenv.cfg .spack bin+lib bin+lib64 bin+share bin+libexec DESCRIPTION+NAMESPACE package.json+node_modules
+    """)
 )
 MODULE_DIRECTORIES = frozenset(
     _words("""

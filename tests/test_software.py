@@ -202,6 +202,62 @@ def test_minimal_keeps_to_what_was_used_and_shows_nothing_else(made: TraceMaker,
     assert conf(closure, "tree") == [str(home / "tool")]
 
 
-def test_a_modulefile_is_software(made: TraceMaker, home: Path) -> None:
+def test_a_modulefile_is_software_and_so_are_the_installations_that_its_directory_names(
+    made: TraceMaker, home: Path
+) -> None:
     module = made.use(write(home / "work" / "gcc-12", "#%Module1.0\nprepend-path PATH /opt/gcc\n"))
-    assert verdict(made.closure(), module) == "bundle"
+    made.env["MODULEPATH"] = str(home / "modulefiles")
+    made.use(write(home / "modulefiles" / "conv" / "1.0", f"#%Module\nset root {home}/apps/conv/1.0\n"))
+    other = write(home / "modulefiles" / "conv" / "2.0", f"#%Module\nset root {home}/apps/conv/2.0\n")
+    program, factor = write(home / "apps/conv/2.0/bin/conv", ELF, 0o755), write(home / "apps/conv/2.0/share/factor")
+    unnamed = write(home / "apps/conv/3.0/bin/conv", ELF, 0o755)
+    closure = made.closure()
+    assert {verdict(closure, path) for path in (module, other, program, factor)} == {"bundle"}
+    assert verdict(closure, unnamed) == "nothing"
+    assert verdict(made.closure(minimal=True), program) == "nothing"
+
+
+def test_what_a_program_keeps_in_the_home_travels_whole(made: TraceMaker, home: Path) -> None:
+    """Modules of jq, Octave's index of packages, an editor's plug-ins: text, and no input of the job."""
+    used = [
+        made.use(write(home / ".tool" / "module.text")),
+        made.use(write(home / ".config" / "app" / "settings")),
+        made.use(write(home / ".local" / "share" / "app" / "index")),
+    ]
+    beside = [write(home / ".tool" / "other.text"), write(home / ".local" / "share" / "app" / "more" / "file")]
+    elsewhere = write(home / ".local" / "share" / "other" / "file")
+    closure = made.closure()
+    assert {verdict(closure, path) for path in (*used, *beside)} == {"bundle"}
+    assert verdict(closure, elsewhere) == "nothing"
+    assert conf(closure, "tree") == sorted(str(Path(path).parent) for path in used)
+    assert conf(closure, "fallback") == []
+
+
+def test_caches_and_large_data_in_the_home_stay(made: TraceMaker, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "KEPT_LIMIT", 100)
+    cached = made.use(write(home / ".cache" / "app" / "compiled"))
+    large = made.use(write(home / ".models" / "weights", b"x" * 101))
+    made.use(write(home / ".models" / "small"))
+    closure = made.closure()
+    assert [verdict(closure, path) for path in (cached, large)] == ["shared", "shared"]
+    assert conf(closure, "left-out") == [large]
+
+
+def test_settings_in_the_home_travel_and_a_nodes_own_win(made: TraceMaker, home: Path) -> None:
+    settings = made.use(write(home / ".gitconfig"))
+    state = made.use(write(home / ".app" / "state"), "read", "write")
+    history = made.use(write(home / ".bash_history"))
+    closure = made.closure()
+    assert [verdict(closure, path) for path in (settings, history)] == ["bundle", "secret"]
+    assert verdict(closure, state) in ("bundle", "shared")
+    assert conf(closure, "fallback")[-1] == settings
+    assert conf(closure, "tree") == []
+
+
+def test_the_prefix_of_a_program_in_bin_travels_with_its_share(made: TraceMaker, home: Path) -> None:
+    prefix = home / "apps" / "conv" / "1.0"
+    made.execute(write(prefix / "bin" / "conv", ELF, 0o755))
+    factor, unseen = made.use(write(prefix / "share" / "factor")), write(prefix / "share" / "table")
+    closure = made.closure()
+    assert [verdict(closure, path) for path in (factor, unseen)] == ["bundle", "bundle"]
+    assert conf(closure, "tree") == [str(prefix)]
