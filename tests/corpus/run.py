@@ -18,11 +18,12 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from corpus.spec import Spec, install, load, names
-from foreign.jobs import Run, Workshop
+from foreign.jobs import Run, Workshop, as_user
 from foreign.node import CLONE_NEWNS, MS_BIND, MS_PRIVATE, MS_REC, check, libc, mount, run_on_node
 from foreign.roots import ROOTS, USER, check_machine, root_path
 
@@ -72,6 +73,7 @@ def run_job(spec: Spec, roots: list[str], base: str) -> Row:
             row.here = "under trace: " + "; ".join(found)
             return row
         row.size = os.path.getsize(shop.bundle)
+        make_node_copies(shop, spec)
         for root in roots:
             row.failures[root] = _elsewhere(shop, spec, root, bare, second)
     except subprocess.CalledProcessError as error:
@@ -83,12 +85,43 @@ def run_job(spec: Spec, roots: list[str], base: str) -> Row:
     return row
 
 
+def make_node_copies(shop: Workshop, spec: Spec) -> None:
+    """Make what the node has at the place of home and working directory where it differs: PLACE-node, for renew_node().
+
+    Raises subprocess.CalledProcessError when a script fails.
+    """
+    shop.renew()
+    for place, script in ((shop.home, spec.node_home), (shop.work, spec.node_work)):
+        if script:
+            words = shop.words(("bash", "-c", f"set -e\n{script}"))
+            done = as_user(words, cwd=place, env=shop.env(), timeout=spec.timeout)
+            if done.returncode:
+                raise subprocess.CalledProcessError(done.returncode, words, done.stdout, done.stderr)
+            subprocess.run(["cp", "-a", place, f"{place}-node"], check=True)
+
+
+def renew_node(shop: Workshop) -> list[str]:
+    """Make working directory and home as the node has them; return what it shares."""
+    shop.renew()
+    for place in (shop.home, shop.work):
+        if os.path.isdir(f"{place}-node"):
+            shutil.rmtree(place)
+            subprocess.run(["cp", "-a", f"{place}-node", place], check=True)
+    home = [shop.home] if os.path.isdir(f"{shop.home}-node") else []
+    return [shop.work, os.path.dirname(shop.bundle), *home]
+
+
+def left_in_home(home: str) -> list[str]:
+    """Return what sdee left in a home that the node has."""
+    return [os.path.join(top, name) for top, *lists in os.walk(home) for name in chain(*lists) if "sdee" in name]
+
+
 def _elsewhere(shop: Workshop, spec: Spec, root: str, bare: Run, second: Run) -> list[str]:
     """Run both commands on one system; return what differs."""
     found = []
     for kind, job, here in (("own", spec.first, bare), ("second", spec.second, second)):
         shop.job = job
-        shop.renew()
+        shared = renew_node(shop)
         env = {**shop.env(), "SDEE_QUIET": "1"}
         arguments: list[str] = []
         if kind == "second":
@@ -96,12 +129,12 @@ def _elsewhere(shop: Workshop, spec: Spec, root: str, bare: Run, second: Run) ->
             env["SDEE_COMMAND"] = program
             if spec.second_env:
                 env["SDEE_ENV"] = ",".join(spec.second_env)
-        shared = (shop.work, os.path.dirname(shop.bundle))
         done = run_on_node(
             root_path(root), [shop.bundle, *arguments], shared=shared, cwd=shop.work, env=env, timeout=spec.timeout
         )
         there = comparable(shop.result(done.status, done.stdout, done.stderr), spec)
         left = [*done.left.processes, *done.left.mounts, *(f for f in done.left.files if "sdee" in f)]
+        left += left_in_home(shop.home) if shop.home in shared else []
         wrong = here.differences(there) + ([f"left behind: {left}"] if left else [])
         if wrong:
             said = "\n    ".join(done.stderr.strip().splitlines()[-12:])

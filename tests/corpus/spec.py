@@ -3,6 +3,9 @@
 about            what it is, for the table
 apt, pip         what to install; pip into a virtual environment of the job's own, "{venv}"
 setup            shell script run once, as the user, in "{home}": what an installation below home needs
+node_home        shell script run in a copy of "{home}" after bundling: the node has what it leaves there, at the same
+                 path (a newer release, half of the software, nothing at all). Without it the node lacks "{home}"
+node_work        the same for the working directory, which nodes always share: what somebody installs there later
 build            commands run in the working directory, "{work}", before anything is traced
 run, compare     the command that is traced, and the files whose bytes must be the same elsewhere; output always is
 second, second_compare, second_env
@@ -37,8 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 JOBS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "jobs")
-KEYS = {"about", "apt", "pip", "setup", "build", "run", "compare", "ignore", "env", "files", "timeout", "ci"} | {
-    f"second{part}" for part in ("", "_compare", "_env")
+KEYS = {
+    *("about", "apt", "pip", "setup", "build", "run", "compare", "ignore", "env", "files", "timeout", "ci"),
+    *("second", "second_compare", "second_env", "node_home", "node_work"),
 }
 
 
@@ -53,6 +57,8 @@ class Spec:
     first: Job
     second: Job
     second_env: dict[str, str]
+    node_home: str
+    node_work: str
     ignore: tuple[str, ...]
     timeout: float
     ci: bool
@@ -112,6 +118,8 @@ def _spec(name: str, raw: dict[str, Any]) -> Spec:
         first,
         second,
         second_env,
+        raw.get("node_home", "").replace("{venv}", venv),
+        raw.get("node_work", "").replace("{venv}", venv),
         ignore,
         raw.get("timeout", 300),
         raw.get("ci", False),
