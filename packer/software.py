@@ -30,6 +30,7 @@ _CHANGED = frozenset(("write", "create", "rename", "remove"))
 _USED = frozenset(("read", "exec"))
 _NOT_SOFTWARE = frozenset((".git", ".hg", ".svn", "CVS"))  # what a version control system keeps for itself
 _ABSOLUTE = re.compile(rb"(?<![\w./$}-])/[\w.+@%:~-]+(?:/[\w.+@%:~-]+)+")
+_VARIABLE = re.compile(rb"\$(?:::)?env\((\w+)\)")
 _TEXT_LIMIT = 64 << 10  # bytes
 _ENTRIES_LIMIT = 20_000  # of one software directory, beside what the run used
 
@@ -115,7 +116,7 @@ def freeze(trace: Trace, builder: Builder, *, minimal: bool) -> None:
     """
     limit = 0 if minimal else tables.WHOLE_LIMIT
     _freeze_all(builder, _candidates(trace, builder), limit)
-    _freeze_all(builder, {} if minimal else _named_by_modulefiles(builder), limit)
+    _freeze_all(builder, {} if minimal else _named_by_modulefiles(trace, builder), limit)
 
 
 def _freeze_all(builder: Builder, tops: dict[str, Reason], limit: int) -> None:
@@ -131,12 +132,19 @@ def _freeze_all(builder: Builder, tops: dict[str, Reason], limit: int) -> None:
             _Carrier(builder, top, limit).carry()
 
 
-def _named_by_modulefiles(builder: Builder) -> dict[str, Reason]:
-    """Return the installations that travelling modulefiles name (module(1)): `module load` of another version."""
+def _named_by_modulefiles(trace: Trace, builder: Builder) -> dict[str, Reason]:
+    """Return the installations that travelling modulefiles name: for `module load` of another version.
+
+    By absolute paths, or behind a variable of the environment, `$env(NAME)` (modulefile(4)).
+    """
     found: dict[str, Reason] = {}
+    run = trace.runs[0]
+    values = {name.encode(): os.fsencode(value) for name, value in {**run.env, "HOME": run.home}.items()}
     for draft in builder.travelling():
         if builder.fs.head(draft.path).startswith(b"#%Module"):
-            for name in _ABSOLUTE.findall(builder.fs.read(draft.path, _TEXT_LIMIT)):
+            text = builder.fs.read(draft.path, _TEXT_LIMIT)
+            text = _VARIABLE.sub(lambda match: values.get(match[1], match[0]), text)
+            for name in _ABSOLUTE.findall(text):
                 path = os.path.normpath(os.fsdecode(name))
                 for directory in (path, *ancestors(path)):
                     software = builder.site.is_software_directory(directory)

@@ -208,7 +208,7 @@ def test_a_modulefile_is_software_and_so_are_the_installations_that_its_director
     module = made.use(write(home / "work" / "gcc-12", "#%Module1.0\nprepend-path PATH /opt/gcc\n"))
     made.env["MODULEPATH"] = str(home / "modulefiles")
     made.use(write(home / "modulefiles" / "conv" / "1.0", f"#%Module\nset root {home}/apps/conv/1.0\n"))
-    other = write(home / "modulefiles" / "conv" / "2.0", f"#%Module\nset root {home}/apps/conv/2.0\n")
+    other = write(home / "modulefiles" / "conv" / "2.0", "#%Module\nset root $env(HOME)/apps/conv/2.0\n")
     program, factor = write(home / "apps/conv/2.0/bin/conv", ELF, 0o755), write(home / "apps/conv/2.0/share/factor")
     unnamed = write(home / "apps/conv/3.0/bin/conv", ELF, 0o755)
     closure = made.closure()
