@@ -20,6 +20,9 @@ PROBE_LIMIT = 16 << 20  # bytes, each
 PROBES_LIMIT = 64 << 20  # bytes, together
 LIST_LIMIT = 1 << 20  # bytes of all files of a directory that the job listed
 
+# Whole packages of what a job executed, and of the data that it used, travel up to this sum (`package-limit`)
+PACKAGES_LIMIT = 128 << 20  # bytes
+
 # The node's kernel and init: never travel, whatever was read there
 HOST_ROOTS = _words("""
     /proc /sys /dev /run /var/run
@@ -77,13 +80,15 @@ CODE_SUFFIXES = frozenset(
 # Below PREFIX/{share,lib,libexec}: directories that belong to no one program, or that are units of their own …
 COMMON_DIRECTORIES = frozenset(
     _words("""
-    applications apt bash-completion ca-certificates cmake common-licenses dbus-1 debug dict doc dpkg fonts gcc gconv
+    applications bash-completion bin ca-certificates common-licenses dbus-1 debug dict doc fonts gcc gconv
     gettext girepository-1.0 glib-2.0 glibc-hwcaps gtk-doc i18n icons info java javascript jvm keyrings libthai
-    licenses lintian locale man menu mime misc modules node_modules nodejs ocaml perl perl-base perl5 pixmaps
-    pkgconfig pkg-config polkit-1 python python3 R site-packages ssl systemd terminfo themes tmpfiles.d udev X11 xml
-    zoneinfo zsh
+    licenses lintian locale man menu mime misc modules node_modules nodejs perl perl-base perl5 pixmaps pkgconfig
+    pkg-config polkit-1 python python3 R sbin site-packages ssl systemd terminfo themes tmpfiles.d udev X11 xml
+    zoneinfo
     """)
 )
+# … those to which others add, and which are a program's own only where a program of that very name was executed …
+NAMED_FOR_ONE = frozenset(_words("apt cmake dpkg ocaml zsh"))
 # … and what in a program's own directory no running program has a use for
 NOT_RUN = frozenset(_words("debug doc gtk-doc include man pkgconfig test tests"))
 NOT_RUN_FILES = (".a", ".h", ".hpp")  # .la is read: libltdl(3) finds ImageMagick's coders by it

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.base import Unit, View, Widening, fitting
 from sdee.packer.units.companions import Companions
+from sdee.packer.units.costs import Costs
+from sdee.packer.units.interpreters import Interpreters
 from sdee.packer.units.java import Jdk
 from sdee.packer.units.node import NodePackages
 from sdee.packer.units.perl import PerlCore, PerlModules
@@ -24,6 +26,7 @@ from sdee.packer.units.system import (
 )
 
 UNITS: tuple[Unit, ...] = (
+    Interpreters(),
     StandardLibrary(),
     Distributions(),
     ProjectPackages(),
@@ -48,4 +51,4 @@ UNITS: tuple[Unit, ...] = (
     LibraryData(),
 )
 
-__all__ = ["UNITS", "Unit", "View", "Widening"]
+__all__ = ["UNITS", "Costs", "Unit", "View", "Widening", "fitting"]

@@ -24,6 +24,7 @@ _NOT_RUN = frozenset(
 _TESTS = frozenset(("tests",))
 # Of what is only imported somewhere in the code: bytes of one distribution, and of all
 _IMPORTED_EACH, _IMPORTED_LIMIT = 20 << 20, 60 << 20
+_UNLIMITED = 1 << 50  # bytes: a part of a distribution that was imported is worse than a large bundle
 _MARKS = ("site-packages", "dist-packages")
 
 
@@ -140,7 +141,7 @@ class Distributions(Unit):
             if f"{d}/{name.split('.')[0]}.py" in wanted
         ]
         found = (*kept, *cached, *view.tree(info))
-        return Widening(f"the Python distribution {_name(info)}", source, tuple(dict.fromkeys(found)))
+        return Widening(f"the Python distribution {_name(info)}", source, tuple(dict.fromkeys(found)), _UNLIMITED)
 
     @staticmethod
     def _top(view: View, site: str, rest: str) -> str:
@@ -163,7 +164,7 @@ class Distributions(Unit):
             paths += view.tree(info) if view.fs.is_dir(info) else [info]
         libs = f"{index.site}/{name}.libs"
         paths += view.tree(libs) if view.fs.is_dir(libs) else []
-        return Widening(f"the Python package {name}", source, tuple(paths))
+        return Widening(f"the Python package {name}", source, tuple(paths), _UNLIMITED)
 
 
 class ProjectPackages(Unit):
@@ -182,7 +183,7 @@ class ProjectPackages(Unit):
             if top and top not in done:
                 done.add(top)
                 name = f"the Python package {os.path.basename(top)}"
-                yield Widening(name, path, view.tree(top, _TESTS), limit=200 << 20, owned=False)
+                yield Widening(name, path, view.tree(top, _TESTS), limit=1 << 30, owned=False)
 
 
 class VirtualEnvironments(Unit):

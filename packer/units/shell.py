@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below_any
 from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.interpreters import core_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,7 @@ class ScriptCommands(Unit):
     def counts_as_seen(self, view: View) -> tuple[str, ...]:
         """Return a file of the library of each interpreter that a script names."""
         named = dict.fromkeys(view.fs.resolve(path).real for widening in self.widen(view) for path in widening.paths)
-        return tuple(mark for path in named for mark in _library(view, path))
+        return tuple(mark for path in named for mark in core_library(view, path))
 
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield those of each script and of each `sh -c` text that was run, each program once: builds run thousands."""
@@ -78,17 +79,6 @@ def _program(view: View, word: str) -> str:
         if status is not None and view.fs.is_file(path) and status.st_mode & 0o111:
             return path
     return ""
-
-
-def _library(view: View, program: str) -> Iterator[str]:
-    """Yield a file of an interpreter's standard library, by where it is installed."""
-    directory, name = os.path.split(program)
-    prefix = os.path.dirname(directory).rstrip("/")
-    marks = [f"{prefix}/{lib}/{name}/os.py" for lib in ("lib", "lib64") if re.fullmatch(r"python\d\.\d+t?", name)]
-    if re.fullmatch(r"perl[\d.]*", name):
-        homes = (f"lib/{architecture}/perl-base" for architecture in view.fs.names(f"{prefix}/lib"))
-        marks += [f"{prefix}/{home}/strict.pm" for home in (*homes, "share/perl5", "lib64/perl5")]
-    yield from filter(view.fs.is_file, marks)
 
 
 def _interpreter(view: View, path: str) -> tuple[str, ...]:

@@ -1,0 +1,119 @@
+"""Units: what a program may open, start or load though the traced run did nothing there."""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from closure_support import TraceMaker, verdict, why, write
+from sdee.packer import tables
+from sdee.packer.units import resources
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
+    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
+    (tmp_path / "work").mkdir()
+    return TraceMaker(str(tmp_path / "work"))
+
+
+def compiled(path: Path, text: str, *flags: str) -> Path:
+    """Compile a program or library that has a text in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = f'const char *volatile where = "{text}"; int main(void) {{ return where[0]; }}'
+    command = ["gcc", "-x", "c", "-", "-x", "none", "-o", str(path), *flags]
+    subprocess.run(command, input=source.encode(), check=True)
+    return path
+
+
+def test_directories_that_a_program_names_in_its_file_travel_untouched(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    text = f"-I{usr}/share/tables:{usr}/lib/x86_64-linux-gnu/formats/1.2/ x{usr}/lib/inside"
+    text += f" {usr}/share/doc {usr}/share/gone"
+    made.execute(compiled(usr / "bin" / "tool", text))
+    travels = [
+        write(usr / "share" / "tables" / "colours"),
+        write(usr / "lib" / "x86_64-linux-gnu" / "formats" / "1.2" / "flac.so"),
+        write(usr / "libexec" / "formats" / "helper"),
+    ]
+    stays = [
+        write(usr / "share" / "doc" / "people"),
+        write(usr / "lib" / "inside" / "x"),
+        write(usr / "lib" / "other" / "x"),
+    ]
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (*travels, *stays)] == ["bundle"] * 3 + ["nothing"] * 3
+    assert f"belongs to {usr}/bin/tool the resources of formats" in why(closure, travels[1])
+    assert verdict(made.closure(minimal=True), travels[0]) == "nothing"
+
+
+def test_a_loaded_library_names_its_plugins_and_glibc_does_not(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    made.use(compiled(usr / "lib" / "libcodec.so.3", f"{usr}/lib/codec", "-shared", "-fPIC"))
+    made.use(compiled(usr / "lib" / "libm.so.6", f"{usr}/lib/mathematics", "-shared", "-fPIC"))
+    plugin, not_ours = write(usr / "lib" / "codec" / "x.so"), write(usr / "lib" / "mathematics" / "x")
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (plugin, not_ours)] == ["bundle", "nothing"]
+
+
+def test_what_has_a_programs_name_is_its_own_also_where_others_add_to_it(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    made.execute(write(usr / "bin" / "plain", "#!/bin/sh\n", 0o755))
+    own, others = (
+        write(usr / "share" / "plain" / "x"),
+        write(usr / "lib" / "x86_64-linux-gnu" / "zsh" / "5.9" / "math.so"),
+    )
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (own, others)] == ["bundle", "nothing"]
+    made.execute(write(usr / "bin" / "zsh", "#!/bin/sh\n", 0o755))
+    made.execute(write(usr / "bin" / "doc", "#!/bin/sh\n", 0o755))
+    people = write(usr / "share" / "doc" / "x")
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (own, others, people)] == ["bundle", "bundle", "nothing"]
+
+
+def test_a_plugin_that_would_bring_too_much_is_left_out_and_the_others_are_not(
+    made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usr = tmp_path / "usr"
+    made.execute(write(usr / "bin" / "tool", "#!/bin/sh\n", 0o755))
+    huge = compiled(tmp_path / "huge" / "libhuge.so", "x", "-shared", "-fPIC")
+    link = ("-Wl,--no-as-needed", str(huge), f"-Wl,-rpath,{huge.parent}")
+    light = compiled(usr / "lib" / "tool" / "light.so", "x", "-shared", "-fPIC")
+    heavy = compiled(usr / "lib" / "tool" / "heavy.so", "x", "-shared", "-fPIC", *link)
+    plugins = [light, heavy]
+    assert {verdict(made.closure(), p) for p in (*plugins, huge)} == {"bundle"}
+    os.truncate(huge, huge.stat().st_size + (1 << 20))
+    monkeypatch.setattr(resources, "UNTOUCHED_LIMIT", 1 << 20)
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (*plugins, huge)] == ["bundle", "nothing", "nothing"]
+    assert any("the resources of tool is larger than 1 MB: 1 of its" in text for text in closure.warnings)
+
+
+def test_a_module_that_is_opened_through_a_link_counts_by_its_own_name(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    made.execute(write(usr / "bin" / "interpreter", "#!/bin/sh\n", 0o755))
+    lib = usr / "lib" / "x86_64-linux-gnu"
+    write(lib / "liblua5.4-socket.so.2.0.0")
+    (lib / "lua" / "5.4" / "socket").mkdir(parents=True)
+    (lib / "lua" / "5.4" / "socket" / "core.so").symlink_to("../../../liblua5.4-socket.so.2.0.0")
+    made.use(lib / "lua" / "5.4" / "socket" / "core.so")
+    unseen = [
+        write(lib / "lua" / "5.4" / "mime" / "core.so"),
+        write(usr / "share" / "lua" / "5.4" / "socket" / "url.lua"),
+    ]
+    assert [verdict(made.closure(), p) for p in unseen] == ["bundle"] * 2
+
+
+def test_perl_that_loaded_nothing_brings_its_core(made: TraceMaker) -> None:
+    made.execute("/usr/bin/perl")
+    (posix,) = glob.glob("/usr/lib/*/perl/5.*/POSIX.pm")[:1] or pytest.skip("no Perl with POSIX here")
+    assert verdict(made.closure(), os.path.realpath(posix)) == "bundle"
+    assert verdict(made.closure(minimal=True), os.path.realpath(posix)) == "nothing"
