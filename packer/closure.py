@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import stat
+import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from sdee.packer.host_libraries import expectations, may_be_the_nodes
 from sdee.packer.model import Closure, Reason, Verdict
 from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
-from sdee.packer.units import UNITS, Costs, View, fitting
+from sdee.packer.units import UNITS, WHOLE_PACKAGE, Costs, View, fitting
 from sdee.tokens import BLANK
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
         tuple(dict.fromkeys(builder.warnings)),
         tuple(_notices(trace, builder)),
         run.status,
+        None if "packages" in options.expand else options.package_limit,
     )
 
 
@@ -195,7 +197,7 @@ def _view(trace: Trace, builder: Builder, needs: Needs) -> View:
         trace.execs,
         tuple(d for d in trace.runs[0].env.get("PATH", "").split(":") if d.startswith("/")),
         Costs(builder.fs, needs.reader, builder.travels, tuple(libraries)),
-        package_limit=builder.options.package_limit,
+        package_limit=sys.maxsize if "packages" in builder.options.expand else builder.options.package_limit,
     )
 
 
@@ -262,7 +264,7 @@ def _expand_packages(builder: Builder) -> None:
         done.add(package)
         for member in builder.packages.files(package):
             if not is_below_any(member, tables.FOR_PEOPLE):
-                builder.need(member, Reason("belongs to", path, f"the package {package}"), unit=True)
+                builder.need(member, Reason("belongs to", path, WHOLE_PACKAGE + package), unit=True)
 
 
 def _add_elf_needs(builder: Builder, needs: Needs) -> None:

@@ -21,7 +21,7 @@ PROBES_LIMIT = 64 << 20  # bytes, together
 LIST_LIMIT = 1 << 20  # bytes of all files of a directory that the job listed
 
 # Whole packages of what a job executed, and of the data that it used, travel up to this sum (`package-limit`)
-PACKAGES_LIMIT = 128 << 20  # bytes
+PACKAGES_LIMIT = 128_000_000  # bytes
 
 # The node's kernel and init: never travel, whatever was read there
 HOST_ROOTS = _words("""
@@ -60,6 +60,14 @@ SYSTEM_ROOTS = _words("""
 """)
 FOR_PEOPLE = _words("""
     /usr/share/doc /usr/share/man /usr/share/info /usr/share/lintian /usr/share/bug
+""")
+# Of packages: what only the system's own services, desktops and shells at a terminal have a use for
+FOR_THE_SYSTEM = _words("""
+    /usr/share/locale /usr/share/help /usr/share/gtk-doc /usr/share/applications /usr/share/metainfo /usr/share/icons
+    /usr/share/pixmaps /usr/share/menu /usr/share/bash-completion /usr/share/zsh/vendor-completions /usr/share/apport
+    /usr/share/fish /usr/share/polkit-1 /usr/share/dbus-1 /usr/lib/systemd /usr/lib/sysusers.d /usr/lib/tmpfiles.d
+    /usr/lib/udev /etc/init.d /etc/cron.d /etc/cron.daily /etc/cron.weekly /etc/logrotate.d /etc/apparmor.d /etc/pam.d
+    /etc/default /etc/bash_completion.d /var
 """)
 TEMPORARY_ROOTS = _words("""
     /tmp /var/tmp /dev/shm

@@ -265,7 +265,8 @@ def test_of_a_unit_that_is_too_large_the_smallest_files_travel_and_the_rest_is_s
     monkeypatch.setattr(resources, "LIMIT", 100)
     prefix = tmp_path / "opt" / "big"
     made.execute(write(prefix / "bin" / "big", "#!/bin/sh\n", 0o755))
-    used = made.use(write(prefix / "share" / "big" / "used", b"x" * 300))
+    used = write(prefix / "share" / "big" / "used", b"x" * 300)
+    made.use(used)
     small = [write(prefix / "share" / "big" / name, b"x" * 30) for name in ("a", "z")]
     large = write(prefix / "share" / "big" / "maps" / "large", b"x" * 200)
     closure = made.closure()

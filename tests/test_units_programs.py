@@ -117,3 +117,43 @@ def test_perl_that_loaded_nothing_brings_its_core(made: TraceMaker) -> None:
     (posix,) = glob.glob("/usr/lib/*/perl/5.*/POSIX.pm")[:1] or pytest.skip("no Perl with POSIX here")
     assert verdict(made.closure(), os.path.realpath(posix)) == "bundle"
     assert verdict(made.closure(minimal=True), os.path.realpath(posix)) == "nothing"
+
+
+def test_of_an_executed_programs_package_the_other_programs_travel(made: TraceMaker) -> None:
+    made.execute("/usr/bin/zstd")
+    closure = made.closure()
+    assert verdict(closure, "/usr/bin/zstdgrep") == "bundle"
+    assert "belongs to /usr/bin/zstd the package zstd " in why(closure, "/usr/bin/zstdgrep")
+    assert verdict(closure, "/usr/share/doc/zstd/copyright") == "nothing"
+    assert verdict(closure, "/usr/share/man/man1/zstdgrep.1.gz") == "nothing"
+    assert {verdict(made.closure(minimal=True), p) for p in ("/usr/bin/zstdgrep", "/usr/bin/pzstd")} == {"nothing"}
+
+
+def test_over_the_limit_only_what_was_used_travels_of_a_package_and_that_is_said(made: TraceMaker) -> None:
+    made.execute("/usr/bin/zstd")
+    made.execute("/usr/bin/xz")
+    closure = made.closure(package_limit=0)
+    assert {verdict(closure, p) for p in ("/usr/bin/zstdgrep", "/usr/bin/xzgrep")} == {"nothing"}
+    (said,) = [text for text in closure.warnings if "package-limit" in text]
+    assert "whole packages add at most 0 MB" in said
+    assert "xz-utils" in said
+    assert "zstd" in said
+    every = made.closure()
+    of_xz = [i for p, i in every.items.items() if i.kind == "file" and "the package xz-utils" in why(every, p)]
+    closure = made.closure(package_limit=sum(item.size for item in of_xz))  # its scripts are smaller than pzstd
+    assert [verdict(closure, p) for p in ("/usr/bin/xzgrep", "/usr/bin/pzstd")] == ["bundle", "nothing"]
+
+
+def test_programs_of_an_essential_package_have_nothing_to_do_with_each_other(made: TraceMaker) -> None:
+    made.execute("/usr/bin/ls")
+    assert verdict(made.closure(), "/usr/bin/sha512sum") == "nothing"
+    assert verdict(made.closure(expand=("packages",)), "/usr/bin/sha512sum") == "bundle"
+
+
+def test_all_packages_travel_whole_when_asked_for(made: TraceMaker) -> None:
+    made.use("/lib/x86_64-linux-gnu/liblzma.so.5")
+    made.execute("/usr/bin/zstd")
+    closure = made.closure(expand=("packages",), package_limit=0)
+    assert verdict(closure, "/usr/bin/zstdgrep") == "bundle"
+    assert not [text for text in closure.warnings if "package-limit" in text]
+    assert closure.package_limit is None

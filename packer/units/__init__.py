@@ -8,6 +8,7 @@ from sdee.packer.units.costs import Costs
 from sdee.packer.units.interpreters import Interpreters
 from sdee.packer.units.java import Jdk
 from sdee.packer.units.node import NodePackages
+from sdee.packer.units.packages import WHOLE_PACKAGE, ProgramPackages
 from sdee.packer.units.perl import PerlCore, PerlModules
 from sdee.packer.units.python import Distributions, ProjectPackages, StandardLibrary, VirtualEnvironments
 from sdee.packer.units.r import RHome, RPackages
@@ -49,6 +50,7 @@ UNITS: tuple[Unit, ...] = (
     Companions(),
     ScriptCommands(),
     LibraryData(),
+    ProgramPackages(),
 )
 
-__all__ = ["UNITS", "Costs", "Unit", "View", "Widening", "fitting"]
+__all__ = ["UNITS", "WHOLE_PACKAGE", "Costs", "Unit", "View", "Widening", "fitting"]
