@@ -11,7 +11,8 @@ import pytest
 
 from closure_support import TraceMaker, verdict, why, write
 from sdee.packer import tables
-from sdee.packer.units import resources
+from sdee.packer.units import resources, shell
+from sdee.tracer.model import Exec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,3 +158,36 @@ def test_all_packages_travel_whole_when_asked_for(made: TraceMaker) -> None:
     assert verdict(closure, "/usr/bin/zstdgrep") == "bundle"
     assert not [text for text in closure.warnings if "package-limit" in text]
     assert closure.package_limit is None
+
+
+@pytest.mark.parametrize("how", ["argument", "argument with options", "sourced"])
+def test_a_script_that_a_shell_is_told_to_run_or_sources_is_read(made: TraceMaker, tmp_path: Path, how: str) -> None:
+    script = write(tmp_path / "work" / "t.sh", "test -e x || comm a b\n")
+    made.env["PATH"] = "/usr/bin:/bin"
+    argv = {"argument": ["bash", "./t.sh"], "argument with options": ["bash", "-ex", "t.sh"]}.get(how, ["bash"])
+    made.use("/usr/bin/bash", "exec")
+    made.execs.append(Exec(1, "/usr/bin/bash", tuple(argv), (), None, setid=False))
+    assert verdict(made.closure(), "/usr/bin/comm") == "nothing"  # the run read no script
+    made.use(script)
+    closure = made.closure()
+    assert f"belongs to {script} programs that a script names" in why(closure, "/usr/bin/comm")
+    made.execs.clear()
+    assert verdict(made.closure(), "/usr/bin/comm") == "nothing"  # read by no shell
+
+
+def test_what_a_script_names_that_came_with_a_program_travels_while_it_is_small(
+    made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usr = tmp_path / "usr"
+    made.env["PATH"] = "/usr/bin:/bin"
+    made.execute(write(usr / "bin" / "tool", "#!/bin/sh\n", 0o755))
+    text = '#!/bin/sh\nlines=$(comm a b | tac)\nnl=${NL:-nl}\n\techo "say, base64 or cksum"\nif perl -e 1; then :; fi\n'
+    helper = write(usr / "lib" / "tool" / "helper", text, 0o755)
+    closure = made.closure()
+    programs = [f"/usr/bin/{name}" for name in ("comm", "tac", "nl")]
+    assert [verdict(closure, path) for path in programs] == ["bundle"] * 3
+    assert f"belongs to {helper} programs that a script names" in why(closure, programs[0])
+    others = [f"/usr/bin/{name}" for name in ("base64", "cksum", "perl")]
+    assert [verdict(closure, path) for path in others] == ["nothing"] * 3
+    monkeypatch.setattr(shell, "_EACH_LIMIT", 1000)
+    assert [verdict(made.closure(), path) for path in programs] == ["nothing"] * 3

@@ -13,7 +13,7 @@ from sdee.packer.units.perl import PerlCore, PerlModules
 from sdee.packer.units.python import Distributions, ProjectPackages, StandardLibrary, VirtualEnvironments
 from sdee.packer.units.r import RHome, RPackages
 from sdee.packer.units.resources import ProgramResources
-from sdee.packer.units.shell import ScriptCommands
+from sdee.packer.units.shell import ScriptCommands, UnitScripts
 from sdee.packer.units.system import (
     Certificates,
     CompilerSupport,
@@ -51,6 +51,7 @@ UNITS: tuple[Unit, ...] = (
     ScriptCommands(),
     LibraryData(),
     ProgramPackages(),
+    UnitScripts(),
 )
 
 __all__ = ["UNITS", "WHOLE_PACKAGE", "Costs", "Unit", "View", "Widening", "fitting"]
