@@ -195,8 +195,9 @@ def _view(trace: Trace, builder: Builder, needs: Needs) -> View:
         tuple(a.path for a in accesses if a.existed and "read" in a.ops),
         builder.site.executed,
         trace.execs,
-        tuple(d for d in trace.runs[0].env.get("PATH", "").split(":") if d.startswith("/")),
         Costs(builder.fs, needs.reader, builder.travels, tuple(libraries)),
+        listed=tuple(a.path for a in accesses if a.existed and "list" in a.ops),
+        env=trace.runs[0].env,
         package_limit=sys.maxsize if "packages" in builder.options.expand else builder.options.package_limit,
     )
 

@@ -11,6 +11,7 @@ from sdee.packer.units.node import NodePackages
 from sdee.packer.units.packages import WHOLE_PACKAGE, ProgramPackages
 from sdee.packer.units.perl import PerlCore, PerlModules
 from sdee.packer.units.python import Distributions, ProjectPackages, StandardLibrary, VirtualEnvironments
+from sdee.packer.units.python_code import PythonImports
 from sdee.packer.units.r import RHome, RPackages
 from sdee.packer.units.resources import ProgramResources
 from sdee.packer.units.shell import ScriptCommands, UnitScripts
@@ -28,6 +29,7 @@ from sdee.packer.units.system import (
 
 UNITS: tuple[Unit, ...] = (
     Interpreters(),
+    PythonImports(),
     StandardLibrary(),
     Distributions(),
     ProjectPackages(),

@@ -45,9 +45,9 @@ class Widening:
 class View:
     """What a unit type may look at: the files that the run used and that travel, and the machine's files.
 
-    `seen` are paths without links, in order of first access; `named` the same as the job named them. `search`: the
-    absolute directories of PATH. `costs` says what a file would add to what travels when it is asked;
-    `claimed`: what units have brought until then; `package_limit`: how much whole packages may add together, in bytes.
+    `seen` are paths without links, in order of first access; `named` the same as the job named them; `listed` the
+    directories that it listed; `env` its variables. `costs` says what a file would add to what travels when it is
+    asked; `claimed`: what units have brought until then; `package_limit`: how many bytes whole packages may add.
     """
 
     fs: FileSystem
@@ -56,10 +56,20 @@ class View:
     named: tuple[str, ...]
     executed: frozenset[str]
     execs: tuple[Exec, ...]
-    search: tuple[str, ...]
     costs: Costs
     claimed: set[str] = field(default_factory=set)
     package_limit: int = 0
+    listed: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+
+    def paths_of(self, variable: str) -> tuple[str, ...]:
+        """Return the absolute directories of a variable such as PATH."""
+        return tuple(d for d in self.env.get(variable, "").split(":") if d.startswith("/"))
+
+    @property
+    def search(self) -> tuple[str, ...]:
+        """Return the absolute directories of PATH."""
+        return self.paths_of("PATH")
 
     def programs(self) -> tuple[str, ...]:
         """Return the executed files that travel, without links, in order; interpreters of `#!` lines, but no loader."""

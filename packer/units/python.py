@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _STDLIB = re.compile(r"(?P<top>.*/lib(?:64)?/(?:python|pypy)\d\.\d+t?)/(?P<rest>.+)")
 _SITE = re.compile(r"(?P<site>.*/(?:site|dist)-packages)/(?P<rest>.+)")
 # Parts of the standard library that a job does not import by chance; they travel when it did
-_NOT_RUN = frozenset(
+NOT_RUN = frozenset(
     ("test", "tests", "idlelib", "idle_test", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config")
 )
 _TESTS = frozenset(("tests",))
@@ -43,8 +43,9 @@ class StandardLibrary(Unit):
                 continue
             done.add(top)
             config = {n for n in view.fs.names(top) if n.startswith("config-")}  # static library and its Makefile
-            skip = _NOT_RUN | config | set(_MARKS)
-            yield Widening("Python's standard library", path, view.tree(top, frozenset(skip)))
+            skip = NOT_RUN | config | set(_MARKS)
+            paths = tuple(p for p in view.tree(top, frozenset(skip)) if not _SITE.match(p))
+            yield Widening("Python's standard library", path, paths)
 
 
 class Distributions(Unit):
