@@ -276,6 +276,11 @@ class Builder:
         }
         return sorted(data | self.written)
 
+    def travels(self, real: str) -> bool:
+        """Return whether a path without links travels as things stand."""
+        draft = self.drafts.get(real)
+        return draft is not None and draft.verdict is Verdict.BUNDLE
+
     def travelling(self) -> list[Draft]:
         """Return what travels and is no alias, in the order in which it was found."""
         return [d for d in self.drafts.values() if d.verdict is Verdict.BUNDLE and not d.alias]

@@ -6,6 +6,8 @@ import os
 import shlex
 import signal
 import stat
+import sys
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,7 @@ from sdee.packer.model import Closure, Reason, Verdict
 from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
 from sdee.packer.software import freeze, own_directories
-from sdee.packer.units import UNITS, View
+from sdee.packer.units import UNITS, WHOLE_PACKAGE, Costs, View, fitting
 from sdee.tokens import BLANK
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from sdee.packer.elf.needs import Needs
     from sdee.packer.elf.search import Search
+    from sdee.packer.units import Widening
     from sdee.tracer.model import Trace
 
 STANDS_IN = "is sdee's own there: what a launcher starts with it on other nodes runs in the bundle, too"
@@ -44,7 +47,8 @@ class ClosureOptions:
     A glob is fnmatch's (`*` goes past slashes, `**` means the same), and naming a directory means all of it. `expand`:
     "packages" lets the whole distribution package of each file that the run used travel. `host` and `shared` are globs
     of what the node provides and of what stays on shared storage, beside what tables.py has; the environments are globs
-    of variables; `without_units` names unit classes that shall not widen. `stand_ins`: files that travel in place of
+    of variables; `without_units` names unit classes that shall not widen. `package_limit`: bytes
+    that whole packages of programs and their data may add. `stand_ins`: files that travel in place of
     others where the job starts one of tables.COMPANIONS, (path, file).
     """
 
@@ -60,6 +64,7 @@ class ClosureOptions:
     live_environment: tuple[str, ...] = ()
     without_units: tuple[str, ...] = ()
     stand_ins: tuple[tuple[str, str], ...] = ()
+    package_limit: int = tables.PACKAGES_LIMIT
 
 
 def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
@@ -81,7 +86,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     _add_programs(trace, builder, needs)
     _add_included(builder)
     if not options.minimal:
-        _widen(trace, builder)
+        _widen(builder, _view(trace, builder, needs))
     if "packages" in options.expand:
         _expand_packages(builder)
     if not options.minimal:
@@ -107,6 +112,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
         tuple(dict.fromkeys(builder.warnings)),
         tuple(_notices(trace, builder)),
         run.status,
+        None if "packages" in options.expand else options.package_limit,
     )
 
 
@@ -177,18 +183,31 @@ def _expand(fs: FileSystem, glob: str) -> list[str]:
     return [path for path in fs.walk(plain) if fnmatchcase(path, glob)]
 
 
-def _widen(trace: Trace, builder: Builder) -> None:
-    """Widen what the run used to the units that it is part of."""
+def _view(trace: Trace, builder: Builder, needs: Needs) -> View:
+    """Return what the units look at."""
     used = [
         d for d in builder.travelling() if d.order is not None and not (d.status and stat.S_ISDIR(d.status.st_mode))
     ]
     used.sort(key=lambda d: d.order or 0)
     accesses = sorted(trace.accesses.values(), key=lambda a: a.order)
-    named = tuple(a.path for a in accesses if a.existed and "read" in a.ops)
-    search = tuple(d for d in trace.runs[0].env.get("PATH", "").split(":") if d.startswith("/"))
-    view = View(
-        builder.fs, builder.packages, tuple(d.path for d in used), named, builder.site.executed, trace.execs, search
+    paths = tuple(d.path for d in used)
+    libraries = dict.fromkeys(os.path.dirname(p) for p in paths if tables.SHARED_OBJECT.search(p))
+    return View(
+        builder.fs,
+        builder.packages,
+        paths,
+        tuple(a.path for a in accesses if a.existed and "read" in a.ops),
+        builder.site.executed,
+        trace.execs,
+        Costs(builder.fs, needs.reader, builder.travels, tuple(libraries)),
+        listed=tuple(a.path for a in accesses if a.existed and "list" in a.ops),
+        env=trace.runs[0].env,
+        package_limit=sys.maxsize if "packages" in builder.options.expand else builder.options.package_limit,
     )
+
+
+def _widen(builder: Builder, view: View) -> None:
+    """Widen what the run used to the units that it is part of."""
     names = [type(unit).__name__ for unit in UNITS]
     for name in set(builder.options.without_units) - set(names):
         raise UsageError(f"without-units: there is no unit {name!r}", hint=f"units: {', '.join(names)}")
@@ -196,17 +215,29 @@ def _widen(trace: Trace, builder: Builder) -> None:
     view = replace(view, seen=tuple(dict.fromkeys((*view.seen, *(p for u in units for p in u.counts_as_seen(view))))))
     for unit in units:
         for widening in unit.widen(view):
-            size = view.size(widening.paths)
-            if size > widening.limit:
-                builder.warnings.append(
-                    f"{widening.name} ({size >> 20} MB) is larger than {widening.limit >> 20} MB: only what the job "
-                    f"used of it travels; --include {os.path.dirname(widening.source)!a} carries more"
-                )
-                continue
-            for path in widening.paths:
+            paths, left = fitting(view, widening)
+            if widening.notice:
+                builder.warnings.append(widening.notice)
+            if left:
+                builder.warnings.append(_left_out(view, widening, left))
+            view.claimed.update(widening.paths)
+            for path in paths:
                 if builder.fs.resolve(path).status is None:
                     continue  # a dangling link: nothing that the job could have used
                 builder.need(path, Reason("belongs to", widening.source, widening.name), unit=widening.owned)
+
+
+def _left_out(view: View, widening: Widening, left: tuple[str, ...]) -> str:
+    """Return the warning for what is over a unit's limit, with the largest directories that it leaves out."""
+    sizes: Counter[str] = Counter()
+    for path in left:
+        adds = view.costs.of(path).values() if widening.with_libraries else (view.size((path,)),)
+        sizes[os.path.dirname(path)] += sum(adds)
+    largest = " ".join(f"--include {path!a}" for path, _ in sizes.most_common(3))
+    return (
+        f"{widening.name} is larger than {widening.limit >> 20} MB: {len(left)} of its {len(widening.paths)} files "
+        f"that the job did not use ({sum(sizes.values()) >> 20} MB) stay; {largest} carries more"
+    )
 
 
 def _add_stand_ins(builder: Builder) -> None:
@@ -238,7 +269,7 @@ def _expand_packages(builder: Builder) -> None:
         done.add(package)
         for member in builder.packages.files(package):
             if not is_below_any(member, tables.FOR_PEOPLE):
-                builder.need(member, Reason("belongs to", path, f"the package {package}"), unit=True)
+                builder.need(member, Reason("belongs to", path, WHOLE_PACKAGE + package), unit=True)
 
 
 def _add_elf_needs(builder: Builder, needs: Needs) -> None:

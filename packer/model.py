@@ -57,7 +57,8 @@ class Closure:
     """All that a bundle is made of: `items` by path, and `conf`, the CONF pairs of docs/bundle-format.md in order.
 
     `status` is that of the (first) traced run, None if it did not end. `notices`: what a user must look at again
-    before anything else: a run that failed, options that matched nothing.
+    before anything else: a run that failed, options that matched nothing. `package_limit`: how much whole packages
+    may add, in bytes, None where there is no limit.
     """
 
     items: dict[str, Item]
@@ -69,6 +70,7 @@ class Closure:
     warnings: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     status: int | None = None
+    package_limit: int | None = None
 
     def travelling(self) -> list[Item]:
         """Items that go into the payload, sorted by path."""

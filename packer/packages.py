@@ -45,6 +45,19 @@ class Packages:
         return tuple(sorted(path for path in listed if self._fs.status(path) is not None))
 
     @cached_property
+    def essential(self) -> frozenset[str]:
+        """Return the names of the packages without which the system would not work (deb-control(5), Essential).
+
+        rpm knows no such thing: () there.
+        """
+        pattern = r"^Package: (\S+)\n(?:(?!Package:|Essential:).*\n)*?Essential: yes$"
+        return frozenset(re.findall(pattern, self._status, re.MULTILINE))
+
+    @cached_property
+    def _status(self) -> str:
+        return os.fsdecode(self._fs.read(f"{self._database}/status", 64 << 20))
+
+    @cached_property
     def _files(self) -> dict[str, frozenset[str]]:
         """Paths by package. With dpkg "NAME" stands for all architectures of a package."""
         names = self._fs.names(f"{self._database}/info")
@@ -56,8 +69,9 @@ class Packages:
 
     @cached_property
     def _versions(self) -> dict[str, str]:
-        status = os.fsdecode(self._fs.read(f"{self._database}/status", 64 << 20))
-        pairs = re.findall(r"^Package: (\S+)\n(?:(?!Package:|Version:).*\n)*?Version: (\S+)$", status, re.MULTILINE)
+        pairs = re.findall(
+            r"^Package: (\S+)\n(?:(?!Package:|Version:).*\n)*?Version: (\S+)$", self._status, re.MULTILINE
+        )
         return {**dict(pairs), **{name: version for name, (version, _) in self._rpm.items()}}
 
     @cached_property

@@ -22,6 +22,9 @@ LIST_LIMIT = 1 << 20  # bytes of all files of a directory that the job listed
 # Of a software directory beside a node's own files: what the run did not use travels up to this size
 WHOLE_LIMIT = 128 << 20  # bytes
 
+# Whole packages of what a job executed, and of the data that it used, travel up to this sum (`package-limit`)
+PACKAGES_LIMIT = 128_000_000  # bytes
+
 # The node's kernel and init: never travel, whatever was read there
 HOST_ROOTS = _words("""
     /proc /sys /dev /run /var/run
@@ -60,6 +63,14 @@ SYSTEM_ROOTS = _words("""
 FOR_PEOPLE = _words("""
     /usr/share/doc /usr/share/man /usr/share/info /usr/share/lintian /usr/share/bug
 """)
+# Of packages: what only the system's own services, desktops and shells at a terminal have a use for
+FOR_THE_SYSTEM = _words("""
+    /usr/share/locale /usr/share/help /usr/share/gtk-doc /usr/share/applications /usr/share/metainfo /usr/share/icons
+    /usr/share/pixmaps /usr/share/menu /usr/share/bash-completion /usr/share/zsh/vendor-completions /usr/share/apport
+    /usr/share/fish /usr/share/polkit-1 /usr/share/dbus-1 /usr/lib/systemd /usr/lib/sysusers.d /usr/lib/tmpfiles.d
+    /usr/lib/udev /etc/init.d /etc/cron.d /etc/cron.daily /etc/cron.weekly /etc/logrotate.d /etc/apparmor.d /etc/pam.d
+    /etc/default /etc/bash_completion.d /var
+""")
 TEMPORARY_ROOTS = _words("""
     /tmp /var/tmp /dev/shm
 """)
@@ -79,13 +90,15 @@ CODE_SUFFIXES = frozenset(
 # Below PREFIX/{share,lib,libexec}: directories that belong to no one program, or that are units of their own …
 COMMON_DIRECTORIES = frozenset(
     _words("""
-    applications apt bash-completion ca-certificates cmake common-licenses dbus-1 debug dict doc dpkg fonts gcc gconv
+    applications bash-completion bin ca-certificates common-licenses dbus-1 debug dict doc fonts gcc gconv
     gettext girepository-1.0 glib-2.0 glibc-hwcaps gtk-doc i18n icons info java javascript jvm keyrings libthai
-    licenses lintian locale man menu mime misc modules node_modules nodejs ocaml perl perl-base perl5 pixmaps
-    pkgconfig pkg-config polkit-1 python python3 R site-packages ssl systemd terminfo themes tmpfiles.d udev X11 xml
-    zoneinfo zsh
+    licenses lintian locale man menu mime misc modules node_modules nodejs perl perl-base perl5 pixmaps pkgconfig
+    pkg-config polkit-1 python python3 R sbin site-packages ssl systemd terminfo themes tmpfiles.d udev X11 xml
+    zoneinfo
     """)
 )
+# … those to which others add, and which are a program's own only where a program of that very name was executed …
+NAMED_FOR_ONE = frozenset(_words("apt cmake dpkg ocaml zsh"))
 # … and what in a program's own directory no running program has a use for
 NOT_RUN = frozenset(_words("debug doc gtk-doc include man pkgconfig test tests"))
 NOT_RUN_FILES = (".a", ".h", ".hpp")  # .la is read: libltdl(3) finds ImageMagick's coders by it

@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from sdee.packer import tables
 from sdee.packer.closure import ClosureOptions, build_closure
 from sdee.tracer.model import Access, Exec, Host, Process, Run, Saved, Trace
 
@@ -93,8 +94,11 @@ class TraceMaker:
         allow: tuple[str, ...] = (),
         expand: tuple[str, ...] = (),
         stand_ins: tuple[tuple[str, str], ...] = (),
+        package_limit: int = tables.PACKAGES_LIMIT,
     ) -> Closure:
-        options = ClosureOptions(minimal, include, exclude, with_data, allow, expand, stand_ins=stand_ins)
+        options = ClosureOptions(
+            minimal, include, exclude, with_data, allow, expand, stand_ins=stand_ins, package_limit=package_limit
+        )
         return build_closure(self.trace(), options)
 
 

@@ -83,6 +83,7 @@ def test_a_unit_that_is_none_is_named(here: Path) -> None:
         ("\n\nexclud = []\n", "line 3: there is no key 'exclud'"),
         ("minimal = 1\n", "line 1: minimal must be true or false"),
         ("level = 99\n", "line 1: level must be from 1 to 19"),
+        ("\npackage-limit = -1\n", "line 2: package-limit must be 0 or more"),
         ("\ninclude = = []\n", "at line 2, column 11"),
     ],
 )
@@ -92,3 +93,15 @@ def test_a_mistake_is_named_by_file_line_and_key(here: Path, text: str, said: st
         failed = sdee(*command, cwd=here, status=2)
         assert f"{here}/sdee.toml'" in failed.stderr
         assert said in failed.stderr, failed.stderr
+
+
+def test_how_much_whole_packages_add_can_be_set_and_is_said(here: Path) -> None:
+    sdee("trace", "-q", "--", "zstd", "-q", "data.txt", "-o", "data.zst", cwd=here)
+    text = sdee("bundle", "-n", cwd=here).stdout
+    assert "packages    completed: zstd (+" in text
+    assert "of at most 128.0 MB; package-limit in sdee.toml)" in text
+    (here / "sdee.toml").write_text("package-limit = 0\n")
+    done = sdee("bundle", "-n", cwd=here)
+    assert "completed:" not in done.stdout
+    assert "whole packages add at most 0 MB (package-limit in sdee.toml)" in done.stdout
+    assert "/usr/bin/zstdgrep" not in done.stdout

@@ -11,7 +11,7 @@ import pytest
 
 from closure_support import TraceMaker, verdict, why, write
 from sdee.packer import tables
-from sdee.packer.units import python, resources, system
+from sdee.packer.units import base, python, resources, system
 from sdee.tracer.model import Exec
 
 if TYPE_CHECKING:
@@ -260,17 +260,34 @@ def test_a_programs_resources_are_whole_and_common_directories_are_not(made: Tra
     assert verdict(closure, alien) == "nothing"
 
 
-def test_a_unit_that_is_too_large_is_dropped_with_a_warning(
+def test_of_a_unit_that_is_too_large_the_smallest_files_travel_and_the_rest_is_said(
     made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resources, "LIMIT", 100)
     prefix = tmp_path / "opt" / "big"
     made.execute(write(prefix / "bin" / "big", "#!/bin/sh\n", 0o755))
-    used = made.use(write(prefix / "share" / "big" / "used"))
-    unseen = write(prefix / "share" / "big" / "unseen", b"x" * 200)
+    used = write(prefix / "share" / "big" / "used", b"x" * 300)
+    made.use(used)
+    small = [write(prefix / "share" / "big" / name, b"x" * 30) for name in ("a", "z")]
+    large = write(prefix / "share" / "big" / "maps" / "large", b"x" * 200)
     closure = made.closure()
-    assert (verdict(closure, used), verdict(closure, unseen)) == ("bundle", "nothing")
-    assert any("the resources of big" in text and "--include" in text for text in closure.warnings)
+    assert [verdict(closure, p) for p in (used, *small, large)] == ["bundle"] * 3 + ["nothing"]
+    (said,) = [text for text in closure.warnings if "the resources of big" in text]
+    assert "is larger than 0 MB" in said
+    assert f"--include '{prefix}/share/big/maps'" in said
+
+
+def test_no_part_of_a_distribution_is_left_out_however_large(
+    made: TraceMaker, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unseen = write(site / "pkg" / "unseen.py")
+    os.truncate(unseen, base.DEFAULT_LIMIT + 1)  # all of it a hole
+    write(site / "pkg-1.0.dist-info" / "RECORD", "pkg/__init__.py,,\npkg/unseen.py,,\n")
+    monkeypatch.setattr(tables, "SHARED_LIMIT", 2 * base.DEFAULT_LIMIT)
+    made.use(write(site / "pkg" / "__init__.py"))
+    assert verdict(made.closure(), unseen) == "bundle"
+    monkeypatch.setattr(python, "_UNLIMITED", base.DEFAULT_LIMIT)
+    assert verdict(made.closure(), unseen) == "nothing"
 
 
 def test_a_distribution_brings_what_it_requires_and_what_that_requires(made: TraceMaker, site: Path) -> None:
@@ -402,15 +419,6 @@ def test_header_files_come_by_package_and_cxx_headers_whole(made: TraceMaker) ->
     assert verdict(closure, "/usr/lib/x86_64-linux-gnu/crt1.o") == "bundle"
     assert "the development package libc6-dev" in why(closure, "/usr/include/wctype.h")
     assert closure.items["/usr/include/stdio.h"].package.startswith("libc6-dev ")
-
-
-def test_whole_packages_travel_when_asked_for(made: TraceMaker) -> None:
-    made.use("/usr/bin/zstd")
-    assert verdict(made.closure(), "/usr/bin/zstdgrep") == "nothing"
-    closure = made.closure(expand=("packages",))
-    assert verdict(closure, "/usr/bin/zstdgrep") == "bundle"
-    assert "/usr/bin/zstd the package zstd " in why(closure, "/usr/bin/zstdgrep")
-    assert verdict(closure, "/usr/share/doc/zstd/copyright") == "nothing"
 
 
 def test_what_the_c_library_looks_for_travels_with_it(made: TraceMaker) -> None:

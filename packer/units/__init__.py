@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.base import Unit, View, Widening, fitting
 from sdee.packer.units.companions import Companions
+from sdee.packer.units.costs import Costs
+from sdee.packer.units.interpreters import Interpreters
 from sdee.packer.units.java import Jdk
 from sdee.packer.units.node import NodePackages
+from sdee.packer.units.packages import WHOLE_PACKAGE, ProgramPackages
 from sdee.packer.units.perl import PerlCore, PerlModules
 from sdee.packer.units.python import Distributions, ProjectPackages, StandardLibrary, VirtualEnvironments
+from sdee.packer.units.python_code import PythonImports
 from sdee.packer.units.r import RHome, RPackages
 from sdee.packer.units.resources import ProgramResources
-from sdee.packer.units.shell import ScriptCommands
+from sdee.packer.units.shell import ScriptCommands, UnitScripts
 from sdee.packer.units.system import (
     Certificates,
     CompilerSupport,
@@ -24,6 +28,8 @@ from sdee.packer.units.system import (
 )
 
 UNITS: tuple[Unit, ...] = (
+    Interpreters(),
+    PythonImports(),
     StandardLibrary(),
     Distributions(),
     ProjectPackages(),
@@ -46,6 +52,8 @@ UNITS: tuple[Unit, ...] = (
     Companions(),
     ScriptCommands(),
     LibraryData(),
+    ProgramPackages(),
+    UnitScripts(),
 )
 
-__all__ = ["UNITS", "Unit", "View", "Widening"]
+__all__ = ["UNITS", "WHOLE_PACKAGE", "Costs", "Unit", "View", "Widening", "fitting"]

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
+import stat
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from sdee.packer import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdee.packer.filesystem import FileSystem
     from sdee.packer.packages import Packages
+    from sdee.packer.units.costs import Costs
     from sdee.tracer.model import Exec
 
-DEFAULT_LIMIT = 1 << 30  # bytes
+DEFAULT_LIMIT = 8 << 30  # bytes
 
 
 @dataclass(frozen=True)
 class Widening:
     """Paths that travel because `source`, which the run used, is part of the unit `name`.
 
-    `paths` may be files, links and directories (each alone: list what is in them). A unit whose files are larger
-    than `limit` bytes together is dropped, with a warning. `owned`: the paths are software, even among a user's data.
+    `paths` may be files, links and directories (each alone: list what is in them). Of a unit whose files are larger
+    than `limit` bytes together the smallest travel, with a warning; of one that is `whole` or not at all, none.
+    `owned`: the paths are software, even among a user's data. `with_libraries`: what its files need counts, too.
+    `notice`: what the user is told.
     """
 
     name: str
@@ -30,14 +36,18 @@ class Widening:
     paths: tuple[str, ...]
     limit: int = DEFAULT_LIMIT
     owned: bool = True
+    whole: bool = False
+    with_libraries: bool = False
+    notice: str = ""
 
 
 @dataclass(frozen=True)
 class View:
     """What a unit type may look at: the files that the run used and that travel, and the machine's files.
 
-    `seen` are paths without links, in order of first access; `named` the same as the job named them. `search`: the
-    absolute directories of PATH.
+    `seen` are paths without links, in order of first access; `named` the same as the job named them; `listed` the
+    directories that it listed; `env` its variables. `costs` says what a file would add to what travels when it is
+    asked; `claimed`: what units have brought until then; `package_limit`: how many bytes whole packages may add.
     """
 
     fs: FileSystem
@@ -46,7 +56,27 @@ class View:
     named: tuple[str, ...]
     executed: frozenset[str]
     execs: tuple[Exec, ...]
-    search: tuple[str, ...]
+    costs: Costs
+    claimed: set[str] = field(default_factory=set)
+    package_limit: int = 0
+    listed: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+
+    def paths_of(self, variable: str) -> tuple[str, ...]:
+        """Return the absolute directories of a variable such as PATH."""
+        return tuple(d for d in self.env.get(variable, "").split(":") if d.startswith("/"))
+
+    @property
+    def search(self) -> tuple[str, ...]:
+        """Return the absolute directories of PATH."""
+        return self.paths_of("PATH")
+
+    def programs(self) -> tuple[str, ...]:
+        """Return the executed files that travel, without links, in order; interpreters of `#!` lines, but no loader."""
+        every = (path for execution in self.execs for path in (execution.path, *execution.interpreters))
+        reals = dict.fromkeys(self.fs.resolve(path).real for path in every)
+        seen = frozenset(self.seen)
+        return tuple(p for p in reals if p in seen and not is_the_c_librarys(p))
 
     def tree(self, top: str, skip: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Return a directory and all below it, without directories named in `skip` unless the run used a file there."""
@@ -58,7 +88,34 @@ class View:
 
     def size(self, paths: tuple[str, ...]) -> int:
         """Return the size of the regular files among `paths`, in bytes."""
-        return sum(status.st_size for p in paths if (status := self.fs.status(p)) and not os.path.isdir(p))
+        found = (self.fs.status(p) for p in paths)
+        return sum(status.st_size for status in found if status and stat.S_ISREG(status.st_mode))
+
+
+def is_the_c_librarys(path: str) -> bool:
+    """Return whether a file is glibc's: its directories are units of their own (locales, gconv, zones)."""
+    return tables.GLIBC_FAMILY.match(os.path.basename(path)) is not None
+
+
+def fitting(view: View, widening: Widening) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which paths of a widening travel, and which are left out, by its limit."""
+    if widening.with_libraries:
+        fits, left, _ = view.costs.cheapest(widening.paths, widening.limit)
+        return tuple(fits), tuple(left)
+    if view.size(widening.paths) <= widening.limit:
+        return widening.paths, ()
+    if widening.whole:
+        return (), widening.paths
+    total = 0
+    kept: list[str] = []
+    sizes = sorted((view.size((path,)), at) for at, path in enumerate(widening.paths))
+    for size, at in sizes:
+        total += size
+        if total > widening.limit:
+            break
+        kept.append(widening.paths[at])
+    taken = frozenset(kept)
+    return tuple(kept), tuple(p for p in widening.paths if p not in taken)
 
 
 class Unit(ABC):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SCRIPTS = (".js", ".mjs", ".cjs")
 _CODE = (*_SCRIPTS, ".json", ".node", ".wasm")
-_LIMIT = 500 << 20
+_LIMIT = 4 << 30
 _NOT_RUN = frozenset((".cache", ".bin", "test", "tests", "docs", "example", "examples"))
 # Where packages of the whole system lie: each stands for itself there
 _GLOBAL = ("/usr/share/nodejs", "/usr/lib/nodejs", "/usr/lib/node_modules", "/usr/local/lib/node_modules")

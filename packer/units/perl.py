@@ -40,7 +40,7 @@ class PerlCore(Unit):
             for top in (match["top"], *self._beside(view, match["top"])):
                 if top not in done:
                     done.add(top)
-                    yield Widening("Perl's core library", path, view.tree(top, _NOT_RUN), limit=200 << 20)
+                    yield Widening("Perl's core library", path, view.tree(top, _NOT_RUN))
 
     @staticmethod
     def _beside(view: View, top: str) -> list[str]:
@@ -79,4 +79,4 @@ class PerlModules(Unit):
                         paths += view.tree(directory)
             if paths:
                 name = "the Perl module " + stem.replace("/", "::")
-                yield Widening(name, path, tuple(paths), limit=100 << 20)
+                yield Widening(name, path, tuple(paths))

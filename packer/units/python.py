@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 _STDLIB = re.compile(r"(?P<top>.*/lib(?:64)?/(?:python|pypy)\d\.\d+t?)/(?P<rest>.+)")
 _SITE = re.compile(r"(?P<site>.*/(?:site|dist)-packages)/(?P<rest>.+)")
 # Parts of the standard library that a job does not import by chance; they travel when it did
-_NOT_RUN = frozenset(
+NOT_RUN = frozenset(
     ("test", "tests", "idlelib", "idle_test", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config")
 )
 _TESTS = frozenset(("tests",))
 # Of what is only imported somewhere in the code: bytes of one distribution, and of all
 _IMPORTED_EACH, _IMPORTED_LIMIT = 20 << 20, 60 << 20
+_UNLIMITED = 1 << 50  # bytes: a part of a distribution that was imported is worse than a large bundle
 _MARKS = ("site-packages", "dist-packages")
 
 
@@ -42,8 +43,9 @@ class StandardLibrary(Unit):
                 continue
             done.add(top)
             config = {n for n in view.fs.names(top) if n.startswith("config-")}  # static library and its Makefile
-            skip = _NOT_RUN | config | set(_MARKS)
-            yield Widening("Python's standard library", path, view.tree(top, frozenset(skip)))
+            skip = NOT_RUN | config | set(_MARKS)
+            paths = tuple(p for p in view.tree(top, frozenset(skip)) if not _SITE.match(p))
+            yield Widening("Python's standard library", path, paths)
 
 
 class Distributions(Unit):
@@ -140,7 +142,7 @@ class Distributions(Unit):
             if f"{d}/{name.split('.')[0]}.py" in wanted
         ]
         found = (*kept, *cached, *view.tree(info))
-        return Widening(f"the Python distribution {_name(info)}", source, tuple(dict.fromkeys(found)))
+        return Widening(f"the Python distribution {_name(info)}", source, tuple(dict.fromkeys(found)), _UNLIMITED)
 
     @staticmethod
     def _top(view: View, site: str, rest: str) -> str:
@@ -163,7 +165,7 @@ class Distributions(Unit):
             paths += view.tree(info) if view.fs.is_dir(info) else [info]
         libs = f"{index.site}/{name}.libs"
         paths += view.tree(libs) if view.fs.is_dir(libs) else []
-        return Widening(f"the Python package {name}", source, tuple(paths))
+        return Widening(f"the Python package {name}", source, tuple(paths), _UNLIMITED)
 
 
 class ProjectPackages(Unit):
@@ -182,7 +184,7 @@ class ProjectPackages(Unit):
             if top and top not in done:
                 done.add(top)
                 name = f"the Python package {os.path.basename(top)}"
-                yield Widening(name, path, view.tree(top, _TESTS), limit=200 << 20, owned=False)
+                yield Widening(name, path, view.tree(top, _TESTS), limit=1 << 30, owned=False)
 
 
 class VirtualEnvironments(Unit):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
     from sdee.packer.units.base import View
 
-_IMPORT = re.compile(rb"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+([A-Za-z_]\w*)[\w.]*[ \t]+import\b)", re.MULTILINE)
+IMPORT = re.compile(rb"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+([A-Za-z_]\w*)[\w.]*[ \t]+import\b)", re.MULTILINE)
 _NOT_READ = re.compile(r"/(tests?|testing|conftest\.py$|setup\.py$|docs?|examples?|benchmarks?)(/|$)|/conftest\.py$")
 _SOURCE_LIMIT = 1 << 20  # bytes: larger ones are tables
 
@@ -104,7 +104,7 @@ def imported_names(view: View, paths: Iterable[str]) -> Iterator[tuple[str, str]
     for path in paths:
         if not path.endswith(".py") or _NOT_READ.search(path):
             continue
-        for several, one in _IMPORT.findall(view.fs.read(path, _SOURCE_LIMIT)):
+        for several, one in IMPORT.findall(view.fs.read(path, _SOURCE_LIMIT)):
             for word in several.split(b",") if several else [one]:
                 name = word.split(b".")[0].split()[0].decode() if word.strip(b". \t") else ""
                 if name and name not in known:

@@ -16,7 +16,7 @@ _PACKAGE = re.compile(
 )
 _FIELDS = re.compile(r"^(?:Depends|Imports):((?:.*\n[ \t]+)*.*)$", re.MULTILINE)
 _NOT_RUN = frozenset(("doc", "html", "help", "tests", "demo", "include", "unitTests"))
-_HOME_LIMIT, _LIMIT = 300 << 20, 500 << 20
+_HOME_LIMIT, _LIMIT = 2 << 30, 4 << 30
 
 
 class RHome(Unit):

@@ -2,7 +2,8 @@
 
 One rule for plugins (Open MPI's components, ImageMagick's coders, GStreamer, Qt, GIO), helper programs (git-core,
 MAFFT), modules (Ruby, Lua, Tcl, Octave) and data (GDAL, PROJ, GROMACS): with another input a program takes another
-file of them.
+file of them. A directory is a program's own if the run used a file of it, if the program or a library that it loaded
+names the directory in its own file, or if it has the program's or its package's name.
 """
 
 from __future__ import annotations
@@ -12,41 +13,77 @@ import re
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
-from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.base import Unit, View, Widening, is_the_c_librarys
+from sdee.packer.units.own_directories import named_paths, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ARCHITECTURE = re.compile(r"[^/]+-linux-[^/]+")
 _LINKED = re.compile(r"lib[^/]+\.so\.\d[^/]*$")  # a library that was linked says nothing of what lies beside it
-LIMIT = 200 << 20  # bytes
+_LIBRARY = re.compile(r".*/lib(?:32|64|x32)?(?:/[^/]+-linux-[^/]+)?/lib[^/]+\.so[^/]*$")
+LIMIT = 1 << 30  # bytes of one directory that something was used of
+UNTOUCHED_LIMIT = 100 << 20  # bytes of one directory that nothing was used of
 
 
 class ProgramResources(Unit):
-    """All directories of a name below one prefix, if something of one of them was used."""
+    """All directories of a name below one prefix, if something of one of them was used or it is a program's own."""
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield each directory once."""
+        """Yield each directory once: those that were used in order of first access, then those only named."""
+        own_names = _names_of_programs(view)
         prefixes = {p.rpartition("/bin/")[0] for p in (*view.executed, *view.seen) if "/bin/" in p}
         # a plugin tells as well as a program: `./ring` loads Open MPI's components, and no program of /usr/bin
         plugins = [p for p in view.seen if p.endswith(".so") and not _LINKED.search(p)]
         prefixes |= {prefix for path in plugins for prefix, name in _homes(path) if _is_own(name)}
         done: set[str] = set()
-        for path in view.seen:
+        # Debian's Lua and others open a module through a link: the link's name says whose it is, not its target's
+        for path in dict.fromkeys((*view.seen, *view.named)):
             if _LINKED.search(path):
                 continue
             for prefix, name in _homes(path):
-                if prefix in prefixes and _is_own(name):
-                    yield from self._new(view, prefix, name, path, done)
+                if prefix in prefixes and (_is_own(name) or (prefix, name) in own_names):
+                    yield from self._new(view, prefix, name, path, done, used=True)
                     break
+        for (prefix, name), source in {**_named_in_files(view), **own_names}.items():
+            yield from self._new(view, prefix, name, source, done, used=False)
 
     @staticmethod
-    def _new(view: View, prefix: str, name: str, source: str, done: set[str]) -> Iterator[Widening]:
+    def _new(view: View, prefix: str, name: str, source: str, done: set[str], *, used: bool) -> Iterator[Widening]:
         for top in _family(view, prefix, name):
             if top not in done:
                 done.add(top)
                 paths = tuple(p for p in view.tree(top, tables.NOT_RUN) if not p.endswith(tables.NOT_RUN_FILES))
-                yield Widening(f"the resources of {name}", source, paths, limit=LIMIT)
+                limit = LIMIT if used else UNTOUCHED_LIMIT
+                yield Widening(f"the resources of {name}", source, paths, limit=limit, with_libraries=not used)
+
+
+def _names_of_programs(view: View) -> dict[tuple[str, str], str]:
+    """Return the directories' names that the executed programs' own names make theirs, by prefix, and the program."""
+    found: dict[tuple[str, str], str] = {}
+    programs = [p for p in view.programs() if prefix_of(p)]
+    owners = view.packages.owners(programs)
+    for program in programs:
+        package = owners.get(program, "").partition(" ")[0]
+        for name in dict.fromkeys((os.path.basename(program), package)):
+            if name and (_is_own(name) or (name in tables.NAMED_FOR_ONE and program.endswith(f"/{name}"))):
+                found.setdefault((prefix_of(program), name), program)
+    return found
+
+
+def _named_in_files(view: View) -> dict[tuple[str, str], str]:
+    """Return what executed programs and the libraries that were loaded name in their own files."""
+    found: dict[tuple[str, str], str] = {}
+    libraries = [path for path in view.seen if _LIBRARY.match(path)]
+    for path in dict.fromkeys((*view.programs(), *libraries)):
+        if is_the_c_librarys(path):
+            continue
+        for named in named_paths(view.fs, path):
+            for prefix, name in _homes(named + "/."):
+                if prefix == prefix_of(path) and _is_own(name):
+                    found.setdefault((prefix, name), path)
+                    break
+    return found
 
 
 def _homes(path: str) -> Iterator[tuple[str, str]]:
@@ -63,7 +100,9 @@ def _homes(path: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_own(name: str) -> bool:
-    return name not in tables.COMMON_DIRECTORIES and not re.match(r"python\d|pypy\d|gcc\d*$|go-\d|llvm-\d", name)
+    if name in tables.COMMON_DIRECTORIES or name in tables.NAMED_FOR_ONE:
+        return False
+    return not re.match(r"python\d|pypy\d|gcc\d*$|llvm-\d", name)
 
 
 def _family(view: View, prefix: str, name: str) -> list[str]:

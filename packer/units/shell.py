@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below_any
 from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.interpreters import core_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +22,18 @@ if TYPE_CHECKING:
     from sdee.tracer.model import Exec
 
 _SHELLS = frozenset(("sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"))
+_SUFFIXES = tuple(f".{shell}" for shell in sorted(_SHELLS))
+_INTERPRETER = re.compile(rb"#![ \t]*(/[^\s\0]+)(?:[ \t]+([^\s\0-][^\s\0]*))?")
 _COMMENT = re.compile(r"(?m)^[ \t]*#.*$")
 _WORD = re.compile(r"(?<![\w.$/+-])(?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*")
+# The same where a shell takes it for a command, or for one that it keeps in a variable
+_COMMAND = re.compile(
+    r"(?m)(?:^|[|;&(`{!]|=[\"']?|:-|\b(?:then|do|else|if|elif|while|until|exec|command|xargs|env|time|nohup)\b)[ \t]*"
+    r"((?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*)(?![\w=/])"
+)
 _SCRIPT_LIMIT = 64 << 10  # bytes: longer ones are programs (configure), not jobs
 _LIMIT = 256 << 20  # bytes
+_UNITS_LIMIT, _EACH_LIMIT = 32 << 20, 8 << 20  # bytes: what scripts name that only units brought, all and each
 
 
 class ScriptCommands(Unit):
@@ -35,37 +45,96 @@ class ScriptCommands(Unit):
     def counts_as_seen(self, view: View) -> tuple[str, ...]:
         """Return a file of the library of each interpreter that a script names."""
         named = dict.fromkeys(view.fs.resolve(path).real for widening in self.widen(view) for path in widening.paths)
-        return tuple(mark for path in named for mark in _library(view, path))
+        return tuple(mark for path in named for mark in core_library(view, path))
 
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield those of each script and of each `sh -c` text that was run, each program once: builds run thousands."""
         texts: set[str] = set()
         words: set[str] = set()
-        for execution in view.execs:
-            run_by = (execution.path, *execution.interpreters)
-            if _SHELLS.isdisjoint(map(os.path.basename, run_by)):
-                continue
-            for text in _texts(view, execution):
-                if text in texts:
-                    continue
+        for source, text in _texts(view):
+            if text not in texts:
                 texts.add(text)
-                named = [w for w in dict.fromkeys(_WORD.findall(_COMMENT.sub("", text))) if w not in words]
-                words.update(named)
-                found = [path for word in named if (path := _program(view, word))]
-                paths = tuple(p for path in found for p in (path, *_interpreter(view, path)))
+                paths = _named(view, text, words)
                 if paths:
-                    yield Widening("programs that a script names", execution.path, paths, _LIMIT, owned=False)
+                    yield Widening("programs that a script names", source, paths, _LIMIT, owned=False)
 
 
-def _texts(view: View, execution: Exec) -> Iterator[str]:
-    """Yield the script, if it is the user's own, and the words that it was called with: one may be the text."""
-    if not is_below_any(execution.path, tables.SYSTEM_ROOTS):
-        content = view.fs.read(execution.path, _SCRIPT_LIMIT + 1)
-        if len(content) <= _SCRIPT_LIMIT and b"\0" not in content:
-            yield os.fsdecode(content)
-        yield from execution.argv[1:]
-    elif any(re.fullmatch(r"-[a-z]*c", word) for word in execution.argv[1:3]):  # -c, -lc
-        yield from execution.argv[2:]
+class UnitScripts(Unit):
+    """Programs that shell scripts name which a unit brought, or the system's that were executed: git-submodule's sed.
+
+    To come after the units that bring scripts. Interpreters with a library of their own, of which the run used nothing,
+    are left out: they are too large for a word that may be none.
+    """
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield those of each script, the cheapest first, until they are too large together."""
+        words: set[str] = set()
+        left = _UNITS_LIMIT
+        for script in sorted({*view.claimed, *view.programs()}):
+            if not _is_executable_text(view, script):
+                continue
+            named = _named(view, _content(view, script), words, _COMMAND)
+            paths = [p for p in (*_interpreter(view, script), *named) if not _lacks_library(view, p)]
+            paths, _, adds = view.costs.cheapest(paths, min(left, _EACH_LIMIT))
+            left -= adds
+            if paths:
+                yield Widening("programs that a script names", script, tuple(paths))
+
+
+def _texts(view: View) -> Iterator[tuple[str, str]]:
+    """Yield each script that a shell read, if it is the user's own, and the words that it was called with, and whose.
+
+    The words may be the text. A shell reads a script as its first argument, or sources it: that is seen by its name and
+    its first line only.
+    """
+    shells = [e for e in view.execs if not _SHELLS.isdisjoint(map(os.path.basename, (e.path, *e.interpreters)))]
+    if not shells:
+        return
+    own = [path for path in view.named if not is_below_any(path, tables.SYSTEM_ROOTS)]
+    for execution in shells:
+        if not is_below_any(execution.path, tables.SYSTEM_ROOTS):
+            script = execution.path
+            yield from ((script, text) for text in (_content(view, script), *execution.argv[1:]) if text)
+        elif any(re.fullmatch(r"-[a-z]*c", word) for word in execution.argv[1:3]):  # -c, -lc
+            yield from ((execution.path, text) for text in execution.argv[2:])
+        elif script := _argument(own, execution):
+            yield from ((script, text) for text in (_content(view, script), *execution.argv[2:]) if text)
+    yield from ((path, text) for path in own if _is_shells(view, path) and (text := _content(view, path)))
+
+
+def _argument(own: list[str], execution: Exec) -> str:
+    """Return the file that a shell was told to run, among those that the run read: `bash -e ./t.sh`, "" for none."""
+    word = next((word for word in execution.argv[1:] if not word.startswith(("-", "+"))), "")
+    ending = "/" + os.path.normpath(word).lstrip("./")
+    return next((path for path in own if word and path.endswith(ending)), "")
+
+
+def _is_shells(view: View, path: str) -> bool:
+    if path.endswith(_SUFFIXES):
+        return True
+    match = _INTERPRETER.match(view.fs.head(path))
+    words = [os.path.basename(os.fsdecode(word)) for word in match.groups() if word] if match else []
+    return not _SHELLS.isdisjoint(words)
+
+
+def _is_executable_text(view: View, path: str) -> bool:
+    status = view.fs.status(path)
+    executable = status is not None and stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o111)
+    return executable and not tables.SHARED_OBJECT.search(path) and _is_shells(view, path)
+
+
+def _content(view: View, path: str) -> str:
+    """Return a script's text, "" of what is none or too long for one."""
+    content = view.fs.read(path, _SCRIPT_LIMIT + 1)
+    return os.fsdecode(content) if len(content) <= _SCRIPT_LIMIT and b"\0" not in content else ""
+
+
+def _named(view: View, text: str, words: set[str], pattern: re.Pattern[str] = _WORD) -> tuple[str, ...]:
+    """Return the programs that a text names, with their interpreters; `words` are those looked up before."""
+    named = [w for w in dict.fromkeys(pattern.findall(_COMMENT.sub("", text))) if w not in words]
+    words.update(named)
+    found = [path for word in named if (path := _program(view, word))]
+    return tuple(p for path in found for p in (path, *_interpreter(view, path)))
 
 
 def _program(view: View, word: str) -> str:
@@ -80,18 +149,12 @@ def _program(view: View, word: str) -> str:
     return ""
 
 
-def _library(view: View, program: str) -> Iterator[str]:
-    """Yield a file of an interpreter's standard library, by where it is installed."""
-    directory, name = os.path.split(program)
-    prefix = os.path.dirname(directory).rstrip("/")
-    marks = [f"{prefix}/{lib}/{name}/os.py" for lib in ("lib", "lib64") if re.fullmatch(r"python\d\.\d+t?", name)]
-    if re.fullmatch(r"perl[\d.]*", name):
-        homes = (f"lib/{architecture}/perl-base" for architecture in view.fs.names(f"{prefix}/lib"))
-        marks += [f"{prefix}/{home}/strict.pm" for home in (*homes, "share/perl5", "lib64/perl5")]
-    yield from filter(view.fs.is_file, marks)
+def _lacks_library(view: View, program: str) -> bool:
+    marks = tuple(core_library(view, view.fs.resolve(program).real))
+    return bool(marks) and not any(map(view.costs.travels, marks))
 
 
 def _interpreter(view: View, path: str) -> tuple[str, ...]:
-    match = re.match(rb"#![ \t]*(/[^\s\0]+)", view.fs.head(path))
+    match = _INTERPRETER.match(view.fs.head(path))
     interpreter = os.fsdecode(match[1]) if match else ""
     return (interpreter,) if interpreter and view.fs.is_file(interpreter) else ()

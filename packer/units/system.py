@@ -17,16 +17,14 @@ _MB = 1 << 20
 _LOCALES_LIMIT = 20 * _MB
 
 
-def _trees(
-    view: View, pattern: re.Pattern[str], name: str, limit: int, skip: frozenset[str] = frozenset()
-) -> Iterator[Widening]:
+def _trees(view: View, pattern: re.Pattern[str], name: str, limit: int, *, whole: bool = False) -> Iterator[Widening]:
     """Yield, for each different `top` that the pattern finds among what was used, the tree below it."""
     done: set[str] = set()
     for path in view.seen:
         match = pattern.match(path)
         if match and match["top"] not in done:
             done.add(match["top"])
-            yield Widening(name, path, view.tree(match["top"], skip), limit=limit)
+            yield Widening(name, path, view.tree(match["top"]), limit=limit, whole=whole)
 
 
 class Gconv(Unit):
@@ -72,7 +70,7 @@ class Terminfo(Unit):
 
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield each terminfo directory that was used, unless it is one of the large ones."""
-        yield from _trees(view, self._TOP, "the terminal descriptions", _MB)
+        yield from _trees(view, self._TOP, "the terminal descriptions", _MB, whole=True)
 
 
 class Certificates(Unit):
@@ -116,7 +114,7 @@ class CompilerSupport(Unit):
                 done.add(match["top"])
                 tree = view.tree(match["top"], frozenset(("plugin", "install-tools")))
                 paths = tuple(p for p in tree if self._small(view, p))
-                yield Widening("GCC's own files", path, paths, limit=100 * _MB)
+                yield Widening("GCC's own files", path, paths, limit=500 * _MB)
 
     @staticmethod
     def _small(view: View, path: str) -> bool:
@@ -150,7 +148,7 @@ class Headers(Unit):
                 done.add(package)
                 members = view.packages.files(package)
                 paths = tuple(p for p in members if not is_below_any(p, tables.FOR_PEOPLE))
-                yield Widening(f"the development package {package}", path, paths, limit=100 * _MB)
+                yield Widening(f"the development package {package}", path, paths, limit=500 * _MB)
 
 
 class Fonts(Unit):
@@ -170,7 +168,7 @@ class Fonts(Unit):
         for path in view.seen:
             if self._USED.match(path):
                 paths = tuple(p for top in self._TOPS if view.fs.is_dir(top) for p in view.tree(top))
-                yield Widening("the system's fonts", path, paths, limit=100 * _MB)
+                yield Widening("the system's fonts", path, paths, limit=500 * _MB)
                 return
 
 

@@ -114,6 +114,7 @@ def bundle(
     """  # noqa: D301 - click wants the backspace character itself
     from sdee.cli import policy  # noqa: PLC0415
     from sdee.packer.closure import ClosureOptions, build_closure  # noqa: PLC0415
+    from sdee.packer.tables import PACKAGES_LIMIT  # noqa: PLC0415
     from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
 
     if os.path.isdir(output):
@@ -132,6 +133,7 @@ def bundle(
         live_environment=tuple(settings.get("live-environment", ())),
         without_units=tuple(settings.get("without-units", ())),
         stand_ins=for_jobs.stand_ins,
+        package_limit=settings.get("package-limit", default=PACKAGES_LIMIT // 10**6) * 10**6,
     )
     level = level or settings.get("level", DEFAULT_LEVEL)
     closure = build_closure(read_traces(_without_copies(traces) or [_default_trace()]), options)

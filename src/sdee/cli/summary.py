@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sdee.cli.output import count_text, safe, size_text
 from sdee.packer.layout import lay_out
 from sdee.packer.model import Item, Verdict
+from sdee.packer.units import WHOLE_PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +39,7 @@ def summarize(closure: Closure) -> dict[str, Any]:
             "size": sum(item.size for item in files),
             "groups": _groups(files, _unit),
         },
+        "packages": {"limit": closure.package_limit, "groups": _groups(filter(_completes, files), _unit)},
         "shared": _groups(by_verdict[Verdict.SHARED], _directory),
         "host": _groups(by_verdict[Verdict.HOST], _directory),
         "secret": [{"path": item.path, "why": _why(item)} for item in by_verdict[Verdict.SECRET]],
@@ -53,6 +55,11 @@ def _unit(item: Item) -> tuple[str, str]:
     """Group what travels by package, else by its prefix: three components, so /usr/lib/jvm, /opt/app/1.2."""
     directory = os.path.dirname(item.path)
     return item.package or "/".join(directory.split("/")[:4]) or "/", ""
+
+
+def _completes(item: Item) -> bool:
+    """Return whether a file travels only because its whole package does."""
+    return bool(item.reasons) and item.reasons[0].detail.startswith(WHOLE_PACKAGE)
 
 
 def _directory(item: Item) -> tuple[str, str]:
@@ -105,6 +112,8 @@ def plan_lines(summary: dict[str, Any]) -> list[str]:
         f"  travels     {what} and {count_text(travels['directories'], 'directory')}: {size_text(travels['size'])}"
     ]
     lines += _listed([f"{size_text(g['size']):>9}  {safe(g['name'])}" for g in travels["groups"]])
+    if groups := summary["packages"]["groups"]:
+        lines.append(_packages(groups, summary["packages"]["limit"]))
     if summary["shared"]:
         size = sum(g["size"] for g in summary["shared"])
         number = sum(g["paths"] for g in summary["shared"])
@@ -123,6 +132,13 @@ def plan_lines(summary: dict[str, Any]) -> list[str]:
         lines.append("  may be missing")
         lines += _listed([safe(text) for text in (*summary["incomplete"], *summary["warnings"])])
     return lines
+
+
+def _packages(groups: list[dict[str, Any]], limit: int | None) -> str:
+    names = ", ".join(safe(group["name"].split(" ")[0]) for group in groups[:NAMES])
+    more = f" and {len(groups) - NAMES} more" if len(groups) > NAMES else ""
+    at_most = "" if limit is None else f" of at most {size_text(limit)}; package-limit in sdee.toml"
+    return f"  packages    completed: {names}{more} (+{size_text(sum(g['size'] for g in groups))}{at_most})"
 
 
 def _group(group: dict[str, Any], *, with_size: bool) -> str:

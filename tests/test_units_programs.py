@@ -1,0 +1,193 @@
+"""Units: what a program may open, start or load though the traced run did nothing there."""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from closure_support import TraceMaker, verdict, why, write
+from sdee.packer import tables
+from sdee.packer.units import resources, shell
+from sdee.tracer.model import Exec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
+    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
+    (tmp_path / "work").mkdir()
+    return TraceMaker(str(tmp_path / "work"))
+
+
+def compiled(path: Path, text: str, *flags: str) -> Path:
+    """Compile a program or library that has a text in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = f'const char *volatile where = "{text}"; int main(void) {{ return where[0]; }}'
+    command = ["gcc", "-x", "c", "-", "-x", "none", "-o", str(path), *flags]
+    subprocess.run(command, input=source.encode(), check=True)
+    return path
+
+
+def test_directories_that_a_program_names_in_its_file_travel_untouched(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    text = f"-I{usr}/share/tables:{usr}/lib/x86_64-linux-gnu/formats/1.2/ x{usr}/lib/inside"
+    text += f" {usr}/share/doc {usr}/share/gone"
+    made.execute(compiled(usr / "bin" / "tool", text))
+    travels = [
+        write(usr / "share" / "tables" / "colours"),
+        write(usr / "lib" / "x86_64-linux-gnu" / "formats" / "1.2" / "flac.so"),
+        write(usr / "libexec" / "formats" / "helper"),
+    ]
+    stays = [
+        write(usr / "share" / "doc" / "people"),
+        write(usr / "lib" / "inside" / "x"),
+        write(usr / "lib" / "other" / "x"),
+    ]
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (*travels, *stays)] == ["bundle"] * 3 + ["nothing"] * 3
+    assert f"belongs to {usr}/bin/tool the resources of formats" in why(closure, travels[1])
+    assert verdict(made.closure(minimal=True), travels[0]) == "nothing"
+
+
+def test_a_loaded_library_names_its_plugins_and_glibc_does_not(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    made.use(compiled(usr / "lib" / "libcodec.so.3", f"{usr}/lib/codec", "-shared", "-fPIC"))
+    made.use(compiled(usr / "lib" / "libm.so.6", f"{usr}/lib/mathematics", "-shared", "-fPIC"))
+    plugin, not_ours = write(usr / "lib" / "codec" / "x.so"), write(usr / "lib" / "mathematics" / "x")
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (plugin, not_ours)] == ["bundle", "nothing"]
+
+
+def test_what_has_a_programs_name_is_its_own_also_where_others_add_to_it(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    made.execute(write(usr / "bin" / "plain", "#!/bin/sh\n", 0o755))
+    own, others = (
+        write(usr / "share" / "plain" / "x"),
+        write(usr / "lib" / "x86_64-linux-gnu" / "zsh" / "5.9" / "math.so"),
+    )
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (own, others)] == ["bundle", "nothing"]
+    made.execute(write(usr / "bin" / "zsh", "#!/bin/sh\n", 0o755))
+    made.execute(write(usr / "bin" / "doc", "#!/bin/sh\n", 0o755))
+    people = write(usr / "share" / "doc" / "x")
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (own, others, people)] == ["bundle", "bundle", "nothing"]
+
+
+def test_a_plugin_that_would_bring_too_much_is_left_out_and_the_others_are_not(
+    made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usr = tmp_path / "usr"
+    made.execute(write(usr / "bin" / "tool", "#!/bin/sh\n", 0o755))
+    huge = compiled(tmp_path / "huge" / "libhuge.so", "x", "-shared", "-fPIC")
+    link = ("-Wl,--no-as-needed", str(huge), f"-Wl,-rpath,{huge.parent}")
+    light = compiled(usr / "lib" / "tool" / "light.so", "x", "-shared", "-fPIC")
+    heavy = compiled(usr / "lib" / "tool" / "heavy.so", "x", "-shared", "-fPIC", *link)
+    plugins = [light, heavy]
+    assert {verdict(made.closure(), p) for p in (*plugins, huge)} == {"bundle"}
+    os.truncate(huge, huge.stat().st_size + (1 << 20))
+    monkeypatch.setattr(resources, "UNTOUCHED_LIMIT", 1 << 20)
+    closure = made.closure()
+    assert [verdict(closure, p) for p in (*plugins, huge)] == ["bundle", "nothing", "nothing"]
+    assert any("the resources of tool is larger than 1 MB: 1 of its" in text for text in closure.warnings)
+
+
+def test_a_module_that_is_opened_through_a_link_counts_by_its_own_name(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    made.execute(write(usr / "bin" / "interpreter", "#!/bin/sh\n", 0o755))
+    lib = usr / "lib" / "x86_64-linux-gnu"
+    write(lib / "liblua5.4-socket.so.2.0.0")
+    (lib / "lua" / "5.4" / "socket").mkdir(parents=True)
+    (lib / "lua" / "5.4" / "socket" / "core.so").symlink_to("../../../liblua5.4-socket.so.2.0.0")
+    made.use(lib / "lua" / "5.4" / "socket" / "core.so")
+    unseen = [
+        write(lib / "lua" / "5.4" / "mime" / "core.so"),
+        write(usr / "share" / "lua" / "5.4" / "socket" / "url.lua"),
+    ]
+    assert [verdict(made.closure(), p) for p in unseen] == ["bundle"] * 2
+
+
+def test_perl_that_loaded_nothing_brings_its_core(made: TraceMaker) -> None:
+    made.execute("/usr/bin/perl")
+    (posix,) = glob.glob("/usr/lib/*/perl/5.*/POSIX.pm")[:1] or pytest.skip("no Perl with POSIX here")
+    assert verdict(made.closure(), os.path.realpath(posix)) == "bundle"
+    assert verdict(made.closure(minimal=True), os.path.realpath(posix)) == "nothing"
+
+
+def test_of_an_executed_programs_package_the_other_programs_travel(made: TraceMaker) -> None:
+    made.execute("/usr/bin/zstd")
+    closure = made.closure()
+    assert verdict(closure, "/usr/bin/zstdgrep") == "bundle"
+    assert "belongs to /usr/bin/zstd the package zstd " in why(closure, "/usr/bin/zstdgrep")
+    assert verdict(closure, "/usr/share/doc/zstd/copyright") == "nothing"
+    assert verdict(closure, "/usr/share/man/man1/zstdgrep.1.gz") == "nothing"
+    assert {verdict(made.closure(minimal=True), p) for p in ("/usr/bin/zstdgrep", "/usr/bin/pzstd")} == {"nothing"}
+
+
+def test_over_the_limit_only_what_was_used_travels_of_a_package_and_that_is_said(made: TraceMaker) -> None:
+    made.execute("/usr/bin/zstd")
+    made.execute("/usr/bin/xz")
+    closure = made.closure(package_limit=0)
+    assert {verdict(closure, p) for p in ("/usr/bin/zstdgrep", "/usr/bin/xzgrep")} == {"nothing"}
+    (said,) = [text for text in closure.warnings if "package-limit" in text]
+    assert "whole packages add at most 0 MB" in said
+    assert "xz-utils" in said
+    assert "zstd" in said
+    every = made.closure()
+    of_xz = [i for p, i in every.items.items() if i.kind == "file" and "the package xz-utils" in why(every, p)]
+    closure = made.closure(package_limit=sum(item.size for item in of_xz))  # its scripts are smaller than pzstd
+    assert [verdict(closure, p) for p in ("/usr/bin/xzgrep", "/usr/bin/pzstd")] == ["bundle", "nothing"]
+
+
+def test_programs_of_an_essential_package_have_nothing_to_do_with_each_other(made: TraceMaker) -> None:
+    made.execute("/usr/bin/ls")
+    assert verdict(made.closure(), "/usr/bin/sha512sum") == "nothing"
+    assert verdict(made.closure(expand=("packages",)), "/usr/bin/sha512sum") == "bundle"
+
+
+def test_all_packages_travel_whole_when_asked_for(made: TraceMaker) -> None:
+    made.use("/lib/x86_64-linux-gnu/liblzma.so.5")
+    made.execute("/usr/bin/zstd")
+    closure = made.closure(expand=("packages",), package_limit=0)
+    assert verdict(closure, "/usr/bin/zstdgrep") == "bundle"
+    assert not [text for text in closure.warnings if "package-limit" in text]
+    assert closure.package_limit is None
+
+
+@pytest.mark.parametrize("how", ["argument", "argument with options", "sourced"])
+def test_a_script_that_a_shell_is_told_to_run_or_sources_is_read(made: TraceMaker, tmp_path: Path, how: str) -> None:
+    script = write(tmp_path / "work" / "t.sh", "test -e x || comm a b\n")
+    made.env["PATH"] = "/usr/bin:/bin"
+    argv = {"argument": ["bash", "./t.sh"], "argument with options": ["bash", "-ex", "t.sh"]}.get(how, ["bash"])
+    made.use("/usr/bin/bash", "exec")
+    made.execs.append(Exec(1, "/usr/bin/bash", tuple(argv), (), None, setid=False))
+    assert verdict(made.closure(), "/usr/bin/comm") == "nothing"  # the run read no script
+    made.use(script)
+    closure = made.closure()
+    assert f"belongs to {script} programs that a script names" in why(closure, "/usr/bin/comm")
+    made.execs.clear()
+    assert verdict(made.closure(), "/usr/bin/comm") == "nothing"  # read by no shell
+
+
+def test_what_a_script_names_that_came_with_a_program_travels_while_it_is_small(
+    made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usr = tmp_path / "usr"
+    made.env["PATH"] = "/usr/bin:/bin"
+    made.execute(write(usr / "bin" / "tool", "#!/bin/sh\n", 0o755))
+    text = '#!/bin/sh\nlines=$(comm a b | tac)\nnl=${NL:-nl}\n\techo "say, base64 or cksum"\nif perl -e 1; then :; fi\n'
+    helper = write(usr / "lib" / "tool" / "helper", text, 0o755)
+    closure = made.closure()
+    programs = [f"/usr/bin/{name}" for name in ("comm", "tac", "nl")]
+    assert [verdict(closure, path) for path in programs] == ["bundle"] * 3
+    assert f"belongs to {helper} programs that a script names" in why(closure, programs[0])
+    others = [f"/usr/bin/{name}" for name in ("base64", "cksum", "perl")]
+    assert [verdict(closure, path) for path in others] == ["nothing"] * 3
+    monkeypatch.setattr(shell, "_EACH_LIMIT", 1000)
+    assert [verdict(made.closure(), path) for path in programs] == ["nothing"] * 3
