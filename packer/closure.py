@@ -23,6 +23,7 @@ from sdee.packer.host_libraries import expectations, may_be_the_nodes
 from sdee.packer.model import Closure, Reason, Verdict
 from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
+from sdee.packer.results import comparable
 from sdee.packer.units import UNITS, View
 from sdee.tokens import BLANK
 
@@ -103,6 +104,9 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
         tuple(dict.fromkeys(builder.warnings)),
         tuple(_notices(trace, builder)),
         run.status,
+        comparable(trace),
+        run.stdout,
+        run.home,
     )
 
 

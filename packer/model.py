@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdee.tracer.model import Result
 
 
 class Verdict(str, Enum):
@@ -57,7 +61,8 @@ class Closure:
     """All that a bundle is made of: `items` by path, and `conf`, the CONF pairs of docs/bundle-format.md in order.
 
     `status` is that of the (first) traced run, None if it did not end. `notices`: what a user must look at again
-    before anything else: a run that failed, options that matched nothing.
+    before anything else: a run that failed, options that matched nothing. `results`, `stdout`: what that run left, for
+    `sdee verify` (results.py); `home` is where it had its home.
     """
 
     items: dict[str, Item]
@@ -69,6 +74,9 @@ class Closure:
     warnings: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     status: int | None = None
+    results: tuple[Result, ...] = ()
+    stdout: Result | None = None
+    home: str = ""
 
     def travelling(self) -> list[Item]:
         """Items that go into the payload, sorted by path."""
