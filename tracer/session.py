@@ -28,6 +28,7 @@ class Plan(NamedTuple):
     output: str
     append: bool
     listings: bool = False  # record the names in listed directories, too
+    mounts: list[list[str]] | None = None  # of the machine, where this process has others
 
 
 class Result(NamedTuple):
@@ -75,7 +76,7 @@ def _header(plan: Plan, engine: str) -> dict[str, object]:
         "uid": os.getuid(),
         "gid": os.getgid(),
         "home": os.path.expanduser("~"),
-        "host": host.facts(),
+        "host": host.facts() | ({"mounts": plan.mounts} if plan.mounts is not None else {}),
     }
 
 

@@ -157,12 +157,13 @@ def _of_home(result: Report) -> list[str]:
     if not result.in_home:
         return []
     bad = {run.home for run in result.runs if run.status is not None and not run.good}
-    hint = "let it travel, see to it that nodes see your home, or if it is a cache: sdee trace --cold"
-    return [
-        f"the job needs {show.count_text(len(result.in_home), 'path')} of your home"
-        + (" (where nodes see your home: --home here)" if "here" not in bad else ""),
-        f"  hint: {hint}",
-    ]
+    where = "; where nodes see your home, --home here tries no other" if "here" not in bad else ""
+    said = [f"the job needs {show.count_text(len(result.in_home), 'path')} of your home{where}"]
+    if any("/." in path for path in result.in_home):
+        said.append(
+            "  hint: if these are caches or settings: sdee trace --cold records what the job needs without them"
+        )
+    return said
 
 
 def _notes(result: Report) -> Iterable[str]:
