@@ -25,6 +25,7 @@ from sdee.packer.host_libraries import expectations, may_be_the_nodes
 from sdee.packer.model import Closure, Reason, Verdict
 from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
+from sdee.packer.results import comparable
 from sdee.packer.software import freeze, own_directories
 from sdee.packer.units import UNITS, WHOLE_PACKAGE, Costs, View, fitting
 from sdee.tokens import BLANK
@@ -112,7 +113,10 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
         tuple(dict.fromkeys(builder.warnings)),
         tuple(_notices(trace, builder)),
         run.status,
-        None if "packages" in options.expand else options.package_limit,
+        package_limit=None if "packages" in options.expand else options.package_limit,
+        results=comparable(trace),
+        stdout=run.stdout,
+        home=run.home,
     )
 
 

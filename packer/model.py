@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdee.tracer.model import Result
 
 
 class Verdict(str, Enum):
@@ -58,7 +62,8 @@ class Closure:
 
     `status` is that of the (first) traced run, None if it did not end. `notices`: what a user must look at again
     before anything else: a run that failed, options that matched nothing. `package_limit`: how much whole packages
-    may add, in bytes, None where there is no limit.
+    may add, in bytes, None where there is no limit. `results`, `stdout`: what that run left, for `sdee verify`
+    (results.py); `home` is where it had its home.
     """
 
     items: dict[str, Item]
@@ -71,6 +76,9 @@ class Closure:
     notices: tuple[str, ...] = ()
     status: int | None = None
     package_limit: int | None = None
+    results: tuple[Result, ...] = ()
+    stdout: Result | None = None
+    home: str = ""
 
     def travelling(self) -> list[Item]:
         """Items that go into the payload, sorted by path."""

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
@@ -19,8 +19,13 @@ from sdee.packer.provenance import Provenance
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sdee.packer.model import Item
     from sdee.packer.reader import Bundle
     from sdee.tracer.model import Trace
+
+BY_CONFIGURATION = "by sdee.toml"  # how builder.py ends such reasons
+IN_HOME = "it is in your home, which a node may not have"
+IN_OTHER_HOME = "it is in your home, and the job looks for it where its home is on that node"
 
 
 @dataclass(frozen=True)
@@ -39,25 +44,44 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Report:
-    """How the run on the bare node went. `expected`: the recorded status, None when the bundle does not know it."""
+class Places:
+    """Where the job had its home, and where it has it on a node ("elsewhere" is another place, empty at first).
 
-    status: int
-    expected: int | None
-    missing: tuple[Missing, ...]
-    provided: tuple[str, ...]  # the node must have them
-    incomplete: tuple[str, ...]
+    `home` is "" where the bundle does not tell; `cwd`: the working directories, which every node sees.
+    """
 
-    @property
-    def good(self) -> bool:
-        """Return whether the bundle can be expected to run on a bare node."""
-        return not self.missing and self.expected in (None, self.status)
+    home: str
+    elsewhere: str
+    cwd: tuple[str, ...]
+
+    def of_home(self, path: str) -> bool:
+        """Return whether a path is in the home, and not in the working directory."""
+        homes = {self.home, os.path.realpath(self.home)} if self.home else set()
+        return any(is_below(path, home) for home in homes) and not is_below_any(path, self.cwd)
+
+    def there(self, path: str) -> str:
+        """Return what a path of the traced run is called where the home is elsewhere."""
+        return self.elsewhere + path.removeprefix(self.home) if self._moves(path, self.home) else path
+
+    def here(self, path: str) -> str:
+        """Return what a path where the home is elsewhere was called in the traced run."""
+        return self.home + path.removeprefix(self.elsewhere) if self._moves(path, self.elsewhere) else path
+
+    def _moves(self, path: str, home: str) -> bool:
+        return bool(self.home and self.elsewhere) and is_below(path, home) and not is_below_any(path, self.cwd)
 
 
-def what_a_node_has(bundle: Bundle) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def places(bundle: Bundle, elsewhere: str = "") -> Places:
+    """Return the places of a bundle's job. Raises BundleError."""
+    home = bundle.meta.get("home") or ""
+    cwd = tuple(dict.fromkeys(p for d in bundle.conf("cwd") for p in (d, os.path.realpath(d))))
+    return Places(home if isinstance(home, str) else "", elsewhere, cwd)
+
+
+def what_a_node_has(bundle: Bundle, *, home: bool = True) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the directories that a bare node has for the job, and the inputs: what stays on shared storage.
 
-    A node has its own accounts and network settings too.
+    A node has its own accounts and network settings too. `home`: nodes see what is in the home; else that is empty.
     """
     directories = [*bundle.conf("live"), *bundle.conf("cwd")]
     produced = {path: item for path, item in bundle.items.items() if item.verdict is Verdict.PRODUCED}
@@ -71,6 +95,11 @@ def what_a_node_has(bundle: Bundle) -> tuple[tuple[str, ...], tuple[str, ...]]:
     drivers = [path for path, item in bundle.items.items() if item.verdict is Verdict.HOST and never_travels(path)]
     own += [name for path in drivers for name in (path, os.path.realpath(path))]  # libcuda.so.1 → libcuda.so.535.104
     inputs = sorted(path for path in {*shared, *own} if path not in directories)
+    if not home:
+        where = places(bundle)
+        homes = (where.home, os.path.realpath(where.home))
+        inputs = [path for path in inputs if not where.of_home(path) or path in homes]
+        directories = [path for path in directories if not where.of_home(path) or path in homes]
     return tuple(dict.fromkeys(directories)), tuple(inputs)
 
 
@@ -84,7 +113,7 @@ def job_part(lines: Iterable[str], program: str) -> list[str]:
         if kind == "exec":
             begun = begun or launched
             launched = launched or record["path"] == program
-        if kind in ("path", "socket", "saved", "incomplete") and not begun:
+        if kind in ("path", "socket", "saved", "incomplete", "listing") and not begun:
             continue
         # that the launcher mounts is no news; what the job could not be followed into is
         if kind == "incomplete" and ("mount" in record["why"] or "root" in record["why"]):
@@ -94,15 +123,15 @@ def job_part(lines: Iterable[str], program: str) -> list[str]:
     return kept
 
 
-def report(bundle: Bundle, trace: Trace, *, recorded: bool = True) -> Report:
-    """Compare a bundle with the trace of its run on a bare node (its job_part).
+def missing_in(bundle: Bundle, trace: Trace, where: Places, *, failed: bool) -> tuple[list[Missing], list[str]]:
+    """Return what a run on a bare node (its job_part) missed, and what the node must provide.
 
-    `recorded`: it was the recorded command line, so that the exit status should be the same too.
+    `failed`: it ended otherwise than the traced run, so that it may not have come to what was left out.
     """
     provenance = Provenance(trace)
     missing, provided = [], []
     for access in sorted(trace.accesses.values(), key=lambda a: a.order):
-        path = access.path
+        path = where.here(access.path)
         if access.existed or not os.path.lexists(path) or access.ops <= {"create", "rename", "write"}:
             continue
         item = bundle.items.get(path)
@@ -111,19 +140,15 @@ def report(bundle: Bundle, trace: Trace, *, recorded: bool = True) -> Report:
             continue
         if _is_the_nodes(path, bundle) and (item is None or item.verdict in (Verdict.PRODUCED, Verdict.ABSENT)):
             continue
-        why, option = _explain(item.verdict if item else None, path)
-        missing.append(Missing(path, _kind(path), provenance.reason(access).source, why, option))
-    status = trace.runs[0].status if trace.runs[0].status is not None else -1
-    expected = bundle.meta.get("status") if recorded else None
-    if expected is None or status != expected:
+        by = provenance.reason(access).source
+        if path == access.path:
+            missing.append(_missing(path, item, by))
+        else:  # what travels lies where it lay here
+            missing.append(Missing(path, kind_of(path), by, IN_OTHER_HOME, ""))
+    if failed:
         missing += _left_out(bundle, trace, {m.path for m in missing})
-    return Report(
-        status,
-        expected,
-        tuple(m for m in missing if not any(m.path != n.path and is_below(m.path, n.path) for n in missing)),
-        tuple(dict.fromkeys(provided)),
-        trace.incomplete,
-    )
+    outermost = [m for m in missing if not any(m.path != n.path and is_below(m.path, n.path) for n in missing)]
+    return outermost, list(dict.fromkeys(provided))
 
 
 def _left_out(bundle: Bundle, trace: Trace, known: set[str]) -> list[Missing]:
@@ -136,9 +161,7 @@ def _left_out(bundle: Bundle, trace: Trace, known: set[str]) -> list[Missing]:
         access = trace.accesses.get(path)
         left_out = item.verdict is Verdict.SECRET or any("--exclude" in reason.why for reason in item.reasons)
         if left_out and path not in known and not (access and access.existed) and os.path.isfile(path):
-            by = next((reason.source for reason in item.reasons if reason.source), "")
-            why, option = _explain(item.verdict, path)
-            found.append(Missing(path, _kind(path), by, why, option))
+            found.append(missing_of(item))
     return found
 
 
@@ -146,7 +169,16 @@ def _is_the_nodes(path: str, bundle: Bundle) -> bool:
     return is_below_any(path, (*tables.TEMPORARY_ROOTS, *bundle.conf("live")))
 
 
-def _kind(path: str) -> str:
+def _missing(path: str, item: Item | None, by: str) -> Missing:
+    why = _why(item)
+    option = "" if BY_CONFIGURATION in why else option_for(path, item)
+    if not option and not os.access(path, os.R_OK):
+        why += ", and you cannot read it"
+    return Missing(path, kind_of(path), by, why, option)
+
+
+def kind_of(path: str) -> str:
+    """Return "program", "file" or "directory"; a link counts as what it leads to. Raises OSError: nothing is there."""
     status = os.stat(path) if os.path.exists(path) else os.lstat(path)
     if stat.S_ISDIR(status.st_mode):
         return "directory"
@@ -157,14 +189,52 @@ def _is_library(path: str) -> bool:
     return bool(tables.SHARED_OBJECT.search(os.path.basename(path)))
 
 
-def _explain(verdict: Verdict | None, path: str) -> tuple[str, str]:
+def _why(item: Item | None) -> str:
+    if item is None:
+        return "the traced run did not use it"
+    by_configuration = next((r.why for r in item.reasons if r.why.endswith(BY_CONFIGURATION)), "")
+    if by_configuration:
+        return f"it {by_configuration}"
+    return {
+        Verdict.SECRET: "it was refused as a secret",
+        Verdict.SHARED: "it stays on shared storage",
+        Verdict.HOST: "it was left out",
+        Verdict.ABSENT: "it was not there when the job was traced",
+    }.get(item.verdict, "the traced run did not use it")
+
+
+def option_for(path: str, item: Item | None) -> str:
+    """Return the option of `sdee bundle` by which a path of this machine travels, "" when none helps.
+
+    That is so for what is no file, directory or link to one, for what the kernel makes, and for what cannot be read.
+    """
     quoted = shlex.quote(path)
-    if verdict is Verdict.SECRET:
-        return "it was refused as a secret", f"--allow {quoted}"
-    if verdict is Verdict.SHARED:
-        return "it stays on shared storage", "--with-data"
-    if verdict is Verdict.HOST:
-        return "it was left out", f"--include {quoted}"
-    if verdict is Verdict.ABSENT:
-        return "it was not there when the job was traced", f"--include {quoted}"
-    return "the traced run did not use it", f"--include {quoted}"
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # a dangling link, or nothing
+        return ""
+    readable = os.access(path, os.R_OK)
+    if is_below_any(path, ("/proc", "/sys", "/dev")) or not readable or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return ""
+    if item is not None and item.verdict is Verdict.SECRET:
+        return f"--allow {quoted}"
+    excluded = item is not None and any("--exclude" in reason.why for reason in item.reasons)
+    if item is not None and item.verdict is Verdict.SHARED and stat.S_ISREG(mode) and not excluded:
+        return "--with-data"
+    return f"--include {quoted}"
+
+
+def without_home(found: Iterable[Missing], where: Places) -> list[Missing]:
+    """Return what is missing elsewhere than in the home."""
+    return [m for m in found if not where.of_home(m.path)]
+
+
+def said_of_home(found: Missing) -> Missing:
+    """Return a missing path of the home with what it means that it is there."""
+    return found if found.why == IN_OTHER_HOME else replace(found, why=IN_HOME)
+
+
+def missing_of(item: Item) -> Missing:
+    """Return an item of the bundle that is here as a missing path."""
+    by = next((reason.source for reason in item.reasons if reason.source), "")
+    return _missing(item.path, item, by)

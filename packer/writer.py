@@ -21,6 +21,7 @@ from sdee.packer import content
 from sdee.packer.frames import FrameWriter, usable_cores
 from sdee.packer.layout import Layout, Node, lay_out
 from sdee.packer.model import Verdict
+from sdee.packer.results import result_meta
 from sdee.packer.reuse import OldFrames, frames_meta
 from sdee.packer.table import SKIPPABLE_HEADER, SKIPPABLE_TABLE, Entry, Footer, Table, pack_table, parse_table
 
@@ -329,6 +330,9 @@ def _meta(closure: Closure, counts: dict[str, int]) -> dict[str, Any]:
         "command": closure.command,
         "cwd": closure.cwd,
         "status": closure.status,
+        "home": closure.home,
+        "results": [result_meta(result) for result in closure.results],
+        "stdout": result_meta(closure.stdout) if closure.stdout else None,
         "host": closure.host,
         "summary": {**counts, "shared": shared, "verdicts": dict(verdicts)},
         "incomplete": closure.incomplete,

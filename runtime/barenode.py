@@ -16,6 +16,7 @@ import ctypes
 import json
 import os
 import shutil
+import socket
 import sys
 from dataclasses import asdict, dataclass
 from typing import NoReturn
@@ -36,16 +37,27 @@ libc = ctypes.CDLL(None, use_errno=True)
 class Spec:
     """What the node has: `directories` are made empty, `inputs` (files, directories, links) are this machine's.
 
-    `shared`: directories that are this machine's own, all that is in them, to be written to.
+    `shared`: directories that are this machine's own, all that is in them, to be written to. `texts`: files by path
+    and content. `report`: the number of an inherited socket that is sent the node's root directory, so that whoever
+    holds the other end can see what the program left there; -1 for none.
     """
 
     directories: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    texts: tuple[tuple[str, str], ...] = ()
+    report: int = -1
 
     def text(self) -> str:
         """Return it as JSON: paths that are not UTF-8 keep their bytes (surrogateescape)."""
         return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> Spec:
+        """Return what text() wrote. Raises ValueError, TypeError, KeyError."""
+        raw = json.loads(text)
+        paths = {name: tuple(raw[name]) for name in ("directories", "inputs", "shared")}
+        return cls(**paths, texts=tuple((path, content) for path, content in raw["texts"]), report=raw["report"])
 
 
 def check(result: int, what: str) -> None:
@@ -55,9 +67,10 @@ def check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def mount(source: str, target: str, kind: str, flags: int) -> None:
+def mount(source: str, target: str, kind: str, flags: int, options: str | None = None) -> None:
     """Mount a file system (man 2 mount)."""
-    result = libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), None)
+    data = options.encode() if options else None
+    result = libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data)
     check(result, f"mount {source} on {target}")
 
 
@@ -117,12 +130,24 @@ def assemble(root: str, spec: Spec, program: str) -> None:
         os.makedirs(root + directory, exist_ok=True)
     for path in spec.inputs:
         _provide(path, root)
+    for path, content in spec.texts:
+        os.makedirs(os.path.dirname(root + path), exist_ok=True)
+        with open(root + path, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(content)
     for path in spec.shared:
         os.makedirs(root + path, exist_ok=True)
         _bind(path, root + path)
     with open(root + PROGRAM, "w", encoding="ascii"):
         pass
     _bind(program, root + PROGRAM)
+
+
+def report(root: str, number: int) -> None:
+    """Send the directory `root` through the inherited socket `number`, and close that."""
+    with socket.socket(fileno=number) as end:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        socket.send_fds(end, [b"root"], [fd])
+        os.close(fd)
 
 
 def free_place(paths: tuple[str, ...]) -> str:
@@ -146,11 +171,13 @@ def main(arguments: list[str]) -> NoReturn:
     """Make the node, enter it, become the program."""
     try:
         with open(arguments[0], encoding="utf-8") as file:
-            spec = Spec(**{name: tuple(paths) for name, paths in json.load(file).items()})
+            spec = Spec.read(file.read())
         own_namespaces()
         held = os.path.realpath(arguments[1])
         root = free_place((held, *spec.inputs, *spec.shared))
         assemble(root, spec, held)
+        if spec.report >= 0:
+            report(root, spec.report)
         enter(root)
         os.execv(PROGRAM, [PROGRAM, *arguments[2:]])
     except OSError as error:

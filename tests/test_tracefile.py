@@ -160,7 +160,7 @@ def test_every_file_name_survives(tmp_path_factory: pytest.TempPathFactory, name
     path = str(tmp_path_factory.mktemp("names") / "t")
     text = "/" + os.fsdecode(name)
     writer = Writer(path, append=False)
-    writer.record(**{"kind": "header", **{key: value for key, value in HEADER.items() if key != "t"}})
+    writer.record("header", **{key: value for key, value in HEADER.items() if key != "t"})
     records = Records(writer, Saver(path + ".saved", keep=False))
     records.access("read", Resolved(text, text, ((text, text),), None), 1)
     writer.record("end", status=0, calls=1, seconds=0)

@@ -17,6 +17,8 @@ from launcher_tools import ROOT, TESTER, as_user
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ONE = ("--root", "closed", "--home", "here")  # one run is enough to see what is missing
+
 # command, what is removed from its bundle, the path that verify must name, and by what
 REMOVED = {
     "a program of a script": (["sh", "-c", "date -u -d @0 +%Y"], "*/bin/date", "/usr/bin/date", "program"),
@@ -77,9 +79,9 @@ def test_what_was_removed_on_purpose_is_found_and_nothing_else_before(name: str,
         os.mkdir(f"{here}/home/locales")
         subprocess.run(made, check=True)
     bundle(here, command)
-    assert "nothing is missing" in sdee("verify", cwd=here).stdout
+    assert "nothing is missing" in sdee("verify", *ONE, cwd=here).stdout
     bundle(here, command, "--exclude", pattern)
-    report = json.loads(sdee("verify", "--json", cwd=here, status=1).stdout)
+    report = json.loads(sdee("verify", "--json", *ONE, cwd=here, status=1).stdout)
     assert not report["good"]
     named = {m["path"]: m for m in report["missing"]}
     assert any(path.endswith(missing) or missing in path for path in named), named
@@ -91,7 +93,8 @@ def test_what_was_removed_on_purpose_is_found_and_nothing_else_before(name: str,
 def test_the_options_that_it_names_mend_the_bundle(here: str) -> None:
     bundle(here, ["sh", "-c", "date -u -d @0 +%Y; exit 3"], "--exclude", "*/bin/date", status=3)
     text = sdee("verify", cwd=here, status=1).stdout
-    assert "the job ended with status 3, as when it was traced" in text
+    assert "closed  here     3       as when it was traced, 1 path missing" in text
+    assert "merged  here     3       as when it was traced, 1 path missing" in text
     option = next(line.split("sdee bundle ")[1] for line in text.splitlines() if "sdee bundle" in line)
     sdee("bundle", "-q", *option.split(), cwd=here)
     assert "nothing is missing" in sdee("verify", cwd=here).stdout
@@ -100,7 +103,7 @@ def test_the_options_that_it_names_mend_the_bundle(here: str) -> None:
 def test_a_job_that_ends_otherwise_is_no_good(here: str) -> None:
     bundle(here, ["sh", "-c", "test -e /usr/bin/date"], "--exclude", "/usr/bin/date")
     text = sdee("verify", cwd=here, status=1).stdout
-    assert "the job ended with status 1, and with 0 when it was traced" in text
+    assert "closed  here     1       0 when it was traced" in text
 
 
 def test_what_the_job_writes_reaches_nothing_of_this_machine(here: str) -> None:
@@ -146,7 +149,8 @@ def test_other_arguments_are_tried_and_show_what_the_run_did_not(here: str) -> N
 def test_other_arguments_may_end_otherwise_and_125_is_a_status_like_any(here: str) -> None:
     bundle(here, ["sh", "-c", "exit 0"])
     for status in (3, 125):
-        assert f"status {status}" in sdee("verify", "bundle.sdee", "-c", f"exit {status}", cwd=here).stdout
+        text = sdee("verify", *ONE, "bundle.sdee", "-c", f"exit {status}", cwd=here).stdout
+        assert f"closed  here     {status}\n" in text
 
 
 def test_bundle_verify_does_both(here: str) -> None:

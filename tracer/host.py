@@ -129,7 +129,8 @@ def mounts(text: str) -> list[list[str]]:
     return found
 
 
-def _mountinfo() -> str:
+def mountinfo() -> str:
+    """Return this process's mountinfo file, "" where it cannot be read."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
@@ -153,5 +154,5 @@ def facts() -> dict[str, Any]:
         "cpu_level": cpu_level(),
         "libc": libc(),
         "hostname": name.nodename,
-        "mounts": mounts(_mountinfo()),
+        "mounts": mounts(mountinfo()),
     }

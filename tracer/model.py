@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from sdee.tracer.sightings import State
 from sdee.tracer.tracefile import FORMAT
 
-__all__ = ["FORMAT", "Access", "Exec", "Host", "Process", "Run", "Saved", "State", "Trace"]
+__all__ = ["FORMAT", "Access", "Exec", "Host", "Process", "Result", "Run", "Saved", "State", "Trace"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,25 @@ class Host:
 
 
 @dataclass(frozen=True)
+class Result:
+    """What a run left at a path that it wrote or made; of standard output `path` is "".
+
+    `kind`: "file", "dir" or "link"; `size` in bytes and `sha256` (hex, "" if unknown) are a file's, `target` a link's.
+    """
+
+    path: str
+    kind: str
+    size: int = 0
+    sha256: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True)
 class Run:
     """One traced command: a segment's header and end. `status` is None when the trace was cut off.
 
     `began`, `ended`: seconds since 1970, None if not known. `trace`: the file's name, and `segment` the run's number
-    in it, from 1.
+    in it, from 1. `stdout`: where that went to a file.
     """
 
     command: tuple[str, ...]
@@ -55,6 +69,8 @@ class Run:
     began: float | None = None
     trace: str = ""
     segment: int = 1
+    results: tuple[Result, ...] = ()
+    stdout: Result | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +128,7 @@ class Trace:
 
     `differing`: paths free of links that runs found in different states before they changed anything there, each state
     with the numbers of the runs that did; `changed`: which runs changed or made a path. Both of several runs only.
+    `listings`: the names in directories when they were listed first, where that was asked for.
     """
 
     runs: tuple[Run, ...]
@@ -123,3 +140,4 @@ class Trace:
     incomplete: tuple[str, ...]
     differing: dict[str, dict[State, list[int]]] = field(default_factory=dict)
     changed: dict[str, list[int]] = field(default_factory=dict)
+    listings: dict[str, tuple[str, ...]] = field(default_factory=dict)

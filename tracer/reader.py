@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from sdee.errors import TraceError
-from sdee.tracer.model import Access, Exec, Host, Process, Run, Saved, Trace
+from sdee.tracer.model import Access, Exec, Host, Process, Result, Run, Saved, Trace
 from sdee.tracer.sightings import Sightings
 from sdee.tracer.tracefile import FORMAT
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _USES = frozenset(("read", "exec"))
 _REPLACES = frozenset(("truncate", "remove", "rename"))
-_RECORDS = {"header", "process", "exec", "path", "socket", "saved", "exit", "incomplete", "end"}
+_RESULT = ("path", "kind", "size", "sha256", "target")
+_RECORDS = {"header", "process", "exec", "path", "socket", "saved", "exit", "incomplete", "listing", "result", "end"}
 
 
 def _host(facts: Mapping[str, Any]) -> Host:
@@ -44,12 +45,14 @@ class Reader:
         self.statuses: list[int | None] = []
         self.times: list[tuple[float | None, float | None]] = []  # of each run: when it began and ended
         self.names: list[tuple[str, int]] = []  # of each run: its trace, its number there
+        self.results: list[dict[str, Result]] = []  # of each run; standard output is ""
         self.processes: list[Process] = []
         self.execs: list[Exec] = []
         self.accesses: dict[str, Access] = {}
         self.sockets: dict[str, None] = {}
         self.saved: dict[str, Saved] = {}
         self.incomplete: dict[str, None] = {}
+        self.listings: dict[str, tuple[str, ...]] = {}
         self._path = ""
         self._segments = 0
         self._alive: dict[int, int] = {}  # pid → index into processes: numbers are used again
@@ -111,6 +114,7 @@ class Reader:
         self.runs.append(record)
         self.statuses.append(None)
         self.times.append((None, None))
+        self.results.append({})
         self._segments += 1
         self.names.append((self._path, self._segments))
         self._sightings.begin()
@@ -163,8 +167,16 @@ class Reader:
         detail = f": {record['detail']}" if record.get("detail") else ""
         self._note(record["why"] + detail)
 
+    def _on_listing(self, record: dict[str, Any]) -> None:
+        self.listings.setdefault(record["path"], tuple(record["names"]))
+
+    def _on_result(self, record: dict[str, Any]) -> None:
+        self.results[-1][record["path"]] = Result(**{name: record[name] for name in _RESULT if name in record})
+
     def _on_end(self, record: dict[str, Any]) -> None:
         self._open = False
+        if stdout := record.get("stdout"):
+            self.results[-1][""] = Result("", "file", stdout["size"], stdout["sha256"])
         self.statuses[-1] = record["status"]
         ended = record.get("time")
         self.times[-1] = (ended - record.get("seconds", 0) if ended else None, ended)
@@ -175,8 +187,8 @@ class Reader:
             access.replaced = access.existed and access.real in self._replaced
         self._sightings.end()
         several = len(self.runs) > 1
-        rows = zip(self.runs, self.statuses, self.times, self.names, strict=True)
-        runs = (_run(header, status, times, name) for header, status, times, name in rows)
+        rows = zip(self.runs, self.statuses, self.times, self.names, self.results, strict=True)
+        runs = (_run(*row) for row in rows)
         return Trace(
             runs=tuple(runs),
             processes=tuple(self.processes),
@@ -187,11 +199,16 @@ class Reader:
             incomplete=tuple(self.incomplete),
             differing=self._sightings.differing() if several else {},
             changed=self._sightings.changed if several else {},
+            listings=self.listings,
         )
 
 
 def _run(
-    header: Mapping[str, Any], status: int | None, times: tuple[float | None, float | None], name: tuple[str, int]
+    header: Mapping[str, Any],
+    status: int | None,
+    times: tuple[float | None, float | None],
+    name: tuple[str, int],
+    results: Mapping[str, Result],
 ) -> Run:
     return Run(
         command=tuple(header["command"]),
@@ -211,4 +228,6 @@ def _run(
         began=times[0],
         trace=name[0],
         segment=name[1],
+        results=tuple(result for path, result in results.items() if path),
+        stdout=results.get(""),
     )

@@ -58,10 +58,10 @@ class Call(NamedTuple):
 class Recorder:
     """Writes one trace segment through `records`."""
 
-    def __init__(self, writer: Writer, saver: Saver, notice: Callable[[str], None]) -> None:
-        """`notice`: shows the user a sentence while the job runs."""
+    def __init__(self, writer: Writer, saver: Saver, notice: Callable[[str], None], *, listings: bool = False) -> None:
+        """`notice` shows the user a sentence while the job runs; `listings`: record the names in listed directories."""
         self.calls = 0
-        self.records = Records(writer, saver)
+        self.records = Records(writer, saver, listings=listings)
         self._notice = notice
         self._execs = Execs(self.records)
         self._resolver = Resolver()
@@ -74,6 +74,10 @@ class Recorder:
         self._plans = {
             arch: {nr: _plan(call, methods[call.kind]) for nr, call in calls.items()} for arch, calls in CALLS.items()
         }
+
+    def written(self) -> tuple[list[str], set[str]]:
+        """Return what results.left_by() takes: nothing of a job with roots of its own, whose paths are not ours."""
+        return ([], set()) if self._roots_vary else (list(self.records.changed), self.records.moved)
 
     # what engines call (engine.Handler)
 
@@ -245,7 +249,10 @@ class Recorder:
             return self._record(call, "read", found)
         if found.status.st_mode & 0o444 != 0o444 and not os.access(resolver.place(found), os.R_OK):
             return self._record(call, "probe", found)  # the kernel will refuse, as it refuses us
-        return self._record(call, "list" if stat.S_ISDIR(found.status.st_mode) else "read", found)
+        if not stat.S_ISDIR(found.status.st_mode):
+            return self._record(call, "read", found)
+        self.records.listing(found.path, resolver.place(found))
+        return self._record(call, "list", found)
 
     def _written(self, call: Call, found: Resolved, resolver: Resolver, flags: int) -> Resolved:
         """Record an open that may write or create, and save what is there."""

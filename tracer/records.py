@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from _json import encode_basestring_ascii as quote  # json's own C function without its layers: half of a line's cost
 from typing import TYPE_CHECKING
@@ -20,14 +21,17 @@ _DETAILS_LIMIT = 20  # records for one reason of incompleteness
 
 _OPS = ("read", "probe", "list", "exec", "write", "truncate", "create", "rename", "remove", "chdir")
 _USES = frozenset(("read", "exec"))
+_WRITES = frozenset(("write", "truncate", "create", "rename"))
 _BITS = {(op, exists): 1 << (2 * at + exists) for at, op in enumerate(_OPS) for exists in (False, True)}
 
 
 class Records:
     """Writes each access, process, program and reason once."""
 
-    def __init__(self, writer: Writer, saver: Saver) -> None:
+    def __init__(self, writer: Writer, saver: Saver, *, listings: bool = False) -> None:
         self.writer = writer
+        self._listings = listings
+        self._listed: set[str] = set()
         self.saver = saver
         self.paths = 0
         self.processes = 0
@@ -36,6 +40,8 @@ class Records:
         self._real: dict[str, str] = {}  # paths through links → where they led first
         self._used: set[str] = set()  # real paths that were read or executed
         self._made: set[str] = set()  # real paths that the job itself made, or moved there after it had made them
+        self.changed: dict[str, None] = {}  # real paths that the job wrote or made, in order
+        self.moved: set[str] = set()  # real paths that it gave to something by renaming it
         self._sockets: set[str] = set()
         self._pids: dict[int, int] = {}  # thread → process, while they live
         self._threads: dict[int, list[int]] = {}  # process → its known threads
@@ -46,6 +52,10 @@ class Records:
         made = exists and bool(self._made) and self.is_made(found.real)
         if exists and op in _USES:
             self._used.add(found.real)
+        if op in _WRITES:
+            self.changed[found.real] = None
+            if op == "rename":
+                self.moved.add(found.real)
         if found.hops and found.path != found.real:  # a link on the way may have led elsewhere before
             known = self._real.setdefault(found.path, found.real)
             if known != found.real:
@@ -70,6 +80,13 @@ class Records:
             f'{{"t":"path","path":{quote(found.path)},"ops":["{op}"],"pid":{pid},"exists":{flag},"kind":{shown},'
             f'"hops":[{hops}],"real":{quote(found.real)}{own}}}\n'
         )
+
+    def listing(self, path: str, place: str) -> None:
+        """Record the names in a directory, reached at `place`, when it is opened for the first time; if asked for."""
+        if self._listings and path not in self._listed:
+            self._listed.add(path)
+            with contextlib.suppress(OSError):
+                self.writer.record("listing", path=path, names=sorted(os.listdir(place)))
 
     def made(self, real: str) -> None:
         """Note that the job makes `real` (free of links): what will lie there, or below it, is its own."""

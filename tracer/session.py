@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sdee
 from sdee.tokens import redact
-from sdee.tracer import host, tracee
+from sdee.tracer import host, results, tracee
 from sdee.tracer.recorder import Recorder
 from sdee.tracer.saved import Saver
 from sdee.tracer.tracefile import FORMAT, Writer, expand_name
@@ -27,6 +27,8 @@ class Plan(NamedTuple):
     environment: dict[str, str]
     output: str
     append: bool
+    listings: bool = False  # record the names in listed directories, too
+    mounts: list[list[str]] | None = None  # of the machine, where this process has others
 
 
 class Result(NamedTuple):
@@ -74,7 +76,7 @@ def _header(plan: Plan, engine: str) -> dict[str, object]:
         "uid": os.getuid(),
         "gid": os.getgid(),
         "home": os.path.expanduser("~"),
-        "host": host.facts(),
+        "host": host.facts() | ({"mounts": plan.mounts} if plan.mounts is not None else {}),
     }
 
 
@@ -97,13 +99,18 @@ def run(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
     header = _header(plan, engine.name)
     writer.record("header", **header)
     writer.flush()
-    recorder = Recorder(writer, saver, notice)
-    begun = time.monotonic()
+    recorder = Recorder(writer, saver, notice, listings=plan.listings)
+    begun, output = time.monotonic(), results.Output.begin()
     try:
         code = os.waitstatus_to_exitcode(engine.run(plan.program, plan.command, plan.environment, recorder))
         status = code if code >= 0 else 128 - code
         seconds = time.monotonic() - begun
-        writer.record("end", status=status, calls=recorder.calls, seconds=round(seconds, 6), time=time.time())
+        ended = time.time()
+        stdout = output.end() if output else {}
+        for result in results.left_by(*recorder.written()):
+            writer.record("result", **result)
+        end = {"status": status, "calls": recorder.calls, "seconds": round(seconds, 6), "time": ended}
+        writer.record("end", **end, **({"stdout": stdout} if stdout else {}))
     finally:
         writer.close()
     records = recorder.records

@@ -87,7 +87,7 @@ class Writer:
         if self._size >= _FLUSH_SIZE:
             self.flush()
 
-    def record(self, kind: str, **fields: object) -> None:
+    def record(self, kind: str, /, **fields: object) -> None:
         """Add one record of `kind` with `fields`."""
         self.line(json.dumps({"t": kind, **fields}, separators=(",", ":")) + "\n")
 

@@ -122,10 +122,10 @@ def bundle(
     settings = policy.load()
     options = ClosureOptions(
         minimal=minimal or settings.get("minimal", default=False),
-        include=(*settings.get("include", ()), *_absolute(include, anywhere=False)),
-        exclude=(*settings.get("exclude", ()), *_absolute(exclude)),
+        include=(*settings.get("include", ()), *absolute(include, anywhere=False)),
+        exclude=(*settings.get("exclude", ()), *absolute(exclude)),
         with_data=with_data or settings.get("with-data", default=False),
-        allow=(*settings.get("allow", ()), *_absolute(allow)),
+        allow=(*settings.get("allow", ()), *absolute(allow)),
         expand=(*settings.get("expand", ()), *expand),
         host=tuple(settings.get("host", ())),
         shared=tuple(settings.get("shared", ())),
@@ -170,7 +170,7 @@ def _serving(for_jobs: ForJobs, closure: Closure) -> tuple[str, Closure]:
     return "", both
 
 
-def _absolute(globs: tuple[str, ...], *, anywhere: bool = True) -> tuple[str, ...]:
+def absolute(globs: tuple[str, ...], *, anywhere: bool = True) -> tuple[str, ...]:
     """Take names and globs as a shell would, from here. A file of that very name is meant, whatever is in it.
 
     `anywhere`: `*.pyc` and `**/tests` mean any directory, as for tar and rsync.

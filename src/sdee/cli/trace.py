@@ -7,14 +7,19 @@ import os
 import resource
 import signal
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from sdee.cli.completion import command_line, files
-from sdee.cli.output import count_text
-from sdee.errors import OutputError
-from sdee.tracer import engines, session
+from sdee.cli.output import count_text, safe
+from sdee.errors import KernelError, OutputError
+from sdee.tracer import engines, host, session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sdee.runtime.coldhome import Step
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -35,11 +40,12 @@ from sdee.tracer import engines, session
     help="How system calls are stopped.",
 )
 @click.option("--append", is_flag=True, help="Add this run to the trace instead of replacing it.")
+@click.option("--cold", is_flag=True, help="Run in a home without caches and settings, so that the job makes them.")
 @click.option("-q", "--quiet", is_flag=True, help="No summary.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=command_line)
 @click.pass_context
 def trace(
-    ctx: click.Context, *, output: str, engine: str, append: bool, quiet: bool, command: tuple[str, ...]
+    ctx: click.Context, *, output: str, engine: str, append: bool, cold: bool, quiet: bool, command: tuple[str, ...]
 ) -> NoReturn:
     """Run COMMAND once and record every file it uses, in it and in all processes that it starts.
 
@@ -49,9 +55,14 @@ def trace(
     chosen = engines.choose(engine)
     if ctx.obj and ctx.obj.get("debug"):
         _say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
+    covered: Sequence[Step] = ()
+    if cold:
+        plan, covered = _cold(plan)
     result = session.run(plan, chosen, _say)
     if not quiet:
         say_summary(plan, result)
+    if covered:
+        _say_discarded(covered)
     if result.write_error:
         error = OutputError(
             f"cannot write the trace {plan.output!r}: {result.write_error.strerror}",
@@ -62,6 +73,30 @@ def trace(
     if result.signal:
         die_by(result.signal)
     sys.exit(result.status)
+
+
+def _cold(plan: session.Plan) -> tuple[session.Plan, Sequence[Step]]:
+    """Cover the home for this process and the job. Raises KernelError."""
+    from sdee.runtime import coldhome  # noqa: PLC0415 - seldom needed
+
+    words = (os.path.abspath(word) for word in (plan.program, *plan.command[1:]))
+    keep = [os.getcwd(), os.path.dirname(plan.output), *(path for path in words if os.path.lexists(path))]
+    plan = plan._replace(mounts=host.mounts(host.mountinfo()))
+    try:
+        steps = coldhome.plan(os.path.expanduser("~"), keep, plan.environment)
+        coldhome.enter(steps)
+    except OSError as error:
+        hint = "`sdee doctor` says what is missing; without --cold the command runs in your home as it is"
+        raise KernelError(f"--cold cannot cover your home: {error}", hint=hint) from error
+    return plan, steps
+
+
+def _say_discarded(covered: Sequence[Step]) -> None:
+    from sdee.runtime import coldhome  # noqa: PLC0415 - seldom needed
+
+    if gone := coldhome.discarded(covered):
+        more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+        _say(f"warning: --cold discards what the command wrote into your home: {', '.join(map(safe, gone[:3]))}{more}")
 
 
 def die_by(number: int) -> None:

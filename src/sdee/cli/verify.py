@@ -2,122 +2,178 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import sys
-import tempfile
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.cli.inspect import DEFAULT_BUNDLE
-from sdee.errors import KernelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from sdee.packer.verify import Report
+    from sdee.packer.outcome import Report, RunReport
 
 SHOWN = 20
+_ROOTS = ("closed", "merged")
+_HOMES = ("here", "empty", "foreign")
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
 @click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
+@click.option("--root", "roots", multiple=True, type=click.Choice(_ROOTS), help="Try this root only.")
+@click.option(
+    "--home",
+    "homes",
+    multiple=True,
+    type=click.Choice(_HOMES),
+    help="Try this home only: inputs as here, none, or none at another path.",
+)
+@click.option(
+    "--ignore", multiple=True, metavar="GLOB", shell_complete=files, help="Do not compare these results, or stdout."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but what is missing.")
-def verify(*, bundle_path: str, arguments: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-    """Run a bundle here as on a bare node, and say what would be missing there.
+@click.option("-q", "--quiet", is_flag=True, help="Print problems only.")
+def verify(
+    *,
+    bundle_path: str,
+    arguments: tuple[str, ...],
+    roots: tuple[str, ...],
+    homes: tuple[str, ...],
+    ignore: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run a bundle here as on bare nodes, and say what differs from the traced run.
 
-    Nothing of this machine is visible to the job but its inputs on shared storage (as copies: nothing that it writes
-    stays) and the node's own files. With ARGS another command line than the recorded one is tried. Returns 0 when
-    nothing is missing and the job ended as it did when it was traced, else 1.
+    A bare node has its own kernel, the job's directories and inputs (as copies: nothing that the job writes stays), and
+    nothing else of this machine. The job runs in the closed and in the merged root, with the inputs of your home, with
+    an empty home, and with a home at another path. With ARGS another command line than the recorded one is tried.
+    Returns 0 when nothing is missing and all came out as in the traced run, else 1.
     """
-    result = run(bundle_path, list(arguments))
+    result = run(bundle_path, arguments, roots=roots, homes=homes, ignore=ignore)
     if as_json:
-        show.print_json({**asdict(result), "good": result.good})
+        show.print_json(as_dict(result))
     else:
         click.echo("\n".join(lines(result, quiet=quiet)))
     sys.exit(0 if result.good else 1)
 
 
-def run(bundle_path: str, arguments: Sequence[str]) -> Report:
-    """Run a bundle on a bare node under trace and compare.
+def run(
+    bundle_path: str,
+    arguments: Sequence[str],
+    *,
+    roots: Sequence[str] = (),
+    homes: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Report:
+    """Run a bundle on bare nodes under trace and compare.
 
     Raises BundleError, and KernelError when this machine cannot make a bare node.
     """
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415 - not needed for --help
-    from sdee.packer.verify import job_part, report, what_a_node_has  # noqa: PLC0415
-    from sdee.runtime import barenode  # noqa: PLC0415
-    from sdee.tracer import engines, session  # noqa: PLC0415
-    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
+    from sdee.cli import trials  # noqa: PLC0415 - not needed for --help
+    from sdee.cli.bundle import absolute  # noqa: PLC0415
+    from sdee.packer.globs import Globs  # noqa: PLC0415
+    from sdee.packer.outcome import STDOUT, Expected, judge  # noqa: PLC0415
+    from sdee.packer.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.results import results_of  # noqa: PLC0415
 
-    scratch = tempfile.mkdtemp(prefix="sdee-verify-")
-    try:
-        with open_bundle(bundle_path) as bundle:
-            directories, inputs = what_a_node_has(bundle)
-            spec, trace = os.path.join(scratch, "spec"), os.path.join(scratch, "trace")
-            with open(spec, "w", encoding="ascii") as file:
-                file.write(barenode.Spec(directories, inputs).text())
-            command = [sys.executable, "-m", "sdee.runtime.barenode", spec, os.path.abspath(bundle_path), *arguments]
-            plan = session.plan(command, trace, append=False)
-            environment = {k: v for k, v in plan.environment.items() if not k.startswith("SDEE_")}
-            # FORCE: what this machine has no driver for is for the node to say
-            environment |= {"SDEE_ROOT": "closed", "SDEE_QUIET": "1", "SDEE_FORCE": "1", "SDEE_JOIN": "never"}
-            with _output_to_standard_error():
-                done = session.run(plan._replace(environment=environment), engines.choose("auto"), _ignore)
-            with open(trace, encoding="ascii") as file:
-                kept = job_part(file, barenode.PROGRAM)
-            if done.status == barenode.CANNOT and not any('"t":"exec"' in line for line in kept):
-                raise KernelError("this machine cannot make a bare node", hint="`sdee doctor` says what is missing")
-            with open(trace, "w", encoding="ascii") as file:
-                file.writelines(kept)
-            return report(bundle, read_traces([trace]), recorded=not arguments)
-    finally:
-        shutil.rmtree(scratch)
+    ignored = Globs((*absolute(tuple(g for g in ignore if g != STDOUT)), *(g for g in ignore if g == STDOUT)))
+    with open_bundle(bundle_path) as bundle:
+        status, (results, stdout) = bundle.meta.get("status"), results_of(bundle)
+        expected = Expected(None, {}, None) if arguments else Expected(status, results, stdout)
+        tried = [c for c in _ROOTS if c in (roots or _ROOTS)], [h for h in _HOMES if h in (homes or _HOMES)]
+        seen = [
+            trials.observe(bundle, case, arguments, expected, shown=number == 0)
+            for number, case in enumerate(trials.cases(bundle, *tried))
+        ]
+        return judge(bundle, seen, expected, ignored)
 
 
-@contextlib.contextmanager
-def _output_to_standard_error() -> Iterator[None]:
-    """Let what the job prints go to standard error: standard output is for the report."""
-    sys.stdout.flush()
-    saved = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
-
-
-def _ignore(sentence: str) -> None:
-    """Drop what the tracer says meanwhile: the job is not traced to be bundled."""
+def as_dict(result: Report) -> dict[str, Any]:
+    """Return the report as --json prints it. `status` is that of the first run."""
+    status = next((run.status for run in result.runs if run.status is not None), None)
+    missing = [asdict(m) for m in result.missing]
+    return {**asdict(result), "status": status, "missing": missing, "in_home": result.in_home, "good": result.good}
 
 
 def lines(result: Report, *, quiet: bool = False) -> list[str]:
     """Return the report as lines."""
-    said = []
-    if result.expected is not None and result.status != result.expected:
-        said.append(f"the job ended with status {result.status}, and with {result.expected} when it was traced")
-    elif not quiet:
-        said.append(
-            f"the job ended with status {result.status}"
-            + (", as when it was traced" if result.expected is not None else "")
-        )
+    said = [] if quiet and result.good else _table(result)
+    for run in result.runs:
+        said += _differences(run, {d for other in result.runs[: result.runs.index(run)] for d in other.differences})
     if result.missing:
         said.append(f"missing on a bare node: {show.count_text(len(result.missing), 'path')}")
         for m in result.missing[:SHOWN]:
             by = f", wanted by {show.safe(m.by)}" if m.by else ""
             said.append(f"  {m.kind} {show.safe(m.path)}{by}: {m.why}")
-            said.append(f"      sdee bundle {m.option}")
+            said += [f"      sdee bundle {m.option}"] if m.option else []
         if len(result.missing) > SHOWN:
             said.append(f"  … and {len(result.missing) - SHOWN} more: --json lists all")
     elif not quiet:
         said.append("nothing is missing on a bare node")
-    said += [f"the node must provide {show.safe(path)}" for path in result.provided if not quiet]
+    said += _of_home(result)
+    if not quiet:
+        said += _notes(result)
     said += [f"not everything could be seen: {show.safe(why)}" for why in result.incomplete]
     return said
+
+
+def _table(result: Report) -> list[str]:
+    rows = ["root    home     status"]
+    for run in result.runs:
+        if run.status is None:
+            rows.append(f"{run.root:<7} {run.home:<8} not tried: {show.safe(run.why)}")
+            continue
+        words = []
+        if result.expected is not None:
+            same = run.status == result.expected
+            words.append("as when it was traced" if same else f"{result.expected} when it was traced")
+        words += [f"{show.count_text(len(run.missing), 'path')} missing"] if run.missing else []
+        words += [show.count_text(len(run.differences), "difference")] if run.differences else []
+        rows.append(f"{run.root:<7} {run.home:<8} {run.status:<6}  {', '.join(words)}".rstrip())
+    return rows
+
+
+def _differences(run: RunReport, known: set[object]) -> list[str]:
+    """Return what a run left otherwise, less what another did as well."""
+    said = [f"{run.root} root, home {run.home}:"]
+    for d in run.differences:
+        if d not in known:
+            said.append(f"  {d.kind} {show.safe(d.path)}: {d.what}" if d.kind != "stdout" else f"  stdout {d.what}")
+            more = f" and {len(d.names) - 5} more" if len(d.names) > 5 else ""
+            said += [f"      {', '.join(map(show.safe, d.names[:5]))}{more}"] if d.names else []
+            said += [f"      sdee bundle {d.option}"] if d.option else []
+    said += [f"  it said: {show.safe(line)}" for line in run.said]
+    return said if len(said) > 1 else []
+
+
+def _of_home(result: Report) -> list[str]:
+    if not result.in_home:
+        return []
+    bad = {run.home for run in result.runs if run.status is not None and not run.good}
+    where = "; where nodes see your home, --home here tries no other" if "here" not in bad else ""
+    said = [f"the job needs {show.count_text(len(result.in_home), 'path')} of your home{where}"]
+    if any("/." in path for path in result.in_home):
+        said.append(
+            "  hint: if these are caches or settings: sdee trace --cold records what the job needs without them"
+        )
+    return said
+
+
+def _notes(result: Report) -> Iterable[str]:
+    if result.varies:
+        yield f"not compared, since each run left something else: {_some(result.varies)}"
+    if result.lost:
+        yield f"gone when the job ends, since no node keeps it (--save DIR does): {_some(result.lost)}"
+    yield from (f"the node must provide {show.safe(path)}" for path in result.provided)
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(show.safe(os.path.relpath(p) if len(os.path.relpath(p)) < len(p) else p) for p in paths[:3]) + more

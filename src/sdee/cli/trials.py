@@ -1,0 +1,205 @@
+"""One run of a bundle on a bare node of this machine, under trace: what `sdee verify` makes several of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sdee.errors import KernelError
+from sdee.packer.outcome import Observed
+from sdee.packer.verify import job_part, places, what_a_node_has
+from sdee.runtime import barenode
+from sdee.tracer import engines, results, session
+from sdee.tracer.model import Result
+from sdee.tracer.tracefile import read_traces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sdee.packer.outcome import Expected
+    from sdee.packer.reader import Bundle
+
+ROOTS = ("closed", "merged")
+HOMES = ("here", "empty", "foreign")
+ELSEWHERE = "/home/sdee-elsewhere"  # the foreign home
+# In the merged root the bundle lies over the node's own system: one that is there, and has nothing
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/var", "/opt")
+_SAID = 5  # lines of standard error that are kept
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of node: its root and home (outcome.Observed), and what it has."""
+
+    root: str
+    home: str
+    spec: barenode.Spec
+
+    @property
+    def elsewhere(self) -> str:
+        """Return where the home is, "" for where the traced run had it."""
+        return ELSEWHERE if self.home == "foreign" else ""
+
+
+def cases(bundle: Bundle, roots: Sequence[str], homes: Sequence[str]) -> list[Case]:
+    """Return the nodes to try: the closed root with each home, and the merged root with the first of them.
+
+    An empty home that has all that the job finds here is not tried twice.
+    """
+    found: list[Case] = []
+    for root in roots:
+        for home in homes if root == roots[0] else homes[:1]:
+            spec = _spec(bundle, root, home)
+            if spec is not None and all(spec != case.spec for case in found):
+                found.append(Case(root, home, spec))
+    return found
+
+
+def _spec(bundle: Bundle, root: str, home: str) -> barenode.Spec | None:
+    """Return what a node has; None where the bundle does not tell the job's home."""
+    recorded = places(bundle).home
+    if home != "here" and not recorded:
+        return None
+    directories, inputs = what_a_node_has(bundle, home=home == "here")
+    texts: tuple[tuple[str, str], ...] = ()
+    if home == "foreign":
+        cwd = places(bundle).cwd
+        directories = (
+            *(d for d in directories if d not in (recorded, os.path.realpath(recorded)) or d in cwd),
+            ELSEWHERE,
+        )
+        texts = (("/etc/passwd", _accounts(ELSEWHERE)),)
+    if root == "merged":
+        inputs = (*_SYSTEM, *inputs)
+    return barenode.Spec(directories, inputs, texts=texts)
+
+
+def _accounts(home: str) -> str:
+    """Return this machine's user database, with another home for this user."""
+    with open("/etc/passwd", encoding="utf-8", errors="surrogateescape") as file:
+        lines = file.read().splitlines()
+    user = str(os.getuid())
+    others = [line for line in lines if line.split(":")[2:3] != [user]]
+    try:
+        entry = pwd.getpwuid(os.getuid())
+        own = ":".join((entry.pw_name, "x", user, str(entry.pw_gid), entry.pw_gecos, home, entry.pw_shell))
+    except KeyError:
+        own = f"user:x:{user}:{os.getgid()}::{home}:/bin/sh"
+    return "\n".join([own, *others, ""])
+
+
+@contextlib.contextmanager
+def _standard(output: int, error: int) -> Iterator[None]:
+    """Let standard output and error be other files."""
+    sys.stdout.flush()
+    saved = [os.dup(1), os.dup(2)]
+    os.dup2(output, 1)
+    os.dup2(error, 2)
+    try:
+        yield
+    finally:
+        for number, descriptor in enumerate(saved, 1):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+
+
+def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expected, *, shown: bool) -> Observed:
+    """Run a bundle on a node under trace. `shown`: what the job prints goes to standard error.
+
+    Raises KernelError when this machine cannot make a bare node.
+    """
+    with tempfile.TemporaryDirectory(prefix="sdee-verify-") as scratch:
+        # a regular file, as in a batch job: a pipe would be none of what the job had
+        outputs = [
+            os.open(f"{scratch}/{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for name in ("out", "err")
+        ]
+        try:
+            live = shown and expected.stdout is None
+            output, error = 2 if live else outputs[0], 2 if shown and case.root == ROOTS[0] else outputs[1]
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            with ours, theirs, _standard(output, error):
+                status, trace = _run(bundle, case, arguments, scratch, theirs)
+                theirs.close()
+                left = _left(ours, case, bundle, expected)
+            if shown and not live:
+                with open(f"{scratch}/out", "rb") as file:
+                    sys.stderr.buffer.write(file.read())
+                    sys.stderr.flush()
+            stdout = None if live else _stdout(f"{scratch}/out")
+            with open(f"{scratch}/err", encoding="utf-8", errors="replace") as file:
+                said = tuple(file.read().splitlines()[-_SAID:])
+        finally:
+            for fd in outputs:
+                os.close(fd)
+        with open(trace, encoding="ascii") as file:
+            kept = job_part(file, barenode.PROGRAM)
+        begun = any('"t":"exec"' in line for line in kept)
+        if status == barenode.CANNOT and not begun:
+            raise KernelError("this machine cannot make a bare node", hint="`sdee doctor` says what is missing")
+        refused = status == KernelError.exit_code and not begun and case.root == "merged"
+        with open(trace, "w", encoding="ascii") as file:
+            file.writelines(kept)
+        found = read_traces([trace])
+    why = (said[0].removeprefix("sdee: error: ") if said else "the kernel refuses it") if refused else ""
+    return Observed(
+        case.root,
+        case.home,
+        case.elsewhere,
+        None if refused else status,
+        why,
+        found,
+        left,
+        stdout,
+        () if refused else said,
+    )
+
+
+def _run(bundle: Bundle, case: Case, arguments: Sequence[str], scratch: str, report: socket.socket) -> tuple[int, str]:
+    """Return the job's status and the trace's path."""
+    spec, trace = os.path.join(scratch, "spec"), os.path.join(scratch, "trace")
+    os.set_inheritable(report.fileno(), True)
+    with open(spec, "w", encoding="ascii") as file:
+        file.write(replace(case.spec, report=report.fileno()).text())
+    command = [sys.executable, "-m", "sdee.runtime.barenode", spec, os.path.abspath(bundle.path), *arguments]
+    plan = session.plan(command, trace, append=False)
+    environment = {k: v for k, v in plan.environment.items() if not k.startswith("SDEE_")}
+    # FORCE: what this machine has no driver for is for the node to say
+    environment |= {"SDEE_ROOT": case.root, "SDEE_QUIET": "1", "SDEE_FORCE": "1", "SDEE_JOIN": "never"}
+    if case.elsewhere:
+        environment["HOME"] = case.elsewhere
+    plan = plan._replace(environment=environment, listings=True)
+    return session.run(plan, engines.choose("auto"), _ignore).status, trace
+
+
+def _ignore(sentence: str) -> None:
+    """Drop what the tracer says meanwhile: the job is not traced to be bundled."""
+
+
+def _left(end: socket.socket, case: Case, bundle: Bundle, expected: Expected) -> dict[str, Result]:
+    """Return what the job left at the expected paths, by their names in the traced run."""
+    end.setblocking(False)
+    try:
+        _, descriptors, _, _ = socket.recv_fds(end, 16, 1)
+    except BlockingIOError:  # the node was not made
+        return {}
+    found = {}
+    where = places(bundle, case.elsewhere)
+    for root in descriptors:
+        for path in expected.results:
+            there = f"/proc/self/fd/{root}{where.there(path)}"
+            with contextlib.suppress(OSError):
+                if fields := results.look(there):
+                    found[path] = Result(**{**fields, "path": path})  # type: ignore[arg-type]
+        os.close(root)
+    return found
+
+
+def _stdout(path: str) -> Result:
+    size = os.path.getsize(path)
+    return Result("", "file", size, results.digest(path, 0, size))
