@@ -26,6 +26,7 @@ enum op_kind {
     OP_WRITE,     /* file `made` with the content `data` */
     OP_BIND,      /* recursive bind of `source` on the new root's path `target` */
     OP_OVERLAY,   /* lower layers `source`, upper /upper/`number`, on the new root's path `target` */
+    OP_OWN,       /* a copy of the node's file `source`, this user's, in `data`, bound on the new root's path `target` */
     OP_ENTER,     /* in the job's process: own mount namespace, pivot_root into /newroot */
 };
 
@@ -102,6 +103,10 @@ bool plan_is_kept(const struct bundle *bundle, const char *path);
 /* plan_libraries.c: in the merged root before its overlays; in both after all else. */
 void plan_link_libraries(struct planner *planner);
 void plan_bind_libraries(struct planner *planner);
+
+/* plan_owned.c: in the merged root after all else. */
+void plan_own_files(struct planner *planner);
+bool plan_is_system(struct planner *planner, const char *path);
 
 /* plan_absent.c */
 void plan_find_absent(struct planner *planner);
