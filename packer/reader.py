@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, final
 import zstandard
 
 from sdee.errors import BundleError
+from sdee.files import open_regular
 from sdee.packer.frames import usable_cores
 from sdee.packer.layout import MAX_LINKS
 from sdee.packer.model import Item, Reason, Verdict
@@ -51,7 +52,7 @@ def open_bundle(path: str) -> Bundle:
     Raises BundleError: cannot be opened, not a bundle, truncated, damaged (naming the section), newer format, hostile.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_regular(path)
     except OSError as error:
         hint = "`sdee bundle` makes bundle.sdee; another is named first: BUNDLE" if error.errno == errno.ENOENT else ""
         raise BundleError(f"{path!a} cannot be opened: {error.strerror}", hint=hint) from error

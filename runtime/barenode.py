@@ -21,7 +21,9 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
-CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000  # linux/sched.h
+from sdee.runtime import namespaces
+from sdee.runtime.namespaces import CLONE_NEWNS, CLONE_NEWUSER
+
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18  # linux/mount.h
 MNT_DETACH = 2
 LOCKED = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME  # the same numbers as MS_*
@@ -83,7 +85,7 @@ def _write(path: str, text: str) -> None:
 def own_namespaces() -> None:
     """unshare(2); uid and gid stay the user's own (user_namespaces(7))."""
     uid, gid = os.getuid(), os.getgid()
-    check(libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid else 0)), "unshare")
+    namespaces.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid else 0))
     if uid:
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{uid} {uid} 1")

@@ -247,7 +247,7 @@ def test_users_without_namespaces_are_told_so(tmp_path: Path) -> None:
         ["unshare", "-Ur", "bash", "-c", script], capture_output=True, text=True, check=False, env=variables
     )
     assert done.returncode == 242, done.stderr
-    assert "does not allow you a user namespace" in done.stderr
+    assert "the kernel allows you none (the limit user.max_user_namespaces is 0)" in done.stderr
     assert list((tmp_path / "envs").iterdir()) == []
 
 

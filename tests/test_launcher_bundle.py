@@ -76,7 +76,7 @@ def test_each_kind_of_unusable_file_has_its_own_message(work: str) -> None:
     refused(f"{work}/missing", "cannot open", "No such file")
     refused(write(f"{work}/text", b"hello\n"), "is not a bundle: it has no footer")
     refused(write(f"{work}/empty", b""), "is not a bundle: it is empty")
-    refused(work, "is not a regular file")
+    refused(work, "is not a bundle: it is a directory, not a regular file")
     refused(write(f"{work}/cut", data[:-200]), "truncated")
     newer = small()
     newer.version = 2

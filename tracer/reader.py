@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from sdee.errors import TraceError
+from sdee.files import open_regular
 from sdee.tracer.model import Access, Exec, Host, Process, Result, Run, Saved, Trace
 from sdee.tracer.sightings import Sightings
 from sdee.tracer.tracefile import FORMAT
@@ -67,7 +68,7 @@ class Reader:
         """Add the segments of one file. Raises TraceError."""
         self._path = path
         try:
-            with open(path, "rb") as file:
+            with open(open_regular(path, passed=True), "rb") as file:
                 lines = file.read().split(b"\n")
         except OSError as error:
             hint = "`sdee trace -- COMMAND` makes one"

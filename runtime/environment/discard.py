@@ -16,6 +16,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.runtime import namespaces
 from sdee.runtime.environment import mounts, private
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ SIZE = "1g"  # then writes fail with ENOSPC: memory of a login node is everybody
 SOURCE = "sdee-discarded"  # of these overlays; tracer/host.py looks past them
 REAL = "writes-are-real"  # a file beside the trace: the directories that could not be covered
 _KERNELS = ("/proc", "/sys", "/dev", "/run")
-_CLONE_NEWNS = 0x00020000  # unshare(2)
 _NOSUID, _NODEV, _BIND, _REC, _PRIVATE = 2, 4, 4096, 16384, 1 << 18  # mount(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -78,7 +78,7 @@ def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str) -> list[str
     now: dict[str, bool] = {}  # what we have mounted: is it an overlay?
     kept = os.path.realpath(kept)
     try:
-        _unshare(_CLONE_NEWNS)
+        namespaces.unshare(namespaces.CLONE_NEWNS)
         _mount("none", "/", "", _REC | _PRIVATE, "")
         for path in dict.fromkeys((*(step.path for step in steps), kept)):
             with contextlib.suppress(OSError):
@@ -133,12 +133,6 @@ def _cover(path: str, fd: int, number: int, used: Sequence[str]) -> bool:
 
 def _name(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
-
-
-def _unshare(flags: int) -> None:
-    """unshare(2). Raises OSError."""
-    if _libc.unshare(flags) != 0:
-        raise OSError(ctypes.get_errno(), "unshare")
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:

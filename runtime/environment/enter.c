@@ -21,6 +21,7 @@
 #include "filter.h"
 #include "holder.h"
 #include "rights.h"
+#include "unshare.h"
 
 enum { JOINED = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
 
@@ -316,14 +317,16 @@ int as_root(const char *directory, char **command, struct error *error)
     const pid_t pid = fork();
     if (pid == 0) {
         close(go[1]);
-        if (unshare(CLONE_NEWUSER) != 0 || write(made[1], "m", 1) != 1 || read(go[0], &byte, 1) != 1)
+        byte = unshare_namespaces(CLONE_NEWUSER) == 0 ? 0 : (char)errno;
+        if (write(made[1], &byte, 1) != 1 || byte != 0 || read(go[0], &byte, 1) != 1)
             _exit(EXIT_KERNEL);
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of credentials takes it away: after unshare(2) */
         execvp(command[0], command);
         _exit(EXIT_NOT_FOUND);
     }
     close(made[1]);
-    bool good = pid > 0 && (read(made[0], &byte, 1) == 1 || fail(error, EXIT_KERNEL, "`sdee doctor` names the setting", "no user namespace can be made"));
+    errno = read(made[0], &byte, 1) == 1 ? byte : ECHILD;
+    bool good = pid > 0 && (errno == 0 || fail_to_unshare(error, "a user namespace", CLONE_NEWUSER, "`sdee doctor` names the setting that is missing"));
     good = good && map_ids(pid, &plan, error) && write(go[1], "g", 1) == 1;
     close(go[1]);
     int status = 0;

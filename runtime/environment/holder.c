@@ -24,6 +24,7 @@
 #include "rights.h"
 #include "session.h"
 #include "supervise.h"
+#include "unshare.h"
 
 enum { GRACE = 5 /* s; `sdee env stop` waits for twice that */ };
 enum { NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
@@ -155,9 +156,9 @@ static pid_t make_namespaces(struct plan *plan, struct error *error)
         fail(error, EXIT_RESOURCES, NULL, "cannot make a pipe: %s", strerror(errno));
         return -1;
     }
-    const pid_t pid = (pid_t)syscall(SYS_clone, NAMESPACES | SIGCHLD, NULL, NULL, NULL, NULL);
+    const pid_t pid = clone_into_namespaces(NAMESPACES);
     if (pid < 0) {
-        fail(error, EXIT_KERNEL, "`sdee doctor` names the setting that is missing", "this machine allows no user namespaces: clone: %s", strerror(errno));
+        fail_to_unshare(error, "the namespaces of an environment", NAMESPACES, "`sdee doctor` names the setting that is missing");
         return -1;
     }
     if (pid == 0) {

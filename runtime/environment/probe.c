@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "holder.h"
+#include "unshare.h"
 
 static const char *type_name(const char *directory, char *room, size_t size)
 {
@@ -96,7 +97,7 @@ bool probe(const char *directory, struct error *error)
         return fail(error, EXIT_RESOURCES, NULL, "cannot make a pipe: %s", strerror(errno));
     const pid_t pid = fork();
     if (pid == 0) {
-        const char *what = chdir(place) != 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 ? "unshare(CLONE_NEWUSER | CLONE_NEWNS)" : NULL;
+        const char *what = chdir(place) != 0 || unshare_namespaces(CLONE_NEWUSER | CLONE_NEWNS) != 0 ? "unshare(CLONE_NEWUSER | CLONE_NEWNS)" : NULL;
         outcome.number = errno;
         if (what == NULL && (write(told[1], "m", 1) != 1 || read(go[0], &byte, 1) != 1))
             _exit(1);
@@ -109,7 +110,8 @@ bool probe(const char *directory, struct error *error)
     }
     close(told[1]);
     const struct plan plan = {0};
-    const bool unshared = pid > 0 && read(told[0], &byte, 1) == 1 && byte == 'm';
+    const bool answered = pid > 0 && read(told[0], &byte, 1) == 1, unshared = answered && byte == 'm';
+    const int number = answered ? byte : ECHILD; /* the outcome begins with it */
     const bool mapped = unshared && map_ids(pid, &plan, error) && write(go[1], "g", 1) == 1;
     close(go[1]);
     const bool heard = mapped && read(told[0], &outcome, sizeof outcome) == (ssize_t)sizeof outcome;
@@ -118,8 +120,9 @@ bool probe(const char *directory, struct error *error)
         ;
     nftw(place, make_searchable, 16, FTW_PHYS);
     nftw(place, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    errno = number;
     if (!unshared)
-        return fail(error, EXIT_KERNEL, "`sdee doctor` names the setting that is missing", "this machine does not allow you a user namespace");
+        return fail_to_unshare(error, "a user namespace and a mount namespace", CLONE_NEWUSER | CLONE_NEWNS, "`sdee doctor` names the setting that is missing");
     if (!mapped)
         return false;
     if (!heard)

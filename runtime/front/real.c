@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "front.h"
+#include "unshare.h"
 
 static bool write_file(const char *path, const char *text)
 {
@@ -39,8 +40,8 @@ static bool become_user(struct error *error)
     if (getuid() == uid) /* already, or the environment's user is root outside as well */
         return true;
     const unsigned from = geteuid(), group = getegid();
-    if (unshare(CLONE_NEWUSER) != 0)
-        return fail(error, EXIT_KERNEL, "raise user.max_user_namespaces", "cannot become %s: unshare: %s", name, strerror(errno));
+    if (unshare_namespaces(CLONE_NEWUSER) != 0)
+        return fail_to_unshare(error, "a user namespace, to become the user outside", CLONE_NEWUSER, "`sdee doctor` names the setting that is missing");
     snprintf(text, sizeof text, "%u %u 1", uid, from);
     bool good = write_file("/proc/self/uid_map", text);
     snprintf(text, sizeof text, "%u %u 1", gid, group);

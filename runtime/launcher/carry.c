@@ -186,6 +186,27 @@ static bool bind_over(const char *source, const char *target)
     return go_to_parent(target, &name) && sys_bind(source, name) == 0;
 }
 
+static bool copy_over(const struct op *op)
+{
+    char block[16384];
+    struct stat status = {0};
+    const int from = open(op->source, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    const int to = from >= 0 ? open(op->data, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
+    ssize_t count = 0;
+    bool good = to >= 0 && fstat(from, &status) == 0 && S_ISREG(status.st_mode);
+    while (good && (count = read(from, block, sizeof block)) > 0)
+        good = write(to, block, (size_t)count) == count;
+    const struct timespec times[2] = {status.st_atim, status.st_mtim};
+    good = good && count == 0 && fchmod(to, op->mode) == 0 && futimens(to, times) == 0;
+    const int number = errno;
+    if (from >= 0)
+        close(from);
+    if (to >= 0)
+        close(to);
+    errno = number;
+    return good && bind_over(op->data, op->target);
+}
+
 /* The upper directory's own attributes are those of the merged directory. */
 static bool make_upper(const struct op *op, char *upper, char *work)
 {
@@ -276,6 +297,9 @@ static bool carry_one(const struct plan *plan, const struct op *op, const struct
         return make_whiteout(op->target) || whiteout_refused(op, options, overlay_refused, error);
     case OP_BIND:
         good = bind_over(op->source, op->target);
+        break;
+    case OP_OWN:
+        good = copy_over(op);
         break;
     case OP_OVERLAY:
         good = mount_overlay(op, &refused, error);

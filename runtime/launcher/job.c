@@ -15,6 +15,7 @@
 #include "diagnose.h"
 #include "environment.h"
 #include "script.h"
+#include "unshare.h"
 
 void inherited_save(struct inherited *inherited)
 {
@@ -143,8 +144,8 @@ static void execute(const char *program, char **argv, char **environment)
 static bool enter(const struct job *job, struct error *error)
 {
     const char *directory = job->options->chdir != NULL ? job->options->chdir : conf_get(job->bundle, "cwd");
-    if (unshare(CLONE_NEWNS) != 0)
-        return fail(error, EXIT_KERNEL, NULL, "cannot make a mount namespace for the job: %s", strerror(errno));
+    if (unshare_namespaces(CLONE_NEWNS) != 0)
+        return fail_to_unshare(error, "a mount namespace for the job", CLONE_NEWNS, NULL);
     if (sys_enter_root("/newroot") != 0)
         return fail(error, EXIT_KERNEL, NULL, "cannot enter the new root: pivot_root: %s", strerror(errno));
     if (chdir(directory) != 0)

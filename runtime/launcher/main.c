@@ -275,6 +275,11 @@ static bool is_installed_launcher(const char *name, const char *path)
     return strcmp(name, "sdee exec") == 0 || strncmp(base != NULL ? base + 1 : path, "sdee-launcher", 13) == 0;
 }
 
+static const char *kind_of(mode_t mode)
+{
+    return S_ISDIR(mode) ? "directory" : S_ISFIFO(mode) ? "FIFO" : S_ISSOCK(mode) ? "socket" : "device";
+}
+
 static bool open_bundle(struct bundle *bundle, struct options *options, char **argv, int *done, struct error *error)
 {
     static char self[PATH_MAX];
@@ -309,7 +314,10 @@ static bool open_bundle(struct bundle *bundle, struct options *options, char **a
         *done = 0;
         return true;
     }
-    fd = open(options->bundle, O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    if (stat(options->bundle, &status) == 0 && !S_ISREG(status.st_mode)) /* a FIFO would wait for a writer, and a device may act on it */
+        return fail(error, EXIT_BUNDLE, NULL, "%s is not a bundle: it is a %s, not a regular file", options->bundle, kind_of(status.st_mode));
+    fd = open(options->bundle, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return fail(error, EXIT_BUNDLE, errno == ENOENT ? "`sdee bundle` makes bundle.sdee" : NULL, "cannot open %s: %s", options->bundle,
                     strerror(errno));

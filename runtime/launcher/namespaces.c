@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "sys.h"
+#include "unshare.h"
 
 /* One write(2) to a file of /proc, as user_namespaces(7) asks. */
 static bool write_proc(const char *path, const char *text)
@@ -22,17 +23,6 @@ static bool write_proc(const char *path, const char *text)
     close(fd);
     errno = number;
     return good;
-}
-
-static long sysctl_value(const char *path)
-{
-    long value = -1;
-    FILE *file = fopen(path, "re");
-    if (file != NULL && fscanf(file, "%ld", &value) != 1)
-        value = -1;
-    if (file != NULL)
-        fclose(file);
-    return value;
 }
 
 /* Is our root surely not the root of our mount namespace? In a chroot mountinfo mostly has no mount on "/" that is its file
@@ -55,10 +45,11 @@ static bool in_chroot(void)
 static bool refused(struct error *error, const char *what, int number)
 {
     static const char no_namespaces[] = "this node does not allow user namespaces";
-    if (sysctl_value("/proc/sys/user/max_user_namespaces") == 0 || (number == ENOSPC && sysctl_value("/proc/sys/user/max_user_namespaces") >= 0))
+    if (sysctl_value("/proc/sys/user/max_user_namespaces") == 0)
         return fail(error, EXIT_KERNEL, "ask the administrator for: sysctl user.max_user_namespaces=15000",
-                    "%s: %s: %s (user.max_user_namespaces is %ld)", no_namespaces, what, strerror(number),
-                    sysctl_value("/proc/sys/user/max_user_namespaces"));
+                    "%s: %s: %s (user.max_user_namespaces is 0)", no_namespaces, what, strerror(number));
+    if (number == ENOSPC)
+        return fail_to_unshare(error, "a user namespace and a mount namespace", CLONE_NEWUSER | CLONE_NEWNS, NULL);
     if (sysctl_value("/proc/sys/kernel/unprivileged_userns_clone") == 0)
         return fail(error, EXIT_KERNEL, "ask the administrator for: sysctl kernel.unprivileged_userns_clone=1",
                     "%s: %s: %s (kernel.unprivileged_userns_clone is 0)", no_namespaces, what, strerror(number));
@@ -82,12 +73,14 @@ bool namespaces_enter(bool *in_user_namespace, struct error *error)
     const unsigned long uid = geteuid(), gid = getegid();
     *in_user_namespace = !(sys_capabilities(&capabilities) && (capabilities.effective >> CAP_SYS_ADMIN & 1) != 0);
     if (!*in_user_namespace) {
-        if (unshare(CLONE_NEWNS) == 0)
+        if (unshare_namespaces(CLONE_NEWNS) == 0)
             return sys_make_slave() == 0 || fail(error, EXIT_KERNEL, NULL, "cannot make mounts private: %s", strerror(errno));
+        if (errno == ENOSPC) /* a user namespace would count as well */
+            return fail_to_unshare(error, "a mount namespace", CLONE_NEWNS, NULL);
         tried(error, "a mount namespace as root: %s", strerror(errno));
         *in_user_namespace = true;
     }
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+    if (unshare_namespaces(CLONE_NEWUSER | CLONE_NEWNS) != 0)
         return refused(error, "unshare(CLONE_NEWUSER)", errno);
     char map[64];
     snprintf(map, sizeof map, "%lu %lu 1", uid, uid);

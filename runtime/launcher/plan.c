@@ -71,6 +71,11 @@ static const char *top_of(struct planner *planner, const char *path)
     return arena_format(planner->plan->arena, "/%.*s", (int)strcspn(path + 1, "/"), path + 1);
 }
 
+bool plan_is_system(struct planner *planner, const char *path)
+{
+    return is_system(top_of(planner, path));
+}
+
 /* A top-level entry that the node has. */
 static void place_top(struct planner *planner, const char *top)
 {
@@ -303,6 +308,8 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
     if (root == ROOT_CLOSED)
         add_accounts(&planner);
     plan_bind_libraries(&planner);
+    if (root == ROOT_MERGED)
+        plan_own_files(&planner);
     plan_add(&planner, OP_ENTER, "/", "in the job's process");
     planner_free(&planner);
     return true;
@@ -310,7 +317,7 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
 
 void plan_print(const struct plan *plan)
 {
-    static const char *const names[] = {"base", "unpack", "directory", "file", "symlink", "whiteout", "write", "bind", "overlay", "enter"};
+    static const char *const names[] = {"base", "unpack", "directory", "file", "symlink", "whiteout", "write", "bind", "overlay", "own", "enter"};
     note("root: %s: %s", root_name(plan->root), plan->root_why);
     for (size_t i = 0; i < plan->count; i++) {
         const struct op *op = &plan->ops[i];

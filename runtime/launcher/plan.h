@@ -27,6 +27,7 @@ enum op_kind {
     OP_WRITE,     /* file `made` with the content `data` */
     OP_BIND,      /* recursive bind of `source` on the new root's path `target` */
     OP_OVERLAY,   /* lower layers `source`, upper /upper/`number`, on the new root's path `target` */
+    OP_OWN,       /* a copy of the node's file `source`, this user's, in `data`, bound on the new root's path `target` */
     OP_ENTER,     /* in the job's process: own mount namespace, pivot_root into /newroot */
 };
 
@@ -118,6 +119,10 @@ bool plan_same_tree(struct planner *planner, const char *node_path, uint32_t ind
 bool plan_is_nodes_tree(struct planner *planner, uint32_t index, const char *node_path); /* may its own serve as the tree? */
 bool plan_same_file(const struct bundle *bundle, const struct entry *entry, const struct stat *status);
 bool plan_same_link(const char *node_path, const struct entry *entry);
+
+/* plan_owned.c: in the merged root after all else. */
+void plan_own_files(struct planner *planner);
+bool plan_is_system(struct planner *planner, const char *path);
 
 /* plan_absent.c */
 void plan_find_absent(struct planner *planner);

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import sdee
 from sdee.cli import policy
 from sdee.errors import OutputError
+from sdee.files import open_regular
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below_any
 from sdee.packer.model import Verdict
@@ -103,7 +104,7 @@ def _private(path: str, flags: int) -> int:
 def digest(path: str) -> str:
     """Return the SHA-256 of a file, "" when it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open(open_regular(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
     except OSError:
         return ""

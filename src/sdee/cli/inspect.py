@@ -15,6 +15,7 @@ import click
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.errors import UsageError
+from sdee.files import open_regular
 from sdee.packer.extract import extract as extract_entries
 from sdee.packer.extract import select
 from sdee.packer.reader import open_bundle
@@ -46,7 +47,7 @@ def is_bundle(name: str) -> bool:
     if name.endswith(".sdee"):
         return True
     try:
-        with open(name, "rb") as file:
+        with open(open_regular(name), "rb") as file:
             file.seek(-120, os.SEEK_END)
             return file.read(8) == b"SDEEBNDL"
     except OSError:

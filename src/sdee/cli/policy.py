@@ -11,6 +11,7 @@ from typing import Any
 import platformdirs
 
 from sdee.errors import UsageError
+from sdee.files import open_regular
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -90,7 +91,7 @@ def load() -> Policy:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with open(open_regular(path), "rb") as file:
             text = file.read()
         raw = tomllib.loads(text.decode())
     except OSError as error:

@@ -24,6 +24,7 @@ from sdee.cli.submit import (
     show_plan,
 )
 from sdee.errors import InputError, UsageError
+from sdee.files import open_regular
 from sdee.runtime.environment import front
 from sdee.runtime.jobs import model, scripts
 
@@ -189,7 +190,7 @@ class _Again:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(open_regular(path, passed=True), encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except OSError as error:
         raise InputError(f"cannot read the script {path!a}: {error.strerror}") from error

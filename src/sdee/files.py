@@ -1,0 +1,41 @@
+"""Files that a user names: opened without waiting where they are something else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+_KINDS = {
+    stat.S_IFIFO: "it is a FIFO",
+    stat.S_IFSOCK: "it is a socket",
+    stat.S_IFCHR: "it is a device",
+    stat.S_IFBLK: "it is a device",
+}
+_OWN = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # what the shell passed: <(COMMAND), | COMMAND /dev/stdin
+
+
+def open_regular(path: str, *, passed: bool = False) -> int:
+    """Open a file to read from; return the descriptor.
+
+    A FIFO would wait for a writer for ever (fifo(7)), and opening a device may act on it. `passed`: what the shell has
+    opened for this process may be a pipe. Raises OSError, whose strerror says what the file is; not for directories.
+    """
+    kind = os.stat(path).st_mode
+    wait = passed and path.startswith(_OWN)
+    if not wait:
+        _check(path, kind)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | (0 if wait else os.O_NONBLOCK))
+    try:
+        if not wait:  # it may have been replaced
+            _check(path, os.fstat(fd).st_mode)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _check(path: str, mode: int) -> None:
+    kind = _KINDS.get(stat.S_IFMT(mode))
+    if kind is not None:
+        raise OSError(errno.EINVAL, f"{kind}, not a regular file", path)
