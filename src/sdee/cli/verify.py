@@ -16,6 +16,7 @@ from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.cli.inspect import DEFAULT_BUNDLE
 from sdee.errors import KernelError
+from sdee.interpreter import own_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,7 +64,7 @@ def run(bundle_path: str, arguments: Sequence[str]) -> Report:
             spec, trace = os.path.join(scratch, "spec"), os.path.join(scratch, "trace")
             with open(spec, "w", encoding="ascii") as file:
                 file.write(barenode.Spec(directories, inputs).text())
-            command = [sys.executable, "-m", "sdee.runtime.barenode", spec, os.path.abspath(bundle_path), *arguments]
+            command = own_python(barenode.START, spec, os.path.abspath(bundle_path), *arguments)
             plan = session.plan(command, trace, append=False)
             environment = {k: v for k, v in plan.environment.items() if not k.startswith("SDEE_")}
             # FORCE: what this machine has no driver for is for the node to say
