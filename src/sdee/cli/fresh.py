@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import sdee
+from sdee import trust
 from sdee.cli import policy
 from sdee.errors import OutputError
 from sdee.packer import tables
@@ -75,7 +76,12 @@ class State:
 
 
 def load(directory: str) -> State:
-    """Return what is known in a directory. What cannot be read, or is of another version, counts as nothing."""
+    """Return what is known in a directory.
+
+    What cannot be read, is of another version or of another user counts as nothing.
+    """
+    if trust.distrusted(directory) or trust.distrusted(os.path.join(directory, NAME)):
+        return State()
     try:
         with open(os.path.join(directory, NAME), encoding="ascii") as file:
             raw = json.load(file)

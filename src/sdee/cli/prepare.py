@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdee import trust
 from sdee.cli import fresh
 from sdee.cli import output as show
 from sdee.errors import InputError, NodeError, OutputError, TraceError
@@ -64,11 +65,31 @@ class Preparation:
         return [trace if self.trace_why else kept, bundle]
 
 
+def own_directory(place: str = "") -> str:
+    """Return the directory below which things of jobs are kept, relative to `place`.
+
+    Where another user has made one, or may write to it, it is one of this user's own name: the jobs that it holds would
+    run as this user. That is said.
+    """
+    path = os.path.join(place, DIRECTORY)
+    why = trust.distrusted(path)
+    if not why:
+        return path
+    own = f"{path}-{_safe(trust.user_name(os.geteuid()))}"
+    hint = "remove it, or take the others' right to write: chmod -R go-w" if trust.is_own(path) else "--dir DIR"
+    said = f"{show.safe(path)} is not used: {why}; your jobs are kept in {show.safe(own)}"
+    click.echo(f"sdee: warning: {said}\n  hint: {hint}", err=True)
+    return own
+
+
 def directory_of(parent: str, name: str, *key: str) -> str:
     """Return where things of a job are kept: below `parent`, by its name and a digest of what makes it another."""
     digest = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".-") or "job"
-    return os.path.join(os.path.abspath(parent), f"{safe}-{digest}")
+    return os.path.join(os.path.abspath(parent), f"{_safe(name)}-{digest}")
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".-") or "job"
 
 
 def plan(
@@ -120,14 +141,20 @@ def script_in(directory: str) -> str:
 def locked(directory: str) -> Iterator[None]:
     """Make a directory and let no other sdee work in it meanwhile (flock(2)); where locks are not to be had, hope.
 
-    Raises OutputError.
+    Nobody else may write there, whatever the umask is. Raises OutputError, also for a directory of another user.
     """
     try:
-        os.makedirs(directory, exist_ok=True)
+        os.makedirs(os.path.dirname(directory), 0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o755)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         hint = "name another place with --dir DIR, one that the nodes see too"
         raise OutputError(f"cannot make {directory!a}: {error.strerror}", hint=hint) from error
+    if why := trust.distrusted(directory):
+        os.close(descriptor)
+        hint = "name another place with --dir DIR; or remove it, if it is yours"
+        raise OutputError(f"{directory!a} is not used: {why}", hint=hint)
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -147,7 +147,7 @@ def submit(
     chosen: JobManager = ctx.meta[MANAGER]
     check(retrace=retrace, no_trace=no_trace, ready=ready)
     where = os.path.abspath(results) if results else ""
-    kept = parent or prepare.DIRECTORY
+    kept = parent or prepare.own_directory()
     if ready:
         bundle, recorded = existing(ready)
         directory = prepare.directory_of(kept, os.path.basename(ready), bundle)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdee import trust
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.cli.inspect import DEFAULT_BUNDLE
-from sdee.errors import KernelError
+from sdee.errors import BundleError, KernelError
 from sdee.interpreter import own_python
 
 if TYPE_CHECKING:
@@ -27,23 +28,31 @@ SHOWN = 20
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
+@click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
 @click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but what is missing.")
-def verify(*, bundle_path: str, arguments: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+def verify(*, bundle_path: str | None, arguments: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Run a bundle here as on a bare node, and say what would be missing there.
 
     Nothing of this machine is visible to the job but its inputs on shared storage (as copies: nothing that it writes
     stays) and the node's own files. With ARGS another command line than the recorded one is tried. Returns 0 when
     nothing is missing and the job ended as it did when it was traced, else 1.
     """
-    result = run(bundle_path, list(arguments))
+    result = run(bundle_path or _default_bundle(), list(arguments))
     if as_json:
         show.print_json({**asdict(result), "good": result.good})
     else:
         click.echo("\n".join(lines(result, quiet=quiet)))
     sys.exit(0 if result.good else 1)
+
+
+def _default_bundle() -> str:
+    """Return the bundle that is meant when none is named. Raises BundleError: it would run another user's program."""
+    if why := trust.distrusted(DEFAULT_BUNDLE):
+        hint = f"if you trust it, name it: sdee verify {DEFAULT_BUNDLE}"
+        raise BundleError(f"the bundle {DEFAULT_BUNDLE!a} here is not run unasked: {why}", hint=hint)
+    return DEFAULT_BUNDLE
 
 
 def run(bundle_path: str, arguments: Sequence[str]) -> Report:

@@ -133,8 +133,8 @@ def place() -> str:
     """
     home = os.path.expanduser("~")
     if (private.here() or not os.access(".", os.W_OK | os.X_OK)) and os.access(home, os.W_OK | os.X_OK):
-        return os.path.join(home, prepare.DIRECTORY)
-    return prepare.DIRECTORY
+        return prepare.own_directory(home)
+    return prepare.own_directory()
 
 
 def _plan(rehearsal: Rehearsal, *, no_trace: bool, outgrown: str = "") -> Preparation:
