@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 from typing import TYPE_CHECKING
 
+from env_support import SDEE
 from sdee.trust import distrusted
 from two_users import MINE, THEIRS, needs_root
 from two_users import project as project  # noqa: PLC0414 - a fixture
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = needs_root
 SBATCH = '#!/bin/sh\ncase $1 in --help) exit 0 ;; esac\nfor last; do :; done\nexec "$last"\n'  # runs the script here
-SRUN = '#!/bin/sh\nexec "$@"\n'
+SRUN = '#!/bin/sh\nwhile case $1 in --*) ;; *) false ;; esac; do shift; done\nexec "$@"\n'
 
 
 def own(project: Project, name: str, text: str, mode: int = 0o644) -> Path:
@@ -76,13 +76,13 @@ def desk(project: Project) -> dict[str, str]:
     for name, text in (("sbatch", SBATCH), ("srun", SRUN)):
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
-    path = f"{tools}:{os.environ['PATH']}"
+    path = f"{tools}:{SDEE.parent}:/usr/bin:/bin"
     return {"PATH": path, "SLURM_JOB_NUM_NODES": "1", "SDEE_ROOT": "closed"}
 
 
 def submit(project: Project, env: dict[str, str], *options: str, status: int = 0) -> str:
     command = ["submit", "--manager=slurm", "--broadcast=never", *options, "--", "/bin/echo", "mine"]
-    done = project.mine(str(shutil.which("sdee")), *command, status=status, **env)
+    done = project.mine("sdee", *command, status=status, **env)
     return done.stdout + done.stderr
 
 

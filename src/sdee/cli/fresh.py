@@ -22,6 +22,7 @@ from sdee.errors import OutputError
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below_any
 from sdee.packer.model import Verdict
+from sdee.tokens import redact
 from sdee.tracer.tracee import original_environment
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def stale_trace(state: State, command: list[str], cwd: str, path: str) -> str:
     known = state.trace
     if known is None or known.digest != digest(path):
         return "there is no trace of it yet"
-    if known.command != command or known.cwd != cwd:
+    if known.command != redact(command) or known.cwd != cwd:
         return "the trace is of another command"
     if known.status:
         return f"the traced run ended with status {known.status}"

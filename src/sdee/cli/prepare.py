@@ -20,6 +20,7 @@ from sdee.cli import fresh
 from sdee.cli import output as show
 from sdee.errors import InputError, NodeError, OutputError, TraceError
 from sdee.runtime.environment import front
+from sdee.tokens import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +60,7 @@ class Preparation:
 
     def lines(self) -> list[str]:
         """Return it as --dry-run prints it."""
-        trace = f"trace   {shlex.join(self.command)}   ({self.trace_why})"
+        trace = f"trace   {shlex.join(redact(self.command))}   ({self.trace_why})"
         kept = f"keep    {self.trace}" + (f"   (though {self.stale})" if self.stale else "")
         bundle = f"bundle  {self.bundle}   ({self.bundle_why})" if self.bundle_why else f"keep    {self.bundle}"
         return [trace if self.trace_why else kept, bundle]
@@ -115,7 +116,7 @@ def plan(
     stale = ""
     if no_trace:
         if state.trace is None or not os.path.exists(trace):
-            raise TraceError(f"there is no trace of {shlex.join(command)!a}", hint="leave out --no-trace")
+            raise TraceError(f"there is no trace of {shlex.join(redact(command))!a}", hint="leave out --no-trace")
         why, stale = "", why
     bundle_why = "the trace is new" if why else fresh.stale_bundle(state, directory) or outgrown
     name = _next(directory, "bundle", ".sdee") if bundle_why or state.bundle is None else state.bundle.name
@@ -180,7 +181,8 @@ def _trace(todo: Preparation) -> None:
     from sdee.tracer import engines, session  # noqa: PLC0415
     from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
 
-    click.echo(f"sdee: tracing {show.safe(shlex.join(todo.command))} here first: {show.safe(todo.trace_why)}", err=True)
+    shown = show.safe(shlex.join(redact(todo.command)))
+    click.echo(f"sdee: tracing {shown} here first: {show.safe(todo.trace_why)}", err=True)
     with _as_in_a_batch_job(todo):
         done = session.plan(todo.command, todo.trace, append=False)
         done = done._replace(environment={**todo.variables, **done.environment})
