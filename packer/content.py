@@ -25,13 +25,14 @@ AHEAD = 32  # small files in memory at once
 
 @dataclass(frozen=True)
 class Source:
-    """A file as it was when surveyed (stat(2))."""
+    """A file as it was when surveyed (stat(2)). `public`: its mode, and those of its directories, let all read it."""
 
     node: Node
     size: int
     mtime_ns: int
     device: int
     inode: int
+    public: bool = True
 
     def check(self, status: os.stat_result) -> None:
         """Raise InputError if the file is not the one that was surveyed any more."""
@@ -60,6 +61,7 @@ def survey(nodes: Sequence[Node]) -> list[Source]:
     Raises one InputError that names every file that is gone, is not a regular file any more or may not be read.
     """
     sources, failed = [], []
+    open_to_all: dict[str, bool] = {"/": True}
     for node in nodes:
         try:
             status = os.stat(node.origin)
@@ -70,7 +72,9 @@ def survey(nodes: Sequence[Node]) -> list[Source]:
             failed.append(f"{node.origin!a}: not a regular file any more")
         elif not os.access(node.origin, os.R_OK, effective_ids=True):
             failed.append(f"{node.origin!a}: Permission denied")
-        sources.append(Source(node, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino))
+        # by the path that the job knows: a copy of what it was before the job changed it is the user's alone
+        public = bool(node.mode & stat.S_IROTH) and _is_open_to_all(os.path.dirname(node.path), open_to_all)
+        sources.append(Source(node, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino, public))
     if failed:
         raise InputError(
             f"{len(failed)} file{'s' * (len(failed) > 1)} that should travel cannot be read",
@@ -78,6 +82,17 @@ def survey(nodes: Sequence[Node]) -> list[Source]:
             hint="leave them out with --exclude, or make them readable",
         )
     return sources
+
+
+def _is_open_to_all(directory: str, known: dict[str, bool]) -> bool:
+    """Tell whether all users may search a directory and those above it."""
+    if directory not in known:
+        try:
+            mode = os.stat(directory).st_mode
+        except OSError:  # the job has removed it: the file's own mode tells
+            mode = stat.S_IXOTH
+        known[directory] = bool(mode & stat.S_IXOTH) and _is_open_to_all(os.path.dirname(directory), known)
+    return known[directory]
 
 
 def with_capabilities(nodes: Sequence[Node]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below_any
-from sdee.secret_files import CODE, CONTENT_LIMIT, secret_content, secret_name, secret_place
+from sdee.secret_files import CODE, secret_content, secret_name, secret_place, to_look_into
 
 if TYPE_CHECKING:
     import os
@@ -31,11 +31,13 @@ def secret_by_name(path: str, fs: FileSystem) -> str:
 def secret_by_content(path: str, fs: FileSystem, *, own: bool = False) -> str:
     """Return why a file's content is a secret, "" when it is not.
 
-    Not looked into: files over 1 MB, the system's files that anybody may read (sample keys in packages' documentation)
-    and source code, unless it is the user's `own` and no part of some software.
+    Not looked into: what comes after 1 MB, of texts after 32 MB; the system's files that anybody may read (sample keys
+    in packages' documentation) and source code, unless it is the user's `own` and no part of some software.
     """
     status = fs.status(path)
-    if status is None or not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= CONTENT_LIMIT:
+    if status is None or not stat.S_ISREG(status.st_mode) or not status.st_size:
         return ""
     code = path.endswith(CODE) and not (own and not path.endswith((".pyc", ".so")))
-    return "" if code or _is_public(path, status) else secret_content(fs.read(path, CONTENT_LIMIT))
+    if code or _is_public(path, status):
+        return ""
+    return secret_content(to_look_into(lambda size: fs.read(path, size)), path)

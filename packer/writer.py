@@ -42,6 +42,7 @@ class BundleSummary:
     """What was written: sizes in bytes, numbers of entries. `content` has duplicates once, `duplicates` the rest.
 
     `reused` of the `frames` were taken from older bundles; `useless` says of which bundles none could be, and why.
+    `private`: how many files others may not read, because of which the bundle is the user's alone.
     """
 
     path: str
@@ -60,6 +61,7 @@ class BundleSummary:
     duplicates: int
     warnings: tuple[str, ...]
     useless: tuple[str, ...] = ()
+    private: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def write_bundle(
     progress: Progress | None = None,
     reuse: tuple[str, ...] = (),
 ) -> BundleSummary:
-    """Write `closure` to the file `out`, mode 0755 less the umask; an older file there is replaced in one step.
+    """Write `closure` to the file `out`; an older file there is replaced in one step.
+
+    Its mode is 0755 less the umask, or 0700 where it holds a file that others may not read.
 
     `launcher` is the path of the executable to begin with; `level` zstd's; `threads` 0 means one for each usable core;
     `progress` is called with bytes done and bytes in all. The same closure over the same files gives the same bytes.
@@ -120,7 +124,7 @@ def _replace(target: str, out: str, job: _Job) -> dict[str, Any]:
             summary = _write(file, job)
             umask = os.umask(0)
             os.umask(umask)
-            os.fchmod(file.fileno(), 0o755 & ~umask)
+            os.fchmod(file.fileno(), 0o700 if summary["private"] else 0o755 & ~umask)
         os.rename(temporary, target)
     except OSError as error:
         _discard(temporary)
@@ -168,7 +172,7 @@ def _write(file: IO[bytes], job: _Job) -> dict[str, Any]:
     file.write(data)
     file.write(footer.pack())
     sizes = {"size": footer.file_size, "launcher": launcher_size, "payload": payload, "table": len(data)}
-    reuse = {"frames": len(frames), "reused": stream.reused}
+    reuse = {"frames": len(frames), "reused": stream.reused, "private": sum(not s.public for s in job.sources)}
     return {"identity": footer.table_digest.hex(), **sizes, **reuse, **counts}
 
 

@@ -1,6 +1,6 @@
 """A bare node on this machine: a root that holds mount points, what a job's node must have, and nothing else.
 
-    python -m sdee.runtime.barenode SPEC PROGRAM [ARGS…]
+    own_python(START, SPEC, PROGRAM, [ARGS…])
 
 SPEC is a file with what `Spec` says, as JSON. PROGRAM must be statically linked, as a bundle is: there is no /usr, no
 /lib, no Python. Works as an ordinary user, by a user namespace, a tmpfs and pivot_root(2) (in a chroot the kernel
@@ -30,6 +30,7 @@ LOCKED = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME  # the same n
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
 PROGRAM = "/bundle.sdee"  # where the program lies on the node
 COPIED = 64 << 20  # bytes: larger inputs are bound
+START = "from sdee.runtime.barenode import main; main(sys.argv[1:])"
 CANNOT = 125  # exit status when the node cannot be made, as env(1) and nice(1) use it
 
 libc = ctypes.CDLL(None, use_errno=True)

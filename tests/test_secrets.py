@@ -5,6 +5,10 @@ And the other side: what jobs really use is not taken for one.
 
 from __future__ import annotations
 
+import base64
+import bz2
+import gzip
+import lzma
 import os
 import random
 import re
@@ -16,6 +20,7 @@ import sysconfig
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 
 from closure_support import TraceMaker, verdict, write
 from sdee.packer import tables
@@ -106,11 +111,33 @@ def test_variables_and_command_lines_are_looked_through_for_more(kind: str) -> N
     assert not has_token(value.encode())
 
 
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def pem() -> str:
+    return f"-----BEGIN EC PRIVATE KEY-----\n{some(64)}\n-----END EC PRIVATE KEY-----\n"
+
+
+def jwt() -> str:
+    head, claims = ('{"alg":"RS256","typ":"JWT"}', f'{{"sub":"me","exp":1893456000,"x":"{some(10)}"}}')
+    return f"{encoded(head).rstrip('=')}.{encoded(claims).rstrip('=')}.{some(43)}"
+
+
 FILES: dict[str, Callable[[], str]] = {
     **TOKENS,
     "PEM": lambda: f"-----BEGIN RSA PRIVATE KEY-----\n{some(64)}\n",
     "OpenSSH": lambda: f"-----BEGIN OPENSSH PRIVATE KEY-----\n{some(70)}\n",
     "PGP": lambda: f"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{some(64)}\n",
+    "PEM, indented": lambda: f"key: |\n    -----BEGIN EC PRIVATE KEY-----\n    {some(64)}\n",
+    "PEM, quoted": lambda: f'KEY="-----BEGIN RSA PRIVATE KEY-----\n{some(64)}\n"\n',
+    "PEM, escaped": lambda: f'{{"key": "-----BEGIN PRIVATE KEY-----\\n{some(64)}\\n"}}',
+    "PEM, escaped twice": lambda: f'"{{\\"key\\": \\"-----BEGIN RSA PRIVATE KEY-----\\\\r\\\\n{some(64)}"}}',
+    "PEM, far behind": lambda: "a line of a log\n" * 200_000 + f"-----BEGIN RSA PRIVATE KEY-----\n{some(64)}\n",
+    "kubeconfig": lambda: f"client-key-data: {encoded(pem())}\n",
+    "Base64": lambda: "\n".join(re.findall(".{1,64}", encoded(f"x: 1\nkey: {TOKENS['GitHub']()}\n{some(40)}"))) + "\n",
+    "JWT": lambda: f"token = {jwt()}\n",
+    "netrc, default": lambda: f"default login me password {some(12)}\n",
     "PuTTY": lambda: f"PuTTY-User-Key-File-3: ssh-ed25519\n{some(64)}\n",
     "netrc": lambda: f"# mine\nmachine example.org login me password {some(12)}\n",
     "Kerberos tickets": lambda: f"\5\4\0\x0c\0\1\0\x08{some(60)}",
@@ -132,9 +159,59 @@ def test_a_file_that_holds_one_is_refused_whatever_its_name(made: TraceMaker, tm
     assert verdict(made.closure(with_data=True, allow=(path,)), path) == "bundle"
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_a_compressed_file_is_what_it_holds(made: TraceMaker, tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    work = tmp_path / "work"
+    held = write(work / "dump", "")
+    (work / "dump").write_bytes(pack(("x" * 5000 + f"\n{pem()}").encode()))
+    other = write(work / "other", "")
+    (work / "other").write_bytes(pack(b"x" * 5000))
+    broken = write(work / "broken", "")
+    (work / "broken").write_bytes(pack(b"x" * 5000)[:20])
+    paths = [made.use(path) for path in (held, other, broken)]
+    assert [verdict(made.closure(with_data=True), path) for path in paths] == ["secret", "bundle", "bundle"]
+
+
+def test_a_compressed_file_cannot_fill_memory() -> None:
+    bomb = gzip.compress(bytes(200 << 20))
+    script = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (200 << 20,) * 2)\n"
+    script += "from sdee.secret_files import secret_content; print(secret_content(sys.stdin.buffer.read()) == '')"
+    done = subprocess.run([sys.executable, "-c", script], input=bomb, capture_output=True, check=False)
+    assert done.stdout == b"True\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["pip.conf", "uv.toml", ".condarc", "repo/.git/config", "requirements-dev.txt"])
+def test_a_password_in_a_url_of_settings_is_a_secret(made: TraceMaker, tmp_path: Path, name: str) -> None:
+    text = "[global]\nindex-url = https://me:{}@pypi.example.org/simple\n"
+    path = made.use(write(tmp_path / "work" / name, text.format(some(12))))
+    assert verdict(made.closure(with_data=True), path) == "secret"
+    for example in ("${PASSWORD}", "password", "<password>", "xxx"):
+        write(tmp_path / "work" / name, text.format(example))
+        assert verdict(made.closure(with_data=True), path) == "bundle"
+
+
+def test_what_only_names_a_key_or_shows_a_token_is_no_secret(made: TraceMaker, tmp_path: Path) -> None:
+    example = (
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzb21lIjoicGF5bG9hZCJ9.4twFt5NiznN84AWoo1d7KO1T_yoc0Z6XOpOVswacPZg"
+    )
+    texts = (
+        f"jwt.encode(...) gives {example}\n",
+        'if "-----BEGIN PRIVATE KEY-----\\n" in text: pass\n',
+        "A key begins with -----BEGIN RSA PRIVATE KEY-----\nand ends with a line like it.\n",
+        f"{'A' * 5000}\n",
+    )
+    for number, text in enumerate(texts):
+        path = made.use(write(tmp_path / "work" / f"{number}.txt", text))
+        assert verdict(made.closure(with_data=True), path) == "bundle", text
+
+
 @pytest.mark.parametrize(
     "name",
     [
+        ".ngc/config",
+        "clouds.yaml",
+        ".config/earthengine/credentials",
+        "project-openrc.sh",
         ".ssh/id_ed25519",
         ".netrc",
         ".pgpass",

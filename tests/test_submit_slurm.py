@@ -151,10 +151,13 @@ def test_a_broadcast_copy_has_no_name_while_the_job_runs_and_survives_nothing(si
 
 
 def test_a_copy_that_a_job_killed_at_its_start_left_goes_with_the_next(side: SlurmSide) -> None:
-    side.on_nodes("setpriv --reuid=1001 --regid=1001 --clear-groups touch -d '2 hours ago' /dev/shm/sdee-1001-1-0-1")
-    side.on_nodes("setpriv --reuid=1001 --regid=1001 --clear-groups touch /dev/shm/sdee-1001-2-0-1")
+    left, young = (f"sdee-bundle-{digit * 32}" for digit in "ab")
+    user = "setpriv --reuid=1001 --regid=1001 --clear-groups"
+    side.on_nodes(f"cd /dev/shm && {user} mkdir {left}.0 && {user} touch -d '2 hours ago' {left} {left}.0 sdee-mine")
+    side.on_nodes(f"{user} touch /dev/shm/{young}")
     side.sdee("submit", *side.waiting, "-N3", "--broadcast=always", "--", "./rank.py")
-    assert [text.split() for text in side.on_nodes("ls /dev/shm; rm -f /dev/shm/*")] == [["sdee-1001-2-0-1"]] * 3
+    found = [text.split() for text in side.on_nodes("ls /dev/shm; rm -f /dev/shm/*")]
+    assert found == [[young, "sdee-mine"]] * 3
 
 
 def test_where_the_bundle_cannot_be_sent_it_is_read_from_shared_storage(side: SlurmSide) -> None:

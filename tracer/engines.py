@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from sdee.errors import KernelError, SdeeError, UsageError
+from sdee.interpreter import own_python
 from sdee.tracer import linux, memory
 from sdee.tracer.syscalls import CALLS
 
@@ -19,7 +19,7 @@ ENGINES = {
     "unotify": ("sdee.tracer.unotify_engine", "UnotifyEngine"),
     "ptrace": ("sdee.tracer.ptrace_engine", "PtraceEngine"),
 }
-_PROGRAMS = ("/bin/true", "/usr/bin/true", sys.executable)
+_PROGRAMS = ("/bin/true", "/usr/bin/true")
 
 
 def load(name: str) -> Engine:
@@ -63,9 +63,8 @@ class _Proof:
 
 def prove(engine: Engine) -> str | None:
     """Run a small program under `engine`; return None when its path was seen, else why it was not."""
-    program = next((path for path in _PROGRAMS if os.access(path, os.X_OK)), sys.executable)
-    proof = _Proof()
-    argv = [program] if program != sys.executable else [program, "-c", ""]
+    argv = next(([path] for path in _PROGRAMS if os.access(path, os.X_OK)), None) or own_python("")
+    program, proof = argv[0], _Proof()
     try:
         status = engine.run(program, argv, {"LC_ALL": "C"}, proof)
     except SdeeError as error:

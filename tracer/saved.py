@@ -7,7 +7,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from sdee.secret_files import CONTENT_LIMIT, secret_content, secret_name, secret_place
+from sdee.secret_files import secret_content, secret_name, secret_place, to_look_into
 
 COPY_LIMIT = 64 << 20  # bytes copied where the file system has no reflinks: the job waits meanwhile
 SUM_LIMIT = 1 << 30  # bytes of all copies together
@@ -53,7 +53,7 @@ class Saver:
             return None
         self._done.add(path)
         name, why = str(self._next), ""
-        if _may_be_secret(path, place, status.st_size):
+        if _may_be_secret(path, place):
             return Copy(path, None, status.st_size, status.st_mtime_ns, status.st_mode, "it may hold a secret")
         try:
             os.makedirs(self._directory, 0o700, exist_ok=True)
@@ -92,15 +92,15 @@ class Saver:
             os.close(reader)
 
 
-def _may_be_secret(path: str, place: str, size: int) -> bool:
+def _may_be_secret(path: str, place: str) -> bool:
     if secret_place(path) or secret_name(path):
         return True
-    if size > CONTENT_LIMIT:
-        return False
     try:
         fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            return bool(secret_content(file.read(CONTENT_LIMIT)))
+        try:
+            return bool(secret_content(to_look_into(lambda size: os.pread(fd, size, 0)), path))
+        finally:
+            os.close(fd)
     except OSError:
         return False
 

@@ -1,6 +1,6 @@
 """An environment in one file: a tar stream in a zstd frame, of what it changed, by the paths that it has inside.
 
-    python -m sdee.runtime.environment.archive write|read|owners DIRECTORY FILE
+    own_python(START, write|read|owners, DIRECTORY, FILE)
 
 runs as root of the environment's ids (`sdee-env root`), which may read and make files of any mode and owner. The first
 member is the header, the last one says that the archive is whole; owner and group of all others are as shown inside.
@@ -33,6 +33,7 @@ HEADER = "sdee-environment.json"
 END = "sdee-environment.end"
 XATTR = "SCHILY.xattr."  # as GNU tar and libarchive write them
 CAPABILITY = "security.capability"
+START = f"from {__name__} import main; sys.exit(main(sys.argv[1:]))"
 _BLOCK = 512
 _HEADER_ROOM = 1 << 20  # bytes that hold the first member
 _ADDRESS_SPACE = 4 << 30  # bytes; a record that claims more memory is no record of ours
@@ -291,7 +292,3 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"sdee: error: {file} is damaged: {error or type(error).__name__}\n")
         return int(BundleError.exit_code)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

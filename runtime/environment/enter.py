@@ -12,8 +12,7 @@ NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media"
 FLAGS = ("--x11", "--ssh-agent")
 COMMANDS = "commands"
 COMMANDS_INSIDE = "/run/sdee"
-# Not `python -m`: that looks for modules in the current directory first
-INSIDE = "import sys; sys.path[:1] = []; from sdee.cli.inside import main; main()"
+INSIDE = "from sdee.cli.inside import main; main()"
 
 # /tmp and /run are others inside, and software may be removed. 244: docs/exit-codes.md
 _MISSING = """for file in NEEDED; do
@@ -72,16 +71,13 @@ def moved(directory: str) -> bool:
 
 def prepare_commands(directory: str) -> None:
     """Write what stands in place of the job manager's commands inside, as far as it is not there: /run/sdee."""
-    import sys  # noqa: PLC0415
-
-    import sdee  # noqa: PLC0415
+    from sdee.interpreter import files, own_python  # noqa: PLC0415
 
     commands = os.path.join(directory, COMMANDS)
     for name in ("", "real", "prefix"):
         os.makedirs(os.path.join(commands, name), exist_ok=True)
-    call = f'exec {_quoted(sys.executable)} -c {_quoted(INSIDE)} "$@"'
-    needed = (sys.executable, os.path.join(os.path.dirname(os.path.abspath(sdee.__file__)), "__init__.py"))
-    check = _MISSING.replace("NEEDED", " ".join(_quoted(path) for path in needed))
+    call = f'exec {" ".join(map(_quoted, own_python(INSIDE)))} "$@"'
+    check = _MISSING.replace("NEEDED", " ".join(map(_quoted, files())))
     script = f"#!/bin/sh\n# Written by sdee: srun, sbatch and salloc inside\n{check}{call}\n"
     _write(os.path.join(commands, "sdee-inside"), script, 0o755)
     _write(os.path.join(commands, "user"), f"{os.getuid()} {os.getgid()} {_user_name()}\n", 0o644)

@@ -8,12 +8,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from sdee.errors import OutputError
+from sdee.interpreter import own_python
 from sdee.runtime.environment import plan, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdee.runtime.environment.store import Environment
+
+START = f"from {__name__} import main; main()"
 
 
 def listed(environment: Environment, made: plan.Plan) -> set[tuple[bytes, bytes]]:
@@ -68,7 +71,7 @@ def give(environment: Environment, made: plan.Plan, pairs: set[tuple[bytes, byte
             lines.append(b"%d %d %s" % (uid, gid, upper))
     if not lines:
         return
-    command = [program(), "root", environment.directory, sys.executable, "-m", __name__]
+    command = [program(), "root", environment.directory, *own_python(START)]
     done = subprocess.run(command, input=b"\0".join(lines), check=False, stderr=subprocess.PIPE)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
@@ -80,7 +83,3 @@ def main() -> None:
     for line in sys.stdin.buffer.read().split(b"\0"):
         uid, gid, path = line.split(b" ", 2)
         os.chown(path, int(uid), int(gid), follow_symlinks=False)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 
 from sdee.errors import BundleError, InputError, OutputError
+from sdee.interpreter import own_python
 from sdee.runtime.environment import archive, program, rpm
 from sdee.runtime.environment.create import being_made, being_replaced, fill, system_name
 from sdee.runtime.environment.reconcile import adapt
@@ -96,8 +96,7 @@ def export(environment: Environment, target: str, *, force: bool) -> int:
 
 
 def _python(environment: Environment, action: str, file: str) -> list[str]:
-    module = "sdee.runtime.environment.archive"
-    return _as_root(environment, sys.executable, "-m", module, action, environment.directory, os.path.abspath(file))
+    return _as_root(environment, *own_python(archive.START, action, environment.directory, os.path.abspath(file)))
 
 
 def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment, list[str]]:

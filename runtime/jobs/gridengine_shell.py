@@ -31,9 +31,10 @@ def settings(bundle: str, broadcast: str, results: str) -> str:
     return "\n".join([*lines, scripts.THERE])
 
 
-# One node reads the bundle once, whether from shared storage or to copy it first: a copy is made only when asked for
 STEP = r"""
-if [ "$sdee_when" = always ]; then
+# One node reads the bundle once, whether from shared storage or to copy it first: a copy is made only when asked
+# for, and only into the job's own $TMPDIR: by hand that may be /tmp, where others write too
+if [ "$sdee_when" = always ] && [ -n "$JOB_ID" ] && [ -O "$TMPDIR" ]; then
   cp "$sdee_bundle" "$TMPDIR/bundle.sdee" && [ -x "$TMPDIR/bundle.sdee" ] && sdee_bundle=$TMPDIR/bundle.sdee
 fi
 

@@ -131,17 +131,24 @@ class JobManager(ABC):
 
 
 def write_script(path: str, text: str) -> None:
-    """Write a script, executable, whole or not at all. Raises OutputError."""
+    """Write a script, executable, whole or not at all. Raises OutputError.
+
+    It is the user's alone: it may hold a secret of a command line, or be a copy of a script that others may not read.
+    """
     new = f"{path}.{os.getpid()}"
     try:
-        with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with open(new, "w", encoding="utf-8", errors="surrogateescape", opener=_private) as file:
             file.write(text)
-        os.chmod(new, 0o755)
+        os.chmod(new, 0o700)
         os.replace(new, path)
     except OSError as error:
         if os.path.exists(new):
             os.unlink(new)
         raise OutputError(f"cannot write the script {path!a}: {error.strerror}") from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o700)
 
 
 def carry_out(submission: Submission) -> NoReturn:

@@ -9,6 +9,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from sdee.errors import UsageError
+from sdee.tokens import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,9 +20,14 @@ SHELLS = ("sh", "bash", "dash", "ksh", "mksh", "zsh")
 
 
 def heading(by: str, command: Sequence[str], again: str) -> list[str]:
-    """Return the comment that says what a script is. Nothing in it can end the comment, or a line of it."""
-    shown, again = ("".join(c if c.isprintable() else "?" for c in text) for text in (shlex.join(command), again))
-    return ["#", f"# {shown}", f"# in a bundle. Written by `{by}`; by hand: {again}", ""]
+    """Return the comment that says what a script is. Nothing in it can end the comment, or a line of it; no secret."""
+    shown = printable(shlex.join(redact(command)))
+    return ["#", f"# {shown}", f"# in a bundle. Written by `{by}`; by hand: {printable(again)}", ""]
+
+
+def printable(text: str) -> str:
+    """Return text with "?" for what cannot be printed."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def shell_of(text: str, name: str) -> str:

@@ -143,7 +143,8 @@ def rehearsal_program(front: str, record: str) -> str:
 
 
 # The files may be the run's own, which are gone when it has ended
-_RECORDED = r"""  {
+_RECORDED = r"""  umask 077
+  {
     printf '%s\0' "$#" "$PWD"
     for sdee_word; do
       sdee_text=

@@ -5,6 +5,10 @@ node have it open: from then on the kernel drops it with the last of them, after
 at the job's end, because after scancel no step can be started to do it, and a killed job does nothing at all; srun's
 --bcast, which leaves the file. What remains is the moment between sbcast and the tasks' start; a copy that a job killed
 there left is removed by the user's next broadcast job on the node, and by a reboot, since it lies in memory.
+
+Other users of the node can write to /dev/shm and /tmp, too. Nobody can make the copy first: its name is random, and
+without --force slurmd opens it with O_EXCL. A task runs it when it is open, the user's and nobody else's to write. Its
+marks are directories: mkdir(2) follows no link and waits for no FIFO.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ _PATTERN = {"j": '"$SLURM_JOB_ID"', "A": '"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}"
 # thousands of nodes ask at once. So this is reckoned: storage that gives 10 GB/s needs a second for these.
 BROADCAST_BYTES = 10_000_000_000
 
+COPY_NAME = f'"sdee-bundle-{"[0-9a-f]" * 32}"'  # a glob of nothing but what sdee_broadcast makes
+
 
 def settings(bundle: str, broadcast: str, results: str) -> str:
     """Return the lines that say what runs. `results` may have %j, %A and %a, as sbatch's file names."""
@@ -59,21 +65,26 @@ def settings(bundle: str, broadcast: str, results: str) -> str:
 STEP = r"""
 # Each task: the bundle in place of the program. A copy on this node loses its name when all of its tasks have it open.
 sdee_task='bundle=$1 copy=$2 results=$3 here=$4; shift 4
-if [ -n "$copy" ] && [ -x "$copy" ] && command exec 9<"$copy"; then
+if [ -n "$copy" ] && [ -f "$copy" ] && [ -O "$copy" ] && [ -x "$copy" ] && command exec 9<"$copy" &&
+  [ -O /proc/self/fd/9 ] && case $(ls -Ll /proc/self/fd/9) in -????[!w]??[!w]*) ;; *) false ;; esac; then
   bundle=/proc/self/fd/9 nodes=0
   for tasks in $(echo "$SLURM_STEP_TASKS_PER_NODE" | tr , " "); do # 2(x3),1: the tasks of each node
     case $tasks in *x*) times=${tasks#*x} times=${times%")"};; *) times=1;; esac
     nodes=$((nodes + times)) tasks=${tasks%%"("*}
     [ "$nodes" -le "$SLURM_NODEID" ] || break
   done
-  : >"$copy.$SLURM_LOCALID"
-  have=0; for file in "$copy".*; do have=$((have + 1)); done
-  [ "$have" -lt "$tasks" ] || rm -f "$copy" "$copy".*
-  [ "$SLURM_LOCALID" != 0 ] || # what jobs that were killed at their start left here
-    find "${copy%/*}" -maxdepth 1 -name "sdee-*" -user "$(id -u)" -mmin +60 -exec rm -f {} + 2>/dev/null
+  mkdir "$copy.$SLURM_LOCALID" 2>/dev/null || rm -f "$copy" # not ours: the other tasks read the bundle itself
+  have=0; for mark in "$copy".*; do [ ! -O "$mark" ] || [ -L "$mark" ] || have=$((have + 1)); done
+  [ "$have" -lt "$tasks" ] || { rm -f "$copy"; rmdir "$copy".* 2>/dev/null; }
+  if [ "$SLURM_LOCALID" = 0 ]; then # what jobs that were killed at their start left here
+    name=@NAME@
+    find "${copy%/*}" -maxdepth 1 -name "$name" -type f -user "$(id -u)" -mmin +60 -exec rm -f {} + 2>/dev/null
+    find "${copy%/*}" -maxdepth 1 -name "$name.*" -type d -user "$(id -u)" -mmin +60 -exec rmdir {} + 2>/dev/null
+  fi
 elif [ -n "$copy" ]; then # not executable there
-  echo "sdee: $SLURMD_NODENAME: $copy cannot be executed, $bundle is" >&2
-  rm -f "$copy"
+  exec 9<&-
+  echo "sdee: $SLURMD_NODENAME: $copy cannot be executed, or is not yours alone; $bundle is" >&2
+  rm -f "$copy" 2>/dev/null
 fi
 if [ -n "$results" ]; then
   SDEE_SAVE=$results/$SLURMD_NODENAME # one for all ranks of a node: they share what they write
@@ -94,8 +105,10 @@ sdee_broadcast() {
   esac
   [ -z "$SLURM_HET_SIZE" ] || return 0 # sbcast knows one component only
   for sdee_dir in /dev/shm /tmp; do
-    sdee_copy=$sdee_dir/sdee-$(id -u)-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}-$(exec sh -c 'echo $PPID')
-    sbcast --force "$sdee_bundle" "$sdee_copy" && return 0
+    sdee_copy=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+    [ ${#sdee_copy} -eq 32 ] || break
+    sdee_copy=$sdee_dir/sdee-bundle-$sdee_copy
+    sbcast "$sdee_bundle" "$sdee_copy" && return 0
     sdee_everywhere rm -f "$sdee_copy"
   done
   echo "sdee: the bundle cannot be sent to the nodes: they read $sdee_bundle" >&2
@@ -106,7 +119,7 @@ sdee_broadcast() {
 sdee_everywhere() {
   command srun --quiet --overlap --mem=0 -N "$SLURM_JOB_NUM_NODES" -n "$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "$@"
 }
-""".replace("@BYTES@", str(BROADCAST_BYTES))
+""".replace("@BYTES@", str(BROADCAST_BYTES)).replace("@NAME@", COPY_NAME)
 
 
 def step(served: str = "") -> str:

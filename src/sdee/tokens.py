@@ -8,6 +8,8 @@ everything in it somewhere.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from typing import TYPE_CHECKING
 
@@ -72,10 +74,14 @@ _LISTED = (*_TOKENS, *((prefix, prefix + r"[A-Za-z0-9_.-]{20,200}") for prefix i
 _SHAPES = tuple((text.encode(), f"{_NO}{shape}{_END}".encode()) for text, shape in _LISTED) + tuple(
     (text.encode(), shape.encode()) for text, shape in _OPEN
 )
+# RFC 7519: header, claims, signature
+_JWT = rb"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}\.(eyJ[A-Za-z0-9_-]{10,})\.[A-Za-z0-9_-]{20,}"
+_URL = rb"(?<=://)[^\s/:@\"']*:[^\s/:@\"'${}<>]+(?=@)"  # RFC 3986, userinfo
+_EXAMPLES = re.compile(rb"(?i):(?:pass|passwd|password|passw0rd|pw|pwd|secret|changeme|x+|\*+|\.+|%[(\w].*)\Z")
 # Only in variables and command lines: files quote them as examples
 _SHORT = (
-    (b"eyJ", rb"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}"),  # JWT: RFC 7519
-    (b"://", rb"(?<=://)[^\s/:@\"']*:[^\s/:@\"'${}<>]+(?=@)"),  # RFC 3986, userinfo
+    (b"eyJ", _JWT),
+    (b"://", _URL),
     (b"uthorization:", rb"(?i)(?<=authorization:)\s*(?:bearer|basic|token)\s+[^\s\"'$]+"),
     (b"-----BEGIN", rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----.*"),
 )
@@ -99,6 +105,22 @@ _SCRIPT_LIMIT = 1 << 16  # characters
 def has_token(data: bytes) -> bool:
     """Tell whether a file's content holds a token of some service."""
     return any(text in data and re.search(shape, data) for text, shape in _SHAPES)
+
+
+def has_jwt(data: bytes) -> bool:
+    """Tell whether a file's content holds a JSON web token, one with a maker or an end: examples have neither."""
+    if b"eyJ" not in data:
+        return False
+    claims = (base64.urlsafe_b64decode(found[1] + b"=" * (-len(found[1]) % 4)) for found in re.finditer(_JWT, data))
+    try:
+        return any(b'"exp"' in text or b'"iss"' in text for text in claims)
+    except binascii.Error:
+        return False
+
+
+def has_url_password(data: bytes) -> bool:
+    """Tell whether settings hold a URL with a password that is no example."""
+    return b"://" in data and any(not _EXAMPLES.search(found[0]) for found in re.finditer(_URL, data))
 
 
 def has_secret(text: str) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from sdee import trust
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.cli.summary import plan_lines, summarize, written_lines
@@ -193,6 +194,9 @@ def _without_copies(traces: tuple[str, ...]) -> list[str]:
 def _default_trace() -> str:
     if not os.path.exists(DEFAULT_TRACE):
         raise TraceError(f"there is no trace {DEFAULT_TRACE!a} here", hint="record one: sdee trace -- COMMAND")
+    if why := trust.distrusted(DEFAULT_TRACE):
+        hint = f"if you trust it, name it: sdee bundle {DEFAULT_TRACE}"
+        raise TraceError(f"the trace {DEFAULT_TRACE!a} here is not read unasked: {why}", hint=hint)
     return DEFAULT_TRACE
 
 

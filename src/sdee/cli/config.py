@@ -18,10 +18,11 @@ def config(*, as_json: bool) -> None:
     found = policy.load()
     if as_json:
         values = {key: {"value": v.value, "from": v.origins} for key, v in found.values.items()}
-        show.print_json({"files": found.files, "places": policy.places(), "values": values})
+        show.print_json({"files": found.files, "places": policy.places(), "ignored": found.ignored, "values": values})
         return
     for path in policy.places():
-        click.echo(f"{show.safe(path)}: {'read' if path in found.files else 'not there'}")
+        ignored = f"ignored: {found.ignored[path]}" if path in found.ignored else "not there"
+        click.echo(f"{show.safe(path)}: {'read' if path in found.files else ignored}")
     for key, (_, meaning) in policy.KEYS.items():
         value = found.values.get(key)
         if value:

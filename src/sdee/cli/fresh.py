@@ -16,12 +16,14 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import sdee
+from sdee import trust
 from sdee.cli import policy
 from sdee.errors import OutputError
 from sdee.files import open_regular
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below_any
 from sdee.packer.model import Verdict
+from sdee.tokens import redact
 from sdee.tracer.tracee import original_environment
 
 if TYPE_CHECKING:
@@ -76,7 +78,12 @@ class State:
 
 
 def load(directory: str) -> State:
-    """Return what is known in a directory. What cannot be read, or is of another version, counts as nothing."""
+    """Return what is known in a directory.
+
+    What cannot be read, is of another version or of another user counts as nothing.
+    """
+    if trust.distrusted(directory) or trust.distrusted(os.path.join(directory, NAME)):
+        return State()
     try:
         with open(os.path.join(directory, NAME), encoding="ascii") as file:
             raw = json.load(file)
@@ -198,7 +205,7 @@ def stale_trace(state: State, command: list[str], cwd: str, path: str) -> str:
     known = state.trace
     if known is None or known.digest != digest(path):
         return "there is no trace of it yet"
-    if known.command != command or known.cwd != cwd:
+    if known.command != redact(command) or known.cwd != cwd:
         return "the trace is of another command"
     if known.status:
         return f"the traced run ended with status {known.status}"

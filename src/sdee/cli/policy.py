@@ -6,10 +6,14 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
+import click
 import platformdirs
 
+from sdee import trust
+from sdee.cli import output as show
 from sdee.errors import UsageError
 from sdee.files import open_regular
 
@@ -34,7 +38,9 @@ KEYS: dict[str, tuple[type, str]] = {
     "minimal": (bool, "only what the run used"),
     "with-data": (bool, "input data travels too"),
     "level": (int, "zstd compression level, 1 to 19"),
+    "trust": (list, "globs of directories whose sdee.toml counts, whoever owns it; only in your own file"),
 }
+_said: set[str] = set()  # settings are read several times
 
 
 @dataclass(frozen=True)
@@ -47,10 +53,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Policy:
-    """All settings by key; a key that no file names is not there."""
+    """All settings by key; a key that no file names is not there. `ignored`: files that are there, and why not."""
 
     values: dict[str, Value] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    ignored: dict[str, str] = field(default_factory=dict)
 
     def get(self, key: str, default: Any) -> Any:
         """Return a setting."""
@@ -68,17 +75,24 @@ def places() -> list[str]:
 
 
 def load() -> Policy:
-    """Read the policy files that exist.
+    """Read the policy files that exist; the one here counts when it is the user's own or root's (trust.py), or trusted.
 
-    Raises UsageError that names file, line and key.
+    Says on standard error, once, that one does not count. Raises UsageError that names file, line and key.
     """
     values: dict[str, Value] = {}
-    read = []
-    for path in places():
+    read: list[str] = []
+    ignored: dict[str, str] = {}
+    own, here = places()
+    for path in (own, here):
+        why = trust.distrusted(path) if path == here and not _is_trusted(here, values) else ""
+        if why:
+            ignored[path] = why
+            _say_ignored(path, why)
+            continue
         if not os.path.exists(path):
             continue
         read.append(path)
-        for key, value in _read(path).items():
+        for key, value in _read(path, trusted=path == own or _is_trusted(path, values)).items():
             before = values.get(key)
             if isinstance(value, list):
                 farther = before or Value([], ())
@@ -86,12 +100,26 @@ def load() -> Policy:
                 values[key] = Value([*farther.value, *found], (*farther.origins, path))
             else:
                 values[key] = Value(value, (path,))
-    return Policy(values, tuple(read))
+    return Policy(values, tuple(read), ignored)
 
 
-def _read(path: str) -> dict[str, Any]:
+def _is_trusted(path: str, values: dict[str, Value]) -> bool:
+    directory = os.path.dirname(path)
+    return "trust" in values and any(fnmatchcase(directory, glob.rstrip("/")) for glob in values["trust"].value)
+
+
+def _say_ignored(path: str, why: str) -> None:
+    if path not in _said:
+        hint = f'trust = ["{os.path.dirname(path)}"] in {places()[0]}, or a copy of your own'
+        click.echo(f"sdee: warning: {show.safe(path)} is ignored: {why}\n  hint: {show.safe(hint)}", err=True)
+    _said.add(path)
+
+
+def _read(path: str, *, trusted: bool) -> dict[str, Any]:
     try:
         with open(open_regular(path), "rb") as file:
+            if not trusted and (why := trust.distrusted_state(os.fstat(file.fileno()), path)):
+                raise UsageError(f"the policy file {path!a} was replaced: {why}")
             text = file.read()
         raw = tomllib.loads(text.decode())
     except OSError as error:
@@ -107,6 +135,8 @@ def _read(path: str) -> dict[str, Any]:
         if not isinstance(value, kind) or not strings or (kind is int and isinstance(value, bool)):
             wanted = {list: "a list of strings", bool: "true or false", int: "a whole number"}[kind]
             raise UsageError(f"{path!a}, line {_line(text, key)}: {key} must be {wanted}")
+    if "trust" in raw and path != places()[0]:
+        raise UsageError(f"{path!a}, line {_line(text, 'trust')}: trust counts in {places()[0]!a} only")
     if not 1 <= raw.get("level", 1) <= 19:
         raise UsageError(f"{path!a}, line {_line(text, 'level')}: level must be from 1 to 19")
     if raw.get("package-limit", 0) < 0:

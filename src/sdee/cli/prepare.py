@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdee import trust
 from sdee.cli import fresh
 from sdee.cli import output as show
 from sdee.errors import InputError, NodeError, OutputError, TraceError
 from sdee.runtime.environment import front
+from sdee.tokens import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,17 +60,37 @@ class Preparation:
 
     def lines(self) -> list[str]:
         """Return it as --dry-run prints it."""
-        trace = f"trace   {shlex.join(self.command)}   ({self.trace_why})"
+        trace = f"trace   {shlex.join(redact(self.command))}   ({self.trace_why})"
         kept = f"keep    {self.trace}" + (f"   (though {self.stale})" if self.stale else "")
         bundle = f"bundle  {self.bundle}   ({self.bundle_why})" if self.bundle_why else f"keep    {self.bundle}"
         return [trace if self.trace_why else kept, bundle]
 
 
+def own_directory(place: str = "") -> str:
+    """Return the directory below which things of jobs are kept, relative to `place`.
+
+    Where another user has made one, or may write to it, it is one of this user's own name: the jobs that it holds would
+    run as this user. That is said.
+    """
+    path = os.path.join(place, DIRECTORY)
+    why = trust.distrusted(path)
+    if not why:
+        return path
+    own = f"{path}-{_safe(trust.user_name(os.geteuid()))}"
+    hint = "remove it, or take the others' right to write: chmod -R go-w" if trust.is_own(path) else "--dir DIR"
+    said = f"{show.safe(path)} is not used: {why}; your jobs are kept in {show.safe(own)}"
+    click.echo(f"sdee: warning: {said}\n  hint: {hint}", err=True)
+    return own
+
+
 def directory_of(parent: str, name: str, *key: str) -> str:
     """Return where things of a job are kept: below `parent`, by its name and a digest of what makes it another."""
     digest = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".-") or "job"
-    return os.path.join(os.path.abspath(parent), f"{safe}-{digest}")
+    return os.path.join(os.path.abspath(parent), f"{_safe(name)}-{digest}")
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".-") or "job"
 
 
 def plan(
@@ -94,7 +116,7 @@ def plan(
     stale = ""
     if no_trace:
         if state.trace is None or not os.path.exists(trace):
-            raise TraceError(f"there is no trace of {shlex.join(command)!a}", hint="leave out --no-trace")
+            raise TraceError(f"there is no trace of {shlex.join(redact(command))!a}", hint="leave out --no-trace")
         why, stale = "", why
     bundle_why = "the trace is new" if why else fresh.stale_bundle(state, directory) or outgrown
     name = _next(directory, "bundle", ".sdee") if bundle_why or state.bundle is None else state.bundle.name
@@ -120,14 +142,20 @@ def script_in(directory: str) -> str:
 def locked(directory: str) -> Iterator[None]:
     """Make a directory and let no other sdee work in it meanwhile (flock(2)); where locks are not to be had, hope.
 
-    Raises OutputError.
+    Nobody else may write there, whatever the umask is. Raises OutputError, also for a directory of another user.
     """
     try:
-        os.makedirs(directory, exist_ok=True)
+        os.makedirs(os.path.dirname(directory), 0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o755)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         hint = "name another place with --dir DIR, one that the nodes see too"
         raise OutputError(f"cannot make {directory!a}: {error.strerror}", hint=hint) from error
+    if why := trust.distrusted(directory):
+        os.close(descriptor)
+        hint = "name another place with --dir DIR; or remove it, if it is yours"
+        raise OutputError(f"{directory!a} is not used: {why}", hint=hint)
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -153,7 +181,8 @@ def _trace(todo: Preparation) -> None:
     from sdee.tracer import engines, session  # noqa: PLC0415
     from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
 
-    click.echo(f"sdee: tracing {show.safe(shlex.join(todo.command))} here first: {show.safe(todo.trace_why)}", err=True)
+    shown = show.safe(shlex.join(redact(todo.command)))
+    click.echo(f"sdee: tracing {shown} here first: {show.safe(todo.trace_why)}", err=True)
     with _as_in_a_batch_job(todo):
         done = session.plan(todo.command, todo.trace, append=False)
         done = done._replace(environment={**todo.variables, **done.environment})

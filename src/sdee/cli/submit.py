@@ -16,6 +16,7 @@ from sdee.errors import UsageError
 from sdee.runtime import jobs
 from sdee.runtime.environment import front
 from sdee.runtime.jobs import model
+from sdee.tokens import BLANK, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -147,11 +148,14 @@ def submit(
     chosen: JobManager = ctx.meta[MANAGER]
     check(retrace=retrace, no_trace=no_trace, ready=ready)
     where = os.path.abspath(results) if results else ""
-    kept = parent or prepare.DIRECTORY
+    kept = parent or prepare.own_directory()
     if ready:
         bundle, recorded = existing(ready)
         directory = prepare.directory_of(kept, os.path.basename(ready), bundle)
         command = () if list(words.command) == recorded else words.command
+        if not command and any(BLANK in word for word in recorded):
+            hint = f"give the whole command: sdee submit --bundle {ready} -- COMMAND"
+            raise UsageError("the command that this bundle records has a secret, which was not recorded", hint=hint)
         request = _request(
             words, prepare.script_in(directory), bundle, broadcast, where, shown=words.command or recorded
         )
@@ -167,12 +171,16 @@ def submit(
         raise UsageError("there is no command to submit", hint="sdee submit [OPTIONS] -- COMMAND; --help says more")
     cwd, stdin = (os.path.abspath(path) if path else "" for path in chosen.place(words.options))
     cwd = cwd or os.getcwd()
-    directory = prepare.directory_of(kept, os.path.basename(words.command[0]), cwd, *words.command)
+    recorded = redact(words.command)
+    directory = prepare.directory_of(kept, os.path.basename(words.command[0]), cwd, *recorded)
+    # A bundle records no secret: where there is one the script has the command
+    given = () if recorded == list(words.command) else words.command
     if dry_run:
         todo = prepare.plan(directory, words.command, cwd, stdin, retrace=retrace, no_trace=no_trace, manager=chosen)
         request = _request(words, prepare.script_in(directory), todo.bundle, broadcast, where, shown=words.command)
         collect = collected(todo) if where and not todo.trace_why else ()
-        request = by_launcher(model.replace(request, collect=collect), directory, chosen, made=not todo.bundle_why)
+        request = model.replace(request, command=given, collect=collect)
+        request = by_launcher(request, directory, chosen, made=not todo.bundle_why)
         show_plan(todo.lines(), chosen.submission(request))
         if where and todo.trace_why:
             click.echo("# what the job leaves in the nodes' /tmp is known, and comes back, when it has been traced")
@@ -183,7 +191,7 @@ def submit(
         chosen.submission(_request(words, "", todo.bundle, broadcast, where, shown=words.command))
         bundle = prepare.carry_out(todo)
         request = _request(words, prepare.script_in(directory), bundle, broadcast, where, shown=words.command)
-        request = model.replace(request, collect=collected(todo) if where else ())
+        request = model.replace(request, command=given, collect=collected(todo) if where else ())
         _carry_out(by_launcher(request, directory, chosen), directory, chosen)
 
 

@@ -97,6 +97,10 @@ def written_lines(written: BundleSummary, seconds: float) -> list[str]:
         f"{safe(written.path)}: {size_text(written.size)}, {content}, in {seconds:.1f} s",
         f"  identity    sha256:{written.identity}",
     ]
+    if written.private:
+        lines.append(
+            f"  mode        0700: {count_text(written.private, 'file')} of it others may not read where they are"
+        )
     if written.reused:
         lines.append(
             f"  reused      {written.reused} of {count_text(written.frames, 'frame')} of what was there before"

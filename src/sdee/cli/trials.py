@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sdee.errors import KernelError
 from sdee.packer.outcome import Observed
 from sdee.packer.verify import job_part, places, what_a_node_has
+from sdee.interpreter import own_python
 from sdee.runtime import barenode
 from sdee.tracer import engines, results, session
 from sdee.tracer.model import Result
@@ -166,7 +167,7 @@ def _run(bundle: Bundle, case: Case, arguments: Sequence[str], scratch: str, rep
     os.set_inheritable(report.fileno(), True)
     with open(spec, "w", encoding="ascii") as file:
         file.write(replace(case.spec, report=report.fileno()).text())
-    command = [sys.executable, "-m", "sdee.runtime.barenode", spec, os.path.abspath(bundle.path), *arguments]
+    command = own_python(barenode.START, spec, os.path.abspath(bundle.path), *arguments)
     plan = session.plan(command, trace, append=False)
     environment = {k: v for k, v in plan.environment.items() if not k.startswith("SDEE_")}
     # FORCE: what this machine has no driver for is for the node to say

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sdee import trust
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.cli.inspect import DEFAULT_BUNDLE
+from sdee.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +26,7 @@ _HOMES = ("here", "empty", "foreign")
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
+@click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
 @click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
 @click.option("--root", "roots", multiple=True, type=click.Choice(_ROOTS), help="Try this root only.")
 @click.option(
@@ -41,7 +43,7 @@ _HOMES = ("here", "empty", "foreign")
 @click.option("-q", "--quiet", is_flag=True, help="Print problems only.")
 def verify(
     *,
-    bundle_path: str,
+    bundle_path: str | None,
     arguments: tuple[str, ...],
     roots: tuple[str, ...],
     homes: tuple[str, ...],
@@ -56,12 +58,20 @@ def verify(
     an empty home, and with a home at another path. With ARGS another command line than the recorded one is tried.
     Returns 0 when nothing is missing and all came out as in the traced run, else 1.
     """
-    result = run(bundle_path, arguments, roots=roots, homes=homes, ignore=ignore)
+    result = run(bundle_path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore)
     if as_json:
         show.print_json(as_dict(result))
     else:
         click.echo("\n".join(lines(result, quiet=quiet)))
     sys.exit(0 if result.good else 1)
+
+
+def _default_bundle() -> str:
+    """Return the bundle that is meant when none is named. Raises BundleError: it would run another user's program."""
+    if why := trust.distrusted(DEFAULT_BUNDLE):
+        hint = f"if you trust it, name it: sdee verify {DEFAULT_BUNDLE}"
+        raise BundleError(f"the bundle {DEFAULT_BUNDLE!a} here is not run unasked: {why}", hint=hint)
+    return DEFAULT_BUNDLE
 
 
 def run(

@@ -79,7 +79,8 @@ def wrap(
     chosen: JobManager = ctx.meta[MANAGER]
     check(retrace=retrace, no_trace=no_trace, ready=ready)
     script, wrapping = _request(words, chosen, programs, broadcast, results, submitting=submitting)
-    directory = prepare.directory_of(parent or prepare.DIRECTORY, os.path.basename(script), script, *words.command[1:])
+    kept = parent or prepare.own_directory()
+    directory = prepare.directory_of(kept, os.path.basename(script), script, *words.command[1:])
     again = _Again(directory, chosen, wrapping, words, retrace=retrace, no_trace=no_trace)
     if dry_run:
         todo = None if ready else again.plan()

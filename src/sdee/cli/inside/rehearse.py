@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
@@ -20,6 +19,7 @@ from sdee.cli import fresh, prepare, served, steps
 from sdee.cli import output as show
 from sdee.cli.inside import changes, submissions, sweep
 from sdee.errors import InputError, TraceError
+from sdee.interpreter import own_python
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
 from sdee.runtime.jobs import model, slurm_inside
@@ -35,7 +35,7 @@ CHANGES = "changes"  # another: the changes of the environment that travelled fo
 LARGE = 500_000_000  # bytes, some seconds of compression
 # It ends with its parent, also when that is killed: prctl(2), PR_SET_PDEATHSIG, SIGTERM
 _TRACE = (
-    "import ctypes, os, sys; sys.path[:1] = []; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0);"
+    "import ctypes, os; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0);"
     " from sdee.__main__ import main; from sdee.runtime.environment import discard;"
     " os.getppid() == int(sys.argv.pop(1)) and (discard.writes(sys.argv.pop(1)), main())"
 )
@@ -133,8 +133,8 @@ def place() -> str:
     """
     home = os.path.expanduser("~")
     if (private.here() or not os.access(".", os.W_OK | os.X_OK)) and os.access(home, os.W_OK | os.X_OK):
-        return os.path.join(home, prepare.DIRECTORY)
-    return prepare.DIRECTORY
+        return prepare.own_directory(home)
+    return prepare.own_directory()
 
 
 def _plan(rehearsal: Rehearsal, *, no_trace: bool, outgrown: str = "") -> Preparation:
@@ -210,8 +210,8 @@ def _judge(todo: Preparation, trace: Trace, took: float, log: str, *, ended: boo
 
 def _run(todo: Preparation, environment: Mapping[str, str], cwd: str, streams: tuple[BinaryIO, BinaryIO]) -> bool:
     """Run it; tell whether it had to be ended before its own end."""
-    start = [sys.executable, "-c", _TRACE, str(os.getpid()), todo.directory]
-    command = [*start, "trace", "-q", "-o", todo.trace, "--", *todo.command]
+    own = (str(os.getpid()), todo.directory)
+    command = own_python(_TRACE, *own, "trace", "-q", "-o", todo.trace, "--", *todo.command)
     stdin, log = streams
     process = subprocess.Popen(
         command, env=environment, cwd=cwd, stdin=stdin, stdout=log, stderr=log, start_new_session=True
