@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.errors import KernelError
+from sdee.interpreter import own_python
 from sdee.packer.outcome import Observed
 from sdee.packer.verify import job_part, places, what_a_node_has
-from sdee.interpreter import own_python
 from sdee.runtime import barenode
 from sdee.tracer import engines, results, session
 from sdee.tracer.model import Result
