@@ -157,7 +157,7 @@ class Accesses:
             return  # a unit's directory: what the unit left out was left out on purpose
         missing = [p for p in paths if p not in builder.drafts]
         files = [p for p in missing if fs.is_file(p)]
-        limit = tables.WHOLE_LIMIT if data else tables.LIST_LIMIT
+        limit = tables.SOFTWARE_LIMIT if data else tables.LIST_LIMIT
         if sum(status.st_size for p in files if (status := fs.resolve(p).status)) > limit:
             builder.warnings.append(
                 f"{directory.path!a} was listed: of its {len(paths)} entries only those that the job used travel"

@@ -49,8 +49,9 @@ class ClosureOptions:
     "packages" lets the whole distribution package of each file that the run used travel. `host` and `shared` are globs
     of what the node provides and of what stays on shared storage, beside what tables.py has; the environments are globs
     of variables; `without_units` names unit classes that shall not widen. `package_limit`: bytes
-    that whole packages of programs and their data may add. `stand_ins`: files that travel in place of
-    others where the job starts one of tables.COMPANIONS, (path, file).
+    that whole packages of programs and their data may add; `software_limit`: bytes that the unused parts of each
+    software directory may add. `stand_ins`: files that travel in place of others where the job starts one of
+    tables.COMPANIONS, (path, file).
     """
 
     minimal: bool = False
@@ -66,6 +67,7 @@ class ClosureOptions:
     without_units: tuple[str, ...] = ()
     stand_ins: tuple[tuple[str, str], ...] = ()
     package_limit: int = tables.PACKAGES_LIMIT
+    software_limit: int = tables.SOFTWARE_LIMIT
 
 
 def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
@@ -92,7 +94,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
         _expand_packages(builder)
     if not options.minimal:
         accesses.add_listed()
-    freeze(trace, builder, minimal=options.minimal)
+    freeze(trace, builder, 0 if options.minimal else options.software_limit)
     _add_elf_needs(builder, needs)
     _add_stand_ins(builder)
     accesses.add_probed()

@@ -109,14 +109,13 @@ def _holds_only_code(directory: str, fs: FileSystem) -> bool:
     return all(is_code(path, fs) or not fs.is_file(path) for path in paths)
 
 
-def freeze(trace: Trace, builder: Builder, *, minimal: bool) -> None:
-    """Let each software directory travel as a whole, up to tables.WHOLE_LIMIT of what the run did not use.
+def freeze(trace: Trace, builder: Builder, limit: int) -> None:
+    """Let each software directory travel as a whole, up to `limit` bytes of what the run did not use.
 
-    `minimal`: only what the run used travels, and nothing else shows there.
+    With 0 only what the run used travels, and nothing else shows there.
     """
-    limit = 0 if minimal else tables.WHOLE_LIMIT
     _freeze_all(builder, _candidates(trace, builder), limit)
-    _freeze_all(builder, {} if minimal else _named_by_modulefiles(trace, builder), limit)
+    _freeze_all(builder, _named_by_modulefiles(trace, builder) if limit else {}, limit)
 
 
 def _freeze_all(builder: Builder, tops: dict[str, Reason], limit: int) -> None:
@@ -208,6 +207,7 @@ class _Carrier:
         self._fs = builder.fs
         self._top = top
         self._reason = Reason("belongs to", top, "the software there")
+        self._limit = limit
         self._left = limit if _is_used(builder, top) else min(limit, tables.PROBE_LIMIT)
         self._entries = _ENTRIES_LIMIT
         self._refused = 0
@@ -220,10 +220,10 @@ class _Carrier:
     def carry(self) -> None:
         self._directory(self._top)
         self._builder.left_out |= self._stays
-        if self._refused > tables.WHOLE_LIMIT // 4:
+        if self._limit and self._refused > self._limit // 4:
             self._builder.warnings.append(
                 f"of the software in {self._top!a} {self._refused >> 20} MB that the run did not use do not travel: "
-                f"a node without them lacks them; --include {self._top!a} carries all"
+                f"a node without them lacks them; --include {self._top!a}, or software-limit in sdee.toml, carries them"
             )
 
     def _is_the_nodes(self, draft: Draft) -> bool:

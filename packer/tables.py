@@ -19,8 +19,8 @@ SHARED_LIMIT = 1_000_000_000  # bytes
 PROBE_LIMIT = 16 << 20  # bytes, each
 PROBES_LIMIT = 64 << 20  # bytes, together
 LIST_LIMIT = 1 << 20  # bytes of all files of a directory that the job listed
-# Of a software directory beside a node's own files: what the run did not use travels up to this size
-WHOLE_LIMIT = 128 << 20  # bytes
+# Of each software directory beside a node's own files, what the run did not use travels up to this (`software-limit`)
+SOFTWARE_LIMIT = 128_000_000  # bytes
 
 # Whole packages of what a job executed, and of the data that it used, travel up to this sum (`package-limit`)
 PACKAGES_LIMIT = 128_000_000  # bytes

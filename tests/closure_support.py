@@ -36,6 +36,7 @@ class TraceMaker:
         self.saved: dict[str, Saved] = {}
         self.sockets: list[str] = []
         self.incomplete: tuple[str, ...] = ()
+        self.software_limit = tables.SOFTWARE_LIMIT
 
     def use(self, path: str | Path, *ops: str, existed: bool | None = None, pid: int = 1) -> str:
         """Record what was done to a path; without ops it was read."""
@@ -97,7 +98,15 @@ class TraceMaker:
         package_limit: int = tables.PACKAGES_LIMIT,
     ) -> Closure:
         options = ClosureOptions(
-            minimal, include, exclude, with_data, allow, expand, stand_ins=stand_ins, package_limit=package_limit
+            minimal,
+            include,
+            exclude,
+            with_data,
+            allow,
+            expand,
+            stand_ins=stand_ins,
+            package_limit=package_limit,
+            software_limit=self.software_limit,
         )
         return build_closure(self.trace(), options)
 

@@ -84,6 +84,7 @@ def test_a_unit_that_is_none_is_named(here: Path) -> None:
         ("minimal = 1\n", "line 1: minimal must be true or false"),
         ("level = 99\n", "line 1: level must be from 1 to 19"),
         ("\npackage-limit = -1\n", "line 2: package-limit must be 0 or more"),
+        ("software-limit = -1\n", "line 1: software-limit must be 0 or more"),
         ("\ninclude = = []\n", "at line 2, column 11"),
     ],
 )

@@ -95,6 +95,7 @@ def test_debian_packages_are_known_beside(top: Path) -> None:
 
 def test_a_package_travels_as_a_whole_when_asked_for(top: Path, tmp_path: Path) -> None:
     made = TraceMaker(str(tmp_path))
+    made.software_limit = 0
     used, unused = made.use(top / "opt/probe/run"), top / "opt/probe/data/table"
     closure = made.closure()
     assert closure.items[used].package == "probe 1.2-3"

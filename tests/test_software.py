@@ -38,10 +38,8 @@ def test_a_virtual_environment_is_whole_with_what_the_run_did_not_import(made: T
     assert conf(closure, "left-out") == []
 
 
-def test_what_is_too_large_and_was_not_used_stays_the_nodes(
-    made: TraceMaker, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tables, "WHOLE_LIMIT", 1000)
+def test_what_is_too_large_and_was_not_used_stays_the_nodes(made: TraceMaker, home: Path) -> None:
+    made.software_limit = 1000
     site = home / "env" / "lib" / "python3.11" / "site-packages"
     made.use(write(site / "used" / "__init__.py"))
     small, large = write(site / "small" / "a.py"), write(site / "large" / "b.py", b"x" * 1001)
@@ -227,7 +225,7 @@ def test_what_a_program_keeps_in_the_home_travels_whole(made: TraceMaker, home: 
     beside = [write(home / ".tool" / "other.text"), write(home / ".local" / "share" / "app" / "more" / "file")]
     elsewhere = write(home / ".local" / "share" / "other" / "file")
     closure = made.closure()
-    assert {verdict(closure, path) for path in (*used, *beside)} == {"bundle"}
+    assert {verdict(closure, path) for path in (*used, *map(str, beside))} == {"bundle"}
     assert verdict(closure, elsewhere) == "nothing"
     assert conf(closure, "tree") == sorted(str(Path(path).parent) for path in used)
     assert conf(closure, "fallback") == []

@@ -23,9 +23,10 @@ STDLIB = sysconfig.get_path("stdlib")
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
     monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
-    monkeypatch.setattr(tables, "WHOLE_LIMIT", 0)  # test_software.py: here only what units bring
     (tmp_path / "work").mkdir()
-    return TraceMaker(str(tmp_path / "work"))
+    maker = TraceMaker(str(tmp_path / "work"))
+    maker.software_limit = 0  # test_software.py: here only what units bring
+    return maker
 
 
 @pytest.fixture

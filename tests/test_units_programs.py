@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
     monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
     (tmp_path / "work").mkdir()
-    return TraceMaker(str(tmp_path / "work"))
+    maker = TraceMaker(str(tmp_path / "work"))
+    maker.software_limit = 0  # test_software.py: here only what units bring
+    return maker
 
 
 def compiled(path: Path, text: str, *flags: str) -> Path:

@@ -115,7 +115,7 @@ def bundle(
     """  # noqa: D301 - click wants the backspace character itself
     from sdee.cli import policy  # noqa: PLC0415
     from sdee.packer.closure import ClosureOptions, build_closure  # noqa: PLC0415
-    from sdee.packer.tables import PACKAGES_LIMIT  # noqa: PLC0415
+    from sdee.packer.tables import PACKAGES_LIMIT, SOFTWARE_LIMIT  # noqa: PLC0415
     from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
 
     if os.path.isdir(output):
@@ -134,6 +134,7 @@ def bundle(
         live_environment=tuple(settings.get("live-environment", ())),
         without_units=tuple(settings.get("without-units", ())),
         stand_ins=for_jobs.stand_ins,
+        software_limit=settings.get("software-limit", default=SOFTWARE_LIMIT // 10**6) * 10**6,
         package_limit=settings.get("package-limit", default=PACKAGES_LIMIT // 10**6) * 10**6,
     )
     level = level or settings.get("level", DEFAULT_LEVEL)

@@ -34,6 +34,7 @@ KEYS: dict[str, tuple[type, str]] = {
     "fixed-environment": (list, "globs of variables that stay as recorded"),
     "live-environment": (list, "globs of variables that are taken from where the bundle runs"),
     "without-units": (list, "unit types that do not widen: their class names, see packer/units"),
+    "software-limit": (int, "MB that the parts of a software directory that the run did not use may add (128)"),
     "package-limit": (int, "MB that whole packages of programs and of the data they used may add (128)"),
     "minimal": (bool, "only what the run used"),
     "with-data": (bool, "input data travels too"),
@@ -139,8 +140,9 @@ def _read(path: str, *, trusted: bool) -> dict[str, Any]:
         raise UsageError(f"{path!a}, line {_line(text, 'trust')}: trust counts in {places()[0]!a} only")
     if not 1 <= raw.get("level", 1) <= 19:
         raise UsageError(f"{path!a}, line {_line(text, 'level')}: level must be from 1 to 19")
-    if raw.get("package-limit", 0) < 0:
-        raise UsageError(f"{path!a}, line {_line(text, 'package-limit')}: package-limit must be 0 or more")
+    for key in ("package-limit", "software-limit"):
+        if raw.get(key, 0) < 0:
+            raise UsageError(f"{path!a}, line {_line(text, key)}: {key} must be 0 or more")
     return raw
 
 
