@@ -97,7 +97,7 @@ def test_a_package_travels_as_a_whole_when_asked_for(top: Path, tmp_path: Path) 
     made = TraceMaker(str(tmp_path))
     made.software_limit = 0
     used, unused = made.use(top / "opt/probe/run"), top / "opt/probe/data/table"
-    closure = made.closure()
+    closure = made.closure(package_limit=0)
     assert closure.items[used].package == "probe 1.2-3"
     assert (verdict(closure, used), verdict(closure, unused)) == ("bundle", "nothing")
     closure = made.closure(expand=("packages",))
