@@ -207,7 +207,9 @@ def _view(trace: Trace, builder: Builder, needs: Needs) -> View:
         trace.execs,
         Costs(builder.fs, needs.reader, builder.travels, tuple(libraries)),
         listed=tuple(a.path for a in accesses if a.existed and "list" in a.ops),
+        asked=tuple(a.path for a in accesses if a.existed and a.kind == "dir"),
         env=trace.runs[0].env,
+        cwd=trace.runs[0].cwd,
         package_limit=sys.maxsize if "packages" in builder.options.expand else builder.options.package_limit,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sdee.packer.units.base import Unit, View, Widening, fitting
+from sdee.packer.units.code import NamedModules
 from sdee.packer.units.companions import Companions
 from sdee.packer.units.costs import Costs
 from sdee.packer.units.interpreters import Interpreters
@@ -14,6 +15,7 @@ from sdee.packer.units.python import Distributions, ProjectPackages, StandardLib
 from sdee.packer.units.python_code import PythonImports
 from sdee.packer.units.r import RHome, RPackages
 from sdee.packer.units.resources import ProgramResources
+from sdee.packer.units.ruby import RubyGems
 from sdee.packer.units.shell import ScriptCommands, UnitScripts
 from sdee.packer.units.system import (
     Certificates,
@@ -30,12 +32,14 @@ from sdee.packer.units.system import (
 UNITS: tuple[Unit, ...] = (
     Interpreters(),
     PythonImports(),
+    NamedModules(),
     StandardLibrary(),
     Distributions(),
     ProjectPackages(),
     VirtualEnvironments(),
     PerlCore(),
     PerlModules(),
+    RubyGems(),
     RHome(),
     RPackages(),
     NodePackages(),

@@ -46,8 +46,9 @@ class View:
     """What a unit type may look at: the files that the run used and that travel, and the machine's files.
 
     `seen` are paths without links, in order of first access; `named` the same as the job named them; `listed` the
-    directories that it listed; `env` its variables. `costs` says what a file would add to what travels when it is
-    asked; `claimed`: what units have brought until then; `package_limit`: how many bytes whole packages may add.
+    directories that it listed, `asked` all that it asked about; `env` its variables, `cwd` where it began. `costs` says
+    what a file would add to what travels when it is asked; `claimed`: what units have brought until then;
+    `package_limit`: how many bytes whole packages may add.
     """
 
     fs: FileSystem
@@ -59,7 +60,9 @@ class View:
     costs: Costs
     claimed: set[str] = field(default_factory=set)
     package_limit: int = 0
+    cwd: str = "/"
     listed: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
 
     def paths_of(self, variable: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Debian's and Red Hat's core directories, and those of a perl built from source (perlbrew, conda, Spack)
-_CORE = re.compile(
+CORE = re.compile(
     r"(?P<top>.*/(?:share|lib(?:64)?(?:/[^/]+-linux[^/]*)?)/(?:perl/5\.[\d.]+|perl-base)|.*/lib/(?:perl5/)?5\.[\d.]+|"
     r"/usr/(?:share|lib64)/perl5(?=/(?:strict|warnings|XSLoader|Config)\.p[ml]$))/"
 )
@@ -22,6 +22,7 @@ _MODULES = re.compile(
 )
 
 
+_PART = re.compile(r".*/(?:perl5|(?:site|vendor)_perl)/.+")
 _PARTS = re.compile(r"/(?:share|lib(?:64)?)/")
 _ARCHITECTURE = re.compile(r"[^/]+-linux")
 _NOT_RUN = frozenset(("pod", "CORE", "unicode", "CPAN"))  # documentation, C headers, the installer of modules
@@ -34,7 +35,7 @@ class PerlCore(Unit):
         """Yield each core directory that a file was read of."""
         done: set[str] = set()
         for path in view.seen:
-            match = _CORE.match(path)
+            match = CORE.match(path)
             if not match or match["top"] in done:
                 continue
             for top in (match["top"], *self._beside(view, match["top"])):
@@ -60,15 +61,24 @@ class PerlCore(Unit):
 
 
 class PerlModules(Unit):
-    """A module's file, the directory of the same name beside it, and its auto/ directories below every library root."""
+    """A module's file, the directory of the same name beside it, and its auto/ directories below every library root.
+
+    Of a distribution package all modules: they load each other by names made at run time (Text::CSV → Text::CSV_PP).
+    """
 
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield what belongs to each module outside the core."""
+        modules = [path for path in view.seen if _MODULES.match(path) and not CORE.match(path)]
+        owners = view.packages.owners(modules) if modules else {}
+        packages = {package: path for path in reversed(modules) if (package := owners.get(path, ""))}
+        for package, path in packages.items():
+            members = tuple(p for p in view.packages.files(package) if _PART.match(p))
+            yield Widening(f"the Perl modules of {package}", path, members)
         roots = dict.fromkeys(m["top"] for p in view.seen if (m := _MODULES.match(p)))
         done: set[str] = set()
         for path in view.seen:
             match = _MODULES.match(path)
-            if not match or _CORE.match(path):
+            if not match or CORE.match(path):
                 continue
             stem = os.path.splitext(match["rest"])[0]
             paths: list[str] = []

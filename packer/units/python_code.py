@@ -35,7 +35,7 @@ class PythonImports(Unit):
 
     def counts_as_seen(self, view: View) -> tuple[str, ...]:
         """Return the modules: distributions, and a project's packages, travel whole by them."""
-        return tuple(_imported(view))
+        return tuple(dict.fromkeys(p for path in _imported(view) for p in (path, view.fs.resolve(path).real)))
 
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield the user's own modules, and parts of the standard library that travel only when they are imported."""
@@ -69,7 +69,7 @@ def _imported(view: View) -> dict[str, str]:
             above = _above(path, name)
             for module in _modules(view, name.lstrip("."), [above] if above else places):
                 real = view.fs.resolve(module).real
-                found.setdefault(real, path or view.execs[0].path)
+                found.setdefault(module, path or view.execs[0].path)
                 if real not in known:
                     known.add(real)
                     texts += [(real, "")] if real.endswith(".py") and _is_own(view, real) else []
