@@ -59,16 +59,21 @@ class Places:
         homes = {self.home, os.path.realpath(self.home)} if self.home else set()
         return any(is_below(path, home) for home in homes) and not is_below_any(path, self.cwd)
 
-    def there(self, path: str) -> str:
-        """Return what a path of the traced run is called where the home is elsewhere."""
-        return self.elsewhere + path.removeprefix(self.home) if self._moves(path, self.home) else path
+    def there(self, path: str) -> tuple[str, ...]:
+        """Return where a path of the traced run may be where the home is elsewhere.
+
+        In a home that is in the working directory, or is it, that is where it was, or in the new home: who knows how
+        the job came to it?
+        """
+        if not self.home or not self.elsewhere or not is_below(path, self.home):
+            return (path,)
+        moved = self.elsewhere + path.removeprefix(self.home)
+        return (path, moved) if is_below_any(path, self.cwd) else (moved,)
 
     def here(self, path: str) -> str:
         """Return what a path where the home is elsewhere was called in the traced run."""
-        return self.home + path.removeprefix(self.elsewhere) if self._moves(path, self.elsewhere) else path
-
-    def _moves(self, path: str, home: str) -> bool:
-        return bool(self.home and self.elsewhere) and is_below(path, home) and not is_below_any(path, self.cwd)
+        moved = bool(self.home and self.elsewhere) and is_below(path, self.elsewhere)
+        return self.home + path.removeprefix(self.elsewhere) if moved else path
 
 
 def places(bundle: Bundle, elsewhere: str = "") -> Places:
@@ -147,7 +152,8 @@ def missing_in(bundle: Bundle, trace: Trace, where: Places, *, failed: bool) -> 
             missing.append(Missing(path, kind_of(path), by, IN_OTHER_HOME, ""))
     if failed:
         missing += _left_out(bundle, trace, {m.path for m in missing})
-    outermost = [m for m in missing if not any(m.path != n.path and is_below(m.path, n.path) for n in missing)]
+    unique = list({os.path.realpath(m.path): m for m in reversed(missing)}.values())[::-1]  # /bin and /usr/bin
+    outermost = [m for m in unique if not any(m.path != n.path and is_below(m.path, n.path) for n in unique)]
     return outermost, list(dict.fromkeys(provided))
 
 

@@ -193,10 +193,11 @@ def _left(end: socket.socket, case: Case, bundle: Bundle, expected: Expected) ->
     where = places(bundle, case.elsewhere)
     for root in descriptors:
         for path in expected.results:
-            there = f"/proc/self/fd/{root}{where.there(path)}"
-            with contextlib.suppress(OSError):
-                if fields := results.look(there):
-                    found[path] = Result(**{**fields, "path": path})  # type: ignore[arg-type]
+            for there in where.there(path):
+                with contextlib.suppress(OSError):
+                    if fields := results.look(f"/proc/self/fd/{root}{there}"):
+                        found[path] = Result(**{**fields, "path": path})  # type: ignore[arg-type]
+                        break
         os.close(root)
     return found
 
