@@ -181,6 +181,7 @@ SEARCHED = re.compile(
     r"|/\.gem/ruby/[\d.]+|/\.local/share/gem/ruby/[\d.]+"
     r"|/\.luarocks/(?:share|lib)/lua/\d\.\d"
     r"|/\.julia/(?:packages|environments)"
+    r"|/texmf"  # kpathsea's TEXMFHOME
     r"|/node_modules))(?:/|$)"
 )
 
