@@ -86,7 +86,7 @@ class GridEngine(JobManager):
         lines += [
             "#$ " + " ".join(map(_quoted, o))
             for o in options
-            if o[0][1:] not in _OF_THE_CALL and "\n" not in "".join(o)
+            if o[0][1:] not in _OF_THE_CALL and "".join(o).isprintable()
         ]
         lines += scripts.heading("sdee submit", request.shown, f"{self.submit} {shlex.quote(request.script)}")
         lines += [shell.settings(request.bundle, request.broadcast, request.results), shell.STEP]

@@ -30,6 +30,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def fill(template: str, **values: str) -> str:
+    """Return a template with each `@NAME@` replaced, in one pass: a value may hold what looks like another name."""
+    return re.sub(r"@([A-Z]+)@", lambda found: values.get(found[1], found[0]), template)
+
+
 def shell_of(text: str, name: str) -> str:
     """Return the shell that a script's first line names.
 

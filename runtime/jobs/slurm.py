@@ -136,7 +136,7 @@ class Slurm(JobManager):
             raise UsageError(f"{step[0]} is srun's, and {request.shown[0]} starts the processes of this job", hint=hint)
         starts = shlex.join(request.served or ("srun", *groups, *step))
         call = f"{starts} {shell.task_call()} {shlex.join(request.command)}".rstrip()
-        lines = ["#!/bin/bash", *([] if named else [f"{self.directive} --job-name={quoted(name)}"])]
+        lines = ["#!/bin/bash", *([] if named else [f"{self.directive} --job-name={quoted(scripts.printable(name))}"])]
         lines += [line for line in map(self._directive, options) if line]
         lines += scripts.heading("sdee submit", request.shown, f"{self.submit} {shlex.quote(request.script)}")
         lines += [shell.settings(request.bundle, request.broadcast, request.results), shell.step()]
@@ -148,7 +148,7 @@ class Slurm(JobManager):
     def _directive(self, option: Option) -> str:
         if option.name == ":":
             return f"{self.directive} hetjob"
-        if option.name in _OF_THE_CALL or any("\n" in word for word in option.words):
+        if option.name in _OF_THE_CALL or not all(word.isprintable() for word in option.words):
             return ""
         return f"{self.directive} " + " ".join(map(quoted, option.words))
 
@@ -165,18 +165,17 @@ class Slurm(JobManager):
             shell.WRAPPED_STEP.replace("@VALUES@", shell.srun_values()),
             *scripts.programs(wrapping, f"{shlex.join(wrapping.served)} {shell.task_call('.', copy='')}".lstrip()),
         ]
-        return scripts.insert(wrapping, self.directive, "\n".join(preamble), f"--job-name={quoted(wrapping.name)}")
+        return scripts.insert(
+            wrapping, self.directive, "\n".join(preamble), f"--job-name={quoted(scripts.printable(wrapping.name))}"
+        )
 
     def rehearsal(self, wrapping: Wrapping) -> str:
         """Return the script with a function `srun` that runs each step as one process, here."""
-        values = self.rehearsal_variables(wrapping.name, self.options_in(wrapping.text)) | {"SLURM_SUBMIT_DIR": "$PWD"}
-        preamble = shell.REHEARSAL.replace("@VALUES@", shell.srun_values())
-        return scripts.insert(
-            wrapping,
-            self.directive,
-            preamble.replace("@SETTINGS@", " ".join(f'{n}="{v}"' for n, v in values.items())),
-            "",
-        )
+        values = self.rehearsal_variables(wrapping.name, self.options_in(wrapping.text))
+        settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in values.items())
+        settings += ' SLURM_SUBMIT_DIR="$PWD"'
+        preamble = scripts.fill(shell.REHEARSAL, VALUES=shell.srun_values(), SETTINGS=settings)
+        return scripts.insert(wrapping, self.directive, preamble, "")
 
     def rehearsal_variables(self, name: str, options: Sequence[str]) -> dict[str, str]:
         """Return variables of a job of one task that is called `name`: what a script may want to know."""

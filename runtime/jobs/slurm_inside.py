@@ -123,12 +123,12 @@ def rehearsal_program(front: str, record: str) -> str:
     `front`: sdee-front, as it is found there; `record`: the file to which each sbatch adds the number of its
     arguments, where it is called, and of each argument itself and what the file of that name holds, a NUL after each.
     """
-    step = shell.REHEARSED_STEP.replace("@PASS@", f"{shlex.quote(front)} pass ")
+    step = scripts.fill(shell.REHEARSED_STEP, PASS=f"{shlex.quote(front)} pass ", VALUES=shell.srun_values())
     return "\n".join(
         [
             "#!/bin/sh",
             "# Written by sdee. What a traced command starts runs here, once; nothing is submitted.",
-            step.replace("@VALUES@", shell.srun_values()),
+            step,
             "sdee_name=$1",
             "shift",
             'case "$sdee_name" in',
@@ -190,7 +190,7 @@ def batch_program(job: Batch, script: str, bundle: str, served: Sequence[str]) -
     lines = directive_lines(job.text)
     given = names("sbatch", (*job.options, *scripts.directives(job.text, "#SBATCH")))
     if "job-name" not in given and "SBATCH_JOB_NAME" not in os.environ:
-        lines.insert(0, f"#SBATCH --job-name={quoted(job.name)}")
+        lines.insert(0, f"#SBATCH --job-name={quoted(scripts.printable(job.name))}")
     return "\n".join(
         [
             "#!/bin/sh",

@@ -48,8 +48,9 @@ script)
   [ -f "$sdee_file" ] && [ -r "$sdee_file" ] || exec sbatch "$@" ;;
 wrap) sdee_name=wrap ;;
 esac
+sdee_name=$(printf %s "$sdee_name" | tr '[:cntrl:]' '?')
 sdee_made=$(mktemp @OUTSIDE@/submitted-XXXXXX) || {
-  echo "sdee: sbatch in a job: $sdee_name runs on the node itself, outside of the environment" >&2
+  printf '%s\n' "sdee: sbatch in a job: $sdee_name runs on the node itself, outside of the environment" >&2
   exec sbatch "$@"
 }
 case $sdee_kind in
@@ -63,13 +64,11 @@ chmod 700 "$sdee_made"
   echo '#!/bin/sh'
   case $sdee_name in *[\"\\]*) ;; *) printf '#SBATCH --job-name="%s"\n' "$sdee_name" ;; esac
   sed -n '/^[[:space:]]*[^#[:space:]]/q; /^#SBATCH/p' "$sdee_made"
-  printf 'SDEE_COMMAND=%s/%s\n' "@QUOTED@" "${sdee_made##*/}"
-  cat <<'SDEE'
-export SDEE_COMMAND
-@RUN@
-SDEE
+  printf 'SDEE_COMMAND=%s/%s\n' @QUOTED@ "${sdee_made##*/}"
+  printf '%s\n' 'export SDEE_COMMAND' @RUN@
 } >"$sdee_made.sh"
-echo "sdee: sbatch in a job: $sdee_name, which was not submitted when this job was prepared, runs in its bundle" >&2
+sdee_said="which was not submitted when this job was prepared, runs in its bundle"
+printf '%s\n' "sdee: sbatch in a job: $sdee_name, $sdee_said" >&2
 sdee_state=options sdee_number=0 sdee_left=$#
 while [ "$sdee_left" -gt 0 ]; do
   sdee_word=$1 sdee_number=$((sdee_number + 1)) sdee_left=$((sdee_left - 1))
@@ -102,7 +101,14 @@ def program(known: Mapping[str, str], table: Table, bundle: str, served: Sequenc
         for script, written in known.items()
     ]
     outside = shlex.quote(served[-1])
-    others = _OTHERS.replace("@VALUES@", values(table)).replace("@RUN@", "\n".join(run(bundle, served)))
+    # a word of this shell's text, and words of the script's that it writes
+    others = scripts.fill(
+        _OTHERS,
+        VALUES=values(table),
+        RUN=shlex.quote("\n".join(run(bundle, served))),
+        QUOTED=shlex.quote(outside),
+        OUTSIDE=outside,
+    )
     return "\n".join(
         [
             "#!/bin/sh",
@@ -118,8 +124,7 @@ def program(known: Mapping[str, str], table: Table, bundle: str, served: Sequenc
             "  sdee_found=$sdee_found$sdee_own",
             "done",
             '[ -z "$sdee_found" ] || exec sbatch "$@"',
-            # a word of this shell's text, and one of the script's that it writes
-            others.strip("\n").replace('"@QUOTED@"', shlex.quote(outside)).replace("@OUTSIDE@", outside),
+            others.strip("\n"),
             "",
         ]
     )
