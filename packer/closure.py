@@ -26,8 +26,9 @@ from sdee.packer.model import Closure, Reason, Verdict
 from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
 from sdee.packer.results import comparable
-from sdee.packer.software import freeze, own_directories
+from sdee.packer.software import own_directories
 from sdee.packer.units import UNITS, WHOLE_PACKAGE, Costs, View, fitting
+from sdee.packer.whole import freeze
 from sdee.tokens import BLANK
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class ClosureOptions:
     "packages" lets the whole distribution package of each file that the run used travel. `host` and `shared` are globs
     of what the node provides and of what stays on shared storage, beside what tables.py has; the environments are globs
     of variables; `without_units` names unit classes that shall not widen. `package_limit`: bytes
-    that whole packages of programs and their data may add; `software_limit`: bytes that the unused parts of each
-    software directory may add. `stand_ins`: files that travel in place of others where the job starts one of
+    that whole packages of programs and their data may add; `software_limit`: bytes that the unused parts of software
+    directories may add. `stand_ins`: files that travel in place of others where the job starts one of
     tables.COMPANIONS, (path, file).
     """
 

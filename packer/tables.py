@@ -19,7 +19,7 @@ SHARED_LIMIT = 1_000_000_000  # bytes
 PROBE_LIMIT = 16 << 20  # bytes, each
 PROBES_LIMIT = 64 << 20  # bytes, together
 LIST_LIMIT = 1 << 20  # bytes of all files of a directory that the job listed
-# Of each software directory beside a node's own files, what the run did not use travels up to this (`software-limit`)
+# Of software directories beside a node's own files, what the run did not use travels up to this sum (`software-limit`)
 SOFTWARE_LIMIT = 128_000_000  # bytes
 
 # Whole packages of what a job executed, and of the data that it used, travel up to this sum (`package-limit`)
