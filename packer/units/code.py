@@ -180,19 +180,25 @@ class NamedModules(Unit):
 
     def counts_as_seen(self, view: View) -> tuple[str, ...]:
         """Return them: packages that are units travel whole by them."""
-        found = [path for language in LANGUAGES for path in _named(view, language)]
+        own = _own_files(view)
+        found = [path for language in LANGUAGES for path in _named(view, language, own)]
         return tuple(dict.fromkeys(p for path in found for p in (path, view.fs.resolve(path).real)))
 
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield them."""
+        own = _own_files(view)
         for language in LANGUAGES:
-            for path, source in _named(view, language).items():
+            for path, source in _named(view, language, own).items():
                 yield Widening(f"what {language.name} code names", source, (path,), owned=not _is_own(path))
 
 
-def _named(view: View, language: Language) -> dict[str, str]:
+def _own_files(view: View) -> list[str]:
+    return [path for path in dict.fromkeys((*view.seen, *view.named)) if _is_own(path)]
+
+
+def _named(view: View, language: Language, files: list[str]) -> dict[str, str]:
     """Return the files that the user's code in a language names, and the code that names each first."""
-    own = [path for path in dict.fromkeys((*view.seen, *view.named)) if _is_own(path) and _is_in(view, language, path)]
+    own = [path for path in files if _is_in(view, language, path)]
     texts = [(path, "") for path in own] + [("", text) for text in _given(view, language)]
     known, found = set(own), dict[str, str]()
     while texts and len(known) < _FILES_LIMIT:

@@ -50,6 +50,9 @@ class ProgramResources(Unit):
 
     @staticmethod
     def _new(view: View, prefix: str, name: str, source: str, done: set[str], *, used: bool) -> Iterator[Widening]:
+        if f"{prefix}//{name}" in done:  # asked for each of thousands of files
+            return
+        done.add(f"{prefix}//{name}")
         for top in _family(view, prefix, name):
             if top not in done:
                 done.add(top)
