@@ -169,3 +169,35 @@ def test_an_ordinary_user_sees_the_same() -> None:
         assert [run["good"] for run in report["runs"]] == [True, False, False, True]
     finally:
         shutil.rmtree(top)
+
+
+def test_compare_runs_the_job_here_without_effect_and_compares_its_output(desk: Desk) -> None:
+    cache = desk.write("home/.cache/tool/c", "warm\n")
+    desk.bundle(["sh", "-c", "cat $HOME/.cache/tool/c 2>/dev/null || echo cold"])
+    report = desk.verify("--compare", "--root", "closed", good=False)
+    assert different(report) == {}
+    assert different(report, "empty")["stdout"]["what"] == "has other content than here"
+    assert report["in_home"] == [cache]
+    other = "ls; cat log; echo more >>log; echo 1 >new; rm -r $HOME/.cache; exit 3"
+    desk.write("work/log", "before\n")
+    before = sorted(os.listdir(desk.work))
+    text = desk.sdee("verify", "--compare", *ONE, "bundle.sdee", "--", "-c", other, status=1).stdout
+    assert "closed  here     3       as here, 2 paths missing, 1 difference" in text, "ls and rm, and what ls prints"
+    assert sorted(os.listdir(desk.work)) == before
+    assert os.path.exists(cache)
+    with open(f"{desk.work}/log", encoding="ascii") as file:
+        assert file.read() == "before\n"
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to become another user")
+def test_an_ordinary_user_can_compare() -> None:
+    top = tempfile.mkdtemp(prefix="sdee-verify-", dir="/home")
+    os.chmod(top, 0o777)
+    try:
+        desk = Desk(top, user=True)
+        desk.bundle(["sh", "-c", "cat in 2>/dev/null; echo 1 >>in; echo done"])
+        os.unlink(f"{desk.work}/in")
+        desk.verify("--compare", good=True)
+        assert sorted(os.listdir(desk.work)) == ["bundle.sdee", "sdee.trace"]
+    finally:
+        shutil.rmtree(top)

@@ -6,9 +6,11 @@ import contextlib
 import os
 import pwd
 import socket
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from sdee.errors import KernelError
@@ -179,6 +181,40 @@ def _run(bundle: Bundle, case: Case, arguments: Sequence[str], scratch: str, rep
 
 def _ignore(sentence: str) -> None:
     """Drop what the tracer says meanwhile: the job is not traced to be bundled."""
+
+
+def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
+    """Run the job itself here, what it writes being discarded; return its status and its standard output.
+
+    Raises KernelError when what it writes cannot be discarded.
+    """
+    with tempfile.TemporaryDirectory(prefix="sdee-verify-") as scratch:
+        kept, space = (os.path.join(scratch, name) for name in ("kept", "space"))
+        for path in (kept, space):
+            os.mkdir(path)
+        (program, *_), argv = bundle.conf("program"), bundle.conf("arg")
+        argv = [argv[0], *arguments] if arguments else argv
+        where = (*bundle.conf("cwd")[:1], *bundle.conf("umask")[:1])
+        command = [sys.executable, "-m", "sdee.runtime.rerun", kept, space, *where, program, *argv]
+        marker = os.path.join(kept, "error")
+        with open(f"{kept}/out", "wb") as out, open(marker, "wb") as error:
+            done = subprocess.run(command, env=_environment(bundle), stdout=out, stderr=error, check=False)
+        with open(marker, encoding="utf-8", errors="replace") as file:
+            said = file.readline().strip()
+        if done.returncode == barenode.CANNOT and said.startswith("sdee: error: "):
+            hint = "leave out --compare"
+            raise KernelError(said.removeprefix("sdee: error: "), hint=hint)
+        status = done.returncode if done.returncode >= 0 else 128 - done.returncode
+        return status, _stdout(f"{kept}/out")
+
+
+def _environment(bundle: Bundle) -> dict[str, str]:
+    """Return the variables that the launcher would give the job here (runtime/launcher/environment.c)."""
+    pairs = (pair.partition("=") for pair in bundle.conf("env"))
+    recorded = {name: value for name, _, value in pairs}
+    fixed = bundle.conf("fixed-env")
+    own = {n: v for n, v in os.environ.items() if not any(fnmatchcase(n, g) for g in fixed) and n[:5] != "SDEE_"}
+    return recorded | own
 
 
 def _left(end: socket.socket, case: Case, bundle: Bundle, expected: Expected) -> dict[str, Result]:
