@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 from typing import Any
 
 import pytest
 
 from desk import Desk, desk
 from launcher_tools import ROOT
+from sdee.cli.verify import lines
+from sdee.packer.globs import Globs
+from sdee.packer.outcome import Expected, Observed, judge
+from sdee.packer.reader import open_bundle
+from sdee.tracer.tracefile import read_traces
 
 __all__ = ["desk"]
 
@@ -144,6 +152,39 @@ def test_a_log_that_is_continued_and_temporary_files_are_not_compared(desk: Desk
     desk.bundle(["sh", "-c", f"echo more >>log; echo $$ >/tmp/{os.path.basename(desk.top)}; echo 1 >out"])
     os.unlink(f"/tmp/{os.path.basename(desk.top)}")
     desk.verify(good=True)
+
+
+def test_each_run_reads_the_same_input(desk: Desk) -> None:
+    with open(desk.write("work/in", "1\n2\n"), encoding="ascii") as file:
+        desk.stdin = file
+        desk.bundle(["sh", "-c", "cat >out; echo done"], out="printed")
+        file.seek(0)
+        desk.verify("--compare", good=True)
+
+
+def test_ctrl_c_ends_all_runs(desk: Desk) -> None:
+    desk.bundle(["sh", "-c", 'test -n "$SLOW" && { touch began; sleep 60; }; true'])
+    desk.env["SLOW"] = "1"
+    command = [sys.executable, "-m", "sdee", "verify"]
+    with subprocess.Popen(
+        command, cwd=desk.work, env=desk.env, stderr=subprocess.PIPE, start_new_session=True
+    ) as begun:
+        time.sleep(5)
+        os.killpg(begun.pid, signal.SIGINT)
+        assert begun.wait(timeout=20) == 128 + signal.SIGINT
+
+
+def test_a_root_that_cannot_be_made_is_said_and_no_failure(desk: Desk) -> None:
+    desk.bundle(["true"])
+    with open_bundle(f"{desk.work}/bundle.sdee") as bundle:
+        trace = read_traces([f"{desk.work}/sdee.trace"])
+        made = Observed("closed", "here", "", 0, "", trace, {}, None)
+        refused = Observed("merged", "here", "", None, "overlayfs is refused", trace, {}, None)
+        expected = Expected(0, None, {})
+        report = judge(bundle, [made, refused], expected, Globs(()))
+        assert report.good
+        assert "merged  here     not tried: overlayfs is refused" in lines(report)
+        assert not judge(bundle, [refused], expected, Globs(())).good, "nothing was tried"
 
 
 def test_what_no_node_keeps_is_said(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import signal
 import socket
 import subprocess
 import sys
@@ -32,6 +33,7 @@ HOMES = ("here", "empty", "foreign")
 ELSEWHERE = "/home/sdee-elsewhere"  # the foreign home
 # In the merged root the bundle lies over the node's own system: one that is there, and has nothing
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/var", "/opt")
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SAID = 5  # lines of standard error that are kept
 
 
@@ -111,6 +113,28 @@ def _standard(output: int, error: int) -> Iterator[None]:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _input(*, first: bool) -> Iterator[None]:
+    """Give each run the same standard input: a file from where it stood; a pipe can be read by the `first` run only."""
+    try:
+        start = os.lseek(0, 0, os.SEEK_CUR)
+    except OSError:  # a pipe, a terminal, or closed
+        start = -1
+    if start >= 0 or first or os.isatty(0):
+        yield
+        if start >= 0:
+            os.lseek(0, start, os.SEEK_SET)
+        return
+    saved, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nothing, 0)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        os.close(nothing)
+
+
 def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expected, *, shown: bool) -> Observed:
     """Run a bundle on a node under trace. `shown`: what the job prints goes to standard error.
 
@@ -125,8 +149,8 @@ def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expe
             live = shown and expected.stdout is None
             output, error = 2 if live else outputs[0], 2 if shown and case.root == ROOTS[0] else outputs[1]
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            with ours, theirs, _standard(output, error):
-                status, trace = _run(bundle, case, arguments, scratch, theirs)
+            with ours, theirs, _standard(output, error), _input(first=shown):
+                done, trace = _run(bundle, case, arguments, scratch, theirs)
                 theirs.close()
                 left = _left(ours, case, bundle, expected)
             if shown and not live:
@@ -139,6 +163,9 @@ def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expe
         finally:
             for fd in outputs:
                 os.close(fd)
+        status = done.status
+        if done.signal in _INTERRUPTS and status != expected.status:
+            sys.exit(status)  # Ctrl-C went to the job
         with open(trace, encoding="ascii") as file:
             kept = job_part(file, barenode.PROGRAM)
         begun = any('"t":"exec"' in line for line in kept)
@@ -162,8 +189,10 @@ def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expe
     )
 
 
-def _run(bundle: Bundle, case: Case, arguments: Sequence[str], scratch: str, report: socket.socket) -> tuple[int, str]:
-    """Return the job's status and the trace's path."""
+def _run(
+    bundle: Bundle, case: Case, arguments: Sequence[str], scratch: str, report: socket.socket
+) -> tuple[session.Result, str]:
+    """Return how the job ended, and the trace's path."""
     spec, trace = os.path.join(scratch, "spec"), os.path.join(scratch, "trace")
     os.set_inheritable(report.fileno(), True)
     with open(spec, "w", encoding="ascii") as file:
@@ -176,7 +205,7 @@ def _run(bundle: Bundle, case: Case, arguments: Sequence[str], scratch: str, rep
     if case.elsewhere:
         environment["HOME"] = case.elsewhere
     plan = plan._replace(environment=environment, listings=True)
-    return session.run(plan, engines.choose("auto"), _ignore).status, trace
+    return session.run(plan, engines.choose("auto"), _ignore), trace
 
 
 def _ignore(sentence: str) -> None:
@@ -197,7 +226,7 @@ def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
         where = (*bundle.conf("cwd")[:1], *bundle.conf("umask")[:1])
         command = [sys.executable, "-m", "sdee.runtime.rerun", kept, space, *where, program, *argv]
         marker = os.path.join(kept, "error")
-        with open(f"{kept}/out", "wb") as out, open(marker, "wb") as error:
+        with open(f"{kept}/out", "wb") as out, open(marker, "wb") as error, _input(first=False):
             done = subprocess.run(command, env=_environment(bundle), stdout=out, stderr=error, check=False)
         with open(marker, encoding="utf-8", errors="replace") as file:
             said = file.readline().strip()
