@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sdee.packer.verify import Missing, Places
     from sdee.tracer.model import Result, Trace
 
+TRACED = "when it was traced"
 STDOUT = "stdout"  # what --ignore calls standard output
 # Made by interpreters for themselves: what is in them depends on times, and no job's result is
 _BY_THE_WAY = re.compile(r"/(__pycache__|\.cache)(/|$)|\.pyc$")
@@ -38,11 +39,15 @@ _NUMBERS = re.compile(r"[0-9]+|[0-9a-f]{6,}")
 
 @dataclass(frozen=True)
 class Expected:
-    """What a run should leave: `status` None and `stdout` None where that is not known; `results` by path."""
+    """What a run should leave: `status` None and `stdout` None where that is not known; `results` by path.
+
+    `when`: what status and output are those of, at the end of a sentence.
+    """
 
     status: int | None
-    results: Mapping[str, Result]
     stdout: Result | None
+    results: Mapping[str, Result]
+    when: str = TRACED
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class Report:
     lost: tuple[str, ...] = ()
     provided: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
+    when: str = TRACED
 
     @property
     def good(self) -> bool:
@@ -149,7 +155,7 @@ def judge(bundle: Bundle, runs: Sequence[Observed], expected: Expected, ignore: 
         incomplete += run.trace.incomplete if run.status is not None else ()
     varies, lost = (sorted(p for p in paths if not _ignored(p, ignore)) for paths in (found.varies, found.lost))
     said = (tuple(varies), tuple(lost), tuple(dict.fromkeys(provided)), tuple(dict.fromkeys(incomplete)))
-    return Report(expected.status, tuple(reports), *said)
+    return Report(expected.status, tuple(reports), *said, expected.when)
 
 
 def _judge_run(found: _Judge, run: Observed) -> tuple[RunReport, list[str]]:
@@ -214,21 +220,21 @@ def _stdout(found: _Judge, run: Observed) -> list[Difference]:
     wanted, now = found.expected.stdout, run.stdout
     if wanted is None or now is None or STDOUT in found.varies or found.ignore.match(STDOUT):
         return []
-    what = _unlike(wanted, now)
+    what = _unlike(wanted, now, found.expected.when)
     return [Difference(STDOUT, STDOUT, what)] if what else []
 
 
-def _unlike(wanted: Result, now: Result | None) -> str:
+def _unlike(wanted: Result, now: Result | None, when: str = TRACED) -> str:
     """Return how a result differs from the traced run's, "" when it does not as far as is known."""
     if now is None:
         return f"this run did not write the {_kind(wanted)}"
     if now.kind != wanted.kind:
-        return f"is a {_kind(now)}, and was a {_kind(wanted)} when it was traced"
+        return f"is a {_kind(now)}, and was a {_kind(wanted)} {when}"
     if now.target != wanted.target:
-        return f"leads to {now.target!a}, and led to {wanted.target!a} when it was traced"
+        return f"leads to {now.target!a}, and led to {wanted.target!a} {when}"
     if now.size != wanted.size:
-        return f"has {now.size} bytes, and had {wanted.size} when it was traced"
-    return "has other content than when it was traced" if now.sha256 != wanted.sha256 and wanted.sha256 else ""
+        return f"has {now.size} bytes, and had {wanted.size} {when}"
+    return f"has other content than {when}" if now.sha256 != wanted.sha256 and wanted.sha256 else ""
 
 
 def _kind(result: Result) -> str:

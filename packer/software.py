@@ -164,4 +164,5 @@ def _package(fs: FileSystem, path: str) -> str:
 
 
 def is_cache(path: str) -> bool:
+    """Return whether a file is a module that Python compiled: it makes it again."""
     return "/__pycache__" in path or path.endswith(".pyc")

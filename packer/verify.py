@@ -79,8 +79,9 @@ class Places:
 def places(bundle: Bundle, elsewhere: str = "") -> Places:
     """Return the places of a bundle's job. Raises BundleError."""
     home = bundle.meta.get("home") or ""
+    home = home if home in bundle.conf("live") else ""  # some have / for a home, or a directory that is not there
     cwd = tuple(dict.fromkeys(p for d in bundle.conf("cwd") for p in (d, os.path.realpath(d))))
-    return Places(home if isinstance(home, str) else "", elsewhere, cwd)
+    return Places(home, elsewhere, cwd)
 
 
 def what_a_node_has(bundle: Bundle, *, home: bool = True) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -10,6 +10,7 @@ Works as an ordinary user, by a user namespace, as barenode.py does.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -67,8 +68,11 @@ def plan(home: str, keep: Sequence[str], environment: Mapping[str, str]) -> tupl
 
     `keep`: paths that must stay as they are with all that is in them: the working directory, where the trace is
     written. `environment`: what its variables name in the home stays, but for caches. Paths are absolute.
+    Raises OSError.
     """
     home = os.path.realpath(home)
+    if home == "/":
+        raise OSError(errno.EINVAL, "the home is the root directory")
     caches = _caches(home, environment)
     named = (*map(os.path.realpath, keep), *_named(environment, caches))
     steps: list[Step] = []

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,6 +25,7 @@ class Desk:
         self.top, self.work, self.home = top, f"{top}/work", f"{top}/home"
         self.before = as_user(TESTER) if user else []
         self.env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": self.home, "LANG": "C.UTF-8"}
+        self.stdin: IO[str] | None = None
         for path in (self.work, self.home):
             os.mkdir(path)
             os.chmod(path, 0o777)
@@ -41,7 +42,14 @@ class Desk:
         with open(f"{self.top}/{out or 'out'}", "w+", encoding="utf-8") as file:
             stdout = file if out else subprocess.PIPE
             done = subprocess.run(
-                command, cwd=self.work, env=self.env, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+                command,
+                cwd=self.work,
+                env=self.env,
+                stdin=self.stdin or subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
             )
         assert done.returncode == status, (done.stdout or "") + done.stderr
         return done

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 from typing import Any
 
 import pytest
 
 from desk import Desk, desk
 from launcher_tools import ROOT
+from sdee.cli.verify import lines
+from sdee.packer.globs import Globs
+from sdee.packer.outcome import Expected, Observed, judge
+from sdee.packer.reader import open_bundle
+from sdee.tracer.tracefile import read_traces
 
 __all__ = ["desk"]
 
@@ -146,6 +154,39 @@ def test_a_log_that_is_continued_and_temporary_files_are_not_compared(desk: Desk
     desk.verify(good=True)
 
 
+def test_each_run_reads_the_same_input(desk: Desk) -> None:
+    with open(desk.write("work/in", "1\n2\n"), encoding="ascii") as file:
+        desk.stdin = file
+        desk.bundle(["sh", "-c", "cat >out; echo done"], out="printed")
+        file.seek(0)
+        desk.verify("--compare", good=True)
+
+
+def test_ctrl_c_ends_all_runs(desk: Desk) -> None:
+    desk.bundle(["sh", "-c", 'test -n "$SLOW" && { touch began; sleep 60; }; true'])
+    desk.env["SLOW"] = "1"
+    command = [sys.executable, "-m", "sdee", "verify"]
+    with subprocess.Popen(
+        command, cwd=desk.work, env=desk.env, stderr=subprocess.PIPE, start_new_session=True
+    ) as begun:
+        time.sleep(5)
+        os.killpg(begun.pid, signal.SIGINT)
+        assert begun.wait(timeout=20) == 128 + signal.SIGINT
+
+
+def test_a_root_that_cannot_be_made_is_said_and_no_failure(desk: Desk) -> None:
+    desk.bundle(["true"])
+    with open_bundle(f"{desk.work}/bundle.sdee") as bundle:
+        trace = read_traces([f"{desk.work}/sdee.trace"])
+        made = Observed("closed", "here", "", 0, "", trace, {}, None)
+        refused = Observed("merged", "here", "", None, "overlayfs is refused", trace, {}, None)
+        expected = Expected(0, None, {})
+        report = judge(bundle, [made, refused], expected, Globs(()))
+        assert report.good
+        assert "merged  here     not tried: overlayfs is refused" in lines(report)
+        assert not judge(bundle, [refused], expected, Globs(())).good, "nothing was tried"
+
+
 def test_what_no_node_keeps_is_said(desk: Desk) -> None:
     if not ROOT:
         pytest.skip("needs root to write there")
@@ -167,5 +208,37 @@ def test_an_ordinary_user_sees_the_same() -> None:
         desk.bundle(["sh", "-c", "cat $HOME/.words >out 2>/dev/null || echo half >out"], out="printed")
         report = desk.verify(good=False)
         assert [run["good"] for run in report["runs"]] == [True, False, False, True]
+    finally:
+        shutil.rmtree(top)
+
+
+def test_compare_runs_the_job_here_without_effect_and_compares_its_output(desk: Desk) -> None:
+    cache = desk.write("home/.cache/tool/c", "warm\n")
+    desk.bundle(["sh", "-c", "cat $HOME/.cache/tool/c 2>/dev/null || echo cold"])
+    report = desk.verify("--compare", "--root", "closed", good=False)
+    assert different(report) == {}
+    assert different(report, "empty")["stdout"]["what"] == "has other content than here"
+    assert report["in_home"] == [cache]
+    other = "ls; cat log; echo more >>log; echo 1 >new; rm -r $HOME/.cache; exit 3"
+    desk.write("work/log", "before\n")
+    before = sorted(os.listdir(desk.work))
+    text = desk.sdee("verify", "--compare", *ONE, "bundle.sdee", "--", "-c", other, status=1).stdout
+    assert "closed  here     3       as here, 2 paths missing, 1 difference" in text, "ls and rm, and what ls prints"
+    assert sorted(os.listdir(desk.work)) == before
+    assert os.path.exists(cache)
+    with open(f"{desk.work}/log", encoding="ascii") as file:
+        assert file.read() == "before\n"
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to become another user")
+def test_an_ordinary_user_can_compare() -> None:
+    top = tempfile.mkdtemp(prefix="sdee-verify-", dir="/home")
+    os.chmod(top, 0o777)
+    try:
+        desk = Desk(top, user=True)
+        desk.bundle(["sh", "-c", "cat in 2>/dev/null; echo 1 >>in; echo done"])
+        os.unlink(f"{desk.work}/in")
+        desk.verify("--compare", good=True)
+        assert sorted(os.listdir(desk.work)) == ["bundle.sdee", "sdee.trace"]
     finally:
         shutil.rmtree(top)

@@ -72,8 +72,11 @@ def writes(kept: str) -> None:
     os.chdir(here)
 
 
-def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str) -> list[str]:
-    """Mount, for this process and its children. Return those of `used` in which writes are real nevertheless."""
+def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str, space: str = SPACE) -> list[str]:
+    """Mount, for this process and its children. Return those of `used` in which writes are real nevertheless.
+
+    `space`: a directory that may be mounted over, or made.
+    """
     before: dict[str, int] = {}
     now: dict[str, bool] = {}  # what we have mounted: is it an overlay?
     kept = os.path.realpath(kept)
@@ -83,13 +86,13 @@ def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str) -> list[str
         for path in dict.fromkeys((*(step.path for step in steps), kept)):
             with contextlib.suppress(OSError):
                 before[path] = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        os.makedirs(SPACE, mode=0o700, exist_ok=True)
-        _mount("sdee", SPACE, "tmpfs", _NOSUID | _NODEV, f"mode=0700,size={SIZE}")
+        os.makedirs(space, mode=0o700, exist_ok=True)
+        _mount("sdee", space, "tmpfs", _NOSUID | _NODEV, f"mode=0700,size={SIZE}")
         for number, step in enumerate((*steps, Step("show", kept))):
             covered = _is_covered(step.path, now)
             if step.path not in before or (step.kind == "else" and covered):
                 continue
-            if step.kind != "show" and _cover(step.path, before[step.path], number, used):
+            if step.kind != "show" and _cover(step.path, before[step.path], f"{space}/{number}", used):
                 now[step.path] = True
             elif covered:
                 _mount(_name(before[step.path]), step.path, "", _BIND | _REC, "")
@@ -107,12 +110,12 @@ def _is_covered(path: str, now: dict[str, bool]) -> bool:
     return bool(holders) and now[max(holders, key=len)]
 
 
-def _cover(path: str, fd: int, number: int, used: Sequence[str]) -> bool:
-    """Mount an overlay on `path`, over the directory that `fd` is."""
+def _cover(path: str, fd: int, space: str, used: Sequence[str]) -> bool:
+    """Mount an overlay on `path`, over the directory that `fd` is; what is written goes to `space`-upper."""
     state = os.fstat(fd)
     if not stat.S_ISDIR(state.st_mode):
         return False
-    upper, work = (os.path.join(SPACE, f"{number}-{name}") for name in ("upper", "work"))
+    upper, work = (f"{space}-{name}" for name in ("upper", "work"))
     try:
         os.mkdir(work)
         os.mkdir(upper)

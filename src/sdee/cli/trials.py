@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import signal
 import socket
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from sdee.errors import KernelError
@@ -31,6 +34,7 @@ HOMES = ("here", "empty", "foreign")
 ELSEWHERE = "/home/sdee-elsewhere"  # the foreign home
 # In the merged root the bundle lies over the node's own system: one that is there, and has nothing
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/var", "/opt")
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SAID = 5  # lines of standard error that are kept
 
 
@@ -110,6 +114,28 @@ def _standard(output: int, error: int) -> Iterator[None]:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _input(*, first: bool) -> Iterator[None]:
+    """Give each run the same standard input: a file from where it stood; a pipe can be read by the `first` run only."""
+    try:
+        start = os.lseek(0, 0, os.SEEK_CUR)
+    except OSError:  # a pipe, a terminal, or closed
+        start = -1
+    if start >= 0 or first or os.isatty(0):
+        yield
+        if start >= 0:
+            os.lseek(0, start, os.SEEK_SET)
+        return
+    saved, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nothing, 0)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        os.close(nothing)
+
+
 def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expected, *, shown: bool) -> Observed:
     """Run a bundle on a node under trace. `shown`: what the job prints goes to standard error.
 
@@ -124,8 +150,8 @@ def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expe
             live = shown and expected.stdout is None
             output, error = 2 if live else outputs[0], 2 if shown and case.root == ROOTS[0] else outputs[1]
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            with ours, theirs, _standard(output, error):
-                status, trace = _run(bundle, case, arguments, scratch, theirs)
+            with ours, theirs, _standard(output, error), _input(first=shown):
+                done, trace = _run(bundle, case, arguments, scratch, theirs)
                 theirs.close()
                 left = _left(ours, case, bundle, expected)
             if shown and not live:
@@ -138,6 +164,9 @@ def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expe
         finally:
             for fd in outputs:
                 os.close(fd)
+        status = done.status
+        if done.signal in _INTERRUPTS and status != expected.status:
+            sys.exit(status)  # Ctrl-C went to the job
         with open(trace, encoding="ascii") as file:
             kept = job_part(file, barenode.PROGRAM)
         begun = any('"t":"exec"' in line for line in kept)
@@ -161,8 +190,10 @@ def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expe
     )
 
 
-def _run(bundle: Bundle, case: Case, arguments: Sequence[str], scratch: str, report: socket.socket) -> tuple[int, str]:
-    """Return the job's status and the trace's path."""
+def _run(
+    bundle: Bundle, case: Case, arguments: Sequence[str], scratch: str, report: socket.socket
+) -> tuple[session.Result, str]:
+    """Return how the job ended, and the trace's path."""
     spec, trace = os.path.join(scratch, "spec"), os.path.join(scratch, "trace")
     os.set_inheritable(report.fileno(), True)
     with open(spec, "w", encoding="ascii") as file:
@@ -175,11 +206,45 @@ def _run(bundle: Bundle, case: Case, arguments: Sequence[str], scratch: str, rep
     if case.elsewhere:
         environment["HOME"] = case.elsewhere
     plan = plan._replace(environment=environment, listings=True)
-    return session.run(plan, engines.choose("auto"), _ignore).status, trace
+    return session.run(plan, engines.choose("auto"), _ignore), trace
 
 
 def _ignore(sentence: str) -> None:
     """Drop what the tracer says meanwhile: the job is not traced to be bundled."""
+
+
+def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
+    """Run the job itself here, what it writes being discarded; return its status and its standard output.
+
+    Raises KernelError when what it writes cannot be discarded.
+    """
+    with tempfile.TemporaryDirectory(prefix="sdee-verify-") as scratch:
+        kept, space = (os.path.join(scratch, name) for name in ("kept", "space"))
+        for path in (kept, space):
+            os.mkdir(path)
+        (program, *_), argv = bundle.conf("program"), bundle.conf("arg")
+        argv = [argv[0], *arguments] if arguments else argv
+        where = (*bundle.conf("cwd")[:1], *bundle.conf("umask")[:1])
+        command = [sys.executable, "-m", "sdee.runtime.rerun", kept, space, *where, program, *argv]
+        marker = os.path.join(kept, "error")
+        with open(f"{kept}/out", "wb") as out, open(marker, "wb") as error, _input(first=False):
+            done = subprocess.run(command, env=_environment(bundle), stdout=out, stderr=error, check=False)
+        with open(marker, encoding="utf-8", errors="replace") as file:
+            said = file.readline().strip()
+        if done.returncode == barenode.CANNOT and said.startswith("sdee: error: "):
+            hint = "leave out --compare"
+            raise KernelError(said.removeprefix("sdee: error: "), hint=hint)
+        status = done.returncode if done.returncode >= 0 else 128 - done.returncode
+        return status, _stdout(f"{kept}/out")
+
+
+def _environment(bundle: Bundle) -> dict[str, str]:
+    """Return the variables that the launcher would give the job here (runtime/launcher/environment.c)."""
+    pairs = (pair.partition("=") for pair in bundle.conf("env"))
+    recorded = {name: value for name, _, value in pairs}
+    fixed = bundle.conf("fixed-env")
+    own = {n: v for n, v in os.environ.items() if not any(fnmatchcase(n, g) for g in fixed) and n[:5] != "SDEE_"}
+    return recorded | own
 
 
 def _left(end: socket.socket, case: Case, bundle: Bundle, expected: Expected) -> dict[str, Result]:

@@ -39,6 +39,7 @@ _HOMES = ("here", "empty", "foreign")
 @click.option(
     "--ignore", multiple=True, metavar="GLOB", shell_complete=files, help="Do not compare these results, or stdout."
 )
+@click.option("--compare", is_flag=True, help="Run the job here, too, without effect; compare status and output.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print problems only.")
 def verify(
@@ -48,6 +49,7 @@ def verify(
     roots: tuple[str, ...],
     homes: tuple[str, ...],
     ignore: tuple[str, ...],
+    compare: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -58,7 +60,7 @@ def verify(
     an empty home, and with a home at another path. With ARGS another command line than the recorded one is tried.
     Returns 0 when nothing is missing and all came out as in the traced run, else 1.
     """
-    result = run(bundle_path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore)
+    result = run(bundle_path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore, compare=compare)
     if as_json:
         show.print_json(as_dict(result))
     else:
@@ -81,6 +83,7 @@ def run(
     roots: Sequence[str] = (),
     homes: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    compare: bool = False,
 ) -> Report:
     """Run a bundle on bare nodes under trace and compare.
 
@@ -93,10 +96,13 @@ def run(
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
     from sdee.packer.results import results_of  # noqa: PLC0415
 
+    arguments = arguments[1:] if arguments[:1] == ("--",) else arguments
     ignored = Globs((*absolute(tuple(g for g in ignore if g != STDOUT)), *(g for g in ignore if g == STDOUT)))
     with open_bundle(bundle_path) as bundle:
         status, (results, stdout) = bundle.meta.get("status"), results_of(bundle)
-        expected = Expected(None, {}, None) if arguments else Expected(status, results, stdout)
+        expected = Expected(None, None, {}) if arguments else Expected(status, stdout, results)
+        if compare:
+            expected = Expected(*trials.bare(bundle, arguments), expected.results, "here")
         tried = [c for c in _ROOTS if c in (roots or _ROOTS)], [h for h in _HOMES if h in (homes or _HOMES)]
         seen = [
             trials.observe(bundle, case, arguments, expected, shown=number == 0)
@@ -143,7 +149,7 @@ def _table(result: Report) -> list[str]:
         words = []
         if result.expected is not None:
             same = run.status == result.expected
-            words.append("as when it was traced" if same else f"{result.expected} when it was traced")
+            words.append(f"as {result.when}" if same else f"{result.expected} {result.when}")
         words += [f"{show.count_text(len(run.missing), 'path')} missing"] if run.missing else []
         words += [show.count_text(len(run.differences), "difference")] if run.differences else []
         rows.append(f"{run.root:<7} {run.home:<8} {run.status:<6}  {', '.join(words)}".rstrip())
