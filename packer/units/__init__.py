@@ -8,6 +8,7 @@ from sdee.packer.units.companions import Companions
 from sdee.packer.units.costs import Costs
 from sdee.packer.units.interpreters import Interpreters
 from sdee.packer.units.java import Jdk
+from sdee.packer.units.libraries import OpenedByName
 from sdee.packer.units.node import NodePackages
 from sdee.packer.units.packages import WHOLE_PACKAGE, ProgramPackages
 from sdee.packer.units.perl import PerlCore, PerlModules
@@ -56,6 +57,7 @@ UNITS: tuple[Unit, ...] = (
     Companions(),
     ScriptCommands(),
     LibraryData(),
+    OpenedByName(),
     ProgramPackages(),
     UnitScripts(),
 )
