@@ -224,3 +224,17 @@ def test_a_library_that_python_code_opens_with_ctypes_travels(made: TraceMaker, 
     assert verdict(closure, os.path.realpath("/sbin/ldconfig")) == "bundle"
     write(tmp_path / "work" / "main.py", "from ctypes import CDLL\n")
     assert verdict(made.closure(), os.path.realpath("/usr/lib/x86_64-linux-gnu/liblzma.so.5")) == "nothing"
+
+
+def test_a_compiler_brings_its_assembler_and_linker(made: TraceMaker, tmp_path: Path) -> None:
+    paths = {
+        name: write(tmp_path / "own" / name, "#!/bin/sh\n", 0o755) for name in ("gcc-99", "gcc-and-more", "as", "ar")
+    }
+    linker = write(tmp_path / "path" / "ld", "#!/bin/sh\n", 0o755)
+    made.env["PATH"] = str(tmp_path / "path")
+    made.execute(paths["gcc-and-more"])
+    assert [verdict(made.closure(), path) for path in (paths["as"], linker)] == ["nothing"] * 2
+    made.execute(paths["gcc-99"])
+    closure = made.closure()
+    assert [verdict(closure, path) for path in (paths["as"], linker, paths["ar"])] == ["bundle", "bundle", "nothing"]
+    assert f"belongs to {paths['gcc-99']} what gcc-99 starts" in why(closure, linker)

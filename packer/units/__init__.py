@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sdee.packer.units.base import Unit, View, Widening, fitting
 from sdee.packer.units.code import NamedModules
-from sdee.packer.units.companions import Companions
+from sdee.packer.units.companions import Companions, Toolchains
 from sdee.packer.units.costs import Costs
 from sdee.packer.units.interpreters import Interpreters
 from sdee.packer.units.java import Jdk
@@ -55,6 +55,7 @@ UNITS: tuple[Unit, ...] = (
     Jdk(),
     ProgramResources(),
     Companions(),
+    Toolchains(),
     ScriptCommands(),
     LibraryData(),
     OpenedByName(),
