@@ -116,6 +116,18 @@ COMPANIONS = {
     }.items()
 }
 
+# Programs of a toolchain that the first starts with another input, from beside it or from PATH: `gcc -c`, then linking
+TOOLCHAINS = {
+    re.compile(pattern): _words(others)
+    for pattern, others in {
+        r"([\w.]+-)*(gcc|g\+\+|gfortran|cc|c\+\+)(-[\d.]+)?": "as ld ld.bfd",
+        r"clang(\+\+)?(-[\d.]+)?|flang\S*|icx|icpx|ifx": "as ld ld.lld",
+        "rustc|cargo": "rustc cc as ld",
+        "ghc(-[\\d.]+)?|ocamlopt\\S*|nvcc|hipcc": "cc gcc g++ as ld",
+        "make|gmake|ninja": "cc gcc as ld ar ranlib",
+    }.items()
+}
+
 # What a job manager has on its own nodes, and what does nothing anywhere else
 OF_JOB_MANAGERS = frozenset(
     _words("""

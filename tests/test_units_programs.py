@@ -11,7 +11,7 @@ import pytest
 
 from closure_support import TraceMaker, verdict, why, write
 from sdee.packer import tables
-from sdee.packer.units import resources, shell
+from sdee.packer.units import libraries, resources, shell
 from sdee.tracer.model import Exec
 
 if TYPE_CHECKING:
@@ -193,3 +193,50 @@ def test_what_a_script_names_that_came_with_a_program_travels_while_it_is_small(
     assert [verdict(closure, path) for path in others] == ["nothing"] * 3
     monkeypatch.setattr(shell, "_EACH_LIMIT", 1000)
     assert [verdict(made.closure(), path) for path in programs] == ["nothing"] * 3
+
+
+def test_a_library_that_is_named_for_dlopen_travels_while_it_is_small(
+    made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lib = tmp_path / "usr" / "lib"
+    made.use(compiled(lib / "libloaded.so.1", "x", "-shared", "-fPIC"))
+    named, other = write(lib / "libnamed.so.2"), write(lib / "libother.so.3")
+    program = tmp_path / "usr" / "bin" / "tool"
+    made.execute(compiled(program, "libnamed.so.2"))
+    assert verdict(made.closure(), named) == "nothing"  # a text, but nothing that opens libraries
+    source = 'extern void *dlopen(const char *, int);\nint main(void) { return dlopen("libnamed.so.2", 1) == 0; }'
+    subprocess.run(["gcc", "-x", "c", "-", "-o", str(program)], input=source.encode(), check=True)
+    closure = made.closure()
+    assert [verdict(closure, path) for path in (named, other)] == ["bundle", "nothing"]
+    assert f"belongs to {program} what is opened by name" in why(closure, named)
+    monkeypatch.setattr(libraries, "_EACH", 3)
+    closure = made.closure()
+    assert verdict(closure, named) == "nothing"
+    assert any(f"too large to travel: {named}" in text for text in closure.warnings)
+
+
+def test_a_library_that_python_code_opens_with_ctypes_travels(made: TraceMaker, tmp_path: Path) -> None:
+    made.use("/usr/lib/x86_64-linux-gnu/libz.so.1")
+    code = "from ctypes import CDLL\nimport ctypes.util\n"
+    code += "def f():\n    CDLL('liblzma.so.5')\n    ctypes.util.find_library('bz2')\n"
+    made.use(write(tmp_path / "work" / "main.py", code))
+    closure = made.closure()
+    found = [p for p in ("liblzma.so.5", "libbz2.so.1.0") if f"/usr/lib/x86_64-linux-gnu/{p}" in closure.items]
+    assert found == ["liblzma.so.5", "libbz2.so.1.0"]
+    assert verdict(closure, os.path.realpath("/sbin/ldconfig")) == "bundle"
+    write(tmp_path / "work" / "main.py", "from ctypes import CDLL\n")
+    assert verdict(made.closure(), os.path.realpath("/usr/lib/x86_64-linux-gnu/liblzma.so.5")) == "nothing"
+
+
+def test_a_compiler_brings_its_assembler_and_linker(made: TraceMaker, tmp_path: Path) -> None:
+    paths = {
+        name: write(tmp_path / "own" / name, "#!/bin/sh\n", 0o755) for name in ("gcc-99", "gcc-and-more", "as", "ar")
+    }
+    linker = write(tmp_path / "path" / "ld", "#!/bin/sh\n", 0o755)
+    made.env["PATH"] = str(tmp_path / "path")
+    made.execute(paths["gcc-and-more"])
+    assert [verdict(made.closure(), path) for path in (paths["as"], linker)] == ["nothing"] * 2
+    made.execute(paths["gcc-99"])
+    closure = made.closure()
+    assert [verdict(closure, path) for path in (paths["as"], linker, paths["ar"])] == ["bundle", "bundle", "nothing"]
+    assert f"belongs to {paths['gcc-99']} what gcc-99 starts" in why(closure, linker)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sdee.packer.units.base import Unit, View, Widening, fitting
 from sdee.packer.units.code import NamedModules
-from sdee.packer.units.companions import Companions
+from sdee.packer.units.companions import Companions, Toolchains
 from sdee.packer.units.costs import Costs
 from sdee.packer.units.interpreters import Interpreters
 from sdee.packer.units.java import Jdk
+from sdee.packer.units.libraries import OpenedByName
 from sdee.packer.units.node import NodePackages
 from sdee.packer.units.packages import WHOLE_PACKAGE, ProgramPackages
 from sdee.packer.units.perl import PerlCore, PerlModules
@@ -54,8 +55,10 @@ UNITS: tuple[Unit, ...] = (
     Jdk(),
     ProgramResources(),
     Companions(),
+    Toolchains(),
     ScriptCommands(),
     LibraryData(),
+    OpenedByName(),
     ProgramPackages(),
     UnitScripts(),
 )

@@ -11,6 +11,8 @@ from sdee.packer.units.base import Unit, View, Widening
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_TOOLS_LIMIT = 100 << 20  # bytes
+
 
 class Companions(Unit):
     """What lies beside a launcher, or in its PREFIX/libexec, and runs on other nodes than that of the trace."""
@@ -26,3 +28,18 @@ class Companions(Unit):
             if found:
                 done.update(found)
                 yield Widening(f"what {name} starts on other nodes", program, found)
+
+
+class Toolchains(Unit):
+    """What a compiler or a build's driver starts when a command goes further than the traced one: assembler, linker."""
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield each driver's, once."""
+        for program in view.programs():
+            name = os.path.basename(program)
+            wanted = dict.fromkeys(w for p, words in tables.TOOLCHAINS.items() if p.fullmatch(name) for w in words)
+            places = dict.fromkeys((os.path.dirname(program), *view.search))
+            hits = (next((f"{d}/{w}" for d in places if view.fs.is_file(f"{d}/{w}")), "") for w in wanted)
+            found = tuple(path for path in hits if path)
+            if found:
+                yield Widening(f"what {name} starts", program, found, limit=_TOOLS_LIMIT, with_libraries=True)

@@ -1,4 +1,4 @@
-"""Directories that a program names in its own file: PREFIX/{share,lib,lib/ARCH,libexec}/NAME stand there as text.
+"""What a program names in its own file: directories PREFIX/{share,lib,lib/ARCH,libexec}/NAME, libraries for dlopen(3).
 
 Configured at build time (`--libdir`, `--datadir`), so that a program finds its plugins and tables from any directory:
 they show what a program may open though the traced run opened nothing there.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PREFIX = re.compile(r"(?P<prefix>.*?)/(?:bin|sbin|libexec|lib(?:32|64|x32)?)/")
 _HOMES = ("share", "lib", "lib64", "libexec")
+_LIBRARY = re.compile(rb"(lib[\w+.-]{1,80}\.so[\d.]*)\0")
 _PATH = re.compile(rb"[\w.+@/-]{1,400}")
 _BEFORE = frozenset(b"\0:=\"' ;,\n\t(I")  # `-I/usr/share/x`, `a=/usr/lib/x:/usr/share/x`
 _FILE_LIMIT = 64 << 20  # bytes: constants of larger files are mostly data
@@ -31,23 +32,40 @@ def prefix_of(path: str) -> str:
 
 def named_paths(fs: FileSystem, path: str) -> tuple[str, ...]:
     """Return the paths below its own prefix that the ELF file at `path`, without links, names and that exist."""
+    return tuple(name for name in _constants(fs, path)[0] if fs.resolve(name).status is not None)
+
+
+def named_libraries(fs: FileSystem, path: str) -> tuple[str, ...]:
+    """Return the libraries (libx.so.1) that the ELF file at `path` names, () if it does not call dlopen(3)."""
+    return _constants(fs, path)[1]
+
+
+def _constants(fs: FileSystem, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     status = fs.status(path)
-    prefix = prefix_of(path)
-    if status is None or not prefix or status.st_size > _FILE_LIMIT or fs.head(path)[:4] != b"\x7fELF":
-        return ()
-    found = _strings(path, prefix, status.st_mtime_ns, status.st_size)
-    return tuple(name for name in found if fs.resolve(name).status is not None)
+    if status is None or status.st_size > _FILE_LIMIT or fs.head(path)[:4] != b"\x7fELF":
+        return (), ()
+    return _read_constants(path, prefix_of(path), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4096)
-def _strings(path: str, prefix: str, _mtime_ns: int, _size: int) -> tuple[str, ...]:
-    """Return the texts of a file that begin as paths of the prefix's share, lib or libexec; once for a state of it."""
+def _read_constants(path: str, prefix: str, _mtime_ns: int, _size: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the paths of the prefix's share, lib or libexec in a file, and libraries; once for a state of the file."""
     try:
         with open(path, "rb") as file:
             content = file.read(_FILE_LIMIT)
     except OSError:
-        return ()
-    return tuple(dict.fromkeys(os.fsdecode(text) for text in _texts(content, os.fsencode(prefix))))
+        return (), ()
+    paths = dict.fromkeys(map(os.fsdecode, _texts(content, os.fsencode(prefix)))) if prefix else {}
+    libraries = dict.fromkeys(map(os.fsdecode, _libraries(content))) if b"\0dlopen\0" in content else {}
+    return tuple(paths), tuple(libraries)
+
+
+def _libraries(content: bytes) -> Iterator[bytes]:
+    at = content.find(b"\0lib")
+    while at >= 0:
+        if match := _LIBRARY.match(content, at + 1):
+            yield match[1]
+        at = content.find(b"\0lib", at + 1)
 
 
 def _texts(content: bytes, prefix: bytes) -> Iterator[bytes]:

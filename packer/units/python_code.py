@@ -27,6 +27,8 @@ _SITE = re.compile(r"(?P<site>.*/(?:site|dist)-packages)/")
 _INTERPRETER = re.compile(rb"#!.*\bpython")
 # Bytes of one file and of all: ast.parse takes a second for 2 MB
 _FILE_LIMIT, _ALL_LIMIT = 512 << 10, 4 << 20
+_FILES = 1000
+_CTYPES = frozenset(("find_library", "CDLL", "PyDLL", "LoadLibrary"))
 _LOADERS = frozenset(("import_module", "__import__"))
 
 
@@ -93,11 +95,8 @@ def _is_own(view: View, path: str) -> bool:
 @lru_cache(maxsize=4096)
 def imported_names(code: bytes) -> tuple[str, ...]:
     """Return the dotted names that code imports, relative ones with their dots; by its text where it does not parse."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in the user's strings
-            tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # of another version of Python
+    tree = _parsed(code)
+    if tree is None:
         found = [w for several, one in IMPORT.findall(code) for w in (several.split(b",") if several else [one])]
         return tuple(dict.fromkeys(w.split()[0].decode() for w in found if w.strip()))
     names: dict[str, None] = {}
@@ -110,6 +109,30 @@ def imported_names(code: bytes) -> tuple[str, ...]:
         names.update(dict.fromkeys(_names_of(node)))
         todo += ast.iter_child_nodes(node)
     return tuple(names)
+
+
+def opened_libraries(view: View) -> dict[str, str]:
+    """Return the libraries that the user's Python code names for ctypes, `-lx` for find_library's, and the code."""
+    found: dict[str, str] = {}
+    own = [path for path in dict.fromkeys((*view.seen, *view.named)) if path.endswith(".py") and _is_own(view, path)]
+    for path in own[:_FILES]:
+        code = view.fs.read(path, _FILE_LIMIT)
+        for node in ast.walk(_parsed(code) or ast.Module([], [])) if b"ctypes" in code else ():
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                called, value = getattr(node.func, "attr", getattr(node.func, "id", "")), node.args[0].value
+                if called in _CTYPES and isinstance(value, str) and value:
+                    found.setdefault(f"-l{value}" if called == "find_library" else value, path)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _parsed(code: bytes) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in the user's strings
+            return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # of another version of Python
+        return None
 
 
 def _names_of(node: ast.AST) -> Iterator[str]:

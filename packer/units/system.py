@@ -101,7 +101,7 @@ class Certificates(Unit):
 
 
 class CompilerSupport(Unit):
-    """GCC's own directory less its large programs: start files, headers, small libraries are chosen by options."""
+    """GCC's own directory less its large programs: start files, headers, libraries (libgcc.a) are chosen by options."""
 
     _TOP = re.compile(r"(?P<top>.*/lib(?:64|exec)?/gcc/[^/]+/\d+[\d.]*)/.+$")
 
@@ -119,7 +119,7 @@ class CompilerSupport(Unit):
     @staticmethod
     def _small(view: View, path: str) -> bool:
         status = view.fs.status(path)
-        return status is not None and (status.st_size <= _MB or os.path.isdir(path))
+        return status is not None and (status.st_size <= 4 * _MB or os.path.isdir(path))
 
 
 class CxxHeaders(Unit):
