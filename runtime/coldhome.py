@@ -88,8 +88,10 @@ def plan(home: str, keep: Sequence[str], environment: Mapping[str, str]) -> tupl
             for step in _hidden(path, caches, named)
             if step.kind != "cover"
         ]
-    for path in caches:
-        if not _is_below(path, home) and os.path.isdir(path):
+    for path in sorted(caches):
+        above = [step for step in steps if path == step.path or _is_below(path, step.path)]
+        shown = not above or max(above, key=lambda step: len(step.path)).kind == "show"
+        if shown and os.path.isdir(path):
             steps += _covered(path, caches, named)
     return tuple(dict.fromkeys(steps))
 
@@ -122,18 +124,18 @@ def _entries(directory: str, *, hidden: bool) -> list[str]:
 
 
 def _hidden(path: str, caches: Mapping[str, bool], named: Sequence[str]) -> Iterator[Step]:
-    """Yield what becomes of a hidden entry of the home: software is shown, what only holds such is covered."""
+    """Yield what becomes of a hidden entry of the home: software is shown, all else is covered."""
+    real = os.path.realpath(path)
     if os.path.islink(path) or not os.path.isdir(path):
-        if path in named:
+        # A link leads to a larger disk, perhaps: ~/.conda
+        software = os.path.isdir(real) and real not in caches and _holds_software(real)
+        if software or any(kept == real or _is_below(kept, real) for kept in named):
             yield _show(path)
     elif path in caches:
         yield from _covered(path, caches, named)
     elif any(_is_below(cache, path) for cache in caches):  # ~/.local
-        for entry in (os.path.join(path, name) for name in sorted(os.listdir(path))):
-            if entry in caches:
-                yield from _covered(entry, caches, named)
-            else:
-                yield _show(entry)
+        for name in sorted(os.listdir(path)):
+            yield from _hidden(os.path.join(path, name), caches, named)
     elif path in named or _holds_software(path):
         yield _show(path)
     else:

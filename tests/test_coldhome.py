@@ -126,10 +126,35 @@ def test_caches_elsewhere_are_covered_where_variables_name_them(tmp_path: Path) 
     steps = plan(f"{home}", [f"{tmp_path}/work"], variables)
     assert steps == (
         Step("cover", f"{home}"),
+        Step("cover", f"{cache}"),
         Step("cover", f"{config}"),
         Step("show", f"{config}/a"),
-        Step("cover", f"{cache}"),
     )
+
+
+def test_caches_in_what_is_shown_are_covered_and_the_working_directory_never(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for path in (home / "work/cache/job", home / ".tool/bin", home / ".tool/kept"):
+        path.mkdir(parents=True)
+    (home / ".tool/bin/run").touch(0o755)
+    variables = {"XDG_CACHE_HOME": f"{home}/work/cache", "TOOL_CACHE_DIR": f"{home}/.tool/kept"}
+    assert plan(f"{home}", [f"{home}/work/cache/job"], variables) == (
+        Step("cover", f"{home}"),
+        Step("show", f"{home}/work"),
+        Step("show", f"{home}/.tool/bin"),
+        Step("cover", f"{home}/work/cache"),
+        Step("show", f"{home}/work/cache/job"),
+    )
+
+
+def test_hidden_links_lead_to_software_or_are_not_there(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for path in (home, tmp_path / "conda/envs/a/conda-meta", tmp_path / "cache/x"):
+        path.mkdir(parents=True)
+    (home / ".conda").symlink_to(tmp_path / "conda")
+    (home / ".cache").symlink_to(tmp_path / "cache")
+    steps = plan(f"{home}", [], {})
+    assert steps == (Step("cover", f"{home}"), Step("link", f"{home}/.conda"), Step("cover", f"{tmp_path}/cache"))
 
 
 def test_links_and_modes_of_the_home_are_as_before(desk: Desk) -> None:

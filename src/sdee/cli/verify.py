@@ -173,8 +173,9 @@ def _of_home(result: Report) -> list[str]:
     if not result.in_home:
         return []
     bad = {run.home for run in result.runs if run.status is not None and not run.good}
-    where = "; where nodes see your home, --home here tries no other" if "here" not in bad else ""
-    said = [f"the job needs {show.count_text(len(result.in_home), 'path')} of your home{where}"]
+    said = [f"the job needs {show.count_text(len(result.in_home), 'path')} of your home"]
+    if "here" not in bad:
+        said.append("  hint: where nodes see your home: sdee verify --home here")
     if any("/." in path for path in result.in_home):
         said.append(
             "  hint: if these are caches or settings: sdee trace --cold records what the job needs without them"
