@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from env_support import User, a_user, needs_root, skip_outside_of_ci
+from env_support import UID, User, a_user, becomes, needs_root, skip_outside_of_ci
 from sdee.runtime.environment import FRONT, enter, fronts, private
 from sdee.runtime.jobs import slurm_inside
 
@@ -136,6 +137,23 @@ os.execv(os.environ["FRONT"], ["true"])
 """
     done = serve(tmp_path, "python3", "-c", script)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_root
+@pytest.mark.parametrize(("uid", "served"), [(UID, False), (0, True)])
+def test_another_user_who_has_taken_the_servers_name_gets_nothing(uid: int, served: bool) -> None:
+    """The server has ended, a process of the job has not: anybody may bind the name, which is for all to see."""
+    name = f"sdee-outside-{os.getpid()}-{uid}"
+    with socket.socket(socket.AF_UNIX) as thief:
+        thief.bind(f"\0{name}")
+        thief.listen()
+        variables = {"SDEE_OUTSIDE": name, "SECRET": "1", "PATH": os.environ["PATH"]}
+        command = [*becomes(uid), "bash", "-c", 'exec -a srun "$0" x', str(FRONT)]
+        call = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+        with thief.accept()[0] as end:
+            got = end.recv(1 << 16) + end.recv(1 << 16)
+        _, said = call.communicate(timeout=60)
+    assert ("another user has taken the server's name" in said, b"SECRET=1" in got) == (not served, served)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
 pytestmark = needs_root
 
 START = 1_400_000_000
+LARGE = Path("/usr/local/lib/sdee-test-large")  # there when the environment is made: only then it is root's inside, too
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Run a script as a user who has a range, in a mount namespace where /etc says so; "inside:…" in their environment `real`."""
     etc = tmp_path_factory.mktemp("etc")
+    LARGE.mkdir(exist_ok=True)
     with a_user() as user:
         for name in ("subuid", "subgid"):
             (etc / name).write_text(f"{UID}:{START}:65536\n")
@@ -40,6 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         yield run_
         run_("sdee env stop real; sdee env remove real")
         assert run_("ls -A .local/share/sdee/environments") == ""
+    shutil.rmtree(LARGE)
 
 
 def with_ranges(user: User, etc: Path, script: str) -> str:
@@ -141,3 +146,29 @@ def test_copies_keep_owners_and_all_can_be_removed(run: Run) -> None:
     assert run("sdee env reset copy; sdee env enter copy -- stat -c %U:%a /var/cache/man").endswith("man:755\n")
     run("sdee env remove copy")
     assert run("sdee env list").split()[0] == "real"
+
+
+RACE = """
+import os, sys, threading, time
+path, call = sys.argv[1:]
+fd = os.open(path, os.O_RDONLY)
+def become_another():
+    time.sleep(0.03)
+    os.execv("/usr/local/bin/setuid-sleep", ["sleep", "60"])
+threading.Thread(target=become_another, daemon=True).start()
+os.fchmod(fd, 0o6777) if call == "chmod" else os.fchown(fd, os.getuid(), -1)
+"""
+
+
+@pytest.mark.parametrize("call", ["chmod", "chown"])
+def test_a_number_that_has_become_another_process_gives_no_rights(run: Run, call: str) -> None:
+    """A thread that waits for our answer is killed when another one of its process becomes a set-user-ID program, which gets its number."""
+    for number in range(4):  # their copies take longer than execve(2) does
+        (LARGE / f"{call}{number}").write_bytes(os.urandom(1 << 20) * 96)
+    script = f"""
+        echo {shlex.quote(RACE)} >/tmp/race.py; cp /usr/bin/sleep /usr/local/bin/setuid-sleep; chmod 4755 /usr/local/bin/setuid-sleep
+        for i in 0 1 2 3; do su daemon -s /bin/sh -c "python3 /tmp/race.py {LARGE}/{call}$i {call}" & done
+        for i in $(seq 100); do n=$(pgrep -u root -cx setuid-sleep); [ $n = 4 ] && break; sleep 0.1; done; echo $n
+        pkill -x setuid-sleep; wait; stat -c %a:%u {LARGE}/{call}*"""
+    lines = run(f"inside:{script}").splitlines()
+    assert [line for line in lines if line[:1].isdigit()] == ["4", *["644:0"] * 4]  # all became it

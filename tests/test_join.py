@@ -327,6 +327,28 @@ def test_another_users_socket_is_only_in_the_way(work: str) -> None:
     assert role(said) == "each for itself"
 
 
+@pytest.mark.skipif(not ROOT, reason="takes another user's name: needs root to be both")
+def test_another_users_full_queue_holds_nobody_up_for_ever(work: str) -> None:
+    bundle = script(NAMESPACE, programs=TOOLS).write(f"{work}/b.sdee")
+    first = Rank(bundle, slurm(0), USERS[-1])
+    first.line()
+    with open("/proc/net/unix", encoding="utf-8") as file:
+        name = next(line.split("@")[1].strip() for line in file if f"@sdee-{USERS[-1]}-" in line)
+    assert first.end()[2] == 0
+    kind = (socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with socket.socket(*kind) as squatter, socket.socket(*kind) as one, socket.socket(*kind) as other:
+        squatter.bind(f"\0{name}")
+        squatter.listen(0)
+        one.connect(f"\0{name}")
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.connect(f"\0{name}")
+        rank = Rank(bundle, slurm(1), USERS[-1])
+        out, said, status = rank.end()
+    assert (out.splitlines()[1:], status) == (["go"], 0)
+    assert role(said) == "each for itself"
+
+
 def test_where_namespaces_may_not_be_joined_each_works_for_itself(work: str) -> None:
     bundle = script(NAMESPACE, programs=TOOLS).write(f"{work}/b.sdee")
     first = Rank(bundle, slurm(0), USERS[-1])

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -13,10 +14,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launcher_tools import PLAIN, ROOT, ROOTS, TESTER, USERS, as_user, built, mounts, open_directory, run, script
+from launcher_tools import (
+    PLAIN,
+    ROOT,
+    ROOTS,
+    SOURCES,
+    TESTER,
+    USERS,
+    as_user,
+    built,
+    mounts,
+    open_directory,
+    run,
+    script,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -363,3 +379,58 @@ def test_in_a_job_messages_name_the_node(work: str) -> None:
     assert f"\n  node: {os.uname().nodename}\n  hint: " in job.stderr
     bundle = script("true", shared=f"{work}/gone").write(f"{work}/b.sdee")
     assert run([bundle], env={"PBS_JOBID": "7"}).stderr.endswith(f" (node {os.uname().nodename})\n")
+
+
+def test_all_directories_that_have_no_place_on_the_node_are_saved(work: str) -> None:
+    """Also when their descriptors are the lowest ones: standard input is closed."""
+    names = [f"{a}/{b}/{c}" for a in "abc" for b in "abc" for c in "abc"]
+    text = "for f; do mkdir -p /opt/x/$f; echo 1 >/opt/x/$f/f; done"
+    maker = script(text, *names, programs=("mkdir",)).directory("/opt/x", 0o1777)
+    bundle = maker.write(f"{work}/b.sdee")
+    for line in ("exec $0", "exec $0 <&-"):
+        shutil.rmtree(f"{work}/kept", ignore_errors=True)
+        result = run(["sh", "-c", line, bundle], ROOT="closed", SAVE=f"{work}/kept")
+        assert (result.returncode, result.stderr[:19]) == (0, "sdee: 27 files writ")
+        assert sorted(os.listdir(f"{work}/kept/opt/x")) == ["a", "b", "c"]
+        assert all(text_of(f"{work}/kept/opt/x/{name}/f") == "1\n" for name in names)
+
+
+CLOCKS = """
+#include "keep.h"
+#include <stdio.h>
+
+int main(void)
+{
+    long long at[4];
+    struct timespec times[4], found;
+    for (int i = 0; i < 4; i++) {
+        if (scanf("%lld", &at[i]) != 1)
+            return 1;
+        times[i] = (struct timespec){at[i] / 1000, at[i] % 1000 * 1000000};
+    }
+    found = keep_begun(times[0], times[1], times[2], times[3]);
+    return printf("%lld", found.tv_sec * 1000LL + found.tv_nsec / 1000000) < 0;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "found"),  # ms: begun, by the steady clock; now, by the steady clock
+    [
+        pytest.param((500_000, 1_000, 560_000, 61_000), 500_000, id="nobody set it"),
+        pytest.param((500_000, 1_000, 560_010, 61_050), 500_000, id="a tick"),
+        pytest.param((500_000, 1_000, 560_000, 71_000), 490_000, id="10 s back"),
+        pytest.param((500_000, 1_000, 480_000, 61_000), 420_000, id="to before the job"),
+        pytest.param((500_000, 1_000, 900_000, 61_000), 500_000, id="forward"),
+    ],
+)
+def test_a_clock_that_is_set_back_hides_nothing_that_others_wrote(
+    tmp_path: Path, times: tuple[int, ...], found: int
+) -> None:
+    """By its parts, since a test cannot set the clock: what is newer than `found` was written since the job began."""
+    (tmp_path / "driver.c").write_text(CLOCKS)
+    command = ["gcc", "-Wall", "-Werror", "-D_GNU_SOURCE", f"-I{SOURCES}", str(tmp_path / "driver.c")]
+    subprocess.run([*command, f"{SOURCES}/keep_clock.c", "-o", tmp_path / "driver"], check=True)
+    said = " ".join(map(str, times))
+    done = subprocess.run([tmp_path / "driver"], input=said, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == found

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "waiting.h"
+
 enum { GROUPS_MAX = 1024, STATUS_SIZE = 16384, FILE_SYSTEM_ID = 3 };
 
 /* The numbers of a line of /proc/TID/status (proc(5)); how many there are. */
@@ -32,33 +34,20 @@ static int numbers(const char *status, const char *key, uint32_t *found, int mos
     return count;
 }
 
-static bool read_status(pid_t tid, char status[STATUS_SIZE])
-{
-    char name[64];
-    snprintf(name, sizeof name, "/proc/%d/status", (int)tid);
-    const int file = open(name, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return false;
-    const ssize_t size = read(file, status, STATUS_SIZE - 1);
-    close(file);
-    status[size > 0 ? size : 0] = '\0';
-    return size > 0;
-}
-
 bool caller_is_root(const struct stop *stop)
 {
     char status[STATUS_SIZE];
     uint32_t uid[4];
-    return read_status(stop->tid, status) && numbers(status, "\nUid:", uid, 4) == 4 && uid[FILE_SYSTEM_ID] == stop->session->uid;
+    return text_of(stop, "status", status, sizeof status) && numbers(status, "\nUid:", uid, 4) == 4 && uid[FILE_SYSTEM_ID] == stop->session->uid;
 }
 
 /* In the environment's user namespace, where all of the file's numbers are those inside. System calls as they are: the C library's
  * would tell the holder's other threads, which this process does not have. */
-static bool become(pid_t tid)
+static bool become(const struct stop *stop)
 {
     static char status[STATUS_SIZE];
     static uint32_t uid[4], gid[4], groups[GROUPS_MAX];
-    if (!read_status(tid, status) || numbers(status, "\nUid:", uid, 4) != 4 || numbers(status, "\nGid:", gid, 4) != 4)
+    if (!text_of(stop, "status", status, sizeof status) || numbers(status, "\nUid:", uid, 4) != 4 || numbers(status, "\nGid:", gid, 4) != 4)
         return false;
     const int count = numbers(status, "\nGroups:", groups, GROUPS_MAX);
     const uint32_t user = uid[FILE_SYSTEM_ID], group = gid[FILE_SYSTEM_ID];
@@ -86,7 +75,7 @@ int as_caller(const struct stop *stop, int fd, const struct change *change)
     const pid_t child = fork();
     if (child == 0) {
         errno = EPERM;
-        const bool good = setns(stop->session->init, CLONE_NEWUSER) == 0 && become(stop->tid) && carry_out(fd, change);
+        const bool good = setns(stop->session->init, CLONE_NEWUSER) == 0 && become(stop) && carry_out(fd, change);
         _exit(good ? 0 : errno & 0xff);
     }
     int status = 0;

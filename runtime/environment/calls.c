@@ -19,6 +19,7 @@
 #include "kernel.h"
 #include "own.h"
 #include "resolve.h"
+#include "waiting.h"
 
 enum { PATH_SIZE = 4096, NAMING = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH /* another flag, where we answer: EINVAL, and the kernel's to say */ };
 
@@ -278,7 +279,10 @@ static struct answer change_owner(const struct stop *stop, int fd, struct statx 
     const struct owner wanted = {uid != (uint32_t)-1 ? uid : shown.uid, gid != (uint32_t)-1 ? gid : shown.gid};
     struct creds creds;
     int result = 0;
-    if (creds_of(stop->tid, &creds) && creds.uid[FILESYSTEM] != 0 && (wanted.uid != shown.uid || shown.uid != creds.uid[FILESYSTEM])) {
+    const enum creds_kind kind = creds_of(stop, &creds);
+    if (kind == CREDS_GONE) {
+        result = -ESRCH;
+    } else if (kind == CREDS_OTHERS && creds.uid[FILESYSTEM] != 0 && (wanted.uid != shown.uid || shown.uid != creds.uid[FILESYSTEM])) {
         result = -EPERM; /* chown(2): only root gives away */
     } else if (wanted.uid != shown.uid || wanted.gid != shown.gid) {
         result = own(session, &fd, file, false);

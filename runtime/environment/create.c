@@ -13,21 +13,19 @@
 #include "kernel.h"
 #include "owner.h"
 #include "resolve.h"
+#include "waiting.h"
 
-static mode_t umask_of(pid_t tid)
+/* False: the thread waits no more. */
+static bool umask_of(const struct stop *stop, mode_t *mask)
 {
-    char name[64], line[256];
-    snprintf(name, sizeof name, "/proc/%d/status", tid);
-    FILE *status = fopen(name, "re");
-    mode_t mask = 022;
-    while (status != NULL && fgets(line, sizeof line, status) != NULL)
-        if (strncmp(line, "Umask:", 6) == 0) {
-            mask = (mode_t)strtoul(line + 6, NULL, 8);
-            break;
-        }
-    if (status != NULL)
-        fclose(status);
-    return mask;
+    char status[4096];
+    *mask = 022;
+    if (!text_of(stop, "status", status, sizeof status))
+        return false;
+    const char *line = strstr(status, "\nUmask:"); /* Linux 4.7 */
+    if (line != NULL)
+        *mask = (mode_t)strtoul(line + sizeof "\nUmask:" - 1, NULL, 8);
+    return true;
 }
 
 /* Has what the process makes another owner than the kernel gives: its own, or the group of a directory with the set-group-ID
@@ -36,7 +34,8 @@ static bool wants_owner(const struct stop *stop, int parent, struct owner *owner
 {
     struct creds creds; /* root's, when nothing else is known */
     struct statx directory;
-    creds_of(stop->tid, &creds);
+    if (creds_of(stop, &creds) == CREDS_GONE)
+        return false;
     *owner = (struct owner){creds.uid[FILESYSTEM], creds.gid[FILESYSTEM]};
     if (sys_statx(parent, "", AT_EMPTY_PATH, OWNER_MASK, &directory) == 0 && (directory.stx_mode & S_ISGID) != 0) {
         owner->gid = owner_shown(stop->session, parent, &directory).gid;
@@ -96,13 +95,14 @@ struct answer create_file(const struct stop *stop, int dirfd, const char *path, 
     struct owner owner;
     const int parent = resolve_parent(stop, dirfd, path, &name);
     struct answer answer = GO_ON;
-    if (parent >= 0 && wants_owner(stop, parent, &owner)) {
+    mode_t mask;
+    if (parent >= 0 && wants_owner(stop, parent, &owner) && umask_of(stop, &mask)) {
         const int fd = openat(parent, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd >= 0) {
             give(stop, parent, name, owner);
             if ((flags & O_EXCL) != 0)
                 answer = hand_over(stop, fd, flags);
-            fchmod(fd, mode & ~umask_of(stop->tid) & 07777);
+            fchmod(fd, mode & ~mask & 07777);
             close(fd);
         }
     }
@@ -141,10 +141,13 @@ static int make_directory(const struct stop *stop, int parent, const char *name,
 {
     (void)unused;
     struct stat directory;
+    mode_t mask;
+    if (!umask_of(stop, &mask))
+        return -ESRCH;
     const mode_t inherited = fstatat(parent, "", &directory, AT_EMPTY_PATH) == 0 ? directory.st_mode & S_ISGID : 0;
     if (mkdirat(parent, name, 0700) != 0)
         return -errno;
-    return set_mode(parent, name, (mode_t)((mode & ~(uint64_t)umask_of(stop->tid)) & 01777) | inherited);
+    return set_mode(parent, name, (mode_t)((mode & ~(uint64_t)mask) & 01777) | inherited);
 }
 
 static int make_node(const struct stop *stop, int parent, const char *name, uint64_t mode, uint64_t device)
@@ -152,9 +155,12 @@ static int make_node(const struct stop *stop, int parent, const char *name, uint
     const mode_t kind = mode & S_IFMT;
     if (kind != S_IFIFO && kind != S_IFSOCK && kind != S_IFREG && kind != 0)
         return -EPERM;
+    mode_t mask;
+    if (!umask_of(stop, &mask))
+        return -ESRCH;
     if (mknodat(parent, name, kind | 0600, device) != 0)
         return -errno;
-    return set_mode(parent, name, (mode_t)(mode & ~(uint64_t)umask_of(stop->tid)) & 07777);
+    return set_mode(parent, name, (mode_t)(mode & ~(uint64_t)mask) & 07777);
 }
 
 static int make_link(const struct stop *stop, int parent, const char *name, uint64_t target, uint64_t unused)

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "waiting.h"
+
 enum { SLACK = 50000 }; /* the kernel's own default: 50 microseconds; a nanosecond more or less is nothing */
 
 static struct creds *known;
@@ -22,26 +24,9 @@ bool creds_used(void)
     return atomic_load_explicit(&published, memory_order_relaxed) > 0;
 }
 
-static int open_slack(pid_t tid, int flags)
+/* By the text of /proc/PID/timerslack_ns. */
+static bool find(const char *text, struct creds *creds)
 {
-    char name[64];
-    snprintf(name, sizeof name, "/proc/%d/timerslack_ns", tid);
-    return open(name, flags | O_CLOEXEC);
-}
-
-bool creds_of(pid_t tid, struct creds *creds)
-{
-    *creds = ROOT;
-    if (!creds_used())
-        return false;
-    char text[32];
-    const int fd = open_slack(tid, O_RDONLY);
-    const ssize_t length = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    if (length <= 0)
-        return false;
-    text[length] = '\0';
     const unsigned long number = strtoul(text, NULL, 10) - SLACK;
     pthread_mutex_lock(&lock);
     const bool found = number >= 1 && number <= count;
@@ -51,7 +36,33 @@ bool creds_of(pid_t tid, struct creds *creds)
     return found;
 }
 
-int creds_set(pid_t tid, const struct creds *creds)
+enum creds_kind creds_of(const struct stop *stop, struct creds *creds)
+{
+    char text[32];
+    *creds = ROOT;
+    if (!creds_used())
+        return CREDS_ROOT;
+    if (!text_of(stop, "timerslack_ns", text, sizeof text))
+        return still_waits(stop) ? CREDS_ROOT : CREDS_GONE;
+    return find(text, creds) ? CREDS_OTHERS : CREDS_ROOT;
+}
+
+bool creds_of_process(pid_t pid, struct creds *creds)
+{
+    char name[64], text[32];
+    *creds = ROOT;
+    if (!creds_used())
+        return false;
+    snprintf(name, sizeof name, "/proc/%d/timerslack_ns", (int)pid);
+    const int fd = open(name, O_RDONLY | O_CLOEXEC);
+    const ssize_t length = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    text[length > 0 ? length : 0] = '\0';
+    return length > 0 && find(text, creds);
+}
+
+int creds_set(const struct stop *stop, const struct creds *creds)
 {
     unsigned number = 0;
     pthread_mutex_lock(&lock);
@@ -68,9 +79,9 @@ int creds_set(pid_t tid, const struct creds *creds)
     pthread_mutex_unlock(&lock);
     char text[32];
     const int length = snprintf(text, sizeof text, "%u", SLACK + number);
-    const int fd = open_slack(tid, O_WRONLY);
+    const int fd = open_of(stop, "timerslack_ns", O_WRONLY);
     if (fd < 0)
-        return -errno;
+        return fd;
     const int result = write(fd, text, (size_t)length) == length ? 0 : -errno;
     close(fd);
     return result;

@@ -23,10 +23,14 @@ enum { REAL, EFFECTIVE, SAVED, FILESYSTEM };
 /* Has any process other credentials than root's? */
 bool creds_used(void);
 
-/* False: root's, which is what the kernel says as well. */
-bool creds_of(pid_t tid, struct creds *creds);
+/* CREDS_ROOT is what the kernel says as well; CREDS_GONE: the thread waits no more, and nothing may be done for it. */
+enum creds_kind { CREDS_GONE, CREDS_ROOT, CREDS_OTHERS };
+enum creds_kind creds_of(const struct stop *stop, struct creds *creds);
+
+/* Of any process, about whom nothing is decided by this; false: not known. */
+bool creds_of_process(pid_t pid, struct creds *creds);
 
 /* 0 or -errno. */
-int creds_set(pid_t tid, const struct creds *creds);
+int creds_set(const struct stop *stop, const struct creds *creds);
 
 #endif

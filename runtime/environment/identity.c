@@ -9,7 +9,7 @@
 
 #include "calls.h"
 #include "creds.h"
-#include "resolve.h"
+#include "waiting.h"
 
 enum { UNCHANGED = 0xffffffff };
 
@@ -57,13 +57,13 @@ static struct answer apply(const struct stop *stop, const struct creds *before, 
     change_capabilities(before, after);
     if (memcmp(before, after, sizeof *before) == 0)
         return RESULT(0);
-    return RESULT(creds_set(stop->tid, after));
+    return RESULT(creds_set(stop, after));
 }
 
 struct answer on_getid(const struct stop *stop)
 {
     struct creds creds;
-    if (!creds_of(stop->tid, &creds))
+    if (creds_of(stop, &creds) != CREDS_OTHERS)
         return GO_ON;
     return RESULT(ids_of(stop, &creds)[stop->nr == SYS_geteuid || stop->nr == SYS_getegid ? EFFECTIVE : REAL]);
 }
@@ -71,7 +71,7 @@ struct answer on_getid(const struct stop *stop)
 struct answer on_getresid(const struct stop *stop)
 {
     struct creds creds;
-    if (!creds_of(stop->tid, &creds))
+    if (creds_of(stop, &creds) != CREDS_OTHERS)
         return GO_ON;
     for (int i = 0; i < 3; i++)
         if (!write_memory(stop, stop->arg[i], &ids_of(stop, &creds)[i], sizeof(uint32_t)))
@@ -83,7 +83,8 @@ struct answer on_getresid(const struct stop *stop)
 struct answer on_getgroups(const struct stop *stop)
 {
     struct creds creds;
-    creds_of(stop->tid, &creds);
+    if (creds_of(stop, &creds) == CREDS_GONE)
+        return GO_ON;
     const bool own = creds.group_count < 0;
     const int count = own ? stop->session->group_count : creds.group_count, room = (int)stop->arg[0];
     if (room == 0)
@@ -99,7 +100,8 @@ struct answer on_getgroups(const struct stop *stop)
 struct answer on_setgroups(const struct stop *stop)
 {
     struct creds before, after;
-    creds_of(stop->tid, &before);
+    if (creds_of(stop, &before) == CREDS_GONE)
+        return GO_ON;
     after = before;
     if (!privileged(&before))
         return RESULT(-EPERM);
@@ -115,7 +117,8 @@ struct answer on_setgroups(const struct stop *stop)
 struct answer on_setid(const struct stop *stop)
 {
     struct creds before, after;
-    creds_of(stop->tid, &before);
+    if (creds_of(stop, &before) == CREDS_GONE)
+        return GO_ON;
     after = before;
     uint32_t *ids = ids_of(stop, &after);
     const uint32_t id = (uint32_t)stop->arg[0];
@@ -132,7 +135,8 @@ struct answer on_setid(const struct stop *stop)
 struct answer on_setreid(const struct stop *stop)
 {
     struct creds before, after;
-    creds_of(stop->tid, &before);
+    if (creds_of(stop, &before) == CREDS_GONE)
+        return GO_ON;
     after = before;
     const uint32_t *old = ids_of(stop, &before);
     uint32_t *ids = ids_of(stop, &after);
@@ -152,7 +156,8 @@ struct answer on_setreid(const struct stop *stop)
 struct answer on_setresid(const struct stop *stop)
 {
     struct creds before, after;
-    creds_of(stop->tid, &before);
+    if (creds_of(stop, &before) == CREDS_GONE)
+        return GO_ON;
     after = before;
     const uint32_t *old = ids_of(stop, &before);
     uint32_t *ids = ids_of(stop, &after);
@@ -171,7 +176,8 @@ struct answer on_setresid(const struct stop *stop)
 struct answer on_setfsid(const struct stop *stop)
 {
     struct creds before, after;
-    creds_of(stop->tid, &before);
+    if (creds_of(stop, &before) == CREDS_GONE)
+        return GO_ON;
     after = before;
     uint32_t *ids = ids_of(stop, &after);
     const uint32_t old = ids[FILESYSTEM], id = (uint32_t)stop->arg[0];
@@ -185,7 +191,8 @@ struct answer on_setfsid(const struct stop *stop)
 struct answer on_keepcaps(const struct stop *stop)
 {
     struct creds before, after;
-    creds_of(stop->tid, &before);
+    if (creds_of(stop, &before) == CREDS_GONE)
+        return GO_ON;
     after = before;
     after.keep_capabilities = stop->arg[1] != 0;
     apply(stop, &before, &after);
@@ -196,14 +203,14 @@ struct answer on_capset(const struct stop *stop)
 {
     struct creds before, after;
     struct __user_cap_data_struct data[1];
-    if (!creds_of(stop->tid, &before) || !read_memory(stop, stop->arg[1], data, sizeof data))
+    if (creds_of(stop, &before) != CREDS_OTHERS || !read_memory(stop, stop->arg[1], data, sizeof data))
         return GO_ON;
     after = before;
     const uint32_t wanted = 1U << CAP_SETUID | 1U << CAP_SETGID;
     after.permitted = before.permitted != 0 && (data[0].permitted & wanted) != 0;
     after.effective = after.permitted != 0 && (data[0].effective & wanted) != 0;
     if (memcmp(&before, &after, sizeof before) != 0)
-        creds_set(stop->tid, &after);
+        creds_set(stop, &after);
     return GO_ON;
 }
 
@@ -212,14 +219,13 @@ struct answer on_peercred(const struct stop *stop)
 {
     if (stop->arg[2] != SO_PEERCRED || !creds_used())
         return GO_ON;
-    const int process = (int)syscall(SYS_pidfd_open, stop->tid, 0);
-    const int socket = process >= 0 ? (int)syscall(SYS_pidfd_getfd, process, (int)stop->arg[0], 0) : -1;
+    const int socket = copy_of_descriptor(stop, (int)stop->arg[0]);
     struct ucred peer; /* the number of the process is ours to read: it is in our PID namespace here */
     socklen_t size = sizeof peer;
     struct creds creds;
-    const bool known = socket >= 0 && getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && creds_of(peer.pid, &creds);
-    close(process);
-    close(socket);
+    const bool known = socket >= 0 && getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && creds_of_process(peer.pid, &creds);
+    if (socket >= 0)
+        close(socket);
     /* The number of the process that the caller should see is inside its namespace: NSpid of /proc/PID/status. */
     char name[64], line[256];
     snprintf(name, sizeof name, "/proc/%d/status", known ? peer.pid : 0);

@@ -3,49 +3,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 
 #include <linux/magic.h>
-#include <linux/seccomp.h>
 
 #include "inside.h"
 #include "kernel.h"
+#include "waiting.h"
 
 enum { PAGE = 4096, LINKS = 40 /* path_resolution(7) */ };
-
-bool read_memory(const struct stop *stop, uint64_t address, void *buffer, size_t size)
-{
-    const struct iovec ours = {buffer, size}, theirs = {(void *)(uintptr_t)address, size};
-    return process_vm_readv(stop->tid, &ours, 1, &theirs, 1, 0) == (ssize_t)size;
-}
-
-bool write_memory(const struct stop *stop, uint64_t address, const void *buffer, size_t size)
-{
-    if (ioctl(stop->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &stop->id) != 0)
-        return false; /* the number may be another process's by now */
-    const struct iovec ours = {(void *)(uintptr_t)buffer, size}, theirs = {(void *)(uintptr_t)address, size};
-    return process_vm_writev(stop->tid, &ours, 1, &theirs, 1, 0) == (ssize_t)size;
-}
-
-bool read_string(const struct stop *stop, uint64_t address, char *text, size_t size)
-{
-    for (size_t used = 0; used < size;) { /* a page at a time: the next one may not be mapped */
-        size_t piece = PAGE - (address + used) % PAGE;
-        if (piece > 256 && used == 0)
-            piece = 256; /* most paths are short, and copying costs */
-        if (piece > size - used)
-            piece = size - used;
-        if (!read_memory(stop, address + used, text + used, piece))
-            return false;
-        if (memchr(text + used, '\0', piece) != NULL)
-            return true;
-        used += piece;
-    }
-    return false;
-}
 
 bool path_of(int fd, char *text, size_t size)
 {
@@ -58,36 +25,15 @@ bool path_of(int fd, char *text, size_t size)
     return true;
 }
 
-static int open_proc(const struct stop *stop, const char *what, int flags)
-{
-    char name[64];
-    snprintf(name, sizeof name, "/proc/%d/%s", stop->tid, what);
-    const int fd = open(name, O_PATH | O_CLOEXEC | flags);
-    return fd >= 0 ? fd : -errno;
-}
-
 static int open_base(const struct stop *stop, int dirfd)
 {
     char what[32];
     if (dirfd == AT_FDCWD)
-        return open_proc(stop, "cwd", 0);
+        return open_of(stop, "cwd", O_PATH);
     if (dirfd < 0)
         return -EBADF;
     snprintf(what, sizeof what, "fd/%d", dirfd);
-    return open_proc(stop, what, 0);
-}
-
-bool is_path_only(const struct stop *stop, int number)
-{
-    char name[64], line[128];
-    unsigned flags = 0;
-    snprintf(name, sizeof name, "/proc/%d/fdinfo/%d", stop->tid, number);
-    FILE *info = fopen(name, "re");
-    while (info != NULL && fgets(line, sizeof line, info) != NULL && sscanf(line, "flags: %o", &flags) != 1)
-        ;
-    if (info != NULL)
-        fclose(info);
-    return (flags & O_PATH) != 0;
+    return open_of(stop, what, O_PATH);
 }
 
 /* Absolute path in the process's root. */
@@ -95,7 +41,7 @@ static int from_root(const struct stop *stop, const char *path, bool follow)
 {
     if (!atomic_load_explicit(&stop->session->views_vary, memory_order_relaxed))
         return in_root(stop->session->root, path, follow);
-    const int root = open_proc(stop, "root", O_DIRECTORY);
+    const int root = open_of(stop, "root", O_PATH | O_DIRECTORY);
     if (root < 0)
         return root;
     const int fd = in_root(root, path, follow);
@@ -135,7 +81,7 @@ static int walk(const struct stop *stop, int base, const char *path, bool follow
 {
     char rest[PAGE];
     struct statx top, file;
-    const int root = open_proc(stop, "root", O_DIRECTORY);
+    const int root = open_of(stop, "root", O_PATH | O_DIRECTORY);
     int at = fcntl(base, F_DUPFD_CLOEXEC, 0), result = root < 0 ? root : at < 0 ? -errno : 0, links = 0;
     if (result == 0 && (sys_statx(root, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &top) != 0 || strlen(path) >= sizeof rest))
         result = -EXDEV;

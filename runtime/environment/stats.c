@@ -10,6 +10,7 @@
 #include "kernel.h"
 #include "owner.h"
 #include "resolve.h"
+#include "waiting.h"
 
 /* musl's struct stat is the kernel's on the machines where it is built for 64 bits. */
 _Static_assert(sizeof(struct stat) == (sizeof(long) == 8 && sizeof(((struct stat *)0)->st_nlink) == 8 ? 144 : 128), "struct stat is not the kernel's");
@@ -63,9 +64,9 @@ static struct answer answer_stat(const struct stop *stop, int fd, const char *na
 /* By descriptor: without opening anything of our own. */
 static struct answer by_descriptor(const struct stop *stop, int number, bool extended)
 {
-    char name[64];
+    char name[DESCRIPTOR_NAME];
     struct statx file;
-    snprintf(name, sizeof name, "/proc/%d/fd/%d", stop->tid, number);
+    descriptor_name(stop, number, name);
     if (sys_statx(AT_FDCWD, name, 0, OWNER_MASK, &file) != 0)
         return GO_ON;
     return answer_stat(stop, AT_FDCWD, name, &file, owner_shown_of(stop->session, name, &file), extended);

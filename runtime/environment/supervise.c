@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "calls.h"
-#include "resolve.h"
+#include "waiting.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)

@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,17 +21,33 @@
 
 extern char **environ;
 
+enum { PATIENCE = 60 /* s, until there is room in the server's queue */ };
+
+/* -1 with errno; EPERM when it is another user's. The name was our server's, and anybody may take it when that has ended. */
 static int connect_to(const char *address)
 {
+    const struct timeval patience = {PATIENCE, 0};
+    struct ucred peer;
+    socklen_t size = sizeof peer;
     struct sockaddr_un server = {.sun_family = AF_UNIX};
     const size_t length = strlen(address);
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || length + 1 > sizeof server.sun_path)
         return -1;
     memcpy(server.sun_path + 1, address, length); /* unix(7): a leading NUL is the abstract namespace */
-    if (connect(fd, (struct sockaddr *)&server, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)) == 0)
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    bool good = connect(fd, (struct sockaddr *)&server, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)) == 0 &&
+                getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
+    if (good && peer.uid != geteuid()) {
+        errno = EPERM;
+        good = false;
+    }
+    const struct timeval none = {0, 0};
+    if (good && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none) == 0)
         return fd;
+    const int number = errno;
     close(fd);
+    errno = number;
     return -1;
 }
 
@@ -122,7 +139,8 @@ int call(const char *address, char **argv, struct error *error)
     const int fd = connect_to(address);
     if (fd < 0) {
         fail(error, EXIT_NODE, "it can be called for as long as the batch script runs, on the script's own node",
-             "cannot run %s outside of the bundle: nobody serves such calls here: %s", argv[0], strerror(errno));
+             "cannot run %s outside of the bundle: nobody serves such calls here: %s", argv[0],
+             errno == EPERM ? "another user has taken the server's name" : strerror(errno));
         return -1;
     }
     sigset_t set;

@@ -218,7 +218,13 @@ static void make_real(int root, char path[PATH_MAX])
     }
 }
 
-static void look(struct diagnosis *diagnosis, const struct seccomp_notif *stop)
+/* Was what has been read by its number about the process that waits? seccomp_unotify(2); runtime/environment/waiting.h has the rule. */
+static bool still_waits(int listener, const struct seccomp_notif *stop)
+{
+    return ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &stop->id) == 0;
+}
+
+static void look(struct diagnosis *diagnosis, int listener, const struct seccomp_notif *stop)
 {
     char path[PATH_MAX], program[PATH_MAX], interpreter[PATH_MAX], self[64];
     const struct call *call = CALLS;
@@ -231,9 +237,13 @@ static void look(struct diagnosis *diagnosis, const struct seccomp_notif *stop)
     const int root = open(self, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return;
+    if (!still_waits(listener, stop)) {
+        close(root);
+        return;
+    }
     const int fd = look_up(root, path);
     const bool missing = fd < 0 && (errno == ENOENT || errno == ENOTDIR);
-    if (missing && read_link(pid, "exe", program)) {
+    if (missing && read_link(pid, "exe", program) && still_waits(listener, stop)) {
         make_real(root, path);
         misses_add(&diagnosis->misses, pid, path, program);
     }
@@ -272,7 +282,7 @@ static void answer(int listener, int stop, struct diagnosis *diagnosis)
         if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, call) != 0)
             continue; /* ENOENT: the caller was killed */
         if (diagnosis != NULL)
-            look(diagnosis, call);
+            look(diagnosis, listener, call);
         struct seccomp_notif_resp go = {.id = call->id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
         ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &go);
     }

@@ -26,7 +26,8 @@ static const char MEMBERS[] = "/members", ENDING[] = "/ending", PLAN[] = "/plan"
 enum {
     ATTEMPTS = 200,
     FAILURES = 2, /* leaders that went before they let anybody in: killed, or the bundle is damaged, and then all may find out at once */
-    PATIENCE = 1  /* s, for an answer that takes microseconds */
+    PATIENCE = 1, /* s, for an answer that takes microseconds */
+    CROWD = 20    /* s, until there is room in the queue of who has the name: ranks of ours, or another user who never answers */
 };
 
 struct welcome {
@@ -171,9 +172,11 @@ static enum outcome enter(struct join *join, int socket, struct error *error)
 static enum outcome attempt(struct join *join, const struct sockaddr_un *address, socklen_t size, struct error *error)
 {
     enum outcome outcome = DONE;
+    const struct timeval patience = {CROWD, 0};
     const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return DONE;
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* connect(2) then ends with EAGAIN */
     if (connect(fd, (const struct sockaddr *)address, size) == 0) {
         outcome = is_own_user(fd) ? enter(join, fd, error) : DONE;
         close(fd);

@@ -5,7 +5,8 @@
  * waits for a leader that dies tries to lead itself. Each member holds a shared flock(2) on a file in the base. Whoever leaves
  * copies back what has been written so far (keep.h), since the others may be killed; the last one out, which gets the lock exclusively, tells what is lost. Rejected: a lock file on the node, which kill -9 leaves there; a daemon.
  *
- * Whoever else binds the name can only be in the way: peers' user ids are compared (SO_PEERCRED), and then each rank works for itself. */
+ * Another user who binds the name gets and gives nothing: peers' user ids are compared (SO_PEERCRED), and then each rank works for itself. With a
+ * queue that is full he keeps each rank waiting, for 20 seconds. */
 #ifndef SDEE_JOIN_H
 #define SDEE_JOIN_H
 

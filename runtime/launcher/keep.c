@@ -1,6 +1,5 @@
 #include "keep_walk.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static int by_target(const void *left, const void *right)
@@ -61,17 +61,17 @@ static bool is_hidden(const struct walk *walk, const char *path)
     return covered;
 }
 
-/* The directory on the node that a directory of the new root is copied back to, or NULL. */
-static const char *node_directory(const struct walk *walk, const char *path)
+/* The directory on the node that a directory of the new root is copied back to; its `node` is NULL for none. */
+static struct back node_directory(const struct walk *walk, const char *path)
 {
     for (size_t i = 0; i < walk->plan->synthetic_count; i++)
         if (strcmp(walk->plan->synthetic[i].path, path) == 0)
-            return walk->plan->synthetic[i].node;
+            return walk->plan->synthetic[i];
     const struct op *const *place = places_of(walk, path);
     for (; place != NULL && place < walk->places + walk->place_count && strcmp((*place)->target, path) == 0; place++)
         if ((*place)->kind == OP_BIND && (*place)->back != NULL)
-            return (*place)->back;
-    return NULL;
+            return (struct back){path, (*place)->back, (*place)->back_is};
+    return (struct back){path, NULL, {0}};
 }
 
 /* Is it part of some software that comes from the bundle? What a job leaves there (caches) is not wanted on a node without it. */
@@ -83,32 +83,21 @@ static bool is_software(const struct walk *walk, const char *path)
     return false;
 }
 
-static int open_on_node(const char *path)
-{
-    char name[PATH_MAX + 16];
-    snprintf(name, sizeof name, "/oldroot%s", path);
-    return open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
-
-int keep_on_node(struct belongs *place)
-{
-    if (place == NULL || place->fd >= 0 || place->parent == NULL)
-        return place != NULL ? place->fd : -1;
-    const int parent = keep_on_node(place->parent);
-    if (parent < 0 || (mkdirat(parent, place->name, place->mode & 0777) != 0 && errno != EEXIST))
-        return -1;
-    if ((place->mode & 07000) != 0) /* sticky, set-group-ID: mkdir(2) obeys the umask and takes none of them */
-        (void)!fchmodat(parent, place->name, place->mode & 07777, 0);
-    place->fd = openat(parent, place->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return place->fd;
-}
-
 void keep_could_not(struct walk *walk, const char *path, const char *where)
 {
     if (!walk->failed)
         fail(walk->error, EXIT_OUTPUT, "free space there, or write to a directory that the node has", "cannot copy %s to %s: %s", path, where,
              strerror(errno));
     walk->failed = true;
+}
+
+/* The mode that the job gave the directory with the path's first `length` bytes: what it closed to others stays closed. */
+static mode_t mode_of(const struct walk *walk, size_t length)
+{
+    for (size_t i = walk->depth; i-- > 0 && walk->levels[i]->length >= length;)
+        if (walk->levels[i]->length == length)
+            return walk->levels[i]->mode;
+    return 0777;
 }
 
 void keep_save(struct walk *walk, int directory, const char *name, const struct stat *status, const char *path)
@@ -120,7 +109,7 @@ void keep_save(struct walk *walk, int directory, const char *name, const struct 
         if (rest[length] == '\0')
             break;
         snprintf(component, sizeof component, "%.*s", (int)length, rest);
-        mkdirat(at, component, 0777);
+        mkdirat(at, component, ((mode_of(walk, (size_t)(rest - path) + length) & 0777) | 0700) & ~walk->keeping->umask);
         const int next = openat(at, component, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         close(at);
         at = next;
@@ -156,13 +145,14 @@ static bool same_content(int one, int other)
 
 /* Has the node the same file, byte for byte? Size and time alone do not tell: `mv` keeps both. A mode that differs is set: overlayfs
  * copies a file up also when only its mode changes. */
-static bool same_as_node(int directory, const char *name, const struct stat *status, const struct belongs *node)
+static bool same_as_node(int directory, const char *name, const struct stat *status, struct belongs *node)
 {
     struct stat other;
-    if (node == NULL || node->fd < 0 || fstatat(node->fd, name, &other, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(other.st_mode) ||
+    const int there = keep_there_on_node(node);
+    if (there < 0 || fstatat(there, name, &other, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(other.st_mode) ||
         !S_ISREG(status->st_mode) || other.st_size != status->st_size)
         return false;
-    const int one = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), two = openat(node->fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    const int one = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), two = openat(there, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     const bool same = one >= 0 && two >= 0 && same_content(one, two);
     if (same && (other.st_mode & 07777) != (status->st_mode & 07777))
         (void)!fchmod(two, status->st_mode & 07777);
@@ -196,33 +186,52 @@ static bool is_unchanged(const struct walk *walk, uint32_t index, const struct s
            entry->nsec == (uint32_t)status->st_mtim.tv_nsec;
 }
 
-static void walk_directory(struct walk *walk, int parent, const char *name, struct belongs *node, bool removals);
-
-static void walk_below(struct walk *walk, int directory, const char *name, const struct stat *status, uint32_t index, struct belongs *above, bool removals)
+struct level *keep_enter(struct walk *walk, const char *name)
 {
-    const char *own = node_directory(walk, walk->path);
-    const bool placed = places_of(walk, walk->path) != NULL;
-    struct belongs place = {above, name, status->st_mode, -1, index != NO_ENTRY || (above != NULL && above->ours),
-                            above != NULL && above->tree};
-    if (is_hidden(walk, walk->path))
-        return;
-    if (own != NULL) {
-        place.fd = open_on_node(own);
-        place.parent = NULL;
-        place.tree = is_software(walk, walk->path);
-    } else if (above != NULL && above->fd >= 0) {
-        place.fd = openat(above->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        place.ours = place.ours && place.fd < 0;
+    struct level *above = walk->levels[walk->depth - 1];
+    struct stat status;
+    const int directory = keep_open_place(&above->place);
+    if (directory < 0 || fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno != ENOENT) /* other ranks may remove theirs meanwhile */
+            keep_could_not(walk, walk->path, "the node (it cannot be opened)");
+        return NULL;
     }
-    const bool live = own == NULL && place.tree && is_on_node(walk, walk->path); /* in a tree: what is covered there was not the job's to see */
-    const bool known = own != NULL || (above != NULL && !live && (place.fd >= 0 || (!placed && !(index != NO_ENTRY && is_software(walk, walk->path)))));
-    if (index == NO_ENTRY && known && place.fd < 0 && !place.ours && !place.tree && keep_on_node(&place) < 0) /* a directory that the job made, empty or not */
+    if (!S_ISDIR(status.st_mode) || is_hidden(walk, walk->path))
+        return NULL;
+    const uint32_t index = bundle_find(walk->bundle, walk->path);
+    const struct back back = node_directory(walk, walk->path);
+    const bool placed = places_of(walk, walk->path) != NULL;
+    struct level *level = allocate(1, sizeof *level);
+    char *copy = allocate(strlen(name) + 1, 1);
+    strcpy(copy, name);
+    level->place = (struct place){.above = &above->place, .name = copy, .fd = -1, .there = true};
+    level->mode = status.st_mode;
+    level->removals = above->removals;
+    level->length = walk->length;
+    struct belongs *own = &level->own;
+    own->place.fd = -1;
+    own->mode = status.st_mode;
+    own->ours = index != NO_ENTRY || (above->node != NULL && above->node->ours);
+    if (back.node != NULL) {
+        own->tree = is_software(walk, walk->path) ? own : NULL;
+        if (!keep_open_on_node(&back, own) && own->tree == NULL) /* a tree may be replaced meanwhile, unless the job wrote below it */
+            keep_could_not(walk, walk->path, "the node");
+    } else if (above->node != NULL) {
+        own->parent = above->node;
+        own->tree = above->node->tree;
+        own->place = (struct place){.above = &above->node->place, .name = level->place.name, .fd = -1};
+        own->place.there = above->node->place.there;
+        own->place.there = own->place.there && keep_open_place(&own->place) >= 0;
+        own->ours = own->ours && !own->place.there;
+    }
+    const bool live = back.node == NULL && own->tree != NULL && is_on_node(walk, walk->path); /* what it covers was not the job's to see */
+    const bool known = back.node != NULL ||
+                       (above->node != NULL && !live && (own->place.there || (!placed && !(index != NO_ENTRY && is_software(walk, walk->path)))));
+    const bool made = index == NO_ENTRY && known && !own->place.there && !own->ours && own->tree == NULL; /* by the job, empty or not */
+    if (made && keep_on_node(own) < 0)
         keep_could_not(walk, walk->path, "the node");
-    walk_directory(walk, directory, name, known ? &place : NULL, removals);
-    if (own != NULL && place.tree)
-        keep_tell_tree(walk, own);
-    if (place.fd >= 0)
-        close(place.fd);
+    level->node = known ? own : NULL;
+    return level;
 }
 
 /* Is it what the plan put there: a mount point, or the node's own link as it was? */
@@ -238,10 +247,11 @@ static bool is_placed(const struct walk *walk, int directory, const char *name, 
     return size > 0 && (size_t)size == strlen((*place)->data) && memcmp(text, (*place)->data, (size_t)size) == 0;
 }
 
-static bool node_has(const struct belongs *node, const char *name)
+static bool node_has(struct belongs *node, const char *name)
 {
     struct stat other;
-    return node != NULL && node->fd >= 0 && fstatat(node->fd, name, &other, AT_SYMLINK_NOFOLLOW) == 0;
+    const int there = keep_there_on_node(node);
+    return there >= 0 && fstatat(there, name, &other, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 void keep_beside(struct walk *walk, int directory, const char *name, const struct stat *status, int to, const char *why)
@@ -265,83 +275,54 @@ static bool is_link_of(int directory, const char *name, const char *wanted)
     return size > 0 && (size_t)size == strlen(wanted) && memcmp(text, wanted, (size_t)size) == 0;
 }
 
-static void walk_child(struct walk *walk, int directory, const char *name, struct belongs *node, bool removals)
+bool keep_child(struct walk *walk, int directory, const char *name, const struct level *level)
 {
+    struct belongs *node = level->node;
+    const bool removals = level->removals;
     struct stat status;
     if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
-        return;
+        return false;
+    if (S_ISDIR(status.st_mode))
+        return true;
     const uint32_t index = bundle_find(walk->bundle, walk->path);
-    if (S_ISDIR(status.st_mode)) {
-        walk_below(walk, directory, name, &status, index, node, removals);
-        return;
-    }
     if (S_ISCHR(status.st_mode) && status.st_rdev == 0) { /* overlayfs' whiteout: the job removed it */
-        if (removals && node != NULL && node->fd >= 0 && !remove_one(node->fd, name, false))
+        const int there = removals ? keep_there_on_node(node) : -1;
+        if (there >= 0 && !remove_one(there, name, false))
             keep_could_not(walk, walk->path, "the node (it cannot be removed there)");
-        return;
+        return false;
     }
     const bool link = S_ISLNK(status.st_mode), same_link = link && index != NO_ENTRY && S_ISLNK(walk->bundle->entries[index].mode) &&
                                                            is_link_of(directory, name, walk->bundle->entries[index].link);
     if ((!S_ISREG(status.st_mode) && !link && !S_ISFIFO(status.st_mode)) || is_placed(walk, directory, name, &status) || same_link ||
         same_as_node(directory, name, &status, node) ||
         (!(link && index != NO_ENTRY) && !(removals && node_has(node, name)) && is_unchanged(walk, index, &status)))
-        return;
-    if (node != NULL && node->tree) {
+        return false;
+    if (node != NULL && node->tree != NULL) {
         keep_in_tree(walk, directory, name, &status, index, node);
-        return;
+        return false;
     }
     const int to = keep_on_node(node);
     if (to >= 0 && removals && has_changed_meanwhile(walk, to, name)) {
         keep_beside(walk, directory, name, &status, to, "was changed on this node while the job ran: what the job made of it");
-        return;
+        return false;
     }
     if (to >= 0 && copy_one(directory, name, &status, to, name)) {
         if (walk->keeping->shared)
             record_add(walk->path, &status.st_mtim);
-        return;
+        return false;
     }
     if (node != NULL && !(to < 0 && node->ours))
         keep_could_not(walk, walk->path, "the node");
     keep_lose(walk, directory, name, &status, walk->path);
-}
-
-static void walk_directory(struct walk *walk, int parent, const char *name, struct belongs *node, bool removals)
-{
-    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    int fd = openat(parent, name, flags);
-    if (fd < 0 && errno == EACCES && walk->keeping->last && fchmodat(parent, name, 0700, 0) == 0) /* ours, and nobody uses it any more */
-        fd = openat(parent, name, flags);
-    DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
-    if (stream == NULL) {
-        keep_could_not(walk, walk->path, "the node (it cannot be listed)");
-        if (fd >= 0)
-            close(fd);
-        return;
-    }
-    const size_t length = walk->length;
-    for (const struct dirent *item; (item = readdir(stream)) != NULL;) {
-        const size_t more = strlen(item->d_name);
-        if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0 || length + more + 2 > sizeof walk->path)
-            continue;
-        walk->path[length] = '/';
-        memcpy(walk->path + length + 1, item->d_name, more + 1);
-        walk->length = length + 1 + more;
-        walk_child(walk, fd, item->d_name, node, removals);
-        walk->length = length;
-        walk->path[length] = '\0';
-    }
-    closedir(stream);
+    return false;
 }
 
 static void walk_upper(struct walk *walk, const struct op *op)
 {
     char upper[PATH_MAX];
-    struct belongs place = {NULL, NULL, 0, op->back != NULL ? open_on_node(op->back) : -1, false, false};
+    const struct back back = {op->target, op->back, op->back_is};
     snprintf(upper, sizeof upper, "%s/u", op->data);
-    walk->length = (size_t)snprintf(walk->path, sizeof walk->path, "%s", op->target);
-    walk_directory(walk, AT_FDCWD, upper, op->back != NULL ? &place : NULL, op->back != NULL);
-    if (place.fd >= 0)
-        close(place.fd);
+    keep_walk(walk, upper, op->target, op->back != NULL ? &back : NULL, op->back != NULL);
 }
 
 static void report(const struct walk *walk, const struct options *options)
@@ -372,18 +353,22 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
     if (!keeping->last && keeping->save < 0 && !has_back(plan))
         return true;
     struct walk *walk = allocate(1, sizeof *walk);
-    *walk = (struct walk){.plan = plan, .bundle = bundle, .keeping = keeping, .error = error, .begun = plan->begun, .quiet = options->quiet};
+    struct timespec now, steady;
+    clock_gettime(CLOCK_REALTIME, &now);
+    clock_gettime(CLOCK_BOOTTIME, &steady);
+    *walk = (struct walk){.plan = plan, .bundle = bundle, .keeping = keeping, .error = error, .quiet = options->quiet};
+    walk->begun = keep_begun(plan->begun, plan->steady, now, steady);
     walk->places = allocate(plan->count, sizeof *walk->places);
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind != OP_ENTER)
             walk->places[walk->place_count++] = &plan->ops[i];
     qsort(walk->places, walk->place_count, sizeof *walk->places, by_target);
-    struct rlimit files; /* two descriptors for each level */
+    struct rlimit files; /* some for each of the last levels: keep_place.c */
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    walk_directory(walk, AT_FDCWD, "/closure", NULL, false);
+    keep_walk(walk, "/closure", "", NULL, false);
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind == OP_OVERLAY)
             walk_upper(walk, &plan->ops[i]);
@@ -391,16 +376,18 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
         report(walk, options);
     const bool good = !walk->failed;
     free(walk->places);
+    free(walk->levels);
+    free(walk->path);
     free(walk);
     return good;
 }
 
-bool keep_open(const char *directory, int *save, struct error *error)
+bool keep_open(const char *directory, mode_t mask, int *save, struct error *error)
 {
-    if (mkdir(directory, 0777) != 0 && errno != EEXIST)
+    if (mkdir(directory, 0777 & ~mask) != 0 && errno != EEXIST)
         return fail(error, EXIT_OUTPUT, NULL, "the directory of --save, %s, cannot be made: %s", directory, strerror(errno));
     *save = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*save < 0 || access(directory, W_OK | X_OK) != 0)
+    if (*save < 0 || faccessat(*save, ".", W_OK | X_OK, 0) != 0)
         return fail(error, EXIT_OUTPUT, "name a directory that you may write to", "the directory of --save, %s, cannot be written: %s", directory,
                     strerror(errno));
     return true;

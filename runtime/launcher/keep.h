@@ -9,9 +9,13 @@
 /* How: where to, and who else is there. */
 struct keeping {
     int save;    /* the directory of --save, or -1 */
+    mode_t umask; /* of whoever started us, for directories below it */
     bool shared; /* other ranks have been, or are, in these namespaces: what each copies back is noted in the base */
     bool last;   /* nobody else is there: what is not kept is gone */
 };
+
+/* Before the plan is carried out: note which directories things are copied back to, so that they go there and nowhere else. */
+void keep_begin(struct plan *plan);
 
 /* Copy new and changed files of directories that exist on the node back to there; when it is the last chance, list the others on standard
  * error; copy them below the directory of --save. False when something that should be kept could not be: EXIT_OUTPUT. */
@@ -27,7 +31,14 @@ bool copy_one(int from_directory, const char *name, const struct stat *status, i
 /* Remove a file, or a directory with all in it; if it is `ours`, also below directories that may not be written or listed. */
 bool remove_one(int directory, const char *name, bool ours);
 
-/* Open the directory of --save, made when missing, and prove that it can be written. Errors: EXIT_OUTPUT. */
-bool keep_open(const char *directory, int *save, struct error *error);
+/* Give the owner all rights in a directory, an O_PATH descriptor. */
+bool let_owner_in(int directory);
+
+/* Open the directory of --save, made when missing with `mask` as umask, and prove that it can be written. Errors: EXIT_OUTPUT. */
+bool keep_open(const char *directory, mode_t mask, int *save, struct error *error);
+
+/* keep_clock.c: `begun` by the clock as it is at the end, (`now`, `steady_now`): if that was set back meanwhile, what others have written since
+ * bears times from before it. */
+struct timespec keep_begun(struct timespec begun, struct timespec steady, struct timespec now, struct timespec steady_now);
 
 #endif

@@ -40,7 +40,6 @@ static void not_kept(struct walk *walk, int directory, const char *name, const s
 void keep_in_tree(struct walk *walk, int directory, const char *name, const struct stat *status, uint32_t index, struct belongs *node)
 {
     struct stat other;
-    errno = ENOENT;
     const int to = keep_on_node(node);
     if (to >= 0 && fstatat(to, name, &other, AT_SYMLINK_NOFOLLOW) == 0 && !was_seen(walk, index, &other)) {
         if (!is_cache(walk->path)) /* the node's is of the node's own version */
@@ -53,14 +52,13 @@ void keep_in_tree(struct walk *walk, int directory, const char *name, const stru
     }
     if (walk->keeping->shared)
         record_add(walk->path, &status->st_mtim);
-    walk->tree_files += !is_cache(walk->path);
+    node->tree->copied += !is_cache(walk->path);
 }
 
-void keep_tell_tree(struct walk *walk, const char *node_path)
+void keep_tell_tree(const struct walk *walk, const struct belongs *tree)
 {
-    const size_t count = walk->tree_files;
-    walk->tree_files = 0;
+    const size_t count = tree->copied;
     if (count > 0 && !walk->quiet)
         note("%zu file%s that the job wrote below bundled software in %s %s copied to %s on the node", count, count > 1 ? "s" : "", walk->path,
-             count > 1 ? "were" : "was", node_path);
+             count > 1 ? "were" : "was", tree->node);
 }

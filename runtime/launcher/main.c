@@ -180,6 +180,7 @@ static void set_begin(struct plan *plan)
     for (size_t i = 0; i < plan->count; i++)
         matters = matters || plan->ops[i].back != NULL;
     clock_gettime(CLOCK_REALTIME_COARSE, &plan->begun);
+    clock_gettime(CLOCK_BOOTTIME, &plan->steady);
     do
         clock_gettime(CLOCK_REALTIME_COARSE, &now);
     while (matters && now.tv_sec == plan->begun.tv_sec && now.tv_nsec == plan->begun.tv_nsec && nanosleep(&pause, NULL) == 0);
@@ -201,6 +202,8 @@ static bool prepare(struct plan *plan, const struct bundle *bundle, const struct
         warn(bundle, options);
         warn_of_arguments(bundle, options);
     }
+    keep_begin(plan);
+    keep_begin(&closed);
     return namespaces_enter(in_user_namespace, error) && build(plan, &closed, bundle, options, error);
 }
 
@@ -235,7 +238,7 @@ static bool run(struct bundle *bundle, struct options *options, struct inherited
     struct join join = {.role = ROLE_ALONE};
     int save = -1;
     if (!node_check_machine(conf_get(bundle, "machine"), error) || !make_absolute(options, &arena, error) ||
-        (options->save != NULL && !options->dry_run && !keep_open(options->save, &save, error)))
+        (options->save != NULL && !options->dry_run && !keep_open(options->save, inherited->umask, &save, error)))
         return false;
     if (options->deploy || options->undeploy)
         return bundle_read_entries(bundle, error) && (options->deploy ? deploy(bundle, options, error) : undeploy(bundle, options, error));
@@ -257,7 +260,7 @@ static bool run(struct bundle *bundle, struct options *options, struct inherited
     if (!launch(&job, &join, status, error))
         return false;
     error->tried[0] = '\0'; /* of steps that succeeded another way */
-    struct keeping keeping = {.save = save, .shared = join.role != ROLE_ALONE};
+    struct keeping keeping = {.save = save, .umask = inherited->umask, .shared = join.role != ROLE_ALONE};
     if (join_leave(&join, &plan, &keeping.last) && !(bundle_read_entries(bundle, error) && keep(&plan, bundle, options, &keeping, error))) {
         error_print(error);
         if (*status == 0)

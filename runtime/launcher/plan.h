@@ -31,10 +31,17 @@ enum op_kind {
     OP_ENTER,     /* in the job's process: own mount namespace, pivot_root into /newroot */
 };
 
+/* Which directory it was when the job began; inode 0: not known. */
+struct identity {
+    dev_t device;
+    ino_t inode;
+};
+
 struct op {
     enum op_kind kind;
     const char *source, *target, *data;
     const char *back; /* the node's directory that what the job writes here is copied back to, or NULL: OP_OVERLAY of a live directory, OP_BIND of a tree */
+    struct identity back_is;
     mode_t mode;
     bool optional; /* the node's own things that nobody may have asked for: a refusal is noted and passed over */
     const char *why;
@@ -44,6 +51,7 @@ struct op {
 struct back {
     const char *path; /* in the new root, and below /closure */
     const char *node; /* on the node */
+    struct identity is;
 };
 
 struct plan {
@@ -55,6 +63,7 @@ struct plan {
     struct back *synthetic;
     size_t synthetic_count;
     struct timespec begun; /* when it was carried out: what is newer on the node was written meanwhile */
+    struct timespec steady; /* the same by CLOCK_BOOTTIME, which nobody sets */
     const char *deployed; /* the closure's directory on the node (deploy.h), or NULL, and a descriptor of what it is in */
     int deployed_fd;
     bool *nodes_own; /* for each entry: must a deployed closure show the node's own instead? */

@@ -9,7 +9,7 @@
 
 /* Written and read by the same program, in memory that only this user's ranks see: no format to keep. */
 struct head {
-    struct timespec begun;
+    struct timespec begun, steady;
     enum root_kind root;
     size_t count, synthetic_count;
 };
@@ -32,16 +32,18 @@ static bool get_text(FILE *file, struct arena *arena, const char **text)
 
 bool plan_write(const struct plan *plan, const char *path)
 {
-    const struct head head = {plan->begun, plan->root, plan->count, plan->synthetic_count};
+    const struct head head = {plan->begun, plan->steady, plan->root, plan->count, plan->synthetic_count};
     FILE *file = fopen(path, "we");
     bool good = file != NULL && fwrite(&head, sizeof head, 1, file) == 1;
     for (size_t i = 0; good && i < plan->count; i++) {
         const struct op *op = &plan->ops[i];
         good = fwrite(&op->kind, sizeof op->kind, 1, file) == 1 && put_text(file, op->source) && put_text(file, op->target) &&
-               put_text(file, op->data) && put_text(file, op->back);
+               put_text(file, op->data) && put_text(file, op->back) &&
+               fwrite(&op->back_is, sizeof op->back_is, 1, file) == 1;
     }
     for (size_t i = 0; good && i < plan->synthetic_count; i++)
-        good = put_text(file, plan->synthetic[i].path) && put_text(file, plan->synthetic[i].node);
+        good = put_text(file, plan->synthetic[i].path) && put_text(file, plan->synthetic[i].node) &&
+               fwrite(&plan->synthetic[i].is, sizeof plan->synthetic[i].is, 1, file) == 1;
     return file != NULL && fclose(file) == 0 && good;
 }
 
@@ -54,6 +56,7 @@ bool plan_read(struct plan *plan, const char *path)
     bool good = fread(&head, sizeof head, 1, file) == 1;
     if (good) {
         plan->begun = head.begun;
+        plan->steady = head.steady;
         plan->root = head.root;
         plan->ops = allocate(head.count, sizeof *plan->ops);
         plan->synthetic = allocate(head.synthetic_count, sizeof *plan->synthetic);
@@ -62,11 +65,13 @@ bool plan_read(struct plan *plan, const char *path)
         struct op *op = &plan->ops[plan->count];
         good = fread(&op->kind, sizeof op->kind, 1, file) == 1 && get_text(file, plan->arena, &op->source) &&
                get_text(file, plan->arena, &op->target) && get_text(file, plan->arena, &op->data) &&
-               get_text(file, plan->arena, &op->back);
+               get_text(file, plan->arena, &op->back) &&
+               fread(&op->back_is, sizeof op->back_is, 1, file) == 1;
     }
     for (; good && plan->synthetic_count < head.synthetic_count; plan->synthetic_count++) {
         struct back *back = &plan->synthetic[plan->synthetic_count];
-        good = get_text(file, plan->arena, &back->path) && get_text(file, plan->arena, &back->node);
+        good = get_text(file, plan->arena, &back->path) && get_text(file, plan->arena, &back->node) &&
+               fread(&back->is, sizeof back->is, 1, file) == 1;
     }
     fclose(file);
     return good;

@@ -66,7 +66,7 @@ static void add_synthetic(struct planner *planner, const char *path, const char 
 {
     struct plan *plan = planner->plan;
     plan->synthetic = reallocate(plan->synthetic, plan->synthetic_count + 1, sizeof *plan->synthetic);
-    plan->synthetic[plan->synthetic_count++] = (struct back){path, node_path};
+    plan->synthetic[plan->synthetic_count++] = (struct back){.path = path, .node = node_path};
 }
 
 /* In a synthetic directory: an entry that the closure has too. */
