@@ -22,6 +22,7 @@ struct walk {
     size_t lost;
     char names[NAMES][PATH_MAX];
     bool failed;
+    bool in_cache; /* what is looked at is made again by whoever needs it: neither a loss nor an error */
     struct error *error;
     struct timespec begun; /* when the node's directories were mounted */
     char path[PATH_MAX]; /* of what is looked at, in the new root */
@@ -125,6 +126,8 @@ static int on_node(struct belongs *place)
 
 static void could_not(struct walk *walk, const char *path, const char *where)
 {
+    if (walk->in_cache)
+        return;
     if (!walk->failed)
         fail(walk->error, EXIT_OUTPUT, "free space there, or write to a directory that the node has", "cannot copy %s to %s: %s", path, where,
              strerror(errno));
@@ -153,9 +156,8 @@ static void save_one(struct walk *walk, int directory, const char *name, const s
 
 static void lose(struct walk *walk, int directory, const char *name, const struct stat *status, const char *path)
 {
-    if (walk->lost < NAMES)
-        snprintf(walk->names[walk->lost], PATH_MAX, "%s", path);
-    walk->lost++;
+    if (!walk->in_cache && walk->lost++ < NAMES)
+        snprintf(walk->names[walk->lost - 1], PATH_MAX, "%s", path);
     if (walk->keeping->save >= 0)
         save_one(walk, directory, name, status, path);
 }
@@ -263,6 +265,8 @@ static bool node_has(const struct belongs *node, const char *name)
 static void put_beside(struct walk *walk, int directory, const char *name, const struct stat *status, int to)
 {
     char beside[NAME_MAX + 32];
+    if (walk->in_cache)
+        return; /* the newer one serves */
     snprintf(beside, sizeof beside, "%s.sdee-%d", name, (int)getpid());
     if (!copy_one(directory, name, status, to, beside)) {
         could_not(walk, walk->path, "the node");
@@ -339,7 +343,10 @@ static void walk_directory(struct walk *walk, int parent, const char *name, stru
         walk->path[length] = '/';
         memcpy(walk->path + length + 1, item->d_name, more + 1);
         walk->length = length + 1 + more;
+        const bool outer = walk->in_cache;
+        walk->in_cache = outer || is_cache(walk->path, fd, item->d_name, item->d_type == DT_DIR);
         walk_child(walk, fd, item->d_name, node, removals);
+        walk->in_cache = outer;
         walk->length = length;
         walk->path[length] = '\0';
     }
@@ -352,6 +359,7 @@ static void walk_upper(struct walk *walk, const struct op *op)
     struct belongs place = {NULL, NULL, 0, op->back != NULL ? open_on_node(op->back) : -1, false};
     snprintf(upper, sizeof upper, "%s/u", op->data);
     walk->length = (size_t)snprintf(walk->path, sizeof walk->path, "%s", op->target);
+    walk->in_cache = is_in_cache(op->target);
     walk_directory(walk, AT_FDCWD, upper, op->back != NULL ? &place : NULL, op->back != NULL && op->fallback == NULL);
     if (place.fd >= 0)
         close(place.fd);
