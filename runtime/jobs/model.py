@@ -134,7 +134,7 @@ def write_script(path: str, text: str) -> None:
     """Write a script, executable, whole or not at all. Raises OutputError."""
     new = f"{path}.{os.getpid()}"
     try:
-        with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with open(new, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
         os.chmod(new, 0o755)
         os.replace(new, path)
