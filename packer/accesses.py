@@ -117,7 +117,8 @@ class Accesses:
 
         To be called last: what else is in the closure needs no leave.
         """
-        builder, left, refused = self._builder, tables.PROBES_LIMIT, 0
+        builder, left = self._builder, tables.PROBES_LIMIT
+        refused: list[int] = []  # bytes of each
         for access, reason in self._probed:
             resolution = builder.fs.resolve(access.path)
             size = resolution.status.st_size if resolution.status else 0
@@ -125,7 +126,7 @@ class Accesses:
             if known is None and size > min(left, tables.PROBE_LIMIT):
                 verdict, _ = builder.decide(resolution.real, resolution.status, named=access.path)
                 if verdict is Verdict.BUNDLE:
-                    refused += 1
+                    refused.append(size)
                     draft = builder.note(resolution.real, Verdict.HOST, reason, Reason(ONLY_ASKED), order=access.order)
                     draft.status = resolution.status
                     continue
@@ -136,7 +137,8 @@ class Accesses:
                 builder.alias(access.path, draft, reason, access.order)
         if refused:
             builder.warnings.append(
-                f"{refused} large files were only asked about: they do not travel, and the node may lack them"
+                f"{len(refused)} large files ({sum(refused) / 1e6:.1f} MB together) were only asked about: they do not "
+                "travel, and the node may lack them; --include GLOB takes them along"
             )
 
     def add_listed(self) -> None:

@@ -99,7 +99,9 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     _add_elf_needs(builder, needs)
     _add_stand_ins(builder)
     accesses.add_probed()
-    builder.incomplete += [f"{path!a} cannot be read and does not travel" for path in builder.unreadable]
+    only_executed = _only_executed(trace, builder)
+    unreadable = [path for path in builder.unreadable if path not in only_executed]
+    builder.incomplete += [f"{path!a} cannot be read and does not travel" for path in unreadable]
     _add_home(builder)
     builder.add_parents()
     builder.add_owners()
@@ -313,7 +315,18 @@ def _add_family(builder: Builder, member: str) -> None:
             builder.need(path, Reason("belongs to", member, "glibc's family, which is whole or not there"), unit=True)
 
 
+def _only_executed(trace: Trace, builder: Builder) -> list[str]:
+    """Return the programs that the job could execute and nobody here can read (mode 0111)."""
+    executed = {builder.fs.resolve(execution.path).real for execution in trace.execs}
+    return [path for path in dict.fromkeys(builder.unreadable) if path in executed]
+
+
 def _notices(trace: Trace, builder: Builder) -> Iterator[str]:
+    for path in _only_executed(trace, builder):
+        yield (
+            f"you may execute {path!a} but not read it, so it does not travel and sdee cannot see what it uses: "
+            "the node must have it, or you make it readable (chmod +r) and trace again"
+        )
     for run in trace.runs:
         if run.status:
             number = run.status - 128  # a program may return such a number itself, as ssh does 255

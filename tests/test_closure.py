@@ -497,7 +497,11 @@ def test_files_that_were_only_asked_about_travel_up_to_a_limit(
     closure = made.closure()
     assert [verdict(closure, p) for p in (small, large, read)] == ["bundle", "host", "bundle"]
     assert large not in conf(closure, "host")
-    assert any("only asked about" in text for text in closure.warnings)
+    second = made.use(write(tmp_path / "p" / "second", b"x" * 1_400_000), "probe")
+    assert [verdict(made.closure(), p) for p in (large, second)] == ["host", "host"]
+    said = "2 large files (1.4 MB together) were only asked about: they do not travel, and the node may lack them"
+    assert any(said in text for text in made.closure().warnings)
+    assert verdict(made.closure(include=(second,)), second) == "bundle"
 
 
 def test_a_file_that_was_read_and_is_gone_is_an_error_that_names_it(made: TraceMaker, tmp_path: Path) -> None:

@@ -224,3 +224,27 @@ def test_on_a_full_disk_it_is_refused_before_anything_is_written(work: str) -> N
     result = run(["unshare", "-m", "sh", "-c", text])
     assert result.stdout == "status 243\n"
     assert f"tried: {work}/small: {work}/small has 1 MB free, the closure needs" in result.stderr
+
+
+@pytest.mark.skipif(USERS[0] != 0, reason="needs root to change what the node says of its memory")
+@pytest.mark.parametrize("uid", USERS)
+@pytest.mark.parametrize("root", ROOTS)
+def test_what_does_not_fit_into_memory_runs_from_a_disk_as_the_refusal_says(work: str, root: str, uid: int) -> None:
+    maker = script("cat /opt/sdee-test/large | wc -c", programs=("cat", "wc"))
+    bundle = maker.add("/opt/sdee-test/large", bytes(9_000_000)).write(f"{work}/b.sdee")
+    with open(f"{work}/meminfo", "w", encoding="ascii") as file:
+        file.write("MemTotal: 8000 kB\nMemAvailable: 8000 kB\n")
+    node = stage(work)
+    if subprocess.check_output(["stat", "-f", "-c", "%T", node], text=True) == "tmpfs\n":
+        pytest.skip("temporary files are in memory here")
+    small = f"mount --bind {work}/meminfo /proc/meminfo; exec {' '.join(as_user(uid))} sh -c"
+
+    def on_small_node(command: str) -> subprocess.CompletedProcess[str]:
+        return run(["unshare", "-m", "sh", "-c", f"{small} '{command}'"], ROOT=root)
+
+    refused = on_small_node(bundle)
+    assert refused.returncode == 243
+    assert f"export SDEE_DEPLOY_DIR=/local/disk; SDEE_DEPLOY=1 {bundle}; then run it" in refused.stderr
+    steps = f"export SDEE_DEPLOY_DIR={node}; SDEE_DEPLOY=1 {bundle} >/dev/null && {bundle}"
+    served = on_small_node(steps)
+    assert (served.stdout, served.stderr, served.returncode) == ("9000000\n", "", 0)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launcher_tools import PLAIN, ROOT, ROOTS, USERS, built, late_text_of, open_directory, put, run, script
+from launcher_tools import PLAIN, REPO, ROOT, ROOTS, USERS, built, late_text_of, open_directory, put, run, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SDEE = [sys.executable, "-m", "sdee"]
+needs_python = pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="needs the system's Python")
 
 
 @pytest.fixture
@@ -76,6 +77,68 @@ def test_a_script_whose_interpreter_is_missing_is_explained(work: str) -> None:
     result = run([bundle], DIAGNOSE="1")
     assert result.returncode in (126, 127)
     assert f"  /opt/no-such/python, wanted by {path}: `sdee bundle --include /opt/no-such/python`" in result.stderr
+
+
+def loading(work: str) -> str:
+    """Build a program that finds a library in the second directory of its search path; return its path."""
+    source = put(f"{work}/mine.c", "int mine(void) { return 3; }\n")
+    os.mkdir(f"{work}/first")
+    os.mkdir(f"{work}/second")
+    library = f"{work}/second/libmine.so.1"
+    shared = ["gcc", "-shared", "-fPIC", "-Wl,-soname,libmine.so.1", "-o", library, source]
+    subprocess.run(shared, check=True)
+    search = f"-Wl,-rpath,{work}/first:{work}/second"
+    loads = os.path.join(REPO, "fixtures", "launcher", "loads.c")
+    subprocess.run(["gcc", "-o", f"{work}/loads", loads, library, search], check=True)
+    return f"{work}/loads"
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_what_the_loader_asks_for_on_its_way_is_no_cause(work: str, root: str) -> None:
+    program = loading(work)
+    bundle = script(f"LD_LIBRARY_PATH=/opt/no-such/lib {program}; exit 3", live=[work]).write(f"{work}/b.sdee")
+    result = run([bundle], ROOT=root, DIAGNOSE="1")
+    assert result.returncode == 3
+    assert "looked in vain for nothing that the traced run had not missed too" in result.stderr
+    assert "wanted by" not in result.stderr
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_beside_the_loaders_own_probes_causes_are_named(work: str, root: str) -> None:
+    program = loading(work)
+    text = f"{program} libnone.so.5 /opt/no-such/table; exit 3"
+    lines = run([script(text, live=[work]).write(f"{work}/b.sdee")], ROOT=root, DIAGNOSE="1").stderr.splitlines()
+    named = [line.split(",")[0] for line in lines if "wanted by" in line]
+    assert named == ["sdee:   libnone.so.5", "sdee:   /opt/no-such/table"]
+    assert f"wanted by {program}" in lines[-1]
+
+
+@needs_python
+def test_a_directory_that_was_missing_as_a_whole_is_named(work: str) -> None:
+    """Also where the traced run had looked in vain for something in it."""
+    code = "import os; os.path.exists('/opt/set/extra'); os.listdir('/opt/set')"
+    maker = script(f'/usr/bin/python3 -c "{code}" 2>/dev/null; exit 3', absent=["/opt/set/extra"])
+    result = run([maker.write(f"{work}/b.sdee")], ROOT="merged", DIAGNOSE="1")
+    assert "  /opt/set, wanted by /usr/bin/python3" in result.stderr
+
+
+@needs_python
+@pytest.mark.parametrize(
+    "command",
+    [
+        "PATH=/opt/no-such/bin:/opt/no-such:/usr/bin env true",
+        "PATH=/opt/no-such/bin:/usr/bin; true; cat /dev/null",
+        "PYTHONPATH=/opt/no-such/lib /usr/bin/python3 -c 'import json, csv'",
+        "PYTHONPATH=/opt/no-such/lib /usr/bin/python3 -c 'import json.tool'",
+        "perl -e 'use POSIX; use Carp'",
+    ],
+)
+def test_a_search_that_succeeds_names_nothing_of_its_way(work: str, command: str) -> None:
+    bundle = script(f"{command}; exit 3").write(f"{work}/b.sdee")
+    result = run([bundle], ROOT="merged", DIAGNOSE="1")
+    assert result.returncode == 3
+    wanted = [line.split(",")[0] for line in result.stderr.splitlines() if "wanted by" in line]
+    assert not [path for path in wanted if any(word in path for word in ("no-such", "__init__", ".pm"))]
 
 
 def test_what_is_found_in_the_end_or_made_is_not_named(work: str) -> None:

@@ -51,7 +51,7 @@ class Node:
         """Run a command there as an ordinary user."""
         bound = f"mount --bind {self.work}{at} {at}; [ {at} = /etc ] || mount --bind {self.work}/etc/passwd /etc/passwd"
         inner = f"{bound}; exec {' '.join(as_user(uid))} {command}"
-        return run(["unshare", "-m", "sh", "-c", inner], env={"HOME": f"{self.work}/home"}, **more)
+        return run(["unshare", "-m", "sh", "-c", inner], env={"HOME": f"{self.work}/home"}, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture

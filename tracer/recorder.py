@@ -430,9 +430,10 @@ class Recorder:
         """Judge why a stop could not be recorded: what the kernel will refuse as well is nothing missed."""
         if error.errno in (errno.EFAULT, errno.ESRCH, errno.ENOENT, errno.EBADF, errno.ENOTDIR, errno.ENAMETOOLONG):
             return
-        self.incomplete(
-            "a system call's path could not be read", self.records.pid(tid), f"{what.name}: {error.strerror}"
-        )
+        why = "a system call's path could not be read"
+        if error.errno in (errno.EPERM, errno.EACCES):  # not dumpable: ptrace(2), prctl(2)
+            why = "a process hid its files: its program may be executed but not read, or it hides its memory"
+        self.incomplete(why, self.records.pid(tid), f"{what.name}: {error.strerror}")
 
 
 def _plan(

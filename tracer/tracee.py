@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import signal
 import struct
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _SHELL = "/bin/sh"
+_SHELL_SYNTAX = re.compile(r"[\s|&;<>()$`*?\[\]{}'\"\\]")  # POSIX shell, 2.2
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=\S*\Z")
 _DEFAULT_PATH = "/bin:/usr/bin"  # confstr(_CS_PATH)
 # Caused by the process itself, not sent to it; or not to be caught; or handled apart (SIGCHLD)
 _NOT_RELAYED = {
@@ -73,7 +77,9 @@ def find_program(command: str, search: str | None) -> str:
     if found:
         hint = "chmod +x it, or run it by its interpreter (python3 FILE, sh FILE)"
         raise CommandNotExecutableError(f"cannot execute {command!r}", tried=tuple(tried), hint=hint)
-    raise CommandNotFoundError(f"command not found: {command!r}", tried=tuple(tried))
+    hint = f"a shell understands it: sh -c {shlex.quote(command)}" if _SHELL_SYNTAX.search(command) else ""
+    hint = f"env(1) sets a variable: env {shlex.quote(command)} COMMAND" if _ASSIGNMENT.match(command) else hint
+    raise CommandNotFoundError(f"command not found: {command!r}", tried=tuple(tried), hint=hint)
 
 
 def _is_text(program: str) -> bool:

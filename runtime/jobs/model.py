@@ -137,7 +137,7 @@ def write_script(path: str, text: str) -> None:
     """
     new = f"{path}.{os.getpid()}"
     try:
-        with open(new, "w", encoding="utf-8", errors="surrogateescape", opener=_private) as file:
+        with open(new, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=_private) as file:
             file.write(text)
         os.chmod(new, 0o700)
         os.replace(new, path)

@@ -35,12 +35,21 @@ def fill(template: str, **values: str) -> str:
     return re.sub(r"@([A-Z]+)@", lambda found: values.get(found[1], found[0]), template)
 
 
+def check_line_breaks(text: str, name: str) -> None:
+    """Raise UsageError for DOS line breaks, also in a here-document, as sbatch refuses them."""
+    if "\r\n" in text:
+        message = f"{name!a} contains DOS line breaks (\\r\\n) instead of expected UNIX line breaks (\\n)"
+        raise UsageError(message, hint=rf"sed -i 's/\r$//' {shlex.quote(name)}")
+
+
 def shell_of(text: str, name: str) -> str:
     """Return the shell that a script's first line names.
 
     Raises UsageError when there is none, or another interpreter.
     """
     first = text.split("\n", 1)[0]
+    if first.endswith("\r"):  # the kernel would look for an interpreter of that name
+        check_line_breaks(text, name)
     words = first[2:].split() if first.startswith("#!") else []
     if words and os.path.basename(words[0]) == "env":
         words = [word for word in words[1:] if not word.startswith("-") and "=" not in word]

@@ -155,8 +155,9 @@ class Slurm(JobManager):
     def wrap(self, wrapping: Wrapping) -> str:
         """Return the script with a function `srun` in front, which starts each task in the bundle.
 
-        Raises UsageError when it is no shell script.
+        Raises UsageError when it is no shell script, or one that sbatch refuses.
         """
+        scripts.check_line_breaks(wrapping.text, wrapping.name)
         preamble = [
             shell.settings(wrapping.bundle, wrapping.broadcast, wrapping.results),
             shell.step(),

@@ -85,6 +85,8 @@ static bool is_software(const struct walk *walk, const char *path)
 
 void keep_could_not(struct walk *walk, const char *path, const char *where)
 {
+    if (walk->in_cache)
+        return;
     if (!walk->failed)
         fail(walk->error, EXIT_OUTPUT, "free space there, or write to a directory that the node has", "cannot copy %s to %s: %s", path, where,
              strerror(errno));
@@ -122,9 +124,8 @@ void keep_save(struct walk *walk, int directory, const char *name, const struct 
 
 void keep_lose(struct walk *walk, int directory, const char *name, const struct stat *status, const char *path)
 {
-    if (walk->lost < NAMES)
-        snprintf(walk->names[walk->lost], PATH_MAX, "%s", path);
-    walk->lost++;
+    if (!walk->in_cache && walk->lost++ < NAMES)
+        snprintf(walk->names[walk->lost - 1], PATH_MAX, "%s", path);
     if (walk->keeping->save >= 0)
         keep_save(walk, directory, name, status, path);
 }
@@ -207,6 +208,7 @@ struct level *keep_enter(struct walk *walk, const char *name)
     level->place = (struct place){.above = &above->place, .name = copy, .fd = -1, .there = true};
     level->mode = status.st_mode;
     level->removals = above->removals;
+    level->cache = walk->in_cache = above->cache || keep_is_cache(walk->path, directory, name, true);
     level->length = walk->length;
     struct belongs *own = &level->own;
     own->place.fd = -1;
@@ -257,6 +259,8 @@ static bool node_has(struct belongs *node, const char *name)
 void keep_beside(struct walk *walk, int directory, const char *name, const struct stat *status, int to, const char *why)
 {
     char beside[NAME_MAX + 32];
+    if (walk->in_cache)
+        return; /* the newer one serves */
     snprintf(beside, sizeof beside, "%s.sdee-%d", name, (int)getpid());
     if (!copy_one(directory, name, status, to, beside)) {
         keep_could_not(walk, walk->path, "the node");

@@ -6,13 +6,6 @@
 
 #include "keep_walk.h"
 
-/* Python makes them again: neither a result nor a loss. */
-static bool is_cache(const char *path)
-{
-    const size_t length = strlen(path);
-    return strstr(path, "/__pycache__/") != NULL && length > 4 && strcmp(path + length - 4, ".pyc") == 0;
-}
-
 /* Is the node's file the one that the job saw, or what an earlier rank has made of it? */
 static bool was_seen(const struct walk *walk, uint32_t index, const struct stat *node)
 {
@@ -27,11 +20,6 @@ static bool was_seen(const struct walk *walk, uint32_t index, const struct stat 
 static void not_kept(struct walk *walk, int directory, const char *name, const struct stat *status)
 {
     const int number = errno;
-    if (is_cache(walk->path)) {
-        if (walk->keeping->save >= 0)
-            keep_save(walk, directory, name, status, walk->path);
-        return;
-    }
     if (number != EACCES && number != EPERM && number != EROFS && number != ENOENT) /* not "may not", but "could not" */
         keep_could_not(walk, walk->path, "the node");
     keep_lose(walk, directory, name, status, walk->path);
@@ -42,8 +30,7 @@ void keep_in_tree(struct walk *walk, int directory, const char *name, const stru
     struct stat other;
     const int to = keep_on_node(node);
     if (to >= 0 && fstatat(to, name, &other, AT_SYMLINK_NOFOLLOW) == 0 && !was_seen(walk, index, &other)) {
-        if (!is_cache(walk->path)) /* the node's is of the node's own version */
-            keep_beside(walk, directory, name, status, to, "is on this node, but not in the bundled software that the job saw: what the job wrote");
+        keep_beside(walk, directory, name, status, to, "is on this node, but not in the bundled software that the job saw: what the job wrote");
         return;
     }
     if (to < 0 || !copy_one(directory, name, status, to, name)) {
@@ -52,7 +39,7 @@ void keep_in_tree(struct walk *walk, int directory, const char *name, const stru
     }
     if (walk->keeping->shared)
         record_add(walk->path, &status->st_mtim);
-    node->tree->copied += !is_cache(walk->path);
+    node->tree->copied += !walk->in_cache;
 }
 
 void keep_tell_tree(const struct walk *walk, const struct belongs *tree)

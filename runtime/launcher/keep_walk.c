@@ -76,6 +76,7 @@ static DIR *list(struct walk *walk, struct level *level)
 static void keep_children(struct walk *walk)
 {
     struct level *level = walk->levels[walk->depth - 1];
+    walk->in_cache = level->cache;
     DIR *stream = list(walk, level);
     if (stream == NULL) {
         keep_could_not(walk, walk->path, "the node (it cannot be listed)");
@@ -85,6 +86,7 @@ static void keep_children(struct walk *walk)
         if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0)
             continue;
         set_name(walk, item->d_name);
+        walk->in_cache = level->cache || keep_is_cache(walk->path, dirfd(stream), item->d_name, false);
         if (keep_child(walk, dirfd(stream), item->d_name, level))
             remember_directory(level, item->d_name);
     }
@@ -112,6 +114,7 @@ void keep_walk(struct walk *walk, const char *directory, const char *target, con
     level->place = (struct place){.fd = open(directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), .there = true};
     level->mode = level->place.fd >= 0 && fstat(level->place.fd, &status) == 0 ? status.st_mode : 0777;
     level->removals = removals;
+    level->cache = walk->in_cache = keep_is_in_cache(target);
     level->length = walk->length = strlen(target);
     level->own.place.fd = -1;
     walk->room = level->length + 256;

@@ -33,7 +33,7 @@ struct level {
     struct place place;
     struct belongs own, *node; /* NULL: what is in it belongs nowhere on the node */
     mode_t mode;
-    bool removals;
+    bool removals, cache;
     size_t length;               /* of its path */
     char *names;                 /* of directories in it, each with its NUL: the last one is next */
     size_t size, room;
@@ -48,6 +48,7 @@ struct walk {
     size_t lost;
     char names[NAMES][PATH_MAX];
     bool failed, quiet;
+    bool in_cache; /* what is looked at is made again by whoever needs it: neither a loss nor an error */
     struct error *error;
     struct timespec begun; /* when the node's directories were mounted, by the clock as it is now */
     char *path;            /* of what is looked at, in the new root; may be longer than PATH_MAX */

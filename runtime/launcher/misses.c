@@ -22,6 +22,26 @@ static const char *name_of(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
+/* What a program's loader asks for at each start, and goes on without (ld.so(8), musl's ldso/dynlink.c). */
+static bool is_of_loader(const char *path)
+{
+    return strncmp(path, "/etc/ld.so.", strlen("/etc/ld.so.")) == 0 || strncmp(path, "/etc/ld-musl-", strlen("/etc/ld-musl-")) == 0;
+}
+
+/* The loader asks for DIR/libx.so, then for DIR itself, then goes on to the next one; programs with search paths do likewise. */
+static void relate(struct misses *misses, size_t from, struct miss *new)
+{
+    for (size_t i = from; i < misses->count; i++) {
+        struct miss *other = &misses->items[i];
+        if (other == new || other->pid != new->pid)
+            continue;
+        if (plan_is_below(other->path, new->path))
+            new->below = other->path;
+        else if (plan_is_below(new->path, other->path))
+            other->below = new->path;
+    }
+}
+
 void misses_add(struct misses *misses, pid_t pid, const char *path, const char *program)
 {
     static const char *const kernels[] = {"/proc", "/sys", "/dev"};
@@ -29,6 +49,8 @@ void misses_add(struct misses *misses, pid_t pid, const char *path, const char *
         if (plan_is_below(path, kernels[i]))
             return;
     const size_t length = strlen(path);
+    if (is_of_loader(path))
+        return;
     if (length > 3 && strcmp(path + length - 3, ".mo") == 0)
         return; /* gettext(3) looks for a translation of the very message that tells of the failure */
     pthread_mutex_lock(&misses->lock);
@@ -44,18 +66,37 @@ void misses_add(struct misses *misses, pid_t pid, const char *path, const char *
         if (misses->count % 1024 == 0)
             misses->items = reallocate(misses->items, misses->count + 1024, sizeof *misses->items);
         misses->items[misses->count++] =
-            (struct miss){arena_format(&misses->arena, "%s", path), arena_format(&misses->arena, "%s", program), pid, false};
+            (struct miss){arena_format(&misses->arena, "%s", path), arena_format(&misses->arena, "%s", program), pid, NULL, false};
+        relate(misses, from < misses->count ? from : 0, &misses->items[misses->count - 1]);
     }
     pthread_mutex_unlock(&misses->lock);
+}
+
+/* One thing in two forms: in the same directory, of the same name up to the first dot that is not its first character. */
+static bool is_other_form(const char *path, const char *other)
+{
+    const char *name = name_of(path);
+    const size_t length = (size_t)(name - path) + (name[0] != '\0' ? 1 + strcspn(name + 1, ".") : 0);
+    return strncmp(path, other, length) == 0 && strchr(path + length, '/') == NULL && other[length] == '.' && path[length] == '.';
+}
+
+/* The process has found a file of this name: it searched, and its earlier looks missed nothing. */
+static void mark_name(struct misses *misses, size_t from, pid_t pid, const char *name)
+{
+    for (size_t i = misses->count; i-- > from;)
+        if (misses->items[i].pid == pid && strcmp(name_of(misses->items[i].path), name) == 0)
+            misses->items[i].found = true;
 }
 
 void misses_found(struct misses *misses, pid_t pid, const char *path)
 {
     pthread_mutex_lock(&misses->lock);
     const size_t from = misses->count > RECENT ? misses->count - RECENT : 0;
-    for (size_t i = misses->count; i-- > from;)
-        if (misses->items[i].pid == pid && strcmp(name_of(misses->items[i].path), name_of(path)) == 0)
-            misses->items[i].found = true;
+    mark_name(misses, from, pid, name_of(path));
+    /* an interpreter's search: x.so, then x.py, which is there. Only what it asked for last: an index that is missed beside its data is a cause */
+    for (size_t i = misses->count; i-- > from && (misses->items[i].pid != pid || is_other_form(misses->items[i].path, path));)
+        if (misses->items[i].pid == pid)
+            mark_name(misses, from, pid, name_of(misses->items[i].path));
     pthread_mutex_unlock(&misses->lock);
 }
 
@@ -90,7 +131,8 @@ static struct group *grouped(const struct misses *misses, const struct bundle *b
     *count = 0;
     for (size_t i = 0; i < misses->count; i++) {
         const struct miss *miss = &misses->items[i];
-        if (miss->found || missed_before(bundle, miss->path) || is_there_now(miss->path))
+        const bool implied = miss->below != NULL && !missed_before(bundle, miss->below);
+        if (miss->found || implied || missed_before(bundle, miss->path) || is_there_now(miss->path))
             continue;
         size_t k = 0;
         while (k < *count && (strcmp(groups[k].first->program, miss->program) != 0 ||

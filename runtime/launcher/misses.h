@@ -13,6 +13,7 @@
 struct miss {
     const char *path, *program; /* who wanted it: the file that the process executes */
     pid_t pid;
+    const char *below; /* another one in it, by the same process: this is a directory that it looked for when that was not there; or NULL */
     bool found; /* a later look by the same process found a file of this name elsewhere: it searched, and missed nothing */
 };
 

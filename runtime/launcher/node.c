@@ -178,7 +178,12 @@ bool node_check_memory(uint64_t bytes, const char *bundle, struct error *error)
     const uint64_t available = node_memory_available(limit, sizeof limit);
     if (bytes <= available)
         return true;
-    return fail(error, EXIT_RESOURCES, "ask for a job with more memory; `sdee bundle --minimal` makes smaller bundles",
+    char hint[1024];
+    snprintf(hint, sizeof hint,
+             "ask for a job with more memory, or unpack it on a local disk of the node before: export SDEE_DEPLOY_DIR=/local/disk; SDEE_DEPLOY=1 %.300s; "
+             "then run it; `sdee bundle --minimal` makes smaller bundles",
+             bundle);
+    return fail(error, EXIT_RESOURCES, hint,
                 "the closure in %s needs %llu MB of memory and %llu MB are available (%s)", bundle, (unsigned long long)(bytes >> 20) + 1,
                 (unsigned long long)(available >> 20), limit);
 }

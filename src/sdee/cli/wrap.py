@@ -191,7 +191,7 @@ class _Again:
 
 def _read(path: str) -> str:
     try:
-        with open(open_regular(path, passed=True), encoding="utf-8", errors="surrogateescape") as file:
+        with open(open_regular(path, passed=True), encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
     except OSError as error:
         raise InputError(f"cannot read the script {path!a}: {error.strerror}") from error

@@ -35,7 +35,7 @@ def sbatch(arguments: Sequence[str]) -> NoReturn:
     path = _script(words, os.getcwd())
     stdin = "" if words.command or "wrap" in given else sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     job = slurm_inside.batch(words, _read(path) if path else "", stdin)
-    if not job.text.startswith("#!"):
+    if not job.text.startswith("#!") or "\r\n" in job.text:
         _refused(job)
     asked = partial(refused.end_if_refused, "sbatch", words.options, words.command, stdin)
     written = _Chain().prepared(_Submission(job, os.getcwd(), path), asked)
@@ -160,5 +160,5 @@ def _refused(job: slurm_inside.Batch) -> NoReturn:
         command, executable=front.FRONT, input=job.text, text=True, check=False, errors="surrogateescape"
     )
     if done.returncode == 0:
-        raise UsageError("the script does not begin with #!")
+        raise UsageError("the script does not begin with #!, or has DOS line breaks")
     sys.exit(done.returncode)
