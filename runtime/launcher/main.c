@@ -196,7 +196,7 @@ static bool prepare(struct plan *plan, const struct bundle *bundle, const struct
         return false;
     if (options->dry_run)
         return true;
-    if (plan->deployed == NULL && !node_check_memory(unpack_memory(bundle, plan->wanted), bundle->name, error))
+    if (plan->deployed == NULL && !node_check_memory(unpack_memory(bundle, plan->wanted) + unpack_worker_memory(bundle), bundle->name, error))
         return false; /* before anything is done */
     if (!options->quiet) {
         warn(bundle, options);
@@ -251,8 +251,6 @@ static bool run(struct bundle *bundle, struct options *options, struct inherited
         return false;
     if (options->dry_run)
         return true;
-    if (!bundle_detach(bundle, error))
-        return false;
     if (join.role != ROLE_JOINED)
         set_begin(&plan);
     if (join.role == ROLE_LEADS)
