@@ -281,9 +281,9 @@ static bool open_bundle(struct bundle *bundle, struct options *options, char **a
     static char self[PATH_MAX];
     const char *name = argv[0] != NULL ? argv[0] : "";
     const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    if (length <= 0 || fd < 0)
-        return fail(error, EXIT_NODE, "mount it: mount -t proc proc /proc", "/proc is not mounted on this node (/proc/self/exe: %s)", strerror(errno));
+    int fd = length > 0 ? open("/proc/self/exe", O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return fail_proc(error, "/proc/self/exe");
     self[length] = '\0';
     if (strncmp(name, "/proc/self/fd/", 14) == 0) /* executed by a descriptor, which is not the job's */
         fcntl(atoi(name + 14), F_SETFD, FD_CLOEXEC);
@@ -310,7 +310,7 @@ static bool open_bundle(struct bundle *bundle, struct options *options, char **a
         *done = 0;
         return true;
     }
-    fd = open(options->bundle, O_RDONLY | O_CLOEXEC);
+    fd = open(options->bundle, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* O_NONBLOCK: a FIFO is no bundle, and nobody may ever write to it */
     if (fd < 0)
         return fail(error, EXIT_BUNDLE, errno == ENOENT ? "`sdee bundle` makes bundle.sdee" : NULL, "cannot open %s: %s", options->bundle,
                     strerror(errno));
