@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bundle_maker import Entry, Maker
-from launcher_tools import PLAIN, REPO, SOURCES, TESTER, as_user, built, mounts, open_directory, run, script
+from launcher_tools import PLAIN, REPO, ROOT, SOURCES, TESTER, as_user, built, mounts, open_directory, run, script
 from sdee.errors import BundleError
 from sdee.packer.reader import open_bundle
 
@@ -399,3 +399,18 @@ def test_a_lack_of_descriptors_is_told_as_that(work: str) -> None:
         result = run(["prlimit", f"--nofile={limit}:{limit}", bundle], ROOT="closed")
         assert "/proc is not mounted" not in result.stderr
         assert (limit > 4) or (result.returncode == RESOURCES and "raise `ulimit -n`" in result.stderr), result.stderr
+
+
+@pytest.mark.skipif(not ROOT, reason="puts another /proc/meminfo in place")
+def test_memory_for_decoding_is_counted(work: str) -> None:
+    maker = small().add("/opt/large", os.urandom(6 << 20))
+    bundle = maker.write(f"{work}/b.sdee")
+    closure = sum(1024 + -(-len(entry.content) // 4096) * 4096 for entry in maker.entries)
+    ended = {}
+    for more in (1 << 20, 16 << 20):
+        with open(f"{work}/meminfo", "w", encoding="ascii") as file:
+            file.write(f"MemAvailable: {(closure + more) // 1024} kB\n")
+        command = f"mount --bind {work}/meminfo /proc/meminfo && exec {bundle}"
+        ended[more >> 20] = run(["unshare", "-m", "sh", "-c", command], ROOT="closed")
+    assert (ended[1].returncode, "needs" in ended[1].stderr) == (RESOURCES, True), ended[1].stderr
+    assert (ended[16].returncode, ended[16].stdout) == (0, "ran\n"), ended[16].stderr
