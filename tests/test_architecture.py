@@ -89,3 +89,15 @@ def test_only_one_file_uses_the_number_of_a_thread_that_waits() -> None:
     """What is read by it may be another process's: waiting.h has the rule."""
     sources = {p.name: p.read_text() for p in (ROOT / "runtime/environment").glob("*.c")}
     assert {name for name, text in sources.items() if re.search(r"stop(->|\.)tid", text)} == {"waiting.c"}
+
+
+def test_each_promise_of_security_md_names_tests_that_there_are() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    rows = text.partition("## What is promised")[2].partition("\n## ")[0].splitlines()
+    promises = [row.split(" | ")[1] for row in rows if row.startswith("| ") and "tests/" in row]
+    assert len(promises) >= 13
+    for tests in promises:
+        path = ""
+        for name in re.findall(r"(?:tests/\w+\.py)?::\w+", tests):
+            path = name.partition("::")[0] or path
+            assert f"def {name.partition('::')[2]}(" in (ROOT / path).read_text(), name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launcher_tools import PLAIN, ROOTS, USERS, as_user, open_directory, run, script
+from launcher_tools import PLAIN, ROOT, ROOTS, USERS, as_user, built, open_directory, run, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -248,3 +248,38 @@ def test_what_does_not_fit_into_memory_runs_from_a_disk_as_the_refusal_says(work
     steps = f"export SDEE_DEPLOY_DIR={node}; SDEE_DEPLOY=1 {bundle} >/dev/null && {bundle}"
     served = on_small_node(steps)
     assert (served.stdout, served.stderr, served.returncode) == ("9000000\n", "", 0)
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to become two users")
+def test_an_owner_who_changes_the_bundle_while_it_is_deployed_writes_nowhere_else(work: str) -> None:
+    """The table that was checked is the one that is used: a path in it becomes one that leads out of the closure."""
+    node, inside, outside = stage(work), b"/z2345/789abcdef", b"/../../../escape"
+    maker = script("true")
+    for number in range(40):
+        maker.add(f"/opt/large/{number:02}", b"\0" * (8 << 20))
+    bundle = maker.add(inside.decode(), "x" * 100).write(f"{work}/b.sdee")
+    at = text_at(bundle, inside)
+    command = [
+        *as_user(USERS[-1]),
+        built("sdee-launcher"),
+        bundle,
+    ]  # as `sdee exec`: what runs itself may not be written here
+    variables = PLAIN | {"SDEE_DEPLOY": "1", "SDEE_DEPLOY_DIR": node, "SDEE_THREADS": "1"}
+    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as deploy:
+        while deploy.poll() is None and not left(node):
+            time.sleep(0.0001)
+        with open(bundle, "r+b") as file:  # the bundle's owner is root here
+            file.seek(at)
+            file.write(outside)
+        assert deploy.poll() is None, "it was too fast for the test"
+        said = deploy.communicate(timeout=60)[1]
+    assert (said, deploy.returncode) == ("", 0)
+    assert not os.path.exists(f"{work}/escape")
+    assert len(left(node)) == 1
+    assert os.path.exists(f"{node}/{left(node)[0]}/closure{inside.decode()}")
+
+
+def text_at(path: str, text: bytes) -> int:
+    """Return where a text ends a file's strings: the last place."""
+    with open(path, "rb") as file:
+        return file.read().rindex(text + b"\0")

@@ -201,6 +201,35 @@ def test_the_environment_is_closed_to_other_users(user: User) -> None:
     running.communicate("\n", timeout=60)
 
 
+KNOCK = """
+import os, socket, sys
+end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+end.settimeout(20)
+os.chdir(sys.argv[1])
+end.connect("socket")
+print(*(len(part) for part in socket.recv_fds(end, 1, 1)[:2]))
+"""
+
+
+def test_a_holder_speaks_with_its_own_user_only(user: User) -> None:
+    """Even where the user has opened the environment's directory to all."""
+    running = user.start(str(SDEE), "env", "enter", "mine", "--", "sh", "-c", "echo ready; read line")
+    assert running.stdout is not None
+    assert running.stdout.readline() == "ready\n"
+    state = user.state("mine")
+    modes = {path: path.stat().st_mode for path in (state, *state.parents) if user.home in (path, *path.parents)}
+    try:
+        for path, mode in modes.items():
+            path.chmod(mode | 0o055)
+        with a_user(OTHER_UID) as other:
+            assert other.run("python3", "-c", KNOCK, str(state)).stdout == "0 0\n"
+        assert user.run("python3", "-c", KNOCK, str(state)).stdout == "1 1\n"
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
+        running.communicate("\n", timeout=60)
+
+
 def test_secrets_of_the_host_are_not_inside(user: User) -> None:
     assert not any(line.split(":")[1].startswith("$") for line in user.inside("mine", "cat /etc/shadow").splitlines())
     assert "Permission denied" in user.run("cat", "/etc/shadow", check=False).stderr

@@ -6,6 +6,7 @@ From the launcher as built and under the sanitizers.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
 import subprocess
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bundle_maker import Entry, Maker
-from launcher_tools import PLAIN, REPO, SOURCES, TESTER, as_user, built, mounts, open_directory, run, script
+from launcher_tools import PLAIN, REPO, ROOT, SOURCES, TESTER, as_user, built, mounts, open_directory, run, script
 from sdee.errors import BundleError
 from sdee.packer.reader import open_bundle
 
@@ -351,3 +352,65 @@ def test_the_makefile_builds_without_musl(work: str) -> None:
         check=False,
     )
     assert result.stdout == b"ran\n", result.stderr
+
+
+def test_a_pipe_is_no_bundle_and_nobody_waits_for_it(work: str) -> None:
+    os.mkfifo(f"{work}/pipe")
+    result = run([built("sdee-launcher"), f"{work}/pipe"])
+    assert (result.returncode, result.stdout) == (BUNDLE, "")
+    assert "pipe is not a bundle: it is not a regular file" in result.stderr
+
+
+FORGED = "\x1b[2J\x1b]0;title\x07\rsdee: error: forged\nsdee: all is well\x7f \u009b31m \udc9b Zürich 東京"
+
+
+def test_what_a_bundle_says_reaches_no_terminal_and_begins_no_line(work: str) -> None:
+    """Texts of a hostile bundle in errors, warnings, the plan, the list of lost files and the diagnosis."""
+    hostile = FORGED.replace("/", "")
+    text = f"mkdir -p /opt/x; cat '/opt/{hostile}' 2>/dev/null; echo x >'/opt/x/{hostile}'; exit 3"
+    maker = script(text, programs=("mkdir", "cat"), incomplete=hostile, shared=f"/nowhere/{hostile}", os=hostile)
+    bundle = maker.add(f"/opt/x/{hostile}2", "x").symlink(f"/opt/x/{hostile}3", hostile).write(f"{work}/b.sdee")
+    lost = script("true", cwd=f"/nowhere/{hostile}", live=["/nowhere"]).write(f"{work}/c.sdee")
+    damaged = script("true", machine=hostile).write(f"{work}/d.sdee")
+    said = [
+        run([bundle], ROOT="closed", DEBUG="1", DIAGNOSE="1").stderr,
+        run([bundle], ROOT="auto", DRY_RUN="1").stdout,
+        run([lost]).stderr,
+        run([damaged]).stderr,
+        run([bundle, "--x"], COMMAND=hostile, ROOT="closed").stderr,
+        run([built("sdee-launcher"), f"{work}/{hostile}"]).stderr,
+    ]
+    for number, one in enumerate(said):
+        assert r"\x1b[2J" in one, (number, one)
+        shown = one.encode(errors="surrogateescape")
+        assert not re.search(
+            rb"[\0-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|(?<![\xc2-\xf4])[\x80-\x9f](?![\x80-\xbf])\x20", shown
+        ), (number, one)
+        assert not [line for line in one.splitlines() if line.startswith("sdee: all is well")], number
+    whole = "".join(said)
+    assert r"\x1b[2J\x1b]0;title\x07" in whole
+    assert "Zürich 東京" in whole
+    assert r"\xc2\x9b31m \x9b" in whole
+
+
+def test_a_lack_of_descriptors_is_told_as_that(work: str) -> None:
+    bundle = small().write(f"{work}/b.sdee")
+    for limit in range(3, 9):
+        result = run(["prlimit", f"--nofile={limit}:{limit}", bundle], ROOT="closed")
+        assert "/proc is not mounted" not in result.stderr
+        assert (limit > 4) or (result.returncode == RESOURCES and "raise `ulimit -n`" in result.stderr), result.stderr
+
+
+@pytest.mark.skipif(not ROOT, reason="puts another /proc/meminfo in place")
+def test_memory_for_decoding_is_counted(work: str) -> None:
+    maker = small().add("/opt/large", os.urandom(6 << 20))
+    bundle = maker.write(f"{work}/b.sdee")
+    closure = sum(1024 + -(-len(entry.content) // 4096) * 4096 for entry in maker.entries)
+    ended = {}
+    for more in (1 << 20, 16 << 20):
+        with open(f"{work}/meminfo", "w", encoding="ascii") as file:
+            file.write(f"MemAvailable: {(closure + more) // 1024} kB\n")
+        command = f"mount --bind {work}/meminfo /proc/meminfo && exec {bundle}"
+        ended[more >> 20] = run(["unshare", "-m", "sh", "-c", command], ROOT="closed")
+    assert (ended[1].returncode, "needs" in ended[1].stderr) == (RESOURCES, True), ended[1].stderr
+    assert (ended[16].returncode, ended[16].stdout) == (0, "ran\n"), ended[16].stderr

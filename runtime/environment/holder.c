@@ -224,10 +224,13 @@ static bool open_door(int door, int init)
     const int terminal = accept4(door, NULL, NULL, SOCK_CLOEXEC);
     if (terminal < 0)
         return errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS;
-    if (send_fd(terminal, init))
+    struct ucred peer;
+    socklen_t size = sizeof peer; /* the directory is closed to others, but its mode is the user's to change: what they send would be supervised */
+    const bool own = getsockopt(terminal, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
+    if (own && send_fd(terminal, init))
         look_at(terminal, POLLIN, NEW);
     else
-        close(terminal); /* it has gone again */
+        close(terminal); /* another user's, or it has gone again */
     return true;
 }
 

@@ -40,6 +40,30 @@ bool bundle_has_footer(int fd)
            pread(fd, footer, sizeof footer, status.st_size - FOOTER_SIZE) == FOOTER_SIZE && looks_like_footer(footer);
 }
 
+/* Where the table begins, with the head of its frame, as the footer says now; the footer for what is no bundle. */
+static uint64_t table_begin(const uint8_t *map, size_t size)
+{
+    const uint8_t *footer = map + size - FOOTER_SIZE;
+    const uint64_t table = read_u64(footer + 40);
+    return looks_like_footer(footer) && table >= 8 && table <= size - FOOTER_SIZE ? table - 8 : size - FOOTER_SIZE;
+}
+
+/* Put a copy of the table and the footer in place of the mapped ones, before anything of them is checked: what was checked is then what is
+ * used, whatever the file's owner does to it. Its pages are replaced in place (mremap(2), MREMAP_FIXED). `first`: what is copied begins there. */
+static bool copy_table(uint8_t *map, size_t size, const char *name, size_t *first, struct error *error)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    *first = size < FOOTER_SIZE ? 0 : (size_t)table_begin(map, size) / page * page;
+    const size_t length = size - *first;
+    uint8_t *copy = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return fail(error, EXIT_RESOURCES, "ask for a job with more memory", "no memory left for the table of %s", name);
+    memcpy(copy, map + *first, length);
+    if (mremap(copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, map + *first) == MAP_FAILED)
+        return fail(error, EXIT_RESOURCES, NULL, "cannot keep the table of %s: %s", name, strerror(errno));
+    return true;
+}
+
 bool bundle_open(struct bundle *bundle, const char *name, int fd, bool check_launcher, struct error *error)
 {
     struct stat status;
@@ -53,7 +77,12 @@ bool bundle_open(struct bundle *bundle, const char *name, int fd, bool check_lau
     void *map = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED)
         return fail(error, EXIT_RESOURCES, "raise `ulimit -v`", "cannot map %s: %s", name, strerror(errno));
-    if (!bundle_parse(bundle, name, map, (size_t)status.st_size, check_launcher, error)) {
+    size_t first;
+    bool good = copy_table(map, (size_t)status.st_size, name, &first, error) &&
+                bundle_parse(bundle, name, map, (size_t)status.st_size, check_launcher, error);
+    if (good && bundle->table_at - 8 < first)
+        good = fail(error, EXIT_BUNDLE, "run it again", "%s was changed while it was opened", name);
+    if (!good) {
         munmap(map, (size_t)status.st_size);
         return false;
     }
@@ -188,23 +217,6 @@ bool bundle_read_entries(struct bundle *bundle, struct error *error)
 {
     struct span sections[6];
     return bundle->entries != NULL || (read_sections(bundle, sections, error) && table_read(bundle, sections, error));
-}
-
-bool bundle_detach(const struct bundle *bundle, struct error *error)
-{
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    if (!bundle->mapped)
-        return true;
-    /* pointers into the table stay good: its pages are replaced in place by copies (mremap(2), MREMAP_FIXED) */
-    const size_t first = (size_t)bundle->table_at / page * page;
-    const size_t length = bundle->map_size - first;
-    uint8_t *copy = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (copy == MAP_FAILED)
-        return fail(error, EXIT_RESOURCES, "ask for a job with more memory", "no memory left for the table of %s", bundle->name);
-    memcpy(copy, bundle->map + first, length);
-    if (mremap(copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, bundle->map + first) == MAP_FAILED)
-        return fail(error, EXIT_RESOURCES, NULL, "cannot keep the table of %s: %s", bundle->name, strerror(errno));
-    return true;
 }
 
 void bundle_close(struct bundle *bundle)

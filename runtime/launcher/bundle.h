@@ -60,7 +60,7 @@ struct bundle {
 /* True when the file ends in something that claims to be a footer (so: a bundle, intact or not). */
 bool bundle_has_footer(int fd);
 
-/* Map the file, check its footer, the table's SHA-256 and CONF. `check_launcher`: its SHA-256 too. A rank that joins another needs no more:
+/* Map the file, copy its table, so that the file may change from then on, and check its footer, the table's SHA-256 and CONF. `check_launcher`: its SHA-256 too. A rank that joins another needs no more:
  * entries are read by bundle_read_entries(), contents are checked by unpack(). Errors: EXIT_BUNDLE; EXIT_RESOURCES when it cannot be mapped. */
 bool bundle_open(struct bundle *bundle, const char *name, int fd, bool check_launcher, struct error *error);
 
@@ -70,8 +70,6 @@ bool bundle_parse(struct bundle *bundle, const char *name, const uint8_t *data, 
 /* Read and check entries and frames, once. Errors: EXIT_BUNDLE. */
 bool bundle_read_entries(struct bundle *bundle, struct error *error);
 
-/* Make the table independent of the file: it may be overwritten while the job runs. Errors: EXIT_RESOURCES. */
-bool bundle_detach(const struct bundle *bundle, struct error *error);
 void bundle_close(struct bundle *bundle);
 
 /* Index of the entry with this path, or NO_ENTRY. */

@@ -119,7 +119,7 @@ static bool make_closure(const struct plan *plan, bool again, const struct bundl
     bool good = is_deployed && leave_out(plan, bundle);
     if (is_deployed && !good)
         return fail(error, EXIT_KERNEL, "`sdee undeploy` and run it again", "cannot prepare the deployed closure: %s", strerror(errno));
-    if (!is_deployed && node_check_memory(unpack_memory(bundle, plan->wanted), bundle->name, error)) {
+    if (!is_deployed && node_check_memory(unpack_memory(bundle, plan->wanted) + unpack_worker_memory(bundle), bundle->name, error)) {
         const int fd = open("/closure", O_PATH | O_DIRECTORY | O_CLOEXEC);
         good = fd >= 0 && unpack(bundle, fd, plan->wanted, options->threads, error);
         if (fd >= 0)

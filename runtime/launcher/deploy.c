@@ -119,7 +119,7 @@ static void remove_stale(int directory, const char *name)
 static bool has_room(const struct bundle *bundle, int directory, const char *path, struct error *error)
 {
     struct statfs status;
-    const uint64_t needed = unpack_memory(bundle, NULL);
+    const uint64_t needed = unpack_memory(bundle, NULL), worker = unpack_worker_memory(bundle);
     if (fstatfs(directory, &status) != 0)
         return true; /* it will show */
     if (status.f_type == OVERLAYFS_SUPER_MAGIC)
@@ -127,7 +127,7 @@ static bool has_room(const struct bundle *bundle, int directory, const char *pat
     if ((uint64_t)status.f_bavail * (uint64_t)status.f_bsize < needed && status.f_blocks != 0)
         return fail(error, EXIT_RESOURCES, "name a directory with more room: --deploy-dir DIR (SDEE_DEPLOY_DIR)", "%s has %llu MB free, the closure needs %llu MB",
                     path, (unsigned long long)((uint64_t)status.f_bavail * (uint64_t)status.f_bsize >> 20), (unsigned long long)(needed >> 20) + 1);
-    return status.f_type != TMPFS_MAGIC || node_check_memory(needed, bundle->name, error);
+    return status.f_type != TMPFS_MAGIC || node_check_memory(needed + worker, bundle->name, error);
 }
 
 /* Unpack beside the final name, then rename: whoever sees the final name sees all of it. */

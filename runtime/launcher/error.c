@@ -1,10 +1,45 @@
 #include "error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Bytes of the character that begins there, 0 for none that a terminal only shows: control characters, also those of two bytes (C1), and what is
+ * no UTF-8, which terminals of 8-bit locales may take for C1. */
+static size_t shown_bytes(const unsigned char *text)
+{
+    const size_t count = text[0] < 0x80 ? 1 : text[0] >= 0xc2 && text[0] < 0xe0 ? 2 : (text[0] & 0xf0) == 0xe0 ? 3 : text[0] >= 0xf0 && text[0] < 0xf5 ? 4 : 0;
+    for (size_t i = 1; i < count; i++)
+        if ((text[i] & 0xc0) != 0x80) /* also the NUL at the end */
+            return 0;
+    if (count == 1 && (text[0] < 0x20 || text[0] == 0x7f))
+        return 0;
+    return count == 2 && text[0] == 0xc2 && text[1] < 0xa0 ? 0 : count;
+}
+
+/* Names in messages come from bundles and other users' directories: what would move the cursor, or begin a line of its own, is shown as \x1b. */
+static void make_printable(char *text, size_t size)
+{
+    char shown[8192];
+    size_t used = 0;
+    const unsigned char *from = (const unsigned char *)text;
+    while (*from != '\0') {
+        const size_t count = shown_bytes(from);
+        if (used + 5 > sizeof shown || used + 5 > size)
+            break;
+        if (count > 0)
+            memcpy(shown + used, from, count);
+        else
+            snprintf(shown + used, sizeof shown - used, *from == '\n' ? "\\n" : *from == '\t' ? "\\t" : "\\x%02x", *from);
+        used += count > 0 ? count : strlen(shown + used);
+        from += count > 0 ? count : 1;
+    }
+    memcpy(text, shown, used);
+    text[used] = '\0';
+}
 
 bool fail(struct error *error, enum exit_code code, const char *hint, const char *format, ...)
 {
@@ -14,7 +49,20 @@ bool fail(struct error *error, enum exit_code code, const char *hint, const char
     va_end(arguments);
     error->code = code;
     snprintf(error->hint, sizeof error->hint, "%s", hint != NULL ? hint : "");
+    make_printable(error->message, sizeof error->message);
+    make_printable(error->hint, sizeof error->hint);
     return false;
+}
+
+bool fail_proc(struct error *error, const char *path)
+{
+    const int number = errno;
+    if (number == EMFILE || number == ENFILE || number == ENOMEM)
+        return fail(error, EXIT_RESOURCES, number == EMFILE ? "raise `ulimit -n`" : "ask for a job with more memory", "cannot open %s: %s", path,
+                    strerror(number));
+    if (number == ENOENT || number == ENOTDIR)
+        return fail(error, EXIT_NODE, "mount it: mount -t proc proc /proc", "/proc is not mounted on this node (%s: %s)", path, strerror(number));
+    return fail(error, EXIT_NODE, NULL, "cannot open %s: %s", path, strerror(number));
 }
 
 void tried(struct error *error, const char *format, ...)
@@ -28,6 +76,7 @@ void tried(struct error *error, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(error->tried + used + head, left - (size_t)head - 1, format, arguments);
     va_end(arguments);
+    make_printable(error->tried + used, left - 1);
     strcat(error->tried, "\n");
 }
 
@@ -68,9 +117,10 @@ void note(const char *format, ...)
     char text[8192] = "sdee: ";
     va_list arguments;
     va_start(arguments, format);
-    int size = vsnprintf(text + 6, sizeof text - 7, format, arguments);
+    vsnprintf(text + 6, sizeof text - 7, format, arguments);
     va_end(arguments);
-    size_t end = 6 + ((size_t)size < sizeof text - 8 ? (size_t)size : sizeof text - 8);
+    make_printable(text + 6, sizeof text - 7);
+    size_t end = strlen(text);
     if (strncmp(format, "warning:", 8) == 0 && node_name()[0] != '\0' && end + 300 < sizeof text)
         end += (size_t)snprintf(text + end, sizeof text - end, " (node %s)", node_name());
     text[end] = '\n';

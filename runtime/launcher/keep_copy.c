@@ -77,7 +77,7 @@ bool copy_one(int from_directory, const char *name, const struct stat *status, i
     }
     if (type == S_IFIFO)
         return mkfifoat(to_directory, to, status->st_mode & 0777) == 0;
-    const int from = openat(from_directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
+    const int from = openat(from_directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     /* O_NONBLOCK: in a shared directory another user may have put a FIFO there by now */
     const int flags = O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
     const int out = from < 0 ? -1 : openat(to_directory, to, flags, status->st_mode & 0777);

@@ -196,7 +196,7 @@ static bool prepare(struct plan *plan, const struct bundle *bundle, const struct
         return false;
     if (options->dry_run)
         return true;
-    if (plan->deployed == NULL && !node_check_memory(unpack_memory(bundle, plan->wanted), bundle->name, error))
+    if (plan->deployed == NULL && !node_check_memory(unpack_memory(bundle, plan->wanted) + unpack_worker_memory(bundle), bundle->name, error))
         return false; /* before anything is done */
     if (!options->quiet) {
         warn(bundle, options);
@@ -251,8 +251,6 @@ static bool run(struct bundle *bundle, struct options *options, struct inherited
         return false;
     if (options->dry_run)
         return true;
-    if (!bundle_detach(bundle, error))
-        return false;
     if (join.role != ROLE_JOINED)
         set_begin(&plan);
     if (join.role == ROLE_LEADS)
@@ -288,9 +286,9 @@ static bool open_bundle(struct bundle *bundle, struct options *options, char **a
     static char self[PATH_MAX];
     const char *name = argv[0] != NULL ? argv[0] : "";
     const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    if (length <= 0 || fd < 0)
-        return fail(error, EXIT_NODE, "mount it: mount -t proc proc /proc", "/proc is not mounted on this node (/proc/self/exe: %s)", strerror(errno));
+    int fd = length > 0 ? open("/proc/self/exe", O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return fail_proc(error, "/proc/self/exe");
     self[length] = '\0';
     if (strncmp(name, "/proc/self/fd/", 14) == 0) /* executed by a descriptor, which is not the job's */
         fcntl(atoi(name + 14), F_SETFD, FD_CLOEXEC);

@@ -57,8 +57,7 @@ bool node_read(struct node *node, struct arena *arena, struct error *error)
     memset(node, 0, sizeof *node);
     FILE *file = fopen("/proc/self/mountinfo", "re");
     if (file == NULL)
-        return fail(error, EXIT_NODE, "mount it: mount -t proc proc /proc", "/proc is not mounted on this node (/proc/self/mountinfo: %s)",
-                    strerror(errno));
+        return fail_proc(error, "/proc/self/mountinfo");
     char *line = NULL;
     size_t size = 0;
     while (getline(&line, &size, file) > 0) {

@@ -13,6 +13,8 @@
 #define ZSTD_STATIC_LINKING_ONLY
 #include <zstd.h>
 
+#include "node.h"
+
 struct work {
     const struct bundle *bundle;
     int root;
@@ -51,6 +53,26 @@ uint64_t unpack_memory(const struct bundle *bundle, const bool *wanted)
         if (is_wanted(wanted, i))
             sum += 1024 + (bundle->entries[i].size + 4095) / 4096 * 4096; /* inode and directory entry, rounded up; pages */
     return sum;
+}
+
+/* What a thread decodes: a copy of the frame, and its content. */
+struct room {
+    uint8_t *frame, *content;
+};
+
+static uint64_t largest_frame(const struct bundle *bundle)
+{
+    uint64_t largest = 1;
+    for (uint32_t i = 0; i < bundle->frame_count; i++)
+        if (bundle->frames[i].size > largest)
+            largest = bundle->frames[i].size;
+    return largest;
+}
+
+uint64_t unpack_worker_memory(const struct bundle *bundle)
+{
+    const uint64_t largest = largest_frame(bundle);
+    return largest + ZSTD_COMPRESSBOUND(largest) + ZSTD_estimateDCtxSize() + (256 << 10) /* its stack */;
 }
 
 /* Directories (still writable), symbolic links and empty files: the frame everything else hangs in. */
@@ -151,16 +173,20 @@ static uint32_t next_wanted(const struct work *work, uint32_t content, uint64_t 
     return content < bundle->content_count && bundle->contents[content].offset < end ? content : bundle->content_count;
 }
 
-static bool unpack_frame(struct work *work, uint32_t index, ZSTD_DCtx *context, uint8_t *buffer, struct error *error)
+static bool unpack_frame(struct work *work, uint32_t index, ZSTD_DCtx *context, const struct room *room, struct error *error)
 {
     const struct bundle *bundle = work->bundle;
     const struct frame *frame = &bundle->frames[index];
-    const uint8_t *source = bundle->map + frame->at;
     const uint64_t end = frame->offset + frame->size;
     const uint32_t first = next_wanted(work, first_content(bundle, frame->offset), end);
     if (work->wanted != NULL && first == bundle->content_count)
         return true; /* nothing of it is used: not read, and so not checked */
     ZSTD_frameHeader header;
+    uint8_t *const source = room->frame, *const buffer = room->content;
+    if (frame->compressed <= ZSTD_COMPRESSBOUND(frame->size)) /* or there is no room for it */
+        memcpy(source, bundle->map + frame->at, frame->compressed); /* what is checked is what is decoded: the file may change */
+    else
+        return fail(error, EXIT_BUNDLE, "copy or make the bundle again", "%s is damaged or hostile: frame %u is larger than its content", bundle->name, index);
     if (ZSTD_getFrameHeader(&header, source, frame->compressed) != 0 || header.frameType != ZSTD_frame || !header.checksumFlag ||
         ZSTD_findFrameCompressedSize(source, frame->compressed) != frame->compressed) /* nothing behind it: see LEGACY in the Makefile */
         return fail(error, EXIT_BUNDLE, "copy or make the bundle again", "%s is damaged: frame %u has no valid head", bundle->name, index);
@@ -182,21 +208,18 @@ static bool unpack_frame(struct work *work, uint32_t index, ZSTD_DCtx *context, 
 static void *unpack_frames(void *argument)
 {
     struct work *work = argument;
-    uint64_t largest = 1;
-    for (uint32_t i = 0; i < work->bundle->frame_count; i++)
-        if (work->bundle->frames[i].size > largest)
-            largest = work->bundle->frames[i].size;
-    uint8_t *buffer = malloc(largest);
+    const uint64_t largest = largest_frame(work->bundle);
+    const struct room room = {malloc(ZSTD_COMPRESSBOUND(largest)), malloc(largest)};
     ZSTD_DCtx *context = ZSTD_createDCtx();
     struct error error = {0};
-    bool good = buffer != NULL && context != NULL;
+    bool good = room.frame != NULL && room.content != NULL && context != NULL;
     if (!good)
         fail(&error, EXIT_RESOURCES, "ask for a job with more memory", "no memory left for unpacking %s", work->bundle->name);
     while (good && !work->failed) {
         const uint32_t index = atomic_fetch_add(&work->next_frame, 1);
         if (index >= work->bundle->frame_count)
             break;
-        good = unpack_frame(work, index, context, buffer, &error);
+        good = unpack_frame(work, index, context, &room, &error);
     }
     if (!good) {
         pthread_mutex_lock(&work->lock);
@@ -205,7 +228,8 @@ static void *unpack_frames(void *argument)
         work->failed = true;
         pthread_mutex_unlock(&work->lock);
     }
-    free(buffer);
+    free(room.frame);
+    free(room.content);
     ZSTD_freeDCtx(context);
     return NULL;
 }
@@ -221,6 +245,11 @@ static unsigned thread_count(const struct work *work, unsigned asked)
         count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? (unsigned)CPU_COUNT(&allowed) : 1;
     if (count > bundle->frame_count)
         count = bundle->frame_count;
+    char limit[4500];
+    const uint64_t available = node_memory_available(limit, sizeof limit), contents = unpack_memory(bundle, work->wanted);
+    const uint64_t fit = available > contents ? (available - contents) / unpack_worker_memory(bundle) : 0;
+    if (count > fit)
+        count = fit > 0 ? (unsigned)fit : 1;
     return count > 64 ? 64 : count; /* memory bandwidth is used up long before */
 }
 

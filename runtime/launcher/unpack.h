@@ -8,6 +8,9 @@
  * already. Errors: EXIT_BUNDLE, EXIT_RESOURCES. */
 bool unpack(const struct bundle *bundle, int root, const bool *wanted, unsigned threads, struct error *error);
 
+/* Bytes that one of the threads needs besides; there are fewer of them where memory is short. */
+uint64_t unpack_worker_memory(const struct bundle *bundle);
+
 /* Bytes that these entries will occupy in a tmpfs. */
 uint64_t unpack_memory(const struct bundle *bundle, const bool *wanted);
 
