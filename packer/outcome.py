@@ -102,7 +102,8 @@ class Report:
     """All runs. `expected`: the status that they should have, None when that is not known.
 
     `varies`: results that differ in every run, so that nothing follows from it. `lost`: results outside of live
-    directories, which are gone with a job. `provided`: what the node must have.
+    directories, which are gone with a job. `provided`: what the node must have. `changed`: inputs that are not as they
+    were when the job was bundled, so that results may differ for that.
     """
 
     expected: int | None
@@ -112,6 +113,7 @@ class Report:
     provided: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
     when: str = TRACED
+    changed: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -155,7 +157,19 @@ def judge(bundle: Bundle, runs: Sequence[Observed], expected: Expected, ignore: 
         incomplete += run.trace.incomplete if run.status is not None else ()
     varies, lost = (sorted(p for p in paths if not _ignored(p, ignore)) for paths in (found.varies, found.lost))
     said = (tuple(varies), tuple(lost), tuple(dict.fromkeys(provided)), tuple(dict.fromkeys(incomplete)))
-    return Report(expected.status, tuple(reports), *said, expected.when)
+    return Report(expected.status, tuple(reports), *said, expected.when, _changed(bundle))
+
+
+def _changed(bundle: Bundle) -> tuple[str, ...]:
+    """Return the inputs that have another size than in the bundle, or were written after it was made."""
+    made, found = os.stat(bundle.path).st_mtime, []
+    for path, item in sorted(bundle.items.items()):
+        if item.verdict is not Verdict.SHARED or not os.path.isfile(path):
+            continue
+        status = os.stat(path)
+        if status.st_size != item.size or status.st_mtime > made:
+            found.append(path)
+    return tuple(found)
 
 
 def _judge_run(found: _Judge, run: Observed) -> tuple[RunReport, list[str]]:

@@ -17,8 +17,10 @@ from desk import Desk, desk
 from launcher_tools import ROOT
 from sdee.cli.verify import lines
 from sdee.packer.globs import Globs
+from sdee.packer.model import Item, Reason, Verdict
 from sdee.packer.outcome import Expected, Observed, judge
 from sdee.packer.reader import open_bundle
+from sdee.packer.verify import option_for
 from sdee.tracer.tracefile import read_traces
 
 __all__ = ["desk"]
@@ -139,6 +141,23 @@ def test_an_option_is_named_only_where_it_helps(desk: Desk) -> None:
     assert report["missing"][0]["option"] == "", "what travels lies where it lay here, not in the home of that node"
 
 
+def test_no_option_carries_what_the_kernel_makes_or_what_leads_nowhere(desk: Desk) -> None:
+    os.symlink("nowhere", f"{desk.work}/link")
+    file = desk.write("work/a b", "1\n")
+    assert (
+        option_for("/proc/self/status", None) == option_for("/sys/kernel", None) == option_for("/dev/null", None) == ""
+    )
+    assert option_for(f"{desk.work}/link", None) == option_for(f"{desk.work}/none", None) == ""
+    assert option_for(file, None) == f"--include '{file}'"
+    shared, secret = (Item(file, verdict, ()) for verdict in (Verdict.SHARED, Verdict.SECRET))
+    assert option_for(file, shared) == "--with-data"
+    assert option_for(file, secret) == f"--allow '{file}'"
+    left_out = Item(file, Verdict.SHARED, (Reason("is left out by --exclude"),))
+    assert option_for(file, left_out) == f"--include '{file}'", (
+        "--with-data does not bring back what --exclude leaves out"
+    )
+
+
 def test_the_same_trace_gives_the_same_bundle_with_its_results(desk: Desk) -> None:
     desk.bundle(["sh", "-c", "date +%N | tee out"], out="printed")
     os.rename(f"{desk.work}/bundle.sdee", f"{desk.work}/first")
@@ -185,6 +204,17 @@ def test_a_root_that_cannot_be_made_is_said_and_no_failure(desk: Desk) -> None:
         assert report.good
         assert "merged  here     not tried: overlayfs is refused" in lines(report)
         assert not judge(bundle, [refused], expected, Globs(())).good, "nothing was tried"
+
+
+def test_an_input_that_changed_since_is_named_where_results_differ(desk: Desk) -> None:
+    desk.write("work/in", "1\n")
+    desk.bundle(["sh", "-c", "cat in >out"])
+    assert "changed" not in desk.sdee("verify", *ONE).stdout
+    path = desk.write("work/in", "two\n")
+    report = desk.verify(*ONE, good=False)
+    assert report["changed"] == [path]
+    assert different(report)[f"{desk.work}/out"]["what"] == "has 4 bytes, and had 2 when it was traced"
+    assert "so that its results may differ: in" in desk.sdee("verify", *ONE, status=1).stdout
 
 
 def test_what_no_node_keeps_is_said(desk: Desk) -> None:

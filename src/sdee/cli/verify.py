@@ -185,9 +185,11 @@ def _of_home(result: Report) -> list[str]:
 
 def _notes(result: Report) -> Iterable[str]:
     if result.varies:
-        yield f"not compared, since each run left something else: {_some(result.varies)}"
+        yield f"not compared, different in every run: {_some(result.varies)}"
     if result.lost:
-        yield f"gone when the job ends, since no node keeps it (--save DIR does): {_some(result.lost)}"
+        yield f"gone when the job ends: {_some(result.lost)} (sdee exec --save DIR keeps it)"
+    if result.changed and any(run.differences for run in result.runs):
+        yield f"changed since the job was bundled, so that its results may differ: {_some(result.changed)}"
     yield from (f"the node must provide {show.safe(path)}" for path in result.provided)
 
 
