@@ -1,6 +1,6 @@
 """The bare job once more, on this machine: what it writes is discarded.
 
-    python -m sdee.runtime.rerun KEPT SPACE CWD UMASK PROGRAM ARGV0 [ARGS…]
+    own_python(START, KEPT, SPACE, CWD, UMASK, PROGRAM, ARGV0, [ARGS…])
 
 KEPT is a directory in which writes are real, SPACE one to mount over. Overlays cover the working directory, the home
 and what is mounted besides (runtime/environment/discard.py); where the kernel refuses that, the job is not run.
@@ -16,6 +16,8 @@ from typing import NoReturn
 
 from sdee.runtime.barenode import CANNOT, own_namespaces
 from sdee.runtime.environment import discard
+
+START = "from sdee.runtime.rerun import main; main(sys.argv[1:])"
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -41,7 +43,3 @@ def _discard(places: tuple[str, ...], kept: str, space: str) -> None:
     steps = [step for step in discard.plan(text, used) if step.path != "/"]
     if real := discard.carry_out(steps, used, kept, space):
         raise OSError(errno.EOPNOTSUPP, f"the kernel lets no overlay cover {', '.join(map(ascii, real))}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -18,7 +18,7 @@ from sdee.errors import KernelError
 from sdee.interpreter import own_python
 from sdee.packer.outcome import Observed
 from sdee.packer.verify import job_part, places, what_a_node_has
-from sdee.runtime import barenode
+from sdee.runtime import barenode, rerun
 from sdee.tracer import engines, results, session
 from sdee.tracer.model import Result
 from sdee.tracer.tracefile import read_traces
@@ -225,7 +225,7 @@ def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
         (program, *_), argv = bundle.conf("program"), bundle.conf("arg")
         argv = [argv[0], *arguments] if arguments else argv
         where = (*bundle.conf("cwd")[:1], *bundle.conf("umask")[:1])
-        command = [sys.executable, "-m", "sdee.runtime.rerun", kept, space, *where, program, *argv]
+        command = own_python(rerun.START, kept, space, *where, program, *argv)
         marker = os.path.join(kept, "error")
         with open(f"{kept}/out", "wb") as out, open(marker, "wb") as error, _input(first=False):
             done = subprocess.run(command, env=_environment(bundle), stdout=out, stderr=error, check=False)
