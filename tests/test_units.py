@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import subprocess
 import sysconfig
 from typing import TYPE_CHECKING
 
@@ -440,6 +441,19 @@ def test_time_zones_travel_where_a_time_may_be_asked_for(made: TraceMaker, used:
     closure = made.closure()
     assert verdict(closure, "/usr/share/zoneinfo/Asia/Tokyo") == "bundle"
     assert verdict(closure, "/usr/share/zoneinfo/right/Asia/Tokyo") == "nothing"
+
+
+def test_time_zones_travel_with_a_program_that_looks_them_up_itself(made: TraceMaker, tmp_path: Path) -> None:
+    source = write(tmp_path / "main.c", 'const char *p = "x/usr/share/zoneinfo/"; int main(void) { return *p != 120; }')
+    for name, text in (("with", source.read_text()), ("without", "int main(void) { return 0; }")):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        command = ["gcc", "-nostdlib", "-static", "-Wl,-emain", "-x", "c", "-", "-o", str(program)]
+        subprocess.run(command, input=text, text=True, check=True)
+        made.execs.clear()
+        made.execute(program)
+        zone = verdict(made.closure(), "/usr/share/zoneinfo/Asia/Tokyo")
+        assert zone == ("bundle" if name == "with" else "nothing"), name
 
 
 def test_certificates_travel_with_a_library_for_tls(made: TraceMaker) -> None:
