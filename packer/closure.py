@@ -223,7 +223,8 @@ def _widen(builder: Builder, view: View) -> None:
     for name in set(builder.options.without_units) - set(names):
         raise UsageError(f"without-units: there is no unit {name!r}", hint=f"units: {', '.join(names)}")
     units = [unit for unit in UNITS if type(unit).__name__ not in builder.options.without_units]
-    view = replace(view, seen=tuple(dict.fromkeys((*view.seen, *(p for u in units for p in u.counts_as_seen(view))))))
+    for unit in units:  # one after the other: a script names Python, whose library then counts for Python code
+        view = replace(view, seen=tuple(dict.fromkeys((*view.seen, *unit.counts_as_seen(view)))))
     for unit in units:
         for widening in unit.widen(view):
             paths, left = fitting(view, widening)

@@ -203,3 +203,29 @@ def test_what_interpreters_are_given_as_text_is_read(made: TraceMaker, tmp_path:
     made.use("/usr/bin/env", "exec")
     made.execs.append(Exec(1, "/usr/bin/ruby", ("ruby", "-e", "require 'named' if ARGV[0]"), (), None, setid=False))
     assert [verdict(made.closure(), path) for path in (named, other)] == ["bundle", "nothing"]
+
+
+def test_code_that_a_job_script_names_in_a_branch_travels_with_what_it_imports(
+    made: TraceMaker, tmp_path: Path, site: Path
+) -> None:
+    work, home = tmp_path / "work", tmp_path / "tools"
+    made.env.update({"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": str(site.parents[2])})
+    library = site.parent
+    python = write(site.parents[2] / "bin" / "python3.11", b"\x7fELF", 0o755)
+    write(library / "os.py", "")
+    lines = f"[ $# -eq 0 ] || {python} analyse.py --fast\n# {python} commented.py\n[ $# -lt 2 ] || sh {home}/more.sh\n"
+    script = write(work / "job.sh", lines)
+    travels = [
+        write(work / "analyse.py", "import dist\n"),
+        write(site / "dist" / "__init__.py", ""),
+        library / "os.py",
+        write(home / "more.sh", "comm a b\n"),
+    ]
+    stays = [write(work / "commented.py", "import other\n"), write(site / "other" / "__init__.py", "")]
+    made.use("/usr/bin/bash", "exec")
+    made.execs.append(Exec(1, "/usr/bin/bash", ("bash", "job.sh"), (), None, setid=False))
+    made.use(script)
+    closure = made.closure()
+    assert [verdict(closure, path) for path in (*travels, *stays)] == ["bundle"] * 4 + ["nothing"] * 2
+    assert f"belongs to {script} code that a script names" in why(closure, travels[0])
+    assert verdict(closure, "/usr/bin/comm") == "bundle"

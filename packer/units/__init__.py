@@ -32,6 +32,7 @@ from sdee.packer.units.system import (
 
 UNITS: tuple[Unit, ...] = (
     Interpreters(),
+    ScriptCommands(),
     PythonImports(),
     NamedModules(),
     StandardLibrary(),
@@ -56,7 +57,6 @@ UNITS: tuple[Unit, ...] = (
     ProgramResources(),
     Companions(),
     Toolchains(),
-    ScriptCommands(),
     LibraryData(),
     OpenedByName(),
     ProgramPackages(),

@@ -18,6 +18,7 @@ from sdee.packer.filesystem import is_below_any
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.python import NOT_RUN
 from sdee.packer.units.python_index import IMPORT, source_of
+from sdee.packer.units.shell import named_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,8 +57,10 @@ def _imported(view: View) -> dict[str, str]:
     if not libraries:
         return {}  # no Python ran
     sites = dict.fromkeys(match["site"] for path in view.seen if (match := _SITE.match(path)))
+    sites |= dict.fromkeys(site for top in libraries for site in _sites(top, view.env.get("VIRTUAL_ENV", "")))
     searched = [*view.paths_of("PYTHONPATH"), *view.listed, *sites, *libraries]
-    todo = list(dict.fromkeys(source_of(path) for path in (*view.seen, *view.named) if _is_own(view, path)))
+    scripts = named_files(view)
+    todo = list(dict.fromkeys(source_of(p) for p in (*view.seen, *view.named, *scripts) if _is_own(view, p)))
     known, found, left = set(todo), dict[str, str](), _ALL_LIMIT  # what counts as seen by this is found again
     texts = [(path, "") for path in todo] + [("", text) for text in _given(view)]
     while texts:
@@ -76,6 +79,14 @@ def _imported(view: View) -> dict[str, str]:
                     known.add(real)
                     texts += [(real, "")] if real.endswith(".py") and _is_own(view, real) else []
     return found
+
+
+def _sites(library: str, environment: str) -> list[str]:
+    """Return where a Python with its library in lib/pythonX.Y has distributions: of its own, Debian's, a venv's."""
+    prefix, name = os.path.dirname(os.path.dirname(library)), os.path.basename(library)
+    sites = [f"{environment}/lib/{name}/site-packages"] if environment else []
+    sites += [f"{library}/site-packages", f"{library}/dist-packages", f"{prefix}/lib/python3/dist-packages"]
+    return [*sites, f"{prefix}/local/lib/{name}/dist-packages"]
 
 
 def _given(view: View) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
@@ -31,6 +32,8 @@ _COMMAND = re.compile(
     r"(?m)(?:^|[|;&(`{!]|=[\"']?|:-|\b(?:then|do|else|if|elif|while|until|exec|command|xargs|env|time|nohup)\b)[ \t]*"
     r"((?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*)(?![\w=/])"
 )
+# A file of code: those of languages whose code is read (python_code.py, code.py), and shells'
+_FILE = re.compile(r"[\w.@+/-]*\w\.(?:py|pl|pm|rb|lua|R|r|tcl|js|mjs|cjs|sh|bash)\b")
 _SCRIPT_LIMIT = 64 << 10  # bytes: longer ones are programs (configure), not jobs
 _LIMIT = 256 << 20  # bytes
 _UNITS_LIMIT, _EACH_LIMIT = 32 << 20, 8 << 20  # bytes: what scripts name that only units brought, all and each
@@ -51,12 +54,32 @@ class ScriptCommands(Unit):
         """Yield those of each script and of each `sh -c` text that was run, each program once: builds run thousands."""
         texts: set[str] = set()
         words: set[str] = set()
-        for source, text in _texts(view):
+        files = named_files(view)
+        named = ((path, _content(view, path)) for path in files if _is_shells(view, path))
+        for source, text in (*_texts(view), *named):
             if text not in texts:
                 texts.add(text)
                 paths = _named(view, text, words)
                 if paths:
                     yield Widening("programs that a script names", source, paths, _LIMIT, owned=False)
+        for path, source in files.items():
+            yield Widening("code that a script names", source, (path,), owned=False)
+
+
+def named_files(view: View) -> dict[str, str]:
+    """Return the user's files of code that shell scripts name (`python3 other.py` in a branch), and the script.
+
+    As seen from where the job began, or beside the script.
+    """
+    found: dict[str, str] = {}
+    for source, text in dict.fromkeys(_texts(view)):
+        for word in dict.fromkeys(_FILE.findall(_COMMENT.sub("", text))):
+            for place in (view.cwd, os.path.dirname(source)):
+                path = os.path.normpath(os.path.join(place, word))
+                if view.fs.is_file(path) and not is_below_any(path, tables.SYSTEM_ROOTS):
+                    found.setdefault(path, source)
+                    break
+    return found
 
 
 class UnitScripts(Unit):
@@ -91,22 +114,25 @@ def _texts(view: View) -> Iterator[tuple[str, str]]:
     if not shells:
         return
     own = [path for path in view.named if not is_below_any(path, tables.SYSTEM_ROOTS)]
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for path in own:
+        by_name[os.path.basename(path)].append(path)
     for execution in shells:
         if not is_below_any(execution.path, tables.SYSTEM_ROOTS):
             script = execution.path
             yield from ((script, text) for text in (_content(view, script), *execution.argv[1:]) if text)
         elif any(re.fullmatch(r"-[a-z]*c", word) for word in execution.argv[1:3]):  # -c, -lc
             yield from ((execution.path, text) for text in execution.argv[2:])
-        elif script := _argument(own, execution):
+        elif script := _argument(by_name, execution):
             yield from ((script, text) for text in (_content(view, script), *execution.argv[2:]) if text)
     yield from ((path, text) for path in own if _is_shells(view, path) and (text := _content(view, path)))
 
 
-def _argument(own: list[str], execution: Exec) -> str:
+def _argument(by_name: dict[str, list[str]], execution: Exec) -> str:
     """Return the file that a shell was told to run, among those that the run read: `bash -e ./t.sh`, "" for none."""
     word = next((word for word in execution.argv[1:] if not word.startswith(("-", "+"))), "")
     ending = "/" + os.path.normpath(word).lstrip("./")
-    return next((path for path in own if word and path.endswith(ending)), "")
+    return next((path for path in by_name[os.path.basename(ending)] if word and path.endswith(ending)), "")
 
 
 def _is_shells(view: View, path: str) -> bool:
