@@ -188,7 +188,7 @@ class LibraryData(Unit):
     )
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield them if the job's programs use a C library, zones also for one without: no job asks for them by name."""
+        """Yield them if the job's programs use a C library: no job asks for them by name. Zones also without one."""
         libc = next((path for path in view.seen if os.path.basename(path).startswith(("libc.so", "libc-2"))), "")
         own = next((path for path in view.programs() if names_time_zones(view.fs, path)), "")
         asks = own or any(map(self._ASKS.search, view.seen))
