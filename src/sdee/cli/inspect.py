@@ -46,9 +46,12 @@ def is_bundle(name: str) -> bool:
     if name.endswith(".sdee"):
         return True
     try:
-        with open(name, "rb") as file:
-            file.seek(-120, os.SEEK_END)
-            return file.read(8) == b"SDEEBNDL"
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(fd)
+            return stat.S_ISREG(status.st_mode) and os.pread(fd, 8, max(status.st_size - 120, 0)) == b"SDEEBNDL"
+        finally:
+            os.close(fd)
     except OSError:
         return False
 
@@ -146,7 +149,7 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
     summary, payload, name = facts["summary"], facts["payload"], show.safe(facts["bundle"])
     host = facts["host"] if isinstance(facts["host"], dict) else {}
     verdicts = summary.get("verdicts") or {}
-    counts = ", ".join(f"{number} {kind}" for kind, number in sorted(verdicts.items()))
+    counts = ", ".join(f"{number} {show.safe(kind)}" for kind, number in sorted(verdicts.items()))
     decompressed = show.size_text(payload["decompressed"])
     lines = [
         f"bundle       {name}, {show.size_text(facts['size'])}, format {facts['format']}",
