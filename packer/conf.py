@@ -7,12 +7,14 @@ import stat
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from sdee.errors import TraceError
 from sdee.packer import tables
 from sdee.packer.accesses import ONLY_ASKED
 from sdee.packer.filesystem import is_below, is_below_any
 from sdee.packer.host_libraries import may_be_the_nodes
 from sdee.packer.model import Verdict
 from sdee.packer.places import may_be_live
+from sdee.packer.table import wrong_conf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,7 +26,10 @@ SHARED_SHOWN = 1000  # paths of inputs that are named to the launcher
 
 
 def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return the pairs in the specification's order; the first run's command, environment and limits count."""
+    """Return the pairs in the specification's order; the first run's command, environment and limits count.
+
+    Raises TraceError for what no sdee records of a run.
+    """
     run = trace.runs[0]
     pairs = [("machine", run.host.machine), ("program", run.program)]
     pairs += [("arg", argument) for argument in run.command]
@@ -46,6 +51,9 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
     hidden, elsewhere = absent(builder)
     pairs += [("absent", path) for path in hidden] + [("looked-for", path) for path in elsewhere]
     pairs += [("incomplete", why) for why in (*trace.incomplete, *builder.incomplete)]
+    if why := wrong_conf(tuple(pairs)):
+        hint = "is this the file that `sdee trace` wrote?"
+        raise TraceError(f"the trace {run.trace!a} cannot be bundled: {why}", hint=hint)
     return tuple(pairs)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import stat
 from bisect import bisect_right
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import zstandard
 
+from sdee import typed
 from sdee.errors import BundleError
 from sdee.files import open_regular
 from sdee.packer.frames import usable_cores
@@ -40,7 +40,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
-META_LIMIT = 512 << 20  # bytes of JSON: some million items
+META_LIMIT = 256 << 20  # bytes of JSON: a million items
+_META_FREE, _META_RATIO = 16 << 20, 256  # bytes that any bundle may have, and those for each byte of the frame
+_RESULT = typed.record(
+    {"kind": typed.text}, {"path": typed.text, "size": typed.whole, "sha256": typed.text, "target": typed.text}
+)
+_REASON = typed.record({"why": typed.text, "from": typed.text, "detail": typed.text})
+_META = typed.record(
+    {
+        "summary": typed.record({}, {"verdicts": typed.named(typed.whole)}),
+        "items": typed.many(
+            typed.record(
+                {"path": typed.text, "verdict": typed.text, "reasons": typed.many(_REASON)},
+                {"package": typed.text, "size": typed.whole},
+            )
+        ),
+    },
+    {
+        "command": typed.many(typed.text),
+        "cwd": typed.text,
+        "home": typed.text,
+        "results": typed.many(_RESULT),
+        "stdout": typed.maybe(_RESULT),
+        "status": typed.maybe(typed.whole),
+        "host": typed.maybe(typed.named(typed.text)),
+        "incomplete": typed.many(typed.text),
+        "warnings": typed.many(typed.text),
+        "frames": typed.maybe(
+            typed.record({}, {"level": typed.whole, "zstd": typed.text, "sha256": typed.many(typed.text)})
+        ),
+    },
+)
 _UNUSED_BIT = 0x10  # of a frame header's descriptor: RFC 8878, 3.1.1.1.1.4
 _CHUNK = 1 << 20
 LAUNCHER_MARK = b"SDEE launcher of a bundle"  # in an ELF note on the first page
@@ -112,14 +142,13 @@ class Bundle:
         """Return META's JSON object. Raises BundleError."""
         try:
             parameters = zstandard.get_frame_parameters(self.table.meta)
-            if not 0 < parameters.content_size <= META_LIMIT:
+            if not 0 < parameters.content_size <= min(META_LIMIT, _META_FREE + _META_RATIO * len(self.table.meta)):
                 raise self._error("hostile section META: it is larger than any closure")
-            text = zstandard.ZstdDecompressor().decompress(self.table.meta, allow_extra_data=False)
-            meta = json.loads(text)
-        except (zstandard.ZstdError, ValueError, RecursionError) as error:
+            meta = typed.loads(zstandard.ZstdDecompressor().decompress(self.table.meta, allow_extra_data=False))
+            _META(meta)
+        except (zstandard.ZstdError, ValueError) as error:
             raise self._error(f"damaged section META: {error}") from error
-        if not isinstance(meta, dict) or not isinstance(meta.get("summary"), dict):
-            raise self._error("damaged section META: not what a bundle says of itself")
+        assert isinstance(meta, dict)  # _META has seen to it
         return meta
 
     @cached_property
@@ -127,7 +156,7 @@ class Bundle:
         """Return every path that got a verdict, travelling or not, with its reasons. Raises BundleError."""
         try:
             return {raw["path"]: _item(raw) for raw in self.meta["items"]}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except ValueError as error:  # of a verdict
             raise self._error(f"damaged section META: an item is not one ({error!r})") from error
 
     def find(self, path: str) -> Entry | None:
@@ -286,15 +315,7 @@ class Bundle:
 
 
 def _item(raw: dict[str, Any]) -> Item:
-    """Return an item from META's form; raises KeyError, TypeError, ValueError, AttributeError."""
-    reasons = tuple(Reason(_text(r["why"]), _text(r["from"]), _text(r["detail"])) for r in raw["reasons"])
+    """Return an item from META's form, which was checked; raises ValueError for an unknown verdict."""
+    reasons = tuple(Reason(r["why"], r["from"], r["detail"]) for r in raw["reasons"])
     package, size = raw.get("package", ""), raw.get("size", 0)
-    if not isinstance(size, int):
-        raise TypeError("size")
-    return Item(_text(raw["path"]), Verdict(raw["verdict"]), reasons, package=_text(package), size=size)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(type(value).__name__)
-    return value
+    return Item(raw["path"], Verdict(raw["verdict"]), reasons, package=package, size=size)

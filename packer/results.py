@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sdee.errors import BundleError
 from sdee.packer import tables
 from sdee.packer.filesystem import is_below, is_below_any
 from sdee.tracer.model import Result
@@ -40,19 +39,10 @@ def result_meta(result: Result) -> dict[str, Any]:
 
 def results_of(bundle: Bundle) -> tuple[dict[str, Result], Result | None]:
     """Return what META says of the traced run's results, by path, and of its standard output. Raises BundleError."""
-    try:
-        results = [_result(raw) for raw in bundle.meta.get("results", [])]
-        stdout = bundle.meta.get("stdout")
-        return {result.path: result for result in results}, _result(stdout) if stdout else None
-    except (AttributeError, TypeError, ValueError) as error:
-        raise BundleError(f"{bundle.path!a}: damaged section META: a result is not one ({error!r})") from error
+    results = [_result(raw) for raw in bundle.meta.get("results", [])]
+    stdout = bundle.meta.get("stdout")
+    return {result.path: result for result in results}, _result(stdout) if stdout else None
 
 
 def _result(raw: dict[str, Any]) -> Result:
-    """Return a result from META's form; raises AttributeError, TypeError, ValueError."""
-    texts = [raw.get(name, "") for name in ("path", "kind", "sha256", "target")]
-    size = raw.get("size", 0)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(size, int):
-        raise TypeError("not text, or no size")
-    path, kind, sha256, target = texts
-    return Result(path, kind, size, sha256, target)
+    return Result(raw.get("path", ""), raw["kind"], raw.get("size", 0), raw.get("sha256", ""), raw.get("target", ""))

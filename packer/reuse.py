@@ -54,15 +54,15 @@ class OldFrames:
         bundle = open_bundle(path)
         self._bundles.append(bundle)
         meta = bundle.meta.get("frames")
-        if not isinstance(meta, dict):
+        if meta is None:
             return "an older sdee made it"
         if not made_by(self._level).items() <= meta.items():
             return f"it was compressed otherwise: level {meta.get('level')}, zstd {meta.get('zstd')}"
         digests = meta.get("sha256")
-        if not isinstance(digests, list) or len(digests) != len(bundle.table.frames):
+        if digests is None or len(digests) != len(bundle.table.frames):
             raise BundleError(f"{path!a}: damaged section META: not a digest for each frame")
         for number, digest in enumerate(digests):
-            self._frames.setdefault(str(digest), (bundle, number))
+            self._frames.setdefault(digest, (bundle, number))
         return ""
 
     def find(self, digest: bytes, data: bytes) -> bytes | None:

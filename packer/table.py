@@ -343,11 +343,18 @@ def _conf(raw: bytes) -> tuple[tuple[str, str], ...]:
     if texts.pop() or len(texts) % 2:
         raise BundleError("damaged section CONF: not pairs of strings")
     conf = tuple(zip(texts[::2], texts[1::2], strict=True))
+    if why := wrong_conf(conf):
+        raise BundleError(f"damaged section CONF: {why}")
+    return conf
+
+
+def wrong_conf(conf: tuple[tuple[str, str], ...]) -> str:
+    """Return which rule of docs/bundle-format.md pairs break, "" when none."""
     for key, (least, most, shape) in _CONF_RULES.items():
         values = [value for name, value in conf if name == key]
         if not least <= len(values) <= most:
-            raise BundleError(f"damaged section CONF: {key} is there {len(values)} times")
+            return f"{key} is there {len(values)} times"
         for value in values:
             if not re.fullmatch(shape, value, re.DOTALL):
-                raise BundleError(f"damaged section CONF: {key} cannot be {value!a}")
-    return conf
+                return f"{key} cannot be {value!a}"
+    return ""

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import zstandard
 
+from sdee import trust
 from sdee.errors import BundleError, InternalError, OutputError
 from sdee.packer import content
 from sdee.packer.frames import FrameWriter, usable_cores
@@ -102,6 +103,8 @@ def write_bundle(
     sources = content.survey(layout.files)
     capable = content.with_capabilities(layout.files)
     warnings = (*layout.warnings, *(f"{path!a}: its file capabilities do not travel" for path in capable))
+    if os.path.islink(out) and (why := trust.foreign(os.lstat(out))):
+        raise OutputError(f"{out!a} is a link that is not yours: {why}", hint="name another file with -o")
     target = os.path.realpath(out)
     if os.path.lexists(target) and not os.path.isfile(target):
         raise OutputError(f"{out!a} is there already and is not a regular file", hint="name another file with -o")

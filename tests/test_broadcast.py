@@ -70,7 +70,7 @@ class Node:
 
     def run(self, script: str, **more: str) -> str:
         start = f"sdee_when=always sdee_results= sdee_bundle={self.bundle}\n{self.text}\n"
-        done = self.project.mine("sh", "-c", start + script, **{**self.variables, **more})
+        done = self.project.mine("sh", "-c", start + script, env={**self.variables, **more})
         return done.stdout + done.stderr
 
     def broadcast(self) -> str:
@@ -120,7 +120,7 @@ def test_what_another_user_made_first_is_neither_written_to_nor_run(node: Node, 
         script = made.format(trap=TRAP.replace("\n", "\\n"), copy=copy, link=mine)
         os.system(f'{plant} "{script}"')
         assert os.path.lexists(copy)
-        sent = project.mine(str(tool), str(node.bundle), copy, status=1, **node.variables)
+        sent = project.mine(str(tool), str(node.bundle), copy, status=1, env=node.variables)
         assert "FileExistsError" in sent.stderr
         assert mine.read_text() == "mine"
         said = node.task(copy, 0)
@@ -130,7 +130,7 @@ def test_what_another_user_made_first_is_neither_written_to_nor_run(node: Node, 
     copy = node.broadcast()
     os.unlink(copy)
     node.theirs(f"touch {copy}; chmod 777 {copy}")
-    project.mine(str(tool), "--force", str(node.bundle), copy, **node.variables)
+    project.mine(str(tool), "--force", str(node.bundle), copy, env=node.variables)
     node.theirs(f"printf '{TRAP!r}' >{copy}")
     assert "not yours alone" in node.task(copy, 0)
 
@@ -197,6 +197,6 @@ def test_grid_engines_copy_is_made_in_the_jobs_own_directory_only(project: Proje
         (str(own), "", False),
         (str(own), "7", True),
     ):
-        done = project.mine("sh", "-c", script, TMPDIR=directory, JOB_ID=job)
+        done = project.mine("sh", "-c", script, env={"TMPDIR": directory, "JOB_ID": job})
         assert done.stdout == (f"{own}/bundle.sdee\n" if copied else f"{project.top}/b.sdee\n")
     assert not list(memory.iterdir())

@@ -22,12 +22,11 @@ def spawns(source: str) -> list[int]:
     """Return the lines that name Python's program, or build a command line of its options, without own_python()."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        names = isinstance(node, ast.Attribute) and node.attr in ("executable", "_base_executable")
-        if names and isinstance(node.value, ast.Name) and node.value.id == "sys":
-            found.append(node.lineno)
-        text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
-        if "python" in text.split(" ")[0].rpartition("/")[2] and (" -m " in text or " -c " in text):
-            found.append(node.lineno)
+        if isinstance(node, ast.Attribute) and node.attr in ("executable", "_base_executable"):
+            found += [node.lineno] if isinstance(node.value, ast.Name) and node.value.id == "sys" else []
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            program = node.value.split(" ")[0].rpartition("/")[2]
+            found += [node.lineno] if "python" in program and (" -m " in node.value or " -c " in node.value) else []
     return found
 
 

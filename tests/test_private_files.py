@@ -47,7 +47,7 @@ def test_a_bundle_of_private_files_is_the_users_alone(project: Project) -> None:
         assert ("  mode        0700: 1 file of it" in said) != readable
         read = f"grep -q . {name}.sdee && cat {name}.sdee >/dev/null"
         assert (project.run(MINE + 1, "sh", "-c", read, status=None).returncode == 0) == readable
-        assert project.mine(f"./{name}.sdee", SDEE_ROOT="closed").stdout == "helped\n"
+        assert project.mine(f"./{name}.sdee", env={"SDEE_ROOT": "closed"}).stdout == "helped\n"
 
 
 def test_a_copy_of_what_the_job_changed_is_as_public_as_the_file_was(project: Project) -> None:
@@ -65,7 +65,7 @@ def test_a_secret_of_a_submitted_command_reaches_the_job_and_nobody_else(project
     env = desk(project)
     job = own(project, "job.sh", f'#!/bin/sh\necho "$2" >{project.home}/said\n', 0o755)
     command = (str(job), "--password", "hunter2-of-mine")
-    done = project.mine("sdee", "submit", "--manager=slurm", "--broadcast=never", "--", *command, **env)
+    done = project.mine("sdee", "submit", "--manager=slurm", "--broadcast=never", "--", *command, env=env)
     assert (project.home / "said").read_text() == "hunter2-of-mine\n"
     kept = project.shared / "sdee-jobs"
     holders = [path for path in kept.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
@@ -75,7 +75,7 @@ def test_a_secret_of_a_submitted_command_reaches_the_job_and_nobody_else(project
     assert "hunter2" not in heading + done.stdout + done.stderr
     assert f"--password {BLANK}" in heading
     # it is the same command again, with another secret too, and each job has its own
-    project.mine("sdee", "submit", "--manager=slurm", "--broadcast=never", "--", *command[:2], "other", **env)
+    project.mine("sdee", "submit", "--manager=slurm", "--broadcast=never", "--", *command[:2], "other", env=env)
     assert (project.home / "said").read_text() == "other\n"
     (directory,) = kept.iterdir()
     assert sorted(path.name for path in directory.iterdir()) == [
@@ -87,9 +87,9 @@ def test_a_secret_of_a_submitted_command_reaches_the_job_and_nobody_else(project
     ]
     # its bundle alone does not know the secret, and is not submitted without it
     bundle = str(directory / "bundle-1.sdee")
-    said = project.mine("sdee", "submit", "--manager=slurm", "--bundle", bundle, status=2, **env).stderr
+    said = project.mine("sdee", "submit", "--manager=slurm", "--bundle", bundle, status=2, env=env).stderr
     assert "has a secret, which was not recorded" in said
-    project.mine("sdee", "submit", "--manager=slurm", "--broadcast=never", "--bundle", bundle, "--", *command, **env)
+    project.mine("sdee", "submit", "--manager=slurm", "--broadcast=never", "--bundle", bundle, "--", *command, env=env)
     assert (project.home / "said").read_text() == "hunter2-of-mine\n"
 
 
@@ -110,7 +110,7 @@ def test_scripts_of_jobs_are_the_users_alone(project: Project) -> None:
     step.write_text("#!/bin/sh\necho step\n")
     step.chmod(0o755)
     env = desk(project)
-    done = project.mine("sdee", "wrap", "--manager=slurm", "--broadcast=never", "--submit", str(script), **env)
+    done = project.mine("sdee", "wrap", "--manager=slurm", "--broadcast=never", "--submit", str(script), env=env)
     assert "step\n" in done.stdout
     scripts = list((project.shared / "sdee-jobs").rglob("*.sh"))
     assert len(scripts) == 2

@@ -82,7 +82,7 @@ def desk(project: Project) -> dict[str, str]:
 
 def submit(project: Project, env: dict[str, str], *options: str, status: int = 0) -> str:
     command = ["submit", "--manager=slurm", "--broadcast=never", *options, "--", "/bin/echo", "mine"]
-    done = project.mine("sdee", *command, status=status, **env)
+    done = project.mine("sdee", *command, status=status, env=env)
     return done.stdout + done.stderr
 
 
@@ -128,6 +128,79 @@ def test_a_trace_and_a_bundle_of_another_user_count_only_when_named(project: Pro
     assert "command" in project.mine("sdee", "info").stdout, "to look at it runs nothing"
     assert project.mine("sdee", "bundle", "-n", "sdee.trace").returncode == 0
     assert secret.exists()
+
+
+def test_a_trace_is_not_written_into_what_another_user_put_there(project: Project) -> None:
+    victim = own(project, "mine.txt", "mine", 0o644)
+    reader = f"{project.shared}/read"
+    for plant in (
+        f"mkfifo -m 666 sdee.trace; cat sdee.trace >{reader} &",
+        f"ln -s {victim} sdee.trace",
+        "ln -s elsewhere sdee.trace",
+        "touch sdee.trace; chmod 666 sdee.trace",
+        "mkfifo -m 666 pipe; ln -s pipe sdee.trace",
+    ):
+        project.run(THEIRS, "sh", "-c", f"({plant}) >/dev/null 2>&1")
+        done = project.mine("sdee", "trace", "--", "touch", "ran", status=247)
+        assert "cannot write the trace" in done.stderr
+        assert "not yours: it belongs to user" in done.stderr
+        assert victim.read_text() == "mine"
+        assert not (project.shared / "elsewhere").exists()
+        assert not (project.shared / "ran").exists(), "the job has not begun"
+        project.theirs(f"rm -f sdee.trace pipe; [ ! -s {reader} ]")
+
+
+def test_a_trace_goes_to_a_link_a_pipe_and_a_terminal_of_ones_own(project: Project) -> None:
+    text = "sdee trace -q -o {} -- true 2>err && {}"
+    for to, check in (
+        ("sdee.trace", "grep -q header sdee.trace"),
+        ("link", "grep -q header real"),
+        ("sub/../link", "grep -q header real"),
+        ("new", "grep -q header made"),
+        ("/dev/stderr", "cat err >&2"),
+        (">(cat >piped)", "sleep 1; grep -q header piped"),
+        ("fifo", "wait; grep -q header through"),
+    ):
+        before = "mkdir -p sub; ln -sf real link; ln -sf made new; rm -f fifo; mkfifo fifo; cat fifo >through & "
+        done = project.mine("bash", "-c", f"{before}{text.format(to, check)}; s=$?; kill %1 2>/dev/null; exit $s")
+        assert ('"t":"header"' in done.stderr) == (to == "/dev/stderr")
+
+
+def test_copies_of_changed_files_go_to_no_directory_of_another_user(project: Project) -> None:
+    mine = own(project, "in.txt", "mine\n", 0o600)
+    job = f"cat {mine}; echo x >>{mine}"
+    for plant in (
+        "mkdir -m 1777 sdee.trace.saved; touch sdee.trace.saved/x",
+        "mkdir -m 777 d; touch d/x; ln -s d sdee.trace.saved",
+    ):
+        project.theirs(plant)
+        project.mine("sdee", "trace", "-q", "--", "sh", "-c", job)
+        where = project.shared / ("d" if "ln" in plant else "sdee.trace.saved")
+        assert [path.name for path in where.iterdir()] == ["x"]
+        (saved,) = (line for line in (project.shared / "sdee.trace").read_text().splitlines() if '"t":"saved"' in line)
+        assert json.loads(saved)["copy"] is None
+        said = project.mine("sdee", "bundle", "-n", "--with-data").stdout
+        assert str(mine) in said
+        project.theirs("rm -rf d; rm -rf sdee.trace.saved; mv sdee.trace x")
+    project.mine("sdee", "trace", "-q", "--", "sh", "-c", job)
+    copy = project.shared / "sdee.trace.saved/0"
+    assert stat.S_IMODE(copy.parent.stat().st_mode) & 0o777 == 0o700
+    assert copy.read_text().startswith("mine\n")
+    # replaced by another's between trace and bundle
+    project.theirs("mv sdee.trace.saved gone; mkdir sdee.trace.saved; echo THEIRS >sdee.trace.saved/0")
+    project.mine("sdee", "bundle", "-q", "--with-data", "-o", f"{project.home}/b.sdee")
+    assert "THEIRS" not in project.mine("sh", "-c", f"sdee cat {project.home}/b.sdee {mine}; true").stdout
+
+
+def test_a_bundle_is_not_written_through_a_link_of_another_user(project: Project) -> None:
+    victim = own(project, "mine.txt", "mine")
+    project.mine("sdee", "trace", "-q", "--", "true")
+    project.theirs(f"ln -s {victim} bundle.sdee")
+    assert "is a link that is not yours" in project.mine("sdee", "bundle", status=247).stderr
+    assert victim.read_text() == "mine"
+    project.theirs("rm bundle.sdee")
+    project.mine("sh", "-c", f"ln -s {project.home}/b bundle.sdee; sdee bundle -q")
+    assert (project.home / "b").stat().st_size > 1000
 
 
 def test_what_one_owns_and_what_root_owns_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,10 +38,12 @@ class Project:
     def home(self) -> Path:
         return self.top / "home"
 
-    def run(self, uid: int, *words: str, status: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, uid: int, *words: str, status: int | None = 0, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command as one of them in the shared directory, with the umask of such projects."""
         command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", f"--groups={GROUP}", "sh", "-c", 'umask 002; "$@"']
-        variables = {"HOME": str(self.home), "PATH": f"{SDEE.parent}:/usr/bin:/bin", "LANG": "C.UTF-8", **env}
+        variables = {"HOME": str(self.home), "PATH": f"{SDEE.parent}:/usr/bin:/bin", "LANG": "C.UTF-8", **(env or {})}
         done = subprocess.run(
             [*command, "sh", *words], cwd=self.shared, env=variables, capture_output=True, text=True, check=False,
             stdin=subprocess.DEVNULL, timeout=120,
@@ -49,9 +51,11 @@ class Project:
         assert status is None or done.returncode == status, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
-    def mine(self, *words: str, status: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    def mine(
+        self, *words: str, status: int | None = 0, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command as the user who is attacked."""
-        return self.run(MINE, *words, status=status, **env)
+        return self.run(MINE, *words, status=status, env=env)
 
     def theirs(self, script: str) -> None:
         """Run shell text as the other user."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
+from sdee import typed
 from sdee.errors import TraceError
 from sdee.files import open_regular
 from sdee.tracer.model import Access, Exec, Host, Process, Result, Run, Saved, Trace
+from sdee.tracer.shapes import HEADER, RECORDS
 from sdee.tracer.sightings import Sightings
 from sdee.tracer.tracefile import FORMAT
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 _USES = frozenset(("read", "exec"))
 _REPLACES = frozenset(("truncate", "remove", "rename"))
 _RESULT = ("path", "kind", "size", "sha256", "target")
-_RECORDS = {"header", "process", "exec", "path", "socket", "saved", "exit", "incomplete", "listing", "result", "end"}
+_VALUES = 4_000_000  # of one record
 
 
 def _host(facts: Mapping[str, Any]) -> Host:
@@ -36,6 +38,13 @@ def _host(facts: Mapping[str, Any]) -> Host:
         hostname=facts.get("hostname", ""),
         mounts=tuple((point, kind) for point, kind in facts.get("mounts", ())),
     )
+
+
+def _normal(path: str) -> str:
+    """Return a path as a bundle can hold it: also of a job that changed its root, and of what no sdee wrote."""
+    if "//" in path or "/." in path or path.endswith("/"):
+        return os.path.normpath("/" + path.lstrip("/"))
+    return path
 
 
 class Reader:
@@ -63,12 +72,15 @@ class Reader:
         self._used: set[str] = set()
         self._replaced: set[str] = set()
         self._sightings = Sightings()
+        self._copies = ""  # the directory of saved copies of this file
+        self._no_copies = ""  # why those do not count
 
     def read(self, path: str) -> None:
         """Add the segments of one file. Raises TraceError."""
         self._path = path
         try:
             with open(open_regular(path, passed=True), "rb") as file:
+                self._find_copies(os.fstat(file.fileno()).st_uid)
                 lines = file.read().split(b"\n")
         except OSError as error:
             hint = "`sdee trace -- COMMAND` makes one"
@@ -79,12 +91,15 @@ class Reader:
         begun = False
         for number, line in enumerate(lines, 1):
             try:
-                record = json.loads(line)
+                record = typed.loads(line, values=_VALUES)
                 kind = record["t"]
                 if not begun and kind != "header":
                     raise TraceError(f"{path!r} is not a trace: its first line is no header")
                 begun = True
-                if kind in _RECORDS:  # a later version of the same format may add kinds
+                if kind == "header":
+                    self._on_header(record)
+                elif kind in RECORDS:  # a later version of the same format may add kinds
+                    RECORDS[kind](record)
                     getattr(self, f"_on_{kind}")(record)
             except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:  # noqa: PERF203 - lines are judged one by one
                 if begun and b"\0" in line:  # a node that crashed leaves zeros
@@ -97,6 +112,16 @@ class Reader:
         if self._open or cut:
             self._cut_off()
 
+    def _find_copies(self, owner: int) -> None:
+        """Find the directory of saved copies. Another's than the trace's does not count, nor one that is a link."""
+        self._copies, self._no_copies = os.path.abspath(self._path) + ".saved", ""
+        try:
+            found = os.lstat(self._copies)
+        except OSError:
+            return
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner, os.geteuid(), 0):
+            self._no_copies = f"{self._copies} is not of the trace's owner"
+
     def _note(self, sentence: str) -> None:
         self.incomplete[sentence] = None
 
@@ -108,6 +133,7 @@ class Reader:
             version = record.get("version", "?")
             message = f"{self._path!r} has trace format {record['sdee']}; this sdee reads format {FORMAT}"
             raise TraceError(message, hint=f"use sdee {version} or later")
+        HEADER(record)
         if self._open:
             self._cut_off()
         self._open = True
@@ -135,7 +161,7 @@ class Reader:
         self.execs.append(made)
 
     def _on_path(self, record: dict[str, Any]) -> None:
-        path, ops = record["path"], record["ops"]
+        path, ops = _normal(record["path"]), record["ops"]
         self._sightings.add(record)
         there = record["exists"] and not record.get("made", False)
         access = self.accesses.get(path)
@@ -151,18 +177,20 @@ class Reader:
         if there and not _USES.isdisjoint(ops) and record["real"] not in self._replaced:
             self._used.add(record["real"])
         if record["exists"] or not access.real:
-            access.kind, access.real = record["kind"] or access.kind, record["real"]
+            access.kind, access.real = record["kind"] or access.kind, record["real"] and _normal(record["real"])
         if len(record["hops"]) > len(access.hops):
-            access.hops = tuple((link, target) for link, target in record["hops"])
+            access.hops = tuple((_normal(link), target) for link, target in record["hops"])
         access.ops.update(ops)
 
     def _on_socket(self, record: dict[str, Any]) -> None:
         self.sockets[record["path"]] = None
 
     def _on_saved(self, record: dict[str, Any]) -> None:
-        copy = record["copy"] and os.path.join(os.path.abspath(self._path) + ".saved", record["copy"])
+        copy, why = record["copy"], record.get("why", "")
+        if copy is not None:
+            copy, why = (None, self._no_copies) if self._no_copies else (os.path.join(self._copies, copy), why)
         size, mtime, mode = record["size"], record["mtime_ns"], record["mode"]
-        self.saved.setdefault(record["path"], Saved(record["path"], copy, size, mtime, mode, record.get("why", "")))
+        self.saved.setdefault(record["path"], Saved(record["path"], copy, size, mtime, mode, why))
 
     def _on_incomplete(self, record: dict[str, Any]) -> None:
         detail = f": {record['detail']}" if record.get("detail") else ""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import stat
 from typing import NamedTuple
 
+from sdee import trust
 from sdee.secret_files import secret_content, secret_name, secret_place, to_look_into
 
 COPY_LIMIT = 64 << 20  # bytes copied where the file system has no reflinks: the job waits meanwhile
@@ -28,11 +31,15 @@ class Copy(NamedTuple):
 
 
 class Saver:
-    """Fills `directory` (made 0700 when first needed) with one copy for each path, numbered."""
+    """Fills `directory` (made 0700 when first needed) with one copy for each path, numbered.
+
+    One that another user has put there, or a link, is never used: its owner could replace the copies.
+    """
 
     def __init__(self, directory: str, *, keep: bool) -> None:
         """`keep`: add to what is there (--append); else remove it."""
         self._directory = directory
+        self._descriptor = -1  # of the directory, once it is there
         self._done: set[str] = set()
         self._next = 0
         self._copied = 0
@@ -56,8 +63,8 @@ class Saver:
         if _may_be_secret(path, place):
             return Copy(path, None, status.st_size, status.st_mtime_ns, status.st_mode, "it may hold a secret")
         try:
-            os.makedirs(self._directory, 0o700, exist_ok=True)
-            self._copy(place, os.path.join(self._directory, name), status.st_size)
+            self._open()
+            self._copy(place, name, status.st_size)
         except OSError as error:
             why = error.strerror or str(error)
         except _TooLargeError as error:
@@ -66,10 +73,24 @@ class Saver:
             self._next += 1
         return Copy(path, None if why else name, status.st_size, status.st_mtime_ns, status.st_mode, why)
 
+    def _open(self) -> None:
+        """Make the directory, or take the user's own. Raises OSError."""
+        if self._descriptor >= 0:
+            return
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._directory, 0o700)
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if why := trust.distrusted_state(os.fstat(descriptor), self._directory):
+            os.close(descriptor)
+            raise OSError(errno.EPERM, f"{self._directory} is not used: {why}")
+        self._descriptor = descriptor
+
     def _copy(self, source: str, target: str, size: int) -> None:
         reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            writer = os.open(
+                target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._descriptor
+            )
             try:
                 try:
                     fcntl.ioctl(writer, _FICLONE, reader)
@@ -84,7 +105,7 @@ class Saver:
                     while left and (done := os.sendfile(writer, reader, size - left, left)):
                         left -= done
             except BaseException:
-                os.unlink(target)
+                os.unlink(target, dir_fd=self._descriptor)
                 raise
             finally:
                 os.close(writer)

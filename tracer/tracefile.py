@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import stat
 from typing import TYPE_CHECKING
 
+from sdee import trust
 from sdee.errors import OutputError, TraceError, UsageError
 
 if TYPE_CHECKING:
@@ -45,17 +47,54 @@ def expand_name(name: str, env: Mapping[str, str]) -> str:
     return text
 
 
+_LINKS = 40  # path_resolution(7)
+
+
+def _open(path: str, more: int) -> int:
+    """Open a trace to be written; return the descriptor. Raises OSError, also for what another user put there.
+
+    A link counts when it is the user's own or root's (/dev/stderr), as sysctl fs.protected_symlinks has it, which looks
+    at sticky directories only; a pipe or a file that is there already when it is.
+    """
+    flags = os.O_CLOEXEC | os.O_NOCTTY | more
+    for _ in range(_LINKS):
+        try:
+            return os.open(path, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            link = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(link)
+            if not stat.S_ISLNK(found.st_mode):
+                return _open_known(link, flags, found)
+            if trust.foreign(found):
+                raise OSError(errno.EPERM, f"a link there is not yours: {trust.foreign(found)}")
+            if path.startswith(("/proc/", "/dev/")):  # of the kernel's: what it leads to has perhaps no name
+                return _open_known(link, flags, os.stat(path), path)
+            path = os.path.join(os.path.dirname(path), os.readlink("", dir_fd=link))
+        finally:
+            os.close(link)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _open_known(descriptor: int, flags: int, found: os.stat_result, path: str = "") -> int:
+    """Open what is there, by a descriptor (O_PATH) or the path of a link of the kernel's."""
+    regular = stat.S_ISREG(found.st_mode)
+    if trust.foreign(found) or (regular and found.st_uid != os.geteuid()):
+        raise OSError(errno.EPERM, f"it is not yours: it belongs to {trust.user_name(found.st_uid)}")
+    place = path or f"/proc/self/fd/{descriptor}"
+    try:
+        return os.open(place, flags | os.O_RDWR)
+    except OSError:  # a pipe that somebody reads, a terminal
+        return os.open(place, flags | os.O_WRONLY)
+
+
 class Writer:
     """A trace file being written. Failures never reach the job: `error` keeps the first and ends the writing."""
 
     def __init__(self, path: str, *, append: bool) -> None:
         """Open `path`, mode 0600. Raises OutputError when that cannot be done: before the job has begun."""
-        flags = os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | (os.O_APPEND if append else 0)
         try:
-            try:
-                self._descriptor = os.open(path, flags | os.O_RDWR, 0o600)
-            except OSError:  # a pipe that somebody reads, a terminal
-                self._descriptor = os.open(path, flags | os.O_WRONLY, 0o600)
+            self._descriptor = _open(path, os.O_APPEND if append else 0)
             if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 self._claim(path)
                 os.fchmod(self._descriptor, 0o600)

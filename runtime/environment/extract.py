@@ -224,7 +224,9 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
     content = tar.extractfile(member)
     if not isinstance(content, io.BufferedReader) or member.size < 0:
         raise BundleError(f"the archive has no content for {member.name!r}")
-    pieces: list[tuple[int, int]] = member.sparse or [(0, member.size)]  # type: ignore[assignment] # typeshed: an int
+    # An empty map is of a file that is one hole. typeshed: an int
+    pieces: list[tuple[int, int]] = [(0, member.size)] if member.sparse is None else member.sparse  # type: ignore[assignment]
+    _check_room(member, pieces, os.path.dirname(target))
     raw = content.raw  # the buffer above it asks the stream whether it can seek
     with open(target, "xb") as file:
         for offset, size in pieces:
@@ -238,6 +240,19 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
                 file.write(piece)
                 left -= len(piece)
         file.truncate(member.size)
+
+
+def _check_room(member: tarfile.TarInfo, pieces: list[tuple[int, int]], directory: str) -> None:
+    """Refuse a file that cannot be written before any of it is: a few bytes of an archive may unpack to any size."""
+    end = 0
+    for offset, size in pieces:
+        if size < 0 or offset < end or offset + size > member.size:
+            raise BundleError(f"the archive is damaged: {member.name!r} has a map of holes that is none")
+        end = offset + size
+    size = sum(size for _, size in pieces)
+    room = os.statvfs(directory)
+    if size > room.f_bavail * room.f_frsize:
+        raise OutputError(f"there is no room for {member.name!r} of the archive, {size} bytes")
 
 
 def _empty_skeleton(directory: str) -> None:

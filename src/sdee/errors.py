@@ -45,11 +45,18 @@ class SdeeError(Exception):
         self.tried = tried
 
     def render(self) -> str:
-        """Return the error as the lines that the CLI prints, without a final newline."""
-        lines = [f"sdee: error: {self.message}"]
-        lines += [f"  tried: {attempt}" for attempt in self.tried]
-        lines += [f"  hint: {self.hint}"] if self.hint else []
+        """Return the error as the lines that the CLI prints, without a final newline.
+
+        Names in it are perhaps of another user: none moves the terminal's cursor, or begins a line.
+        """
+        lines = [f"sdee: error: {_printable(self.message)}"]
+        lines += [f"  tried: {_printable(attempt)}" for attempt in self.tried]
+        lines += ["  hint: " + "\n".join(map(_printable, self.hint.split("\n")))] if self.hint else []
         return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class UsageError(SdeeError):

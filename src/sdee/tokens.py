@@ -86,19 +86,23 @@ _SHORT = (
     (b"-----BEGIN", rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----.*"),
 )
 
-# An option or NAME= whose value is a secret. Not "token" alone: --pad-token and --max-tokens are a language model's
+# An option or NAME= whose value is a secret; with bounds, or a row of underscores takes a minute (and so no prefix of
+# more than 100 characters counts). Not "token" alone: --pad-token and --max-tokens are a language model's
 _WORDS = (
-    r"(?:\w*pass(?:word|wd|phrase|code)|(?:admin|db|login|proxy|root|smtp|user)[-_]?pwd|secret|(?:secret|access|api|auth|account)[-_]?key|"
+    r"(?:\w{0,100}pass(?:word|wd|phrase|code)|(?:admin|db|login|proxy|root|smtp|user)[-_]?pwd|secret|(?:secret|access|api|auth|account)[-_]?key|"
     r"(?:access|api|auth|authn|bearer|bot|hub|hf|github|gitlab|id|jwt|oauth|refresh|session|use_auth|user|vault|wandb)"
     r"[-_]?token)"
 )
-_VARIABLE = r"(?-i:(?:[A-Z][A-Z0-9_]*_)?(?:TOKEN|KEY_ID|API_KEY|SECRET))"
+_VARIABLE = r"(?-i:(?:[A-Z][A-Z0-9_]{0,100}_)?(?:TOKEN|KEY_ID|API_KEY|SECRET))"
 _NAME = (
     r"(?i)(?!--?(?:ask|hide|no|prompt|show|use|without)[-_]pass)"
-    rf"(?:--?(?:[\w.-]*[-_.])?{_WORDS}|(?:[\w.]*[_.])?{_WORDS}|--token|{_VARIABLE})\Z"
+    rf"(?:--?(?:[\w.-]{{0,100}}[-_.])?{_WORDS}|(?:[\w.]{{0,100}}[_.])?{_WORDS}|--token|{_VARIABLE})\Z"
 )
 # the same within a script: sh -c '…'
-_WITHIN = rf"(?i)((?<![\w-])(?:--?(?:[\w-]+-)?{_WORDS}[= ]\s*|(?:\w+_)?{_WORDS}=|{_VARIABLE}=))([\"']?)[^\s\"'$;&|]+"
+_WITHIN = (
+    rf"(?i)((?<![\w-])(?:--?(?:[\w-]{{1,100}}-)?{_WORDS}[= ]\s*|(?:\w{{1,100}}_)?{_WORDS}=|{_VARIABLE}=))"
+    r"([\"']?)[^\s\"'$;&|]+"
+)
 _SCRIPT_LIMIT = 1 << 16  # characters
 
 

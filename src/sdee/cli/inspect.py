@@ -147,7 +147,7 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
     summary, payload, name = facts["summary"], facts["payload"], show.safe(facts["bundle"])
     host = facts["host"] if isinstance(facts["host"], dict) else {}
     verdicts = summary.get("verdicts") or {}
-    counts = ", ".join(f"{number} {kind}" for kind, number in sorted(verdicts.items()))
+    counts = ", ".join(f"{number} {show.safe(kind)}" for kind, number in sorted(verdicts.items()))
     decompressed = show.size_text(payload["decompressed"])
     lines = [
         f"bundle       {name}, {show.size_text(facts['size'])}, format {facts['format']}",

@@ -44,7 +44,12 @@ def _escape(char: str) -> str:
     named = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
     if char in named:
         return named[char]
-    return char if char.isprintable() else "".join(f"\\{byte:03o}" for byte in os.fsencode(char))
+    if char.isprintable():
+        return char
+    try:
+        return "".join(f"\\{byte:03o}" for byte in os.fsencode(char))
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return f"\\u{ord(char):04x}"
 
 
 def print_json(value: Any) -> None:

@@ -128,7 +128,7 @@ def lines(result: Report, *, quiet: bool = False) -> list[str]:
         for m in result.missing[:SHOWN]:
             by = f", wanted by {show.safe(m.by)}" if m.by else ""
             said.append(f"  {m.kind} {show.safe(m.path)}{by}: {m.why}")
-            said += [f"      sdee bundle {m.option}"] if m.option else []
+            said += [f"      sdee bundle {show.safe(m.option)}"] if m.option else []
         if len(result.missing) > SHOWN:
             said.append(f"  … and {len(result.missing) - SHOWN} more: --json lists all")
     elif not quiet:
