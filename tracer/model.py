@@ -112,6 +112,7 @@ class Trace:
 
     `differing`: paths free of links that runs found in different states before they changed anything there, each state
     with the numbers of the runs that did; `changed`: which runs changed or made a path. Both of several runs only.
+    `groups`: numbers of the groups that files were given to.
     """
 
     runs: tuple[Run, ...]
@@ -123,3 +124,4 @@ class Trace:
     incomplete: tuple[str, ...]
     differing: dict[str, dict[State, list[int]]] = field(default_factory=dict)
     changed: dict[str, list[int]] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()

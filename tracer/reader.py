@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _USES = frozenset(("read", "exec"))
 _REPLACES = frozenset(("truncate", "remove", "rename"))
-_RECORDS = {"header", "process", "exec", "path", "socket", "saved", "exit", "incomplete", "end"}
+_RECORDS = {"header", "process", "exec", "path", "socket", "group", "saved", "exit", "incomplete", "end"}
 
 
 def _host(facts: Mapping[str, Any]) -> Host:
@@ -49,6 +49,7 @@ class Reader:
         self.execs: list[Exec] = []
         self.accesses: dict[str, Access] = {}
         self.sockets: dict[str, None] = {}
+        self.groups: dict[int, None] = {}
         self.saved: dict[str, Saved] = {}
         self.incomplete: dict[str, None] = {}
         self._path = ""
@@ -155,6 +156,9 @@ class Reader:
     def _on_socket(self, record: dict[str, Any]) -> None:
         self.sockets[record["path"]] = None
 
+    def _on_group(self, record: dict[str, Any]) -> None:
+        self.groups[int(record["gid"])] = None
+
     def _on_saved(self, record: dict[str, Any]) -> None:
         copy = record["copy"] and os.path.join(os.path.abspath(self._path) + ".saved", record["copy"])
         size, mtime, mode = record["size"], record["mtime_ns"], record["mode"]
@@ -188,6 +192,7 @@ class Reader:
             incomplete=tuple(self.incomplete),
             differing=self._sightings.differing() if several else {},
             changed=self._sightings.changed if several else {},
+            groups=tuple(self.groups),
         )
 
 
