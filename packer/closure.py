@@ -318,7 +318,8 @@ def _of_groups(trace: Trace) -> Iterator[str]:
                 name = grp.getgrgid(gid).gr_name
             yield (
                 f"the job gives files to the group {name} ({gid}); in a bundle it may do so with its primary group "
-                f"only (else chown fails: Invalid argument): start it by `sg {name} -c ./bundle.sdee`"
+                f"only (else chown fails: Invalid argument): start it by `sg {name} -c ./bundle.sdee`, or ask the "
+                f"administrator for the line USER:{gid}:1 in /etc/subgid of the nodes"
             )
 
 
