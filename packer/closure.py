@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
 import shlex
 import signal
@@ -343,11 +345,27 @@ def _notices(trace: Trace, builder: Builder) -> Iterator[str]:
     if any(BLANK in argument for argument in trace.runs[0].command):
         yield "a secret of the command line was not recorded: run the bundle with all its arguments"
     yield from conflict_notices(trace, builder)
+    yield from _of_groups(trace)
     yield from _of_own_mounts(builder)
     for option, globs in (("exclude", builder.options.exclude), ("allow", builder.options.allow)):
         for glob in globs:
             if not any(map(Globs((glob,)).match, builder.drafts)):
                 yield f"--{option} {glob!a} matches nothing that the job uses"
+
+
+def _of_groups(trace: Trace) -> Iterator[str]:
+    """Yield a sentence for each group that only the bare job may give files to: a bundle's user namespace lacks it."""
+    run = trace.runs[0]
+    for gid in trace.groups if run.uid else ():
+        if gid != run.gid:
+            name = str(gid)
+            with contextlib.suppress(KeyError):
+                name = grp.getgrgid(gid).gr_name
+            yield (
+                f"the job gives files to the group {name} ({gid}); in a bundle it may do so with its primary group "
+                f"only (else chown fails: Invalid argument): start it by `sg {name} -c ./bundle.sdee`, or ask the "
+                f"administrator for the line USER:{gid}:1 in /etc/subgid of the nodes"
+            )
 
 
 def _of_own_mounts(builder: Builder) -> Iterator[str]:

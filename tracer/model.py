@@ -129,6 +129,7 @@ class Trace:
     `differing`: paths free of links that runs found in different states before they changed anything there, each state
     with the numbers of the runs that did; `changed`: which runs changed or made a path. Both of several runs only.
     `listings`: the names in directories when they were listed first, where that was asked for.
+    `groups`: numbers of the groups that files were given to.
     """
 
     runs: tuple[Run, ...]
@@ -141,3 +142,4 @@ class Trace:
     differing: dict[str, dict[State, list[int]]] = field(default_factory=dict)
     changed: dict[str, list[int]] = field(default_factory=dict)
     listings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()

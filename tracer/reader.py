@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 _USES = frozenset(("read", "exec"))
 _REPLACES = frozenset(("truncate", "remove", "rename"))
+<<<<<<< HEAD
 _RESULT = ("path", "kind", "size", "sha256", "target")
 _VALUES = 4_000_000  # of one record
+=======
+_RECORDS = {"header", "process", "exec", "path", "socket", "group", "saved", "exit", "incomplete", "end"}
+>>>>>>> w-croot
 
 
 def _host(facts: Mapping[str, Any]) -> Host:
@@ -60,6 +64,7 @@ class Reader:
         self.execs: list[Exec] = []
         self.accesses: dict[str, Access] = {}
         self.sockets: dict[str, None] = {}
+        self.groups: dict[int, None] = {}
         self.saved: dict[str, Saved] = {}
         self.incomplete: dict[str, None] = {}
         self.listings: dict[str, tuple[str, ...]] = {}
@@ -185,6 +190,9 @@ class Reader:
     def _on_socket(self, record: dict[str, Any]) -> None:
         self.sockets[record["path"]] = None
 
+    def _on_group(self, record: dict[str, Any]) -> None:
+        self.groups[int(record["gid"])] = None
+
     def _on_saved(self, record: dict[str, Any]) -> None:
         copy, why = record["copy"], record.get("why", "")
         if copy is not None:
@@ -228,7 +236,11 @@ class Reader:
             incomplete=tuple(self.incomplete),
             differing=self._sightings.differing() if several else {},
             changed=self._sightings.changed if several else {},
+<<<<<<< HEAD
             listings=self.listings,
+=======
+            groups=tuple(self.groups),
+>>>>>>> w-croot
         )
 
 

@@ -66,6 +66,7 @@ class Recorder:
         self._execs = Execs(self.records)
         self._resolver = Resolver()
         self._roots_vary = False
+        self._groups = frozenset(os.getgroups())  # the job's too
         self._settles = 0.0  # when a change of links or directories will have been carried out; 0: there is none
         self._seen: dict[tuple[object, ...], bool] = {}
         methods = {
@@ -234,6 +235,13 @@ class Recorder:
         rooted = how & _RESOLVE_IN_ROOT
         base = start_of(call.tid, call.args[0]) if rooted or not raw.startswith(b"/") else ""
         self._opened(call, *self._site(call.tid, raw, base), flags)
+
+    def _on_owner(self, call: Call) -> None:
+        found, _ = self._find(call, call.what.paths[0], follow=self._follows(call))
+        self._record(call, "probe", found)
+        gid = call.args[3 if call.what.name == "fchownat" else 2] & 0xFFFFFFFF
+        if gid in self._groups:  # to others the kernel refuses it
+            self.records.group(gid, self.records.pid(call.tid))
 
     def _opened(self, call: Call, path: str, resolver: Resolver, flags: int) -> Resolved:
         follow = not flags & _O_NOFOLLOW[call.arch] and flags & (_O_CREAT | _O_EXCL) != (_O_CREAT | _O_EXCL)

@@ -43,6 +43,7 @@ class Records:
         self.changed: dict[str, None] = {}  # real paths that the job wrote or made, in order
         self.moved: set[str] = set()  # real paths that it gave to something by renaming it
         self._sockets: set[str] = set()
+        self._groups: set[int] = set()
         self._pids: dict[int, int] = {}  # thread → process, while they live
         self._threads: dict[int, list[int]] = {}  # process → its known threads
 
@@ -125,6 +126,12 @@ class Records:
         if path not in self._sockets:
             self._sockets.add(path)
             self.writer.record("socket", path=path, pid=pid)
+
+    def group(self, gid: int, pid: int) -> None:
+        """Record that a file was given to a group."""
+        if gid not in self._groups:
+            self._groups.add(gid)
+            self.writer.record("group", gid=gid, pid=pid)
 
     def program(
         self, pid: int, path: str, argv: list[str], interpreters: list[str], libpath: str | None, *, setid: bool

@@ -56,11 +56,11 @@ fanotify_mark          -   339       -  probe      4:5      1     fanotify
 chmod                 90    15       -  probe      0        -     follow
 fchmodat             268   306      53  probe      0:1      -     follow
 fchmodat2            452   452     452  probe      0:1      3     at
-chown                 92   182       -  probe      0        -     follow
-chown32                -   212       -  probe      0        -     follow
-lchown                94    16       -  probe      0        -     nofollow
-lchown32               -   198       -  probe      0        -     nofollow
-fchownat             260   298      54  probe      0:1      4     at
+chown                 92   182       -  owner      0        -     follow
+chown32                -   212       -  owner      0        -     follow
+lchown                94    16       -  owner      0        -     nofollow
+lchown32               -   198       -  owner      0        -     nofollow
+fchownat             260   298      54  owner      0:1      4     at
 utime                132    30       -  probe      0        -     follow
 utimes               235   271       -  probe      0        -     follow
 futimesat            261   299       -  probe      0:1      -     follow

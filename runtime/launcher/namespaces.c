@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "groups.h"
 #include "sys.h"
 #include "unshare.h"
 
@@ -80,16 +81,22 @@ bool namespaces_enter(bool *in_user_namespace, struct error *error)
         tried(error, "a mount namespace as root: %s", strerror(errno));
         *in_user_namespace = true;
     }
-    if (unshare_namespaces(CLONE_NEWUSER | CLONE_NEWNS) != 0)
-        return refused(error, "unshare(CLONE_NEWUSER)", errno);
+    struct groups groups;
+    groups_begin(&groups);
+    if (unshare_namespaces(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
+        const int number = errno;
+        groups_end(&groups);
+        return refused(error, "unshare(CLONE_NEWUSER)", number);
+    }
+    const bool mapped = groups_map(&groups);
     char map[64];
     snprintf(map, sizeof map, "%lu %lu 1", uid, uid);
     if (!write_proc("/proc/self/uid_map", map)) /* the step where Ubuntu's AppArmor refuses */
         return refused(error, "writing /proc/self/uid_map", errno);
-    if (!write_proc("/proc/self/setgroups", "deny") && errno != ENOENT) /* ENOENT: before Linux 3.19 */
+    if (!mapped && !write_proc("/proc/self/setgroups", "deny") && errno != ENOENT) /* ENOENT: before Linux 3.19 */
         return refused(error, "writing /proc/self/setgroups", errno);
     snprintf(map, sizeof map, "%lu %lu 1", gid, gid);
-    if (!write_proc("/proc/self/gid_map", map))
+    if (!mapped && !write_proc("/proc/self/gid_map", map))
         return refused(error, "writing /proc/self/gid_map", errno);
     return sys_make_slave() == 0 || fail(error, EXIT_KERNEL, NULL, "cannot make mounts private: %s", strerror(errno));
 }
