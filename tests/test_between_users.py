@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launcher_tools import PLAIN, REPO, ROOT, TESTER, open_directory, put, script, text_of
+from launcher_tools import PLAIN, REPO, ROOT, SOURCES, TESTER, open_directory, put, script, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,3 +213,33 @@ def test_results_go_back_however_deep_they_are(project: str, levels: int) -> Non
         assert levels_of(f"{project}/run/back") == levels_of(f"{project}/kept/opt/x/saved") == levels
     finally:
         subprocess.run(["rm", "-rf", project], check=True)  # Python's own recurses
+
+
+REMOVES = """
+#include "keep.h"
+#include <fcntl.h>
+
+int main(int count, char **arguments)
+{
+    return !remove_one(AT_FDCWD, arguments[1], count > 2);
+}
+"""
+
+
+def test_a_tree_is_removed_however_deep_it_is_and_no_link_is_followed(project: str, private: str) -> None:
+    put(f"{private}/file", "mine\n")
+    put(f"{project}/removes.c", REMOVES)
+    options = ["-Wall", "-Werror", "-D_GNU_SOURCE", f"-I{SOURCES}"]
+    parts = [f"{project}/removes.c", f"{SOURCES}/keep_copy.c", f"{SOURCES}/error.c"]
+    subprocess.run(["gcc", *options, *parts, "-o", f"{project}/removes"], check=True)
+    subprocess.run(["gcc", f"{REPO}/fixtures/launcher/deep.c", "-o", f"{project}/deep"], check=True)
+    limited = ["prlimit", "--nofile=16:16", "--stack=262144", f"{project}/removes"]
+    subprocess.run([f"{project}/deep", f"{project}/tree", "3000"], check=True)
+    os.symlink(private, f"{project}/tree/link")
+    os.makedirs(f"{project}/tree/closed/in")
+    subprocess.run(["chown", "-R", f"{TESTER}", f"{project}/tree"], check=True)
+    os.chmod(f"{project}/tree/closed", 0)
+    assert subprocess.run([*becomes(TESTER), *limited, f"{project}/tree"], check=False).returncode == 1
+    subprocess.run([*becomes(TESTER), *limited, f"{project}/tree", "ours"], check=True)
+    assert not os.path.lexists(f"{project}/tree")
+    assert text_of(f"{private}/file") == "mine\n"

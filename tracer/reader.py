@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 
 _USES = frozenset(("read", "exec"))
 _REPLACES = frozenset(("truncate", "remove", "rename"))
-<<<<<<< HEAD
 _RESULT = ("path", "kind", "size", "sha256", "target")
 _VALUES = 4_000_000  # of one record
-=======
-_RECORDS = {"header", "process", "exec", "path", "socket", "group", "saved", "exit", "incomplete", "end"}
->>>>>>> w-croot
 
 
 def _host(facts: Mapping[str, Any]) -> Host:
@@ -236,11 +232,8 @@ class Reader:
             incomplete=tuple(self.incomplete),
             differing=self._sightings.differing() if several else {},
             changed=self._sightings.changed if several else {},
-<<<<<<< HEAD
             listings=self.listings,
-=======
             groups=tuple(self.groups),
->>>>>>> w-croot
         )
 
 

@@ -71,6 +71,7 @@ RECORDS = {
         {"made": truth, "size": whole, "mtime_ns": whole},
     ),
     "socket": record({"path": text}, {"pid": whole}),
+    "group": record({"gid": whole}, {"pid": whole}),
     "saved": record(
         {"path": path, "copy": maybe(_copy), "size": whole, "mtime_ns": whole, "mode": whole}, {"why": text}
     ),
