@@ -83,7 +83,7 @@ static bool is_software(const struct walk *walk, const char *path)
     return false;
 }
 
-static int open_on_node(const char *path)
+int keep_open_on_node(const char *path)
 {
     char name[PATH_MAX + 16];
     snprintf(name, sizeof name, "/oldroot%s", path);
@@ -173,8 +173,7 @@ static bool same_as_node(int directory, const char *name, const struct stat *sta
     return same;
 }
 
-/* Did somebody write the node's file while the job ran on a copy of it? Then neither is thrown away. */
-static bool has_changed_meanwhile(const struct walk *walk, int directory, const char *name)
+bool keep_has_changed(const struct walk *walk, int directory, const char *name)
 {
     struct stat other;
     if (walk->begun.tv_sec == 0 || fstatat(directory, name, &other, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(other.st_mode))
@@ -207,7 +206,7 @@ static void walk_below(struct walk *walk, int directory, const char *name, const
     if (is_hidden(walk, walk->path))
         return;
     if (own != NULL) {
-        place.fd = open_on_node(own);
+        place.fd = keep_open_on_node(own);
         place.parent = NULL;
         place.tree = is_software(walk, walk->path);
     } else if (above != NULL && above->fd >= 0) {
@@ -258,6 +257,13 @@ void keep_beside(struct walk *walk, int directory, const char *name, const struc
     walk->failed = true;
 }
 
+/* Where on the node the mount point of a file that only the bundle has is, or NULL. */
+static const char *point_of(const struct walk *walk)
+{
+    const struct op *const *place = places_of(walk, walk->path);
+    return place != NULL && (*place)->kind == OP_POINT ? (*place)->data : NULL;
+}
+
 static bool is_link_of(int directory, const char *name, const char *wanted)
 {
     char text[PATH_MAX];
@@ -286,12 +292,17 @@ static void walk_child(struct walk *walk, int directory, const char *name, struc
         same_as_node(directory, name, &status, node) ||
         (!(link && index != NO_ENTRY) && !(removals && node_has(node, name)) && is_unchanged(walk, index, &status)))
         return;
+    const char *own = point_of(walk);
+    if (own != NULL) {
+        keep_at_point(walk, directory, name, &status, own);
+        return;
+    }
     if (node != NULL && node->tree) {
         keep_in_tree(walk, directory, name, &status, index, node);
         return;
     }
     const int to = keep_on_node(node);
-    if (to >= 0 && removals && has_changed_meanwhile(walk, to, name)) {
+    if (to >= 0 && removals && keep_has_changed(walk, to, name)) {
         keep_beside(walk, directory, name, &status, to, "was changed on this node while the job ran: what the job made of it");
         return;
     }
@@ -336,7 +347,7 @@ static void walk_directory(struct walk *walk, int parent, const char *name, stru
 static void walk_upper(struct walk *walk, const struct op *op)
 {
     char upper[PATH_MAX];
-    struct belongs place = {NULL, NULL, 0, op->back != NULL ? open_on_node(op->back) : -1, false, false};
+    struct belongs place = {NULL, NULL, 0, op->back != NULL ? keep_open_on_node(op->back) : -1, false, false};
     snprintf(upper, sizeof upper, "%s/u", op->data);
     walk->length = (size_t)snprintf(walk->path, sizeof walk->path, "%s", op->target);
     walk_directory(walk, AT_FDCWD, upper, op->back != NULL ? &place : NULL, op->back != NULL);
@@ -363,7 +374,7 @@ static bool has_back(const struct plan *plan)
 {
     bool found = plan->synthetic_count > 0;
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
-        found = found || plan->ops[i].back != NULL;
+        found = found || plan->ops[i].back != NULL || plan->ops[i].kind == OP_POINT;
     return found;
 }
 

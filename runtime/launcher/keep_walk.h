@@ -37,6 +37,12 @@ struct belongs {
 /* The descriptor of a directory on the node, made when it is not there; -1 with errno. */
 int keep_on_node(struct belongs *place);
 
+/* A directory of the node, or -1. */
+int keep_open_on_node(const char *path);
+
+/* Did somebody write the node's file while the job ran on a copy of it? Then neither is thrown away. */
+bool keep_has_changed(const struct walk *walk, int directory, const char *name);
+
 /* What should be kept could not be: an error. */
 void keep_could_not(struct walk *walk, const char *path, const char *where);
 
@@ -49,6 +55,9 @@ void keep_beside(struct walk *walk, int directory, const char *name, const struc
 
 /* keep_tree.c. A file that the job wrote below a tree goes to the node's directory of that name. */
 void keep_in_tree(struct walk *walk, int directory, const char *name, const struct stat *status, uint32_t index, struct belongs *node);
+
+/* A file on a mount point, `own` on the node, that the job changed: it takes the mount point's place, and is the node's own then. */
+void keep_at_point(struct walk *walk, int directory, const char *name, const struct stat *status, const char *own);
 
 /* One line that says so, when the tree has been walked. */
 void keep_tell_tree(struct walk *walk, const char *node_path);

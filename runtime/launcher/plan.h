@@ -25,6 +25,7 @@ enum op_kind {
     OP_SYMLINK,   /* `made` with the text `data` */
     OP_WHITEOUT,  /* what hides the node's `target` in an overlay: below /hidden, with its parents */
     OP_WRITE,     /* file `made` with the content `data` */
+    OP_POINT,     /* mount point in the node's own directory: `data`, for what it lacks (points.h) */
     OP_BIND,      /* recursive bind of `source` on the new root's path `target` */
     OP_OVERLAY,   /* lower layers `source`, upper /upper/`number`, on the new root's path `target` */
     OP_ENTER,     /* in the job's process: own mount namespace, pivot_root into /newroot */
@@ -45,6 +46,16 @@ struct back {
     const char *node; /* on the node */
 };
 
+/* A directory of the node's in which mount points cannot be made, as points.c found. */
+struct unfit {
+    const char *path, *why;
+};
+
+/* A live directory in which the job's new files stay in memory until it ends. */
+struct held {
+    const char *path, *why;
+};
+
 struct plan {
     struct arena *arena;
     enum root_kind root;
@@ -53,6 +64,10 @@ struct plan {
     size_t count;
     struct back *synthetic;
     size_t synthetic_count;
+    const struct unfit *unfit;
+    size_t unfit_count;
+    struct held *held;
+    size_t held_count;
     struct timespec begun; /* when it was carried out: what is newer on the node was written meanwhile */
     const char *deployed; /* the closure's directory on the node (deploy.h), or NULL, and a descriptor of what it is in */
     int deployed_fd;
@@ -79,6 +94,7 @@ struct planner {
     size_t absent_count;
     const char **added; /* what the merged root gets beside the closure: an overlay must be there for it */
     size_t added_count;
+    size_t points; /* OP_POINT so far */
     bool *fallback; /* for each entry: the node's own is used where it has one (CONF fallback) */
 };
 enum ground { GROUND_OURS, GROUND_NODES }; /* is the parent, in the new root, a tmpfs directory of ours or the node's own? */
@@ -102,6 +118,16 @@ bool plan_is_kept(const struct bundle *bundle, const char *path);
 /* plan_libraries.c: in the merged root before its overlays; in both after all else. */
 void plan_link_libraries(struct planner *planner);
 void plan_bind_libraries(struct planner *planner);
+
+/* plan_points.c. Can all that the node's directory lacks be mounted in it, on mount points that are made there? Else `why` not. */
+bool plan_can_point(struct planner *planner, const char *node_path, uint32_t directory, const char **why);
+void plan_point(struct planner *planner, uint32_t index, const char *node_path);
+
+/* In memory, over a mount point that another run has made there. */
+void plan_over_point(struct planner *planner, uint32_t index, const char *node_path);
+
+/* Must a closure entry stand where the node has nothing, another run's mount point, or something of another type? */
+bool plan_is_missing(struct planner *planner, uint32_t index, const char *node_path);
 
 /* plan_tree.c. A directory that comes from the bundle as a whole (CONF tree), on a node that has a directory of that name: `node_path`. */
 void plan_tree(struct planner *planner, uint32_t index, const char *node_path);
