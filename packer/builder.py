@@ -272,7 +272,11 @@ class Builder:
         data = {
             d.path
             for d in self.travelling()
-            if not d.owned and d.status and stat.S_ISREG(d.status.st_mode) and self.site.is_data(d.path)
+            if not d.owned
+            and d.status
+            and stat.S_ISREG(d.status.st_mode)
+            and self.site.is_data(d.path)
+            and not self.site.is_setting(d.path)
         }
         return sorted(data | self.written)
 

@@ -144,11 +144,11 @@ def test_a_name_joins_what_no_launcher_started(work: str) -> None:
 
 
 def synthetic(work: str, text: str) -> str:
-    """Return a bundle whose job runs `text` in a directory that lacks a file of it: what is written goes back."""
+    """Return a bundle whose job runs `text` in a directory that lacks a link of it: what is written goes back."""
     os.mkdir(f"{work}/cwd")
     os.chmod(f"{work}/cwd", 0o777)
     maker = script(text, programs=TOOLS, cwd=f"{work}/cwd", live=[work], live_env=["RANK", "HOME", "SLURM_*"])
-    return maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")
+    return maker.symlink(f"{work}/cwd/only", "nowhere").write(f"{work}/b.sdee")
 
 
 def test_ranks_see_what_others_wrote_and_each_that_leaves_brings_it_back(work: str) -> None:

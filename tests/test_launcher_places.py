@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from launcher_tools import ROOT, ROOTS, TESTER, USERS, built, on_node, open_directory, put, run, script, text_of
+from launcher_tools import PLAIN, ROOT, ROOTS, TESTER, USERS, built, on_node, open_directory, put, run, script, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,11 +94,16 @@ def test_a_live_directory_stays_real_and_the_closures_files_are_laid_over_it(wor
     assert text_of(f"{work}/cwd/lib/a.txt") == "the node's, older\n"
 
 
+# what is missing on the node: a file is mounted in the real directory, a link makes the directory an overlay
+MISSING = ["file", "link"]
+
+
+@pytest.mark.parametrize("missing", MISSING)
 @pytest.mark.parametrize("software", [True, False])
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("uid", USERS)
 def test_in_a_directory_that_lacks_closure_entries_new_files_are_still_real(
-    work: str, root: str, uid: int, *, software: bool
+    work: str, root: str, uid: int, missing: str, *, software: bool
 ) -> None:
     put(f"{work}/cwd/input", "real\n")
     put(f"{work}/cwd/sub/deep", "deep\n")
@@ -109,9 +114,13 @@ def test_in_a_directory_that_lacks_closure_entries_new_files_are_still_real(
     tree = [f"{work}/cwd/venv"] if software else []
     maker = script(text, programs=("cat", "mkdir", "ls"), cwd=f"{work}/cwd", live=[f"{work}/cwd"], tree=tree)
     maker.add(f"{work}/cwd/venv/mod", "module\n")
+    if missing == "link":
+        maker.symlink(f"{work}/cwd/venv2", "venv")
     os.chmod(f"{work}/cwd/sub", 0o777)
     result = run([maker.write(f"{work}/b.sdee")], uid=uid, ROOT=root)
-    assert result.stdout == "real\nreal\ndeep\nmodule\n" + "d\ninput\nlink\nresult\nsub\nvenv\n"
+    assert result.stdout == "real\nreal\ndeep\nmodule\n" + "d\ninput\nlink\nresult\nsub\nvenv\n" + (
+        "venv2\n" if missing == "link" else ""
+    )
     lost = f"1 file written outside live directories and gone with the job: {work}/cwd/venv/cache;"
     assert (lost in result.stderr) == software
     assert text_of(f"{work}/cwd/result") == "out\n"
@@ -152,9 +161,12 @@ def listing(directory: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize("missing", MISSING)
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("uid", USERS)
-def test_in_such_a_directory_a_job_can_change_all_that_it_could_outside(work: str, root: str, uid: int) -> None:
+def test_in_such_a_directory_a_job_can_change_all_that_it_could_outside(
+    work: str, root: str, uid: int, missing: str
+) -> None:
     for name in ("bare", "bundle"):
         changeable(f"{work}/{name}")
         subprocess.run(["chown", "-R", f"{uid}:{uid}", f"{work}/{name}"], check=True)
@@ -163,7 +175,9 @@ def test_in_such_a_directory_a_job_can_change_all_that_it_could_outside(work: st
     programs = ("mv", "rm", "sed", "ln", "mkfifo", "mkdir")
     maker = script("set -e;" + CHANGES, programs=programs, cwd=f"{work}/bundle", live=[work])
     maker.add(f"{work}/bundle/job.sh", "only in the bundle\n")
-    result = run([maker.write(f"{work}/b.sdee")], uid=uid, ROOT=root)
+    if missing == "link":
+        maker.symlink(f"{work}/bundle/job", "job.sh")
+    result = run([maker.write(f"{work}/b.sdee")], uid=uid, ROOT=root, QUIET="1")
     assert (result.stderr, result.returncode) == ("", 0)
     assert listing(f"{work}/bundle") == listing(f"{work}/bare")
 
@@ -174,7 +188,7 @@ def test_a_result_with_the_size_and_time_of_the_old_file_is_kept(work: str) -> N
     os.chmod(f"{work}/cwd", 0o777)
     maker = script("mv next cur; chmod 600 mode", programs=("mv", "chmod"), cwd=f"{work}/cwd", live=[work])
     put(f"{work}/cwd/mode", "m\n", 0o644)
-    result = run([maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")])
+    result = run([maker.symlink(f"{work}/cwd/only", "nowhere").write(f"{work}/b.sdee")], QUIET="1")
     assert (result.stderr, result.returncode) == ("", 0)
     assert text_of(f"{work}/cwd/cur") == "step=2\n"
     assert sorted(os.listdir(f"{work}/cwd")) == ["cur", "mode"]
@@ -185,8 +199,8 @@ def test_a_directory_that_may_not_be_listed_goes_back_too(work: str) -> None:
     os.mkdir(f"{work}/cwd")
     os.chmod(f"{work}/cwd", 0o777)
     maker = script("mkdir d; echo x >d/f; chmod 311 d", programs=("mkdir", "chmod"), cwd=f"{work}/cwd", live=[work])
-    maker.add(f"{work}/cwd/only", "").directory("/opt/locked", 0o311)
-    result = run([maker.write(f"{work}/b.sdee")], uid=USERS[-1])
+    maker.symlink(f"{work}/cwd/only", "nowhere").directory("/opt/locked", 0o311)
+    result = run([maker.write(f"{work}/b.sdee")], QUIET="1", uid=USERS[-1])
     assert (result.stderr, result.returncode) == ("", 0)
     assert text_of(f"{work}/cwd/d/f") == "x\n"
     assert os.stat(f"{work}/cwd/d").st_mode & 0o777 == 0o311
@@ -196,7 +210,7 @@ def test_what_somebody_else_writes_meanwhile_is_not_overwritten(work: str) -> No
     put(f"{work}/cwd/log", "start\n")
     os.chmod(f"{work}/cwd", 0o777)
     maker = script("echo job >>log; echo ready; read line", cwd=f"{work}/cwd", live=[work])
-    bundle = maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")
+    bundle = maker.symlink(f"{work}/cwd/only", "nowhere").write(f"{work}/b.sdee")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([bundle], text=True, **pipes) as job:  # type: ignore[call-overload]
         assert job.stdout.readline() == "ready\n"
@@ -218,7 +232,7 @@ def test_what_goes_back_follows_no_link_that_another_user_planted(work: str) -> 
     maker = script(
         "mkdir out; echo x >out/f; echo ready; read line", programs=("mkdir",), cwd=f"{work}/cwd", live=[work]
     )
-    bundle = maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")
+    bundle = maker.symlink(f"{work}/cwd/only", "nowhere").write(f"{work}/b.sdee")
     with subprocess.Popen(
         [bundle], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as job:
@@ -235,7 +249,7 @@ def test_a_tree_of_directories_as_deep_as_a_path_goes_back(work: str) -> None:
     os.mkdir(f"{work}/cwd", 0o777)
     text = f"echo r >result; mkdir -p {'a/' * 900}; echo deep >{'a/' * 900}f"
     maker = script(text, programs=("mkdir",), cwd=f"{work}/cwd", live=[work])
-    result = run([maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")])
+    result = run([maker.symlink(f"{work}/cwd/only", "nowhere").write(f"{work}/b.sdee")], QUIET="1")
     assert (result.stderr, result.returncode) == ("", 0)
     assert text_of(f"{work}/cwd/result") == "r\n"
     assert text_of(f"{work}/cwd/{'a/' * 900}f") == "deep\n"
@@ -244,10 +258,15 @@ def test_a_tree_of_directories_as_deep_as_a_path_goes_back(work: str) -> None:
 def test_a_bundle_that_is_overwritten_while_its_job_runs_loses_nothing(work: str) -> None:
     os.mkdir(f"{work}/cwd", 0o777)
     maker = script("echo ready; read line; echo r >result; exit 3", cwd=f"{work}/cwd", live=[work])
-    bundle = maker.add(f"{work}/cwd/only", "").write(f"{work}/b.sdee")
+    bundle = maker.symlink(f"{work}/cwd/only", "nowhere").write(f"{work}/b.sdee")
     command = [built("sdee-launcher"), bundle]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=PLAIN | {"SDEE_QUIET": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as job:
         assert job.stdout is not None
         assert job.stdout.readline() == "ready\n"
@@ -270,7 +289,7 @@ def test_a_file_that_the_job_writes_is_the_nodes_where_it_has_one(
     maker.add(f"{work}/state", "the bundle's\n", 0o666)
     if ground == "synthetic":
         maker.add(f"{work}/only-in-the-bundle", "x")
-    result = run([maker.write(f"{work}/b.sdee")], ROOT=root)
+    result = run([maker.write(f"{work}/b.sdee")], ROOT=root, QUIET="1")
     before = "the node's\n" if there else "the bundle's\n"
     assert (result.stdout, result.stderr) == (before, "")
     assert text_of(f"{work}/state") == before + "more\n"

@@ -241,14 +241,14 @@ def test_caches_and_large_data_in_the_home_stay(made: TraceMaker, home: Path, mo
     assert conf(closure, "left-out") == [large]
 
 
-def test_settings_in_the_home_travel_and_a_nodes_own_win(made: TraceMaker, home: Path) -> None:
+def test_settings_in_the_home_travel_with_the_programs_that_read_them(made: TraceMaker, home: Path) -> None:
     settings = made.use(write(home / ".gitconfig"))
     state = made.use(write(home / ".app" / "state"), "read", "write")
     history = made.use(write(home / ".bash_history"))
     closure = made.closure()
     assert [verdict(closure, path) for path in (settings, history)] == ["bundle", "secret"]
     assert verdict(closure, state) in ("bundle", "shared")
-    assert conf(closure, "fallback")[-1] == settings
+    assert settings not in conf(closure, "fallback")  # a job of another home would run with other settings
     assert conf(closure, "tree") == []
 
 

@@ -305,6 +305,8 @@ static bool carry_one(const struct plan *plan, const struct op *op, const struct
         good = mount_overlay(op, &refused, error);
         *overlay_refused = *overlay_refused || (refused && !good);
         break;
+    case OP_POINT:
+        return true; /* by points.c, before all else */
     case OP_ENTER:
         return true; /* by job.c, in the job's process */
     }

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <limits.h>
 #include <sys/file.h>
@@ -143,8 +144,18 @@ static int become_member(int flags)
 /* What became of an attempt. */
 enum outcome { DONE, AGAIN, LEADER_GONE, LOST /* entered, and cannot be a member there */ };
 
+/* Before the leader hears of it, who holds them until then. */
+static void hold_points(struct points *points, struct arena *arena)
+{
+    struct plan plan = {.arena = arena};
+    if (plan_read(&plan, PLAN))
+        points_join(points, &plan, "/oldroot");
+    free(plan.ops);
+    free(plan.synthetic);
+}
+
 /* setns(2): the user namespace first, which gives the right to enter the mount namespace; root and directory are the base's then. */
-static enum outcome enter(struct join *join, int socket, struct error *error)
+static enum outcome enter(struct join *join, int socket, struct points *points, struct arena *arena, struct error *error)
 {
     int fds[2];
     bool stopped = false;
@@ -160,7 +171,9 @@ static enum outcome enter(struct join *join, int socket, struct error *error)
     const int number = errno;
     good = join->members >= 0;
     join->role = good ? ROLE_JOINED : ROLE_ALONE;
-    if (!good)
+    if (good)
+        hold_points(points, arena);
+    else
         join->in_user_namespace = false;
     (void)!send(socket, good ? "y" : "n", 1, MSG_NOSIGNAL); /* who has no patience any more finds the lock taken */
     if (good || !inside)
@@ -169,7 +182,8 @@ static enum outcome enter(struct join *join, int socket, struct error *error)
     return LOST;
 }
 
-static enum outcome attempt(struct join *join, const struct sockaddr_un *address, socklen_t size, struct error *error)
+static enum outcome attempt(struct join *join, const struct sockaddr_un *address, socklen_t size, struct points *points, struct arena *arena,
+                            struct error *error)
 {
     enum outcome outcome = DONE;
     const struct timeval patience = {CROWD, 0};
@@ -178,7 +192,7 @@ static enum outcome attempt(struct join *join, const struct sockaddr_un *address
         return DONE;
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* connect(2) then ends with EAGAIN */
     if (connect(fd, (const struct sockaddr *)address, size) == 0) {
-        outcome = is_own_user(fd) ? enter(join, fd, error) : DONE;
+        outcome = is_own_user(fd) ? enter(join, fd, points, arena, error) : DONE;
         close(fd);
     } else if (errno != ECONNREFUSED) {
         close(fd);
@@ -192,7 +206,8 @@ static enum outcome attempt(struct join *join, const struct sockaddr_un *address
     return outcome;
 }
 
-bool join_begin(struct join *join, const struct bundle *bundle, const struct options *options, struct error *error)
+bool join_begin(struct join *join, const struct bundle *bundle, const struct options *options, struct points *points, struct arena *arena,
+                struct error *error)
 {
     struct sockaddr_un address;
     const struct timespec pause = {0, 2000000};
@@ -203,7 +218,7 @@ bool join_begin(struct join *join, const struct bundle *bundle, const struct opt
         return true;
     const socklen_t size = name_of(bundle, options, &address);
     for (int i = 0; size > 0 && i < ATTEMPTS && gone < FAILURES && (outcome == AGAIN || outcome == LEADER_GONE); i++) {
-        outcome = attempt(join, &address, size, error);
+        outcome = attempt(join, &address, size, points, arena, error);
         gone += outcome == LEADER_GONE;
         if (outcome == AGAIN)
             nanosleep(&pause, NULL);

@@ -15,6 +15,7 @@
 #include "bundle.h"
 #include "options.h"
 #include "plan.h"
+#include "points.h"
 
 enum role { ROLE_ALONE, ROLE_LEADS, ROLE_JOINED };
 
@@ -29,9 +30,11 @@ struct join {
     pthread_t thread;
 };
 
-/* Find out the role; with ROLE_JOINED this process is in the namespaces of the others, its root is the base. Waits while another builds.
+/* Find out the role; with ROLE_JOINED this process is in the namespaces of the others, its root is the base, and it holds
+ * their mount points. Waits while another builds.
  * Errors: EXIT_KERNEL, when this process is in namespaces in which it can do nothing. */
-bool join_begin(struct join *join, const struct bundle *bundle, const struct options *options, struct error *error);
+bool join_begin(struct join *join, const struct bundle *bundle, const struct options *options, struct points *points, struct arena *arena,
+                struct error *error);
 
 /* Who leads, when the root is built: be a member, and leave the plan for who is last. */
 void join_found(struct join *join, const struct plan *plan, bool in_user_namespace);

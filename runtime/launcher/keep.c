@@ -164,8 +164,7 @@ static bool same_as_node(int directory, const char *name, const struct stat *sta
     return same;
 }
 
-/* Did somebody write the node's file while the job ran on a copy of it? Then neither is thrown away. */
-static bool has_changed_meanwhile(const struct walk *walk, int directory, const char *name)
+bool keep_has_changed(const struct walk *walk, int directory, const char *name)
 {
     struct stat other;
     if (walk->begun.tv_sec == 0 || fstatat(directory, name, &other, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(other.st_mode))
@@ -272,6 +271,13 @@ void keep_beside(struct walk *walk, int directory, const char *name, const struc
     walk->failed = true;
 }
 
+/* The mount point on the node of a file that only the bundle has, or NULL. */
+static const struct op *point_of(const struct walk *walk)
+{
+    const struct op *const *place = places_of(walk, walk->path);
+    return place != NULL && (*place)->kind == OP_POINT ? *place : NULL;
+}
+
 static bool is_link_of(int directory, const char *name, const char *wanted)
 {
     char text[PATH_MAX];
@@ -301,12 +307,17 @@ bool keep_child(struct walk *walk, int directory, const char *name, const struct
         same_as_node(directory, name, &status, node) ||
         (!(link && index != NO_ENTRY) && !(removals && node_has(node, name)) && is_unchanged(walk, index, &status)))
         return false;
+    const struct op *point = point_of(walk);
+    if (point != NULL) {
+        keep_at_point(walk, directory, name, &status, point);
+        return false;
+    }
     if (node != NULL && node->tree != NULL) {
         keep_in_tree(walk, directory, name, &status, index, node);
         return false;
     }
     const int to = keep_on_node(node);
-    if (to >= 0 && removals && has_changed_meanwhile(walk, to, name)) {
+    if (to >= 0 && removals && keep_has_changed(walk, to, name)) {
         keep_beside(walk, directory, name, &status, to, "was changed on this node while the job ran: what the job made of it");
         return false;
     }
@@ -348,7 +359,7 @@ static bool has_back(const struct plan *plan)
 {
     bool found = plan->synthetic_count > 0;
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
-        found = found || plan->ops[i].back != NULL;
+        found = found || plan->ops[i].back != NULL || plan->ops[i].kind == OP_POINT;
     return found;
 }
 

@@ -1,8 +1,10 @@
-/* What the job wrote below a tree (plan_tree.c). It saw the bundle's directory alone, so that a file of the node's may be in the way that it
- * knew nothing of. */
+/* What the job wrote where the bundle's was mounted on the node's: below a tree (plan_tree.c), of which it saw the bundle's directory alone, so
+ * that a file of the node's may be in the way that it knew nothing of; and in a file on a mount point (points.h). */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "keep_walk.h"
 
@@ -48,4 +50,22 @@ void keep_tell_tree(const struct walk *walk, const struct belongs *tree)
     if (count > 0 && !walk->quiet)
         note("%zu file%s that the job wrote below bundled software in %s %s copied to %s on the node", count, count > 1 ? "s" : "", walk->path,
              count > 1 ? "were" : "was", tree->node);
+}
+
+void keep_at_point(struct walk *walk, int directory, const char *name, const struct stat *status, const struct op *point)
+{
+    const struct back back = {point->target, point->back, point->back_is};
+    struct belongs parent = {.place = {.fd = -1}};
+    const int to = keep_open_on_node(&back, &parent) ? parent.place.fd : -1;
+    if (to >= 0 && keep_has_changed(walk, to, name)) {
+        keep_beside(walk, directory, name, status, to, "was changed on this node while the job ran: what the job made of it");
+    } else if (to >= 0 && copy_one(directory, name, status, to, name)) {
+        if (walk->keeping->shared)
+            record_add(walk->path, &status->st_mtim);
+    } else {
+        keep_could_not(walk, walk->path, "the node");
+        keep_lose(walk, directory, name, status, walk->path);
+    }
+    if (to >= 0)
+        close(to);
 }

@@ -66,6 +66,9 @@ struct level *keep_enter(struct walk *walk, const char *name);
 /* Keep one thing, or find that there is nothing to do. True for a directory, which is walked later. */
 bool keep_child(struct walk *walk, int directory, const char *name, const struct level *level);
 
+/* Did somebody write the node's file while the job ran on a copy of it? Then neither is thrown away. */
+bool keep_has_changed(const struct walk *walk, int directory, const char *name);
+
 /* What should be kept could not be: an error. */
 void keep_could_not(struct walk *walk, const char *path, const char *where);
 
@@ -78,6 +81,9 @@ void keep_beside(struct walk *walk, int directory, const char *name, const struc
 
 /* keep_tree.c. A file that the job wrote below a tree goes to the node's directory of that name. */
 void keep_in_tree(struct walk *walk, int directory, const char *name, const struct stat *status, uint32_t index, struct belongs *node);
+
+/* A file on a mount point that the job changed: it takes the mount point's place, and is the node's own then. */
+void keep_at_point(struct walk *walk, int directory, const char *name, const struct stat *status, const struct op *point);
 
 /* One line that says so, when the tree has been walked. */
 void keep_tell_tree(const struct walk *walk, const struct belongs *tree);

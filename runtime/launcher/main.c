@@ -26,6 +26,7 @@
 #include "node.h"
 #include "options.h"
 #include "plan.h"
+#include "points.h"
 #include "supervise.h"
 #include "unpack.h"
 
@@ -151,15 +152,33 @@ static bool check_node(const struct bundle *bundle, const struct options *option
     return true;
 }
 
+/* Plan, and make the mount points in the node's directories. Where one cannot be made, which only trying tells, its directory needs another
+ * way, and all is planned again. */
+static bool plan_and_hold(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, const struct node *node,
+                          const struct host_libraries *libraries, struct points *points, struct error *error)
+{
+    for (;;) {
+        plan->unfit = closed->unfit = points->unfit;
+        plan->unfit_count = closed->unfit_count = points->unfit_count;
+        if (!choose_root(plan, options, bundle, node, libraries, error))
+            return false;
+        const bool either = plan->root == ROOT_MERGED && options->root == ROOT_AUTO;
+        if (either && !plan_make(closed, ROOT_CLOSED, bundle, node, libraries, error))
+            return false;
+        if (options->dry_run || (points_hold(points, plan) && (!either || points_hold(points, closed))))
+            return true;
+    }
+}
+
 /* What will be done, decided and, when asked for, printed. `closed` is the plan to fall back to. */
-static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, struct error *error)
+static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, struct points *points,
+                     struct error *error)
 {
     struct node node;
     struct host_libraries libraries;
     host_libraries_find(&libraries, bundle, options->mpi_host, plan->arena);
     const bool good = node_read(&node, plan->arena, error) && check_node(bundle, options, &libraries, error) &&
-                      choose_root(plan, options, bundle, &node, &libraries, error) &&
-                      (plan->root != ROOT_MERGED || options->root != ROOT_AUTO || plan_make(closed, ROOT_CLOSED, bundle, &node, &libraries, error));
+                      plan_and_hold(plan, closed, bundle, options, &node, &libraries, points, error);
     if (good && options->dry_run)
         dup2(STDOUT_FILENO, STDERR_FILENO); /* the plan is what was asked for */
     if (good && (options->debug || options->dry_run)) {
@@ -178,7 +197,7 @@ static void set_begin(struct plan *plan)
     struct timespec now;
     bool matters = plan->synthetic_count > 0;
     for (size_t i = 0; i < plan->count; i++)
-        matters = matters || plan->ops[i].back != NULL;
+        matters = matters || plan->ops[i].back != NULL || plan->ops[i].kind == OP_POINT;
     clock_gettime(CLOCK_REALTIME_COARSE, &plan->begun);
     clock_gettime(CLOCK_BOOTTIME, &plan->steady);
     do
@@ -187,12 +206,13 @@ static void set_begin(struct plan *plan)
 }
 
 /* Plan and build the root. */
-static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, bool *in_user_namespace, struct error *error)
+static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, struct points *points, bool *in_user_namespace,
+                    struct error *error)
 {
     if (plan->deployed != NULL && !deploy_is_whole(bundle, plan->deployed_fd))
         plan->deployed = NULL;
     struct plan closed = {.arena = plan->arena, .deployed = plan->deployed, .deployed_fd = plan->deployed_fd};
-    if (!plan_all(plan, &closed, bundle, options, error))
+    if (!plan_all(plan, &closed, bundle, options, points, error))
         return false;
     if (options->dry_run)
         return true;
@@ -201,6 +221,9 @@ static bool prepare(struct plan *plan, const struct bundle *bundle, const struct
     if (!options->quiet) {
         warn(bundle, options);
         warn_of_arguments(bundle, options);
+        for (size_t i = 0; i < plan->held_count; i++)
+            note("warning: what the job writes directly in %s stays in memory until it ends, and SIGKILL loses it: %s", plan->held[i].path,
+                 plan->held[i].why);
     }
     keep_begin(plan);
     keep_begin(&closed);
@@ -212,6 +235,7 @@ static bool launch(struct job *job, struct join *join, int *status, struct error
 {
     const pid_t launcher = getpid();
     supervise_prepare();
+    points_unguard(); /* signals are blocked, and the job must not have the handlers */
     job->diagnosis = job->options->diagnose ? diagnose_begin() : NULL;
     const pid_t pid = fork();
     if (pid < 0)
@@ -230,24 +254,24 @@ static bool launch(struct job *job, struct join *join, int *status, struct error
     return true;
 }
 
-static bool run(struct bundle *bundle, struct options *options, struct inherited *inherited, int *status, struct error *error)
+static bool run_with(struct bundle *bundle, struct options *options, struct inherited *inherited, struct arena *arena, struct points *points,
+                     int *status, struct error *error)
 {
-    struct arena arena = {NULL};
-    struct plan plan = {.arena = &arena};
+    struct plan plan = {.arena = arena};
     struct job job = {.bundle = bundle, .options = options, .inherited = *inherited};
     struct join join = {.role = ROLE_ALONE};
     int save = -1;
-    if (!node_check_machine(conf_get(bundle, "machine"), error) || !make_absolute(options, &arena, error) ||
+    if (!node_check_machine(conf_get(bundle, "machine"), error) || !make_absolute(options, arena, error) ||
         (options->save != NULL && !options->dry_run && !keep_open(options->save, inherited->umask, &save, error)))
         return false;
     if (options->deploy || options->undeploy)
         return bundle_read_entries(bundle, error) && (options->deploy ? deploy(bundle, options, error) : undeploy(bundle, options, error));
-    job.environment = environment_make(bundle, options, &arena);
-    plan.deployed = deploy_find(bundle, options, &arena, &plan.deployed_fd); /* kept to this process' end: the lock */
-    if (!options->dry_run && !join_begin(&join, bundle, options, error))
+    job.environment = environment_make(bundle, options, arena);
+    plan.deployed = deploy_find(bundle, options, arena, &plan.deployed_fd); /* kept to this process' end: the lock */
+    if (!options->dry_run && !join_begin(&join, bundle, options, points, arena, error))
         return false;
     job.in_user_namespace = join.in_user_namespace;
-    if (join.role != ROLE_JOINED && (!bundle_read_entries(bundle, error) || !prepare(&plan, bundle, options, &job.in_user_namespace, error)))
+    if (join.role != ROLE_JOINED && (!bundle_read_entries(bundle, error) || !prepare(&plan, bundle, options, points, &job.in_user_namespace, error)))
         return false;
     if (options->dry_run)
         return true;
@@ -264,9 +288,21 @@ static bool run(struct bundle *bundle, struct options *options, struct inherited
         if (*status == 0)
             *status = EXIT_OUTPUT << 8;
     }
+    points_release(points, keeping.last);
     join_left(&join);
-    arena_free(&arena);
     return true;
+}
+
+static bool run(struct bundle *bundle, struct options *options, struct inherited *inherited, int *status, struct error *error)
+{
+    struct arena arena = {NULL};
+    struct points points = {.root = -1};
+    points_guard(&points);
+    const bool good = run_with(bundle, options, inherited, &arena, &points, status, error);
+    points_unguard();
+    points_release(&points, !points.joined); /* of a run that failed; who leads has let nobody in yet */
+    arena_free(&arena);
+    return good;
 }
 
 /* Is this the launcher as installed, and not what is left of a bundle that lost its end? */

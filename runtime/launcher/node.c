@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "elf.h"
+#include "mounted.h"
 
 /* Value of KEY=value or KEY="value", os-release(5). */
 static bool os_value(const char *line, const char *key, char *value, size_t size)
@@ -37,21 +38,6 @@ static void read_os(struct node *node)
     snprintf(node->os, sizeof node->os, "%s%s%s", id, version[0] != '\0' ? " " : "", version);
 }
 
-/* mountinfo writes space, tab, newline and backslash as \ooo (proc_pid_mountinfo(5)). */
-static void unescape(char *text)
-{
-    char *to = text;
-    for (const char *from = text; *from != '\0'; to++) {
-        if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] != '\0' && from[3] != '\0') {
-            *to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
-            from += 4;
-        } else {
-            *to = *from++;
-        }
-    }
-    *to = '\0';
-}
-
 bool node_read(struct node *node, struct arena *arena, struct error *error)
 {
     memset(node, 0, sizeof *node);
@@ -66,7 +52,7 @@ bool node_read(struct node *node, struct arena *arena, struct error *error)
             continue;
         node->mounts = reallocate(node->mounts, node->mount_count + 1, sizeof *node->mounts);
         node->mounts[node->mount_count] = arena_format(arena, "%.*s", to - from, line + from);
-        unescape(node->mounts[node->mount_count++]);
+        mounted_unescape(node->mounts[node->mount_count++]);
     }
     free(line);
     fclose(file);

@@ -283,7 +283,9 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
     }
     plan_find_left_out(&planner);
     plan->root = root;
-    plan->count = plan->synthetic_count = 0;
+    plan->count = plan->synthetic_count = plan->held_count = 0;
+    free(plan->nodes_own);
+    free(plan->wanted);
     plan->nodes_own = allocate(bundle->entry_count, sizeof *plan->nodes_own);
     plan->wanted = allocate(bundle->entry_count, sizeof *plan->wanted);
     memset(plan->wanted, true, bundle->entry_count);
@@ -317,7 +319,7 @@ bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bund
 
 void plan_print(const struct plan *plan)
 {
-    static const char *const names[] = {"base", "unpack", "directory", "file", "symlink", "whiteout", "write", "bind", "overlay", "own", "enter"};
+    static const char *const names[] = {"base", "unpack", "directory", "file", "symlink", "whiteout", "write", "point", "bind", "overlay", "own", "enter"};
     note("root: %s: %s", root_name(plan->root), plan->root_why);
     for (size_t i = 0; i < plan->count; i++) {
         const struct op *op = &plan->ops[i];

@@ -25,6 +25,7 @@ enum op_kind {
     OP_SYMLINK,   /* `made` with the text `data` */
     OP_WHITEOUT,  /* what hides the node's `target` in an overlay: below /hidden, with its parents */
     OP_WRITE,     /* file `made` with the content `data` */
+    OP_POINT,     /* mount point in the node's own directory: `data`, for what it lacks (points.h) */
     OP_BIND,      /* recursive bind of `source` on the new root's path `target` */
     OP_OVERLAY,   /* lower layers `source`, upper /upper/`number`, on the new root's path `target` */
     OP_OWN,       /* a copy of the node's file `source`, this user's, in `data`, bound on the new root's path `target` */
@@ -40,7 +41,7 @@ struct identity {
 struct op {
     enum op_kind kind;
     const char *source, *target, *data;
-    const char *back; /* the node's directory that what the job writes here is copied back to, or NULL: OP_OVERLAY of a live directory, OP_BIND of a tree */
+    const char *back; /* the node's directory that what the job writes here is copied back to, or NULL: OP_OVERLAY of a live directory, OP_BIND of a tree, OP_POINT of a file */
     struct identity back_is;
     mode_t mode;
     bool optional; /* the node's own things that nobody may have asked for: a refusal is noted and passed over */
@@ -54,6 +55,16 @@ struct back {
     struct identity is;
 };
 
+/* A directory of the node's in which mount points cannot be made, as points.c found. */
+struct unfit {
+    const char *path, *why;
+};
+
+/* A live directory in which the job's new files stay in memory until it ends. */
+struct held {
+    const char *path, *why;
+};
+
 struct plan {
     struct arena *arena;
     enum root_kind root;
@@ -62,6 +73,10 @@ struct plan {
     size_t count;
     struct back *synthetic;
     size_t synthetic_count;
+    const struct unfit *unfit;
+    size_t unfit_count;
+    struct held *held;
+    size_t held_count;
     struct timespec begun; /* when it was carried out: what is newer on the node was written meanwhile */
     struct timespec steady; /* the same by CLOCK_BOOTTIME, which nobody sets */
     const char *deployed; /* the closure's directory on the node (deploy.h), or NULL, and a descriptor of what it is in */
@@ -89,6 +104,7 @@ struct planner {
     size_t absent_count;
     const char **added; /* what the merged root gets beside the closure: an overlay must be there for it */
     size_t added_count;
+    size_t points; /* OP_POINT so far */
     bool *fallback; /* for each entry: the node's own is used where it has one (CONF fallback) */
     const char **left_out; /* below trees: what the bundle lacks and stays the node's own (CONF left-out), sorted */
     size_t left_out_count;
@@ -114,6 +130,16 @@ bool plan_is_kept(const struct bundle *bundle, const char *path);
 /* plan_libraries.c: in the merged root before its overlays; in both after all else. */
 void plan_link_libraries(struct planner *planner);
 void plan_bind_libraries(struct planner *planner);
+
+/* plan_points.c. Can all that the node's directory lacks be mounted in it, on mount points that are made there? Else `why` not. */
+bool plan_can_point(struct planner *planner, const char *node_path, uint32_t directory, const char **why);
+void plan_point(struct planner *planner, uint32_t index, const char *node_path);
+
+/* In memory, over a mount point that another run has made there. */
+void plan_over_point(struct planner *planner, uint32_t index, const char *node_path);
+
+/* Must a closure entry stand where the node has nothing, another run's mount point, or something of another type? */
+bool plan_is_missing(struct planner *planner, uint32_t index, const char *node_path);
 
 /* plan_tree.c. A directory that comes from the bundle as a whole (CONF tree), on a node that has a directory of that name: `node_path`. */
 void plan_tree(struct planner *planner, uint32_t index, const char *node_path);

@@ -37,8 +37,8 @@ bool plan_write(const struct plan *plan, const char *path)
     bool good = file != NULL && fwrite(&head, sizeof head, 1, file) == 1;
     for (size_t i = 0; good && i < plan->count; i++) {
         const struct op *op = &plan->ops[i];
-        good = fwrite(&op->kind, sizeof op->kind, 1, file) == 1 && put_text(file, op->source) && put_text(file, op->target) &&
-               put_text(file, op->data) && put_text(file, op->back) &&
+        good = fwrite(&op->kind, sizeof op->kind, 1, file) == 1 && fwrite(&op->mode, sizeof op->mode, 1, file) == 1 && put_text(file, op->source) &&
+               put_text(file, op->target) && put_text(file, op->data) && put_text(file, op->back) &&
                fwrite(&op->back_is, sizeof op->back_is, 1, file) == 1;
     }
     for (size_t i = 0; good && i < plan->synthetic_count; i++)
@@ -63,7 +63,7 @@ bool plan_read(struct plan *plan, const char *path)
     }
     for (; good && plan->count < head.count; plan->count++) {
         struct op *op = &plan->ops[plan->count];
-        good = fread(&op->kind, sizeof op->kind, 1, file) == 1 && get_text(file, plan->arena, &op->source) &&
+        good = fread(&op->kind, sizeof op->kind, 1, file) == 1 && fread(&op->mode, sizeof op->mode, 1, file) == 1 && get_text(file, plan->arena, &op->source) &&
                get_text(file, plan->arena, &op->target) && get_text(file, plan->arena, &op->data) &&
                get_text(file, plan->arena, &op->back) &&
                fread(&op->back_is, sizeof op->back_is, 1, file) == 1;

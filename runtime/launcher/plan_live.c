@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "plan.h"
+#include "points.h"
 
 /* Below an overlaid directory, what the node has as well need not be unpacked: overlayfs shows the node's. On a node with the
  * same software as where the bundle was made that is nearly everything. */
@@ -37,29 +38,45 @@ enum fate {
     FATE_TREE,    /* both have the directory and it is a tree: the closure's is bound over it */
     FATE_VACANT,  /* the node lacks an empty tree, which would cover what it has: nothing is to be done */
     FATE_RECURSE, /* both have the directory */
-    FATE_CLOSURE, /* only the closure's can stand there: the parent must become synthetic */
+    FATE_CLOSURE, /* only the closure's can stand there, on a mount point; or the parent must become an overlay or synthetic */
 };
+
+bool plan_is_missing(struct planner *planner, uint32_t index, const char *node_path)
+{
+    const struct entry *entry = &planner->bundle->entries[index];
+    struct stat status;
+    if (lstat(node_path, &status) != 0)
+        return !plan_is_vacant(planner->bundle, index);
+    if (S_ISLNK(entry->mode))
+        return !plan_same_link(node_path, entry);
+    return (S_ISREG(entry->mode) ? !S_ISREG(status.st_mode) : !S_ISDIR(status.st_mode)) || point_at(node_path) != POINT_NONE;
+}
 
 static enum fate fate_of(struct planner *planner, uint32_t index, const char *node_path)
 {
     const struct entry *entry = &planner->bundle->entries[index];
     struct stat status;
-    if (lstat(node_path, &status) != 0)
-        return plan_is_vacant(planner->bundle, index) ? FATE_VACANT : FATE_CLOSURE;
-    if (S_ISLNK(entry->mode))
-        return plan_same_link(node_path, entry) ? FATE_NODES : FATE_CLOSURE;
-    if (S_ISREG(entry->mode)) {
-        if (plan_same_file(planner->bundle, entry, &status) || (planner->fallback[index] && S_ISREG(status.st_mode)))
-            return FATE_NODES;
-        return S_ISREG(status.st_mode) ? FATE_COVER : FATE_CLOSURE;
-    }
-    if (S_ISLNK(status.st_mode) && (stat(node_path, &status) != 0 || S_ISDIR(status.st_mode)))
-        return FATE_CLOSURE; /* a link where the closure has a directory: see place_child() */
-    if (!S_ISDIR(status.st_mode))
+    if (plan_is_missing(planner, index, node_path))
         return FATE_CLOSURE;
+    if (lstat(node_path, &status) != 0)
+        return FATE_VACANT;
+    if (S_ISLNK(entry->mode))
+        return FATE_NODES;
+    if (S_ISREG(entry->mode))
+        return plan_same_file(planner->bundle, entry, &status) || planner->fallback[index] ? FATE_NODES : FATE_COVER;
     if (!conf_lists(planner->bundle, "tree", entry->path))
         return FATE_RECURSE;
     return plan_is_nodes_tree(planner, index, node_path) ? FATE_NODES : FATE_TREE;
+}
+
+/* A live directory whose new files are not real at once: said at the start. */
+static void hold_back(struct planner *planner, const char *path, const char *why)
+{
+    struct plan *plan = planner->plan;
+    if (!conf_lists(planner->bundle, "live", path) && !plan_is_live(planner->bundle, path))
+        return;
+    plan->held = reallocate(plan->held, plan->held_count + 1, sizeof *plan->held);
+    plan->held[plan->held_count++] = (struct held){path, why};
 }
 
 static void add_synthetic(struct planner *planner, const char *path, const char *node_path)
@@ -90,6 +107,10 @@ static void place_child(struct planner *planner, uint32_t index, const char *nod
     case FATE_VACANT:
         break; /* the closure's is already there */
     case FATE_CLOSURE:
+        if (S_ISDIR(entry->mode) && point_at(node_path) != POINT_NONE) {
+            plan_over_point(planner, index, node_path);
+            break;
+        }
         if (!S_ISDIR(entry->mode) || stat(node_path, &status) != 0 || !S_ISDIR(status.st_mode) || (real = realpath(node_path, NULL)) == NULL)
             break;
         const char *directory = arena_format(planner->plan->arena, "%s", real);
@@ -185,15 +206,16 @@ static void make_synthetic(struct planner *planner, const char *path, const char
 void plan_live(struct planner *planner, const char *path, const char *node_path, uint32_t directory, enum ground ground)
 {
     const struct bundle *bundle = planner->bundle;
-    bool synthetic = false;
-    for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY && !synthetic; i = bundle->entries[i].next_sibling)
-        synthetic = fate_of(planner, i, join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1)) == FATE_CLOSURE;
-    if (synthetic && plan_overlay_live(planner, node_path, path)) {
-        place_over(planner, path, node_path, directory);
-        return;
-    }
-    if (synthetic) {
-        make_synthetic(planner, path, node_path, directory, ground);
+    const char *why;
+    bool missing = false;
+    for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY && !missing; i = bundle->entries[i].next_sibling)
+        missing = plan_is_missing(planner, i, join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1));
+    if (missing && !plan_can_point(planner, node_path, directory, &why)) {
+        hold_back(planner, path, why);
+        if (plan_overlay_live(planner, node_path, path))
+            place_over(planner, path, node_path, directory);
+        else
+            make_synthetic(planner, path, node_path, directory, ground);
         return;
     }
     if (ground == GROUND_OURS)
@@ -209,5 +231,7 @@ void plan_live(struct planner *planner, const char *path, const char *node_path,
             plan_tree(planner, i, node_child);
         else if (fate == FATE_RECURSE)
             plan_live(planner, entry->path, node_child, i, GROUND_NODES);
+        else if (fate == FATE_CLOSURE)
+            plan_point(planner, i, node_child);
     }
 }

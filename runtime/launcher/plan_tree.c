@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "plan.h"
+#include "storage.h"
 
 bool plan_same_file(const struct bundle *bundle, const struct entry *entry, const struct stat *status)
 {
@@ -86,23 +86,6 @@ bool plan_same_tree(struct planner *planner, const char *node_path, uint32_t ind
     return same && !has_more(planner, node_path, entry->path);
 }
 
-/* Is it on storage that many nodes share? Comparing a tree file by file, and then reading the node's own, asks it for each file on each node;
- * the bundle asks it for one. (Magic numbers: linux/magic.h and the file systems' own sources. FUSE: sshfs, BeeGFS, DAOS and others.) */
-static bool is_far(const char *path)
-{
-    static const uint32_t kinds[] = {0x6969 /* NFS */,        0x0bd00bd0 /* Lustre */, 0x47504653 /* GPFS */, 0x00c36400 /* Ceph */,
-                                     0x19830326 /* BeeGFS */, 0x65735546 /* FUSE */,   0xff534d42 /* CIFS */, 0xfe534d42 /* SMB2 */,
-                                     0x5346414f /* AFS */,    0x01021997 /* 9P */,     0xaad7aaea /* PanFS */, 0x20030528 /* OrangeFS */,
-                                     0x7461636f /* OCFS2 */,  0x01161970 /* GFS2 */};
-    struct statfs status;
-    bool far = false;
-    if (statfs(path, &status) != 0)
-        return false;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        far = far || (uint32_t)status.f_type == kinds[i];
-    return far;
-}
-
 /* The next live directory below a tree that lies in no other one below it. */
 static const char *next_live(const struct bundle *bundle, const char *tree, const char **cursor)
 {
@@ -116,10 +99,12 @@ static const char *next_live(const struct bundle *bundle, const char *tree, cons
     return NULL;
 }
 
+/* On storage that many nodes share the comparison, and then reading the node's own, would ask it for each file on each node; the bundle asks it
+ * for one. */
 bool plan_is_nodes_tree(struct planner *planner, uint32_t index, const char *node_path)
 {
     const char *cursor = NULL;
-    return !is_far(node_path) && next_live(planner->bundle, planner->bundle->entries[index].path, &cursor) == NULL &&
+    return !storage_is_far(node_path) && next_live(planner->bundle, planner->bundle->entries[index].path, &cursor) == NULL &&
            plan_same_tree(planner, node_path, index);
 }
 
