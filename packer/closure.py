@@ -226,6 +226,7 @@ def _widen(builder: Builder, view: View) -> None:
         raise UsageError(f"without-units: there is no unit {name!r}", hint=f"units: {', '.join(names)}")
     units = [unit for unit in UNITS if type(unit).__name__ not in builder.options.without_units]
     for unit in units:  # one after the other: a script names Python, whose library then counts for Python code
+        view = replace(view, started=(*view.started, *unit.may_start(view)))
         view = replace(view, seen=tuple(dict.fromkeys((*view.seen, *unit.counts_as_seen(view)))))
     for unit in units:
         for widening in unit.widen(view):

@@ -240,3 +240,35 @@ def test_a_compiler_brings_its_assembler_and_linker(made: TraceMaker, tmp_path: 
     closure = made.closure()
     assert [verdict(closure, path) for path in (paths["as"], linker, paths["ar"])] == ["bundle", "bundle", "nothing"]
     assert f"belongs to {paths['gcc-99']} what gcc-99 starts" in why(closure, linker)
+
+
+def test_settings_that_a_program_names_travel(made: TraceMaker, tmp_path: Path) -> None:
+    opt = tmp_path / "opt"
+    made.execute(compiled(opt / "bin" / "tool", f"{opt}/etc/tool/tool.conf:{opt}/etc/secret"))
+    travels = [write(opt / "etc" / "tool" / "tool.conf"), write(opt / "etc" / "tool" / "tool.conf.d" / "10-more")]
+    stays = [write(opt / "etc" / "tool" / "key"), write(opt / "etc" / "secret", mode=0o600)]
+    closure = made.closure()
+    assert [verdict(closure, path) for path in (*travels, *stays)] == ["bundle"] * 2 + ["nothing"] * 2
+    assert f"belongs to {opt}/bin/tool what tool names" in why(closure, travels[0])
+    made.execute("/usr/bin/ssh")
+    assert verdict(made.closure(), "/etc/ssh/ssh_config") == "bundle"
+    assert verdict(made.closure(minimal=True), "/etc/ssh/ssh_config") == "nothing"
+
+
+def test_what_a_program_names_that_only_a_script_names_travels(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    made.env["PATH"] = str(usr / "bin")
+    library = compiled(
+        usr / "lib" / "libkind.so.1", f"{usr}/share/misc/kind", "-shared", "-fPIC", "-Wl,-soname,libkind.so.1"
+    )
+    link = ("-Wl,--no-as-needed", str(library), f"-Wl,-rpath,{library.parent}")
+    compiled(usr / "bin" / "tool", f"{usr}/lib/plugins-of-tool", *link)
+    travels = [write(usr / "share" / "misc" / "kind.mgc"), write(usr / "lib" / "plugins-of-tool" / "x.so")]
+    stays = write(usr / "share" / "misc" / "kinder")
+    made.execute("/usr/bin/bash")
+    script = write(tmp_path / "work" / "job.sh", "[ $# -eq 0 ] || true\n")
+    made.execs.append(Exec(1, "/usr/bin/bash", ("bash", "job.sh"), (), None, setid=False))
+    made.use(script)
+    assert [verdict(made.closure(), path) for path in (*travels, stays)] == ["nothing"] * 3
+    script.write_text("[ $# -eq 0 ] || tool\n")
+    assert [verdict(made.closure(), path) for path in (*travels, stays)] == ["bundle"] * 2 + ["nothing"]

@@ -15,7 +15,7 @@ from sdee.packer.units.perl import PerlCore, PerlModules
 from sdee.packer.units.python import Distributions, ProjectPackages, StandardLibrary, VirtualEnvironments
 from sdee.packer.units.python_code import PythonImports
 from sdee.packer.units.r import RHome, RPackages
-from sdee.packer.units.resources import ProgramResources
+from sdee.packer.units.resources import NamedFiles, ProgramResources
 from sdee.packer.units.ruby import RubyGems
 from sdee.packer.units.shell import ScriptCommands, UnitScripts
 from sdee.packer.units.system import (
@@ -55,6 +55,7 @@ UNITS: tuple[Unit, ...] = (
     Fonts(),
     Jdk(),
     ProgramResources(),
+    NamedFiles(),
     Companions(),
     Toolchains(),
     LibraryData(),

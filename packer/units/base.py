@@ -48,7 +48,7 @@ class View:
     `seen` are paths without links, in order of first access; `named` the same as the job named them; `listed` the
     directories that it listed, `asked` all that it asked about; `env` its variables, `cwd` where it began. `costs` says
     what a file would add to what travels when it is asked; `claimed`: what units have brought until then;
-    `package_limit`: how many bytes whole packages may add.
+    `package_limit`: how many bytes whole packages may add; `started`: programs that scripts name, without links.
     """
 
     fs: FileSystem
@@ -63,6 +63,7 @@ class View:
     cwd: str = "/"
     listed: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
+    started: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
 
     def paths_of(self, variable: str) -> tuple[str, ...]:
@@ -126,6 +127,10 @@ class Unit(ABC):
 
     def counts_as_seen(self, view: View) -> tuple[str, ...]:  # noqa: ARG002 - for those that override it
         """Return files that the run did not use, and of which other types shall take that they travel whole."""
+        return ()
+
+    def may_start(self, view: View) -> tuple[str, ...]:  # noqa: ARG002
+        """Return programs that the run did not start and another may, without links."""
         return ()
 
     @abstractmethod

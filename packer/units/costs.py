@@ -45,6 +45,16 @@ class Costs:
             todo += self._libraries(real)
         return found
 
+    def needs(self, path: str) -> list[str]:
+        """Return the libraries that an ELF file needs, and what those need, whether or not they travel."""
+        found: dict[str, None] = {}
+        todo = [path]
+        while todo:
+            fresh = [p for p in self._libraries(todo.pop()) if p not in found]
+            found.update(dict.fromkeys(fresh))
+            todo += fresh
+        return list(found)
+
     def take(self, files: Iterable[str]) -> None:
         """Count files as travelling from now on."""
         self._taken.update(files)

@@ -1,4 +1,4 @@
-"""What a program names in its own file: directories PREFIX/{share,lib,lib/ARCH,libexec}/NAME, libraries for dlopen(3).
+"""What a program names in its own file: PREFIX/{share,lib,lib/ARCH,libexec}/NAME, PREFIX/etc, libraries for dlopen(3).
 
 Configured at build time (`--libdir`, `--datadir`), so that a program finds its plugins and tables from any directory:
 they show what a program may open though the traced run opened nothing there.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
 
 _PREFIX = re.compile(r"(?P<prefix>.*?)/(?:bin|sbin|libexec|lib(?:32|64|x32)?)/")
-_HOMES = ("share", "lib", "lib64", "libexec")
+_HOMES = ("share", "lib", "lib64", "libexec", "etc")
 _LIBRARY = re.compile(rb"(lib[\w+.-]{1,80}\.so[\d.]*)\0")
 _PATH = re.compile(rb"[\w.+@/-]{1,400}")
 _BEFORE = frozenset(b"\0:=\"' ;,\n\t(I")  # `-I/usr/share/x`, `a=/usr/lib/x:/usr/share/x`
@@ -32,7 +32,12 @@ def prefix_of(path: str) -> str:
 
 def named_paths(fs: FileSystem, path: str) -> tuple[str, ...]:
     """Return the paths below its own prefix that the ELF file at `path`, without links, names and that exist."""
-    return tuple(name for name in _constants(fs, path)[0] if fs.resolve(name).status is not None)
+    return tuple(name for name in path_texts(fs, path) if fs.resolve(name).status is not None)
+
+
+def path_texts(fs: FileSystem, path: str) -> tuple[str, ...]:
+    """Return the same whether or not they exist: a program may add an ending (magic.mgc)."""
+    return _constants(fs, path)[0]
 
 
 def named_libraries(fs: FileSystem, path: str) -> tuple[str, ...]:
@@ -80,7 +85,7 @@ def _libraries(content: bytes) -> Iterator[bytes]:
 
 def _texts(content: bytes, prefix: bytes) -> Iterator[bytes]:
     for home in _HOMES:
-        start = b"%s/%s/" % (prefix, home.encode())
+        start = b"%s/%s/" % (b"" if prefix == b"/usr" and home == "etc" else prefix, home.encode())
         # bytes.find is some ten times as fast as a regular expression here
         at = content.find(start)
         while at >= 0:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
 from sdee.packer.units.base import Unit, View, Widening, is_the_c_librarys
-from sdee.packer.units.own_directories import named_paths, prefix_of
+from sdee.packer.units.own_directories import named_paths, path_texts, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ _ARCHITECTURE = re.compile(r"[^/]+-linux-[^/]+")
 _LINKED = re.compile(r"lib[^/]+\.so\.\d[^/]*$")  # a library that was linked says nothing of what lies beside it
 _LIBRARY = re.compile(r".*/lib(?:32|64|x32)?(?:/[^/]+-linux-[^/]+)?/lib[^/]+\.so[^/]*$")
 LIMIT = 1 << 30  # bytes of one directory that something was used of
+SETTINGS_LIMIT, TABLE_LIMIT = 1 << 20, 16 << 20  # bytes of one file that is named, in etc and elsewhere
 UNTOUCHED_LIMIT = 100 << 20  # bytes of one directory that nothing was used of
 
 
@@ -32,7 +34,7 @@ class ProgramResources(Unit):
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield each directory once: those that were used in order of first access, then those only named."""
         own_names = _names_of_programs(view)
-        prefixes = {p.rpartition("/bin/")[0] for p in (*view.executed, *view.seen) if "/bin/" in p}
+        prefixes = {p.rpartition("/bin/")[0] for p in (*view.executed, *view.started, *view.seen) if "/bin/" in p}
         # a plugin tells as well as a program: `./ring` loads Open MPI's components, and no program of /usr/bin
         plugins = [p for p in view.seen if p.endswith(".so") and not _LINKED.search(p)]
         prefixes |= {prefix for path in plugins for prefix, name in _homes(path) if _is_own(name)}
@@ -61,10 +63,47 @@ class ProgramResources(Unit):
                 yield Widening(f"the resources of {name}", source, paths, limit=limit, with_libraries=not used)
 
 
+class NamedFiles(Unit):
+    """Files that a program or a library that it loaded names: PREFIX/etc/x.conf (/etc for /usr), share/misc/magic.
+
+    `ssh -F` reads no settings, ssh does. With x.conf travels x.conf.d, with magic magic.mgc. Only what everybody may
+    read, and of share and lib what lies in a directory that is no program's own: those travel whole.
+    """
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield those of each program and library."""
+        for path in _with_constants(view):
+            etc = f"{prefix_of(path)}/etc/".removeprefix("/usr")
+            paths: list[str] = []
+            for named in path_texts(view.fs, path):
+                if named.startswith(etc):
+                    paths += [p for p in (named, *view.tree(f"{named}.d")) if _is_small(view, p, SETTINGS_LIMIT)]
+                elif any(not _is_own(name) for _, name in _homes(named)):
+                    directory, base = os.path.split(named)
+                    variants = (f"{directory}/{n}" for n in view.fs.names(directory) if n.startswith(f"{base}."))
+                    paths += [p for p in (named, *variants) if _is_small(view, p, TABLE_LIMIT)]
+            if paths:
+                yield Widening(f"what {os.path.basename(path)} names", path, tuple(dict.fromkeys(paths)))
+
+
+def _is_small(view: View, path: str, limit: int) -> bool:
+    status = view.fs.resolve(path).status
+    world = status is not None and stat.S_ISREG(status.st_mode) and bool(status.st_mode & stat.S_IROTH)
+    return world and status is not None and status.st_size <= limit
+
+
+def _with_constants(view: View) -> list[str]:
+    """Return programs that were executed, those that scripts name, and the libraries of either, but glibc's."""
+    libraries = [path for path in view.seen if _LIBRARY.match(path)]
+    ours = [file for path in view.started for file in view.costs.needs(path)]
+    every = dict.fromkeys((*view.programs(), *view.started, *libraries, *ours))
+    return [path for path in every if prefix_of(path) and not is_the_c_librarys(path)]
+
+
 def _names_of_programs(view: View) -> dict[tuple[str, str], str]:
     """Return the directories' names that the executed programs' own names make theirs, by prefix, and the program."""
     found: dict[tuple[str, str], str] = {}
-    programs = [p for p in view.programs() if prefix_of(p)]
+    programs = [p for p in (*view.programs(), *view.started) if prefix_of(p)]
     owners = view.packages.owners(programs)
     for program in programs:
         package = owners.get(program, "").partition(" ")[0]
@@ -77,10 +116,7 @@ def _names_of_programs(view: View) -> dict[tuple[str, str], str]:
 def _named_in_files(view: View) -> dict[tuple[str, str], str]:
     """Return what executed programs and the libraries that were loaded name in their own files."""
     found: dict[tuple[str, str], str] = {}
-    libraries = [path for path in view.seen if _LIBRARY.match(path)]
-    for path in dict.fromkeys((*view.programs(), *libraries)):
-        if is_the_c_librarys(path):
-            continue
+    for path in _with_constants(view):
         for named in named_paths(view.fs, path):
             for prefix, name in _homes(named + "/."):
                 if prefix == prefix_of(path) and _is_own(name):

@@ -45,10 +45,15 @@ class ScriptCommands(Unit):
     Python and Perl are nothing without their standard libraries.
     """
 
+    def may_start(self, view: View) -> tuple[str, ...]:
+        """Return the programs that scripts name."""
+        return tuple(
+            dict.fromkeys(view.fs.resolve(path).real for widening in self.widen(view) for path in widening.paths)
+        )
+
     def counts_as_seen(self, view: View) -> tuple[str, ...]:
         """Return a file of the library of each interpreter that a script names."""
-        named = dict.fromkeys(view.fs.resolve(path).real for widening in self.widen(view) for path in widening.paths)
-        return tuple(mark for path in named for mark in core_library(view, path))
+        return tuple(mark for path in view.started for mark in core_library(view, path))
 
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield those of each script and of each `sh -c` text that was run, each program once: builds run thousands."""
