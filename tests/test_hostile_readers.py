@@ -20,6 +20,7 @@ from sdee import typed
 from sdee.cli import output
 from sdee.errors import BundleError, InputError, OutputError, TraceError
 from sdee.packer.closure import ClosureOptions, build_closure
+from sdee.packer.elf.glibc import read_facts
 from sdee.packer.reader import open_bundle
 from sdee.packer.writer import write_bundle
 from sdee.runtime.environment import extract
@@ -298,3 +299,10 @@ def test_a_file_of_an_archive_that_cannot_be_written_is_not_begun(tmp_path: Path
         with pytest.raises((OutputError, BundleError), match=why):
             extract._write(tar, member, str(tmp_path / "file"))
         assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("unit", [b"/lib", b"/", b"/lib/\0x", b"lib/", b"/lib\0", b"/ld.so.cache"])
+def test_no_loader_takes_long_to_be_looked_through(unit: bytes) -> None:
+    start = time.monotonic()
+    read_facts(unit * ((4 << 20) // len(unit)), 64)
+    assert time.monotonic() - start < 5

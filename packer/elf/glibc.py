@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 # A dynamic string token: braces, or a name that no identifier character follows (is_dst in elf/dl-load.c)
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
-# The loader's own list of directories: NUL-terminated strings, one after the other, in its read-only data
-_SYSTEM_DIRS = re.compile(rb"(?:/[\x21-\x7e]*lib[\x21-\x7e]*/\0){2,}")
-_CACHE = re.compile(rb"/[\x21-\x7e]*/ld\.so\.cache\0")
+_PRINTABLE = bytes(range(0x21, 0x7F))
+_CACHE = b"/ld.so.cache"
 
 # $PLATFORM is AT_PLATFORM, which some glibc versions replace by what the CPU can do: all that it may be
 _PLATFORMS = {
@@ -53,11 +52,35 @@ def read_facts(loader: bytes, bits: int = 64) -> LoaderFacts:
 
     Nothing is run: `ld.so --list-diagnostics` would say the same, but only of a loader for this machine.
     """
-    cache = _CACHE.search(loader)
-    dirs = _SYSTEM_DIRS.search(loader)
+    strings = _strings(loader)
+    cache = next((text for text in strings if text.endswith(_CACHE) and text != _CACHE), b"/etc/ld.so.cache")
     plain = ("/lib64", "/usr/lib64") if bits == 64 else ("/lib", "/usr/lib")
-    found = tuple(os.fsdecode(d).rstrip("/") for d in dirs.group().split(b"\0")[:-1]) if dirs else plain
-    return LoaderFacts(os.fsdecode(cache.group()[:-1]) if cache else "/etc/ld.so.cache", found)
+    return LoaderFacts(os.fsdecode(cache), tuple(os.fsdecode(d).rstrip("/") for d in _directories(strings)) or plain)
+
+
+def _strings(loader: bytes) -> list[bytes]:
+    """Return what can be printed before each NUL, from its first slash on; b"" where there is none.
+
+    Not by a regular expression, which would go through a row of slashes again from each.
+    """
+    found = []
+    for chunk in loader.split(b"\0")[:-1]:
+        text = chunk[len(chunk.rstrip(_PRINTABLE)) :]
+        found.append(text[text.find(b"/") :] if b"/" in text else b"")
+    return found
+
+
+def _directories(strings: list[bytes]) -> list[bytes]:
+    """Return the loader's own list of directories: the first that stand one after the other."""
+    found: list[bytes] = []
+    for text in strings:
+        if text.endswith(b"/") and b"lib" in text:
+            found.append(text)
+        elif len(found) > 1:
+            break
+        else:
+            found = []
+    return found if len(found) > 1 else []
 
 
 @dataclass

@@ -24,6 +24,7 @@ from sdee.cli.inside import batch, front, refused, rehearse, sweep
 from sdee.errors import InternalError, SdeeError
 from sdee.runtime.jobs import slurm_inside
 from sdee.runtime.jobs.slurm import Slurm
+from sdee.tokens import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -96,7 +97,7 @@ def _step(words: Words, cwd: str, stdin: str, variables: dict[str, str], *, inte
     return rehearse.Rehearsal(
         "srun",
         (program, *chosen.arguments),
-        shlex.join(words.command),
+        shlex.join(redact(words.command)),
         chosen.directory,
         cwd,
         stdin,
@@ -123,7 +124,9 @@ def _of_launcher(pid: int, variables: Mapping[str, str]) -> rehearse.Rehearsal:
     own = dict(pair.split("=", 1) for pair in told if "=" in pair and not pair.startswith("SLURM_"))
     cwd = os.readlink(f"/proc/{pid}/cwd")
     directory = prepare.directory_of(rehearse.place(), os.path.basename(command[0]), cwd, *command)
-    return rehearse.Rehearsal("srun", command, shlex.join(command), directory, cwd, "", dict(variables), caller=own)
+    return rehearse.Rehearsal(
+        "srun", command, shlex.join(redact(command)), directory, cwd, "", dict(variables), caller=own
+    )
 
 
 def _words(path: str) -> tuple[str, ...]:
