@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -440,8 +441,9 @@ def test_a_closure_larger_than_memory_is_refused_before_unpacking(work: str) -> 
     maker.entries[-1].size = count * (16 << 20)
     result = run([maker.write(f"{work}/b.sdee")], ROOT="closed")
     assert result.returncode == 243
-    assert f"needs {count * 16 + 2}" in result.stderr or f"needs {count * 16 + 3}" in result.stderr
-    assert "MB of memory" in result.stderr
+    needed = re.search(r"needs (\d+) MB of memory", result.stderr)
+    assert needed is not None, result.stderr
+    assert 0 < int(needed[1]) - count * 16 < 40  # sh and its libraries, a frame of 16 MiB, a copy of what is decoded
 
 
 @needs_root
