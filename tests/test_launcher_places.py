@@ -446,10 +446,9 @@ def test_a_closure_larger_than_memory_is_refused_before_unpacking(work: str) -> 
     maker.entries[-1].size = count * (16 << 20)
     result = run([maker.write(f"{work}/b.sdee")], ROOT="closed")
     assert result.returncode == 243
-    needs = re.search(r"needs (\d+) MB of memory", result.stderr)
-    assert needs, result.stderr
-    # the contents, and what one thread decodes: a copy of a frame, and its content
-    assert 2 * 16 <= int(needs[1]) - count * 16 <= 2 * 16 + 4
+    needed = re.search(r"needs (\d+) MB of memory", result.stderr)
+    assert needed is not None, result.stderr
+    assert 0 < int(needed[1]) - count * 16 < 40  # sh and its libraries, a frame of 16 MiB, a copy of what is decoded
 
 
 @needs_root

@@ -245,18 +245,20 @@ def test_so_it_is_where_the_user_may_not(cwd: str, work: str, kind: str) -> None
     command = [bundle]
     if kind == "not writable":
         os.chmod(cwd, 0o755)
-        why = "no mount point can be made for it: Permission denied"
+        why = ""
     elif kind == "read-only":
         mount = f"mount --bind {cwd} {cwd} && mount -o remount,ro,bind {cwd}"
         command = ["unshare", "-m", "sh", "-c", f"{mount} && exec {' '.join(as_user(TESTER))} {bundle}"]
-        why = "no mount point can be made for it: Read-only file system"
+        why = ""
     else:
         other = Job(bundle)
         assert other.line() == "tool"
         why = "run.sh is missing there, where a job of another user has its mount point"
     result = run(command, uid=None if kind == "read-only" else TESTER)
     assert result.stdout == "tool\n", result.stderr
-    assert f"what the job writes directly in {cwd} {HELD}" in result.stderr
+    assert (f"what the job writes directly in {cwd} {HELD}" in result.stderr) is bool(
+        why
+    )  # else the bare job wrote none
     assert why in result.stderr
     if kind == "another user's":
         assert other.end() == ("", "", 0)

@@ -69,11 +69,11 @@ static enum fate fate_of(struct planner *planner, uint32_t index, const char *no
     return plan_is_nodes_tree(planner, index, node_path) ? FATE_NODES : FATE_TREE;
 }
 
-/* A live directory whose new files are not real at once: said at the start. */
-static void hold_back(struct planner *planner, const char *path, const char *why)
+/* A live directory whose new files are not real at once: said at the start. Where the user may not write the bare job could make none. */
+static void hold_back(struct planner *planner, const char *path, const char *node_path, const char *why)
 {
     struct plan *plan = planner->plan;
-    if (!conf_lists(planner->bundle, "live", path) && !plan_is_live(planner->bundle, path))
+    if ((!conf_lists(planner->bundle, "live", path) && !plan_is_live(planner->bundle, path)) || access(node_path, W_OK) != 0)
         return;
     plan->held = reallocate(plan->held, plan->held_count + 1, sizeof *plan->held);
     plan->held[plan->held_count++] = (struct held){path, why};
@@ -211,7 +211,7 @@ void plan_live(struct planner *planner, const char *path, const char *node_path,
     for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY && !missing; i = bundle->entries[i].next_sibling)
         missing = plan_is_missing(planner, i, join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1));
     if (missing && !plan_can_point(planner, node_path, directory, &why)) {
-        hold_back(planner, path, why);
+        hold_back(planner, path, node_path, why);
         if (plan_overlay_live(planner, node_path, path))
             place_over(planner, path, node_path, directory);
         else
