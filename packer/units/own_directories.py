@@ -45,24 +45,31 @@ def named_libraries(fs: FileSystem, path: str) -> tuple[str, ...]:
     return _constants(fs, path)[1]
 
 
-def _constants(fs: FileSystem, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def names_time_zones(fs: FileSystem, path: str) -> bool:
+    """Return whether the ELF file at `path` has the place of the time zones in it (Go's programs ask no C library)."""
+    return _constants(fs, path)[2]
+
+
+def _constants(fs: FileSystem, path: str) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     status = fs.status(path)
     if status is None or status.st_size > _FILE_LIMIT or fs.head(path)[:4] != b"\x7fELF":
-        return (), ()
+        return (), (), False
     return _read_constants(path, prefix_of(path), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4096)
-def _read_constants(path: str, prefix: str, _mtime_ns: int, _size: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the paths of the prefix's share, lib or libexec in a file, and libraries; once for a state of the file."""
+def _read_constants(
+    path: str, prefix: str, _mtime_ns: int, _size: int
+) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Return what a file names: paths of the prefix, libraries, zones at all; once for a state of the file."""
     try:
         with open(path, "rb") as file:
             content = file.read(_FILE_LIMIT)
     except OSError:
-        return (), ()
+        return (), (), False
     paths = dict.fromkeys(map(os.fsdecode, _texts(content, os.fsencode(prefix)))) if prefix else {}
     libraries = dict.fromkeys(map(os.fsdecode, _libraries(content))) if b"\0dlopen\0" in content else {}
-    return tuple(paths), tuple(libraries)
+    return tuple(paths), tuple(libraries), b"/usr/share/zoneinfo/" in content
 
 
 def _libraries(content: bytes) -> Iterator[bytes]:
