@@ -272,3 +272,15 @@ def test_what_a_program_names_that_only_a_script_names_travels(made: TraceMaker,
     assert [verdict(made.closure(), path) for path in (*travels, stays)] == ["nothing"] * 3
     script.write_text("[ $# -eq 0 ] || tool\n")
     assert [verdict(made.closure(), path) for path in (*travels, stays)] == ["bundle"] * 2 + ["nothing"]
+
+
+def test_time_zones_travel_with_a_program_that_has_their_place_in_it_and_no_c_library(
+    made: TraceMaker, tmp_path: Path
+) -> None:
+    zone = "/usr/share/zoneinfo/Asia/Tokyo"
+    made.execute(compiled(tmp_path / "go" / "other", "no zones"))
+    assert verdict(made.closure(), zone) == "nothing"
+    made.execute(
+        compiled(tmp_path / "go" / "tool", "text/usr/share/zoneinfo/more text")
+    )  # as the linker of Go joins them
+    assert verdict(made.closure(), zone) == "bundle"

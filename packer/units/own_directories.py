@@ -46,7 +46,7 @@ def named_libraries(fs: FileSystem, path: str) -> tuple[str, ...]:
 
 
 def names_time_zones(fs: FileSystem, path: str) -> bool:
-    """Return whether the ELF file at `path` looks up time zones itself, as Go's and Rust's programs do."""
+    """Return whether the ELF file at `path` has the place of the time zones in it (Go's programs ask no C library)."""
     return _constants(fs, path)[2]
 
 
@@ -61,10 +61,7 @@ def _constants(fs: FileSystem, path: str) -> tuple[tuple[str, ...], tuple[str, .
 def _read_constants(
     path: str, prefix: str, _mtime_ns: int, _size: int
 ) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """Return the paths of the prefix's share, lib or libexec in a file, libraries, and whether it names time zones.
-
-    Once for a state of the file.
-    """
+    """Return what a file names: paths of the prefix, libraries, zones at all; once for a state of the file."""
     try:
         with open(path, "rb") as file:
             content = file.read(_FILE_LIMIT)
@@ -72,7 +69,7 @@ def _read_constants(
         return (), (), False
     paths = dict.fromkeys(map(os.fsdecode, _texts(content, os.fsencode(prefix)))) if prefix else {}
     libraries = dict.fromkeys(map(os.fsdecode, _libraries(content))) if b"\0dlopen\0" in content else {}
-    return tuple(paths), tuple(libraries), b"/share/zoneinfo" in content
+    return tuple(paths), tuple(libraries), b"/usr/share/zoneinfo/" in content
 
 
 def _libraries(content: bytes) -> Iterator[bytes]:

@@ -188,13 +188,14 @@ class LibraryData(Unit):
     )
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield them if the job's programs use a C library: no job asks for them by name. Zones also without one."""
+        """Yield them if the job's programs use a C library, or name the zones: no job asks for them by name."""
         libc = next((path for path in view.seen if os.path.basename(path).startswith(("libc.so", "libc-2"))), "")
-        own = next((path for path in view.programs() if names_time_zones(view.fs, path)), "")
-        asks = own or any(map(self._ASKS.search, view.seen))
+        named = next((path for path in view.programs() if names_time_zones(view.fs, path)), "")
+        if not libc and not named:
+            return
+        asked = named or any(map(self._ASKS.search, view.seen))
         # posix/ and right/ are the same zones again, without and with leap seconds
-        tops = [top for top in self._ZONES if view.fs.is_dir(top)] if asks else []
+        tops = [top for top in self._ZONES if view.fs.is_dir(top)] if asked else []
         zones = [path for top in tops for path in view.tree(top, frozenset(("posix", "right")))]
-        found = [path for path in self._DATA if view.fs.is_file(path)] if libc else []
-        if libc or own:
-            yield Widening("what the C library looks for", libc or own, (*found, *zones), limit=20 * _MB)
+        found = [path for path in self._DATA if view.fs.is_file(path)]
+        yield Widening("what the C library looks for", libc or named, (*found, *zones), limit=20 * _MB)
