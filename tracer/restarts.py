@@ -53,16 +53,26 @@ class Restarts:
             self._refused(error.strerror or "refused")
 
     def serve(self) -> None:
-        """Answer all that has stopped, the job's first process excepted."""
-        for tid in list(self._watched - {self._child}):
-            try:
-                while True:
-                    pid, status = os.waitpid(tid, os.WNOHANG | _WALL)
-                    if not pid:
-                        break
-                    self.answer(tid, status)
-            except ChildProcessError:
-                self._watched.discard(tid)
+        """Answer all that has stopped, the job's first process excepted.
+
+        A new thread's first stop may come before its maker's event, and its SIGCHLD with it: threads that this call
+        learns of are asked at once.
+        """
+        asked = {self._child}
+        while new := self._watched - asked:
+            asked |= new
+            for tid in new:
+                self._answer_all(tid)
+
+    def _answer_all(self, tid: int) -> None:
+        try:
+            while True:
+                pid, status = os.waitpid(tid, os.WNOHANG | _WALL)
+                if not pid:
+                    break
+                self.answer(tid, status)
+        except ChildProcessError:
+            self._watched.discard(tid)
 
     def answer(self, tid: int, status: int) -> bool:
         """Answer one change of a thread (ptrace(2), "Stopped states"); return whether it is in a stop that goes on."""

@@ -289,9 +289,9 @@ class _Supervisor:
 
     def _housekeeping(self) -> None:
         """Signals, the end of the command, and what the handler does once a second."""
-        if self._signals.relay(self._is_ours):
+        if self._signals.relay(self._is_ours) or self._restarts.left():
+            self._reap(os.WNOHANG)  # first: its events may tell of threads
             self._restarts.serve()
-            self._reap(os.WNOHANG)
         self._handler.pulse()
         if self._status is None:
             return
