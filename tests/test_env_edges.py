@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -279,3 +280,16 @@ def test_mount_namespaces_inside_see_and_change_the_same_files(user: User) -> No
         mkdir /opt/bound; mount --bind /usr/local /opt/bound; test $(stat -c %u /opt/bound/one) = 34; chown 36 /opt/bound/one; test $(stat -c %u /usr/local/one) = 36; umount /opt/bound
         mount --bind /usr /opt/bound; echo x >>/opt/bound/share/doc/gzip/copyright; test $(tail -1 /usr/share/doc/gzip/copyright) = x; umount /opt/bound""",
     )
+
+
+def test_a_tree_in_tmp_is_removed_however_deep_it_is(user: User) -> None:
+    """At the next start, as the rest of /tmp is."""
+    deep, source = user.home / "deep", Path(__file__).parent.parent / "fixtures/launcher/deep.c"
+    subprocess.run(["gcc", "-static", source, "-o", deep], check=True)
+    make = f"{deep} /tmp/tree 3000 && mkdir -p /tmp/closed/in && chmod 0 /tmp/closed && touch /tmp/last"
+    user.inside("mine", make)
+    user.sdee("env", "stop", "mine", check=False)
+    try:
+        assert not {"tree", "closed", "last"} & set(user.inside("mine", "ls -A /tmp").split())
+    finally:
+        subprocess.run(["rm", "-rf", user.state("mine") / "tmp/tree"], check=True)  # Python's own recurses

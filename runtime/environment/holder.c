@@ -1,8 +1,8 @@
 #include "holder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -21,6 +21,7 @@
 
 #include "fronts.h"
 #include "owner.h"
+#include "remove.h"
 #include "rights.h"
 #include "session.h"
 #include "supervise.h"
@@ -92,13 +93,21 @@ bool map_ids(pid_t pid, const struct plan *plan, struct error *error)
     return good || fail(error, EXIT_KERNEL, "`sdee doctor` names the setting that is missing", "cannot map the user's ids in a user namespace: %s", strerror(errno));
 }
 
-static int remove_entry(const char *path, const struct stat *file, int kind, struct FTW *at)
+/* What is in /tmp. */
+static void empty_tmp(void)
 {
-    (void)file;
-    (void)kind;
-    if (at->level > 0)
-        remove(path);
-    return 0;
+    const int tmp = open("tmp", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int listed = tmp >= 0 ? openat(tmp, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    DIR *stream = listed >= 0 ? fdopendir(listed) : NULL;
+    for (const struct dirent *item; stream != NULL && (item = readdir(stream)) != NULL;)
+        if (strcmp(item->d_name, ".") != 0 && strcmp(item->d_name, "..") != 0)
+            remove_one(tmp, item->d_name, true);
+    if (stream != NULL)
+        closedir(stream);
+    else if (listed >= 0)
+        close(listed);
+    if (tmp >= 0)
+        close(tmp);
 }
 
 /* PID 1 has been asked to end the environment: who is there shall write what they have not written (databases, editors, archives by
@@ -124,7 +133,7 @@ static void be_init(struct plan *plan, int go, int result)
     if (read(go, &byte, 1) != 1)
         _exit(1);
     prctl(PR_SET_NAME, "sdee-env-init");
-    nftw("tmp", remove_entry, 32, FTW_DEPTH | FTW_PHYS);
+    empty_tmp();
     umask(0);
     if (plan_carry_out(plan, &error))
         fronts_mount();

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "plan.h"
+#include "remove.h"
 
 /* How: where to, and who else is there. */
 struct keeping {
@@ -33,12 +34,6 @@ bool record_has(const char *path, const struct timespec *mtime);
 
 /* keep_copy.c. Copy a file, link or FIFO, in place of what is there unless that is a directory; false with errno. */
 bool copy_one(int from_directory, const char *name, const struct stat *status, int to_directory, const char *to);
-
-/* Remove a file, or a directory with all in it; if it is `ours`, also below directories that may not be written or listed. */
-bool remove_one(int directory, const char *name, bool ours);
-
-/* Give the owner all rights in a directory, an O_PATH descriptor. */
-bool let_owner_in(int directory);
 
 /* Open the directory of --save, made when missing with `mask` as umask, and prove that it can be written. Errors: EXIT_OUTPUT. */
 bool keep_open(const char *directory, mode_t mask, int *save, struct error *error);
