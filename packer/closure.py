@@ -29,7 +29,7 @@ from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
 from sdee.packer.results import comparable
 from sdee.packer.software import own_directories
-from sdee.packer.units import UNITS, WHOLE_PACKAGE, Costs, View, fitting
+from sdee.packer.units import UNITS, WHOLE_PACKAGE, Costs, View, fitting, named_files
 from sdee.packer.whole import freeze
 from sdee.tokens import BLANK
 
@@ -221,6 +221,7 @@ def _view(trace: Trace, builder: Builder, needs: Needs) -> View:
 
 def _widen(builder: Builder, view: View) -> None:
     """Widen what the run used to the units that it is part of."""
+    view = replace(view, code_named=named_files(view))
     names = [type(unit).__name__ for unit in UNITS]
     for name in set(builder.options.without_units) - set(names):
         raise UsageError(f"without-units: there is no unit {name!r}", hint=f"units: {', '.join(names)}")

@@ -17,7 +17,7 @@ from sdee.packer.units.python_code import PythonImports
 from sdee.packer.units.r import RHome, RPackages
 from sdee.packer.units.resources import NamedFiles, ProgramResources
 from sdee.packer.units.ruby import RubyGems
-from sdee.packer.units.shell import ScriptCommands, UnitScripts
+from sdee.packer.units.shell import ScriptCommands, UnitScripts, named_files
 from sdee.packer.units.system import (
     Certificates,
     CompilerSupport,
@@ -64,4 +64,4 @@ UNITS: tuple[Unit, ...] = (
     UnitScripts(),
 )
 
-__all__ = ["UNITS", "WHOLE_PACKAGE", "Costs", "Unit", "View", "Widening", "fitting"]
+__all__ = ["UNITS", "WHOLE_PACKAGE", "Costs", "Unit", "View", "Widening", "fitting", "named_files"]

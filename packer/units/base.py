@@ -48,7 +48,8 @@ class View:
     `seen` are paths without links, in order of first access; `named` the same as the job named them; `listed` the
     directories that it listed, `asked` all that it asked about; `env` its variables, `cwd` where it began. `costs` says
     what a file would add to what travels when it is asked; `claimed`: what units have brought until then;
-    `package_limit`: how many bytes whole packages may add; `started`: programs that scripts name, without links.
+    `package_limit`: how many bytes whole packages may add; `started`: programs that scripts name, without links;
+    `code_named`: files of the user's code that they name, and the script.
     """
 
     fs: FileSystem
@@ -64,6 +65,7 @@ class View:
     listed: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     started: tuple[str, ...] = ()
+    code_named: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
 
     def paths_of(self, variable: str) -> tuple[str, ...]:

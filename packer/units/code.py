@@ -17,7 +17,6 @@ from sdee.packer.filesystem import ancestors, is_below_any
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.own_directories import named_paths
 from sdee.packer.units.perl import CORE
-from sdee.packer.units.shell import named_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -194,7 +193,7 @@ class NamedModules(Unit):
 
 
 def _own_files(view: View) -> list[str]:
-    return [path for path in dict.fromkeys((*view.seen, *view.named, *named_files(view))) if _is_own(path)]
+    return [path for path in dict.fromkeys((*view.seen, *view.named, *view.code_named)) if _is_own(path)]
 
 
 def _named(view: View, language: Language, files: list[str]) -> dict[str, str]:

@@ -18,7 +18,6 @@ from sdee.packer.filesystem import is_below_any
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.python import NOT_RUN
 from sdee.packer.units.python_index import IMPORT, source_of
-from sdee.packer.units.shell import named_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +58,7 @@ def _imported(view: View) -> dict[str, str]:
     sites = dict.fromkeys(match["site"] for path in view.seen if (match := _SITE.match(path)))
     sites |= dict.fromkeys(site for top in libraries for site in _sites(top, view.env.get("VIRTUAL_ENV", "")))
     searched = [*view.paths_of("PYTHONPATH"), *view.listed, *sites, *libraries]
-    scripts = named_files(view)
+    scripts = view.code_named
     todo = list(dict.fromkeys(source_of(p) for p in (*view.seen, *view.named, *scripts) if _is_own(view, p)))
     known, found, left = set(todo), dict[str, str](), _ALL_LIMIT  # what counts as seen by this is found again
     texts = [(path, "") for path in todo] + [("", text) for text in _given(view)]

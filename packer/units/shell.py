@@ -59,7 +59,7 @@ class ScriptCommands(Unit):
         """Yield those of each script and of each `sh -c` text that was run, each program once: builds run thousands."""
         texts: set[str] = set()
         words: set[str] = set()
-        files = named_files(view)
+        files = view.code_named
         named = ((path, _content(view, path)) for path in files if _is_shells(view, path))
         for source, text in (*_texts(view), *named):
             if text not in texts:
