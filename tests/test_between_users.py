@@ -70,7 +70,7 @@ class Job:
 
 
 def bundle_maker_of(project: str, text: str, *programs: str) -> Maker:
-    """Return a bundle of a job in the project, whose results go back at its end: a link that it has is missing there."""
+    """Return a bundle of a job in the project; a link that is missing there makes its results go back at the end."""
     place = f"{project}/run"
     os.mkdir(place)
     os.chown(place, 0, PROJECT)
