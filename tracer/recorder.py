@@ -13,7 +13,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from sdee.tracer import memory
+from sdee.tracer import memory, sockets
 from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
 from sdee.tracer.execs import Execs
 from sdee.tracer.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_SET_MODE_FILTER
@@ -39,8 +39,6 @@ _O_NOFOLLOW = {AUDIT_ARCH_X86_64: 0o400000, AUDIT_ARCH_I386: 0o400000, AUDIT_ARC
 _RESOLVE_IN_ROOT = 0x10  # linux/openat2.h
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
 _CLONE_NEWNS = 0x20000
-_AF_UNIX = 1
-_SOCKETCALL_BIND, _SOCKETCALL_CONNECT = 2, 3  # linux/net.h
 # kinds whose outcome for one path is the same again, so that stop() may skip what it has seen
 _REPEATABLE = ("open", "probe", "chdir")
 
@@ -369,20 +367,16 @@ class Recorder:
         self._socket(call, call.args[1], call.args[2], connects=True)
 
     def _on_socketcall(self, call: Call) -> None:
-        if call.args[0] in (_SOCKETCALL_BIND, _SOCKETCALL_CONNECT):
-            _, address, length = struct.unpack("=III", memory.read(call.tid, call.args[1], 12))
-            self._socket(call, address, length, connects=call.args[0] == _SOCKETCALL_CONNECT)
+        if inner := sockets.socketcall(call.tid, call.args[0], call.args[1]):
+            self._socket(call, inner[0], inner[1], connects=inner[2])
 
     def _socket(self, call: Call, address: int, length: int, *, connects: bool) -> None:
-        data = memory.read(call.tid, address, min(length & 0xFFFFFFFF, 110))  # struct sockaddr_un, unix(7)
-        if len(data) < 3 or struct.unpack_from("=H", data)[0] != _AF_UNIX:
-            return
+        name = sockets.unix_address(call.tid, address, length)
         pid = self.records.pid(call.tid)
-        if data[2] == 0:
-            if connects:
-                self.records.socket("@" + os.fsdecode(data[3:]), pid)
+        if name[:1] == b"\0" and connects:
+            self.records.socket("@" + os.fsdecode(name[1:]), pid)
+        if name[:1] in (b"", b"\0"):
             return
-        name = data[2:].split(b"\0")[0]
         path, resolver = self._site(call.tid, name, "" if name.startswith(b"/") else start_of(call.tid, AT_FDCWD))
         found = resolver.resolve(path, pid, follow=connects)
         if not connects:
