@@ -23,7 +23,7 @@ def unix_address(tid: int, address: int, length: int) -> bytes:
 
 
 def socketcall(tid: int, number: int, arguments: int) -> tuple[int, int, bool] | None:
-    """Read what i386 calls bind and connect by: address, length, whether it connects; None for other calls (linux/net.h).
+    """Read how i386 binds or connects: address, length, whether it connects; None for other calls (linux/net.h).
 
     Raises OSError when the memory of thread `tid` cannot be read.
     """
