@@ -193,11 +193,18 @@ def _remark(file: changes.Change) -> str:
     return package + (f"  {', '.join(file.what)} only" if file.what and "content" not in file.what else "")
 
 
+# What programs make of others: byte code, caches, the indexes that package managers' triggers renew, copies of before
+_MADE = (
+    *(".pyc", "/__pycache__", "/ld.so.cache", "/etc/.pwd.lock"),
+    *("/share/info/dir", "/share/info/dir.old", "/mimeinfo.cache", "/icon-theme.cache", "/gschemas.compiled"),
+    *("/giomodule.cache", "/loaders.cache", "/immodules.cache", "/fonts.cache-1"),
+    *("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-"),
+)
+
+
 def _is_made(change: changes.Change) -> bool:
-    """Tell whether programs make it of others: byte code, caches."""
-    return change.path.endswith((".pyc", "/__pycache__", "/ld.so.cache", "/etc/.pwd.lock")) or change.path in (
-        *("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-"),
-    )
+    """Tell whether programs make it of others, and no package owns it."""
+    return not change.package and change.path.endswith(_MADE)
 
 
 @env.command()
