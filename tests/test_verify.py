@@ -135,7 +135,9 @@ def test_what_the_job_moves_removes_or_writes_beside_is_there(here: str) -> None
 def test_other_arguments_are_tried_and_show_what_the_run_did_not(here: str) -> None:
     script = f"{here}/job.sh"
     with open(script, "w", encoding="ascii") as file:
-        file.write("case $1 in a) date -u -d @0 +%Y;; b) seq 3;; esac\n")
+        file.write(
+            "case $1 in a) date -u -d @0 +%Y;; b) p=se; ${p}q 3;; esac\n"
+        )  # a name that no reader of the script finds
     bundle(here, ["sh", "job.sh", "a"])
     assert sdee("verify", "bundle.sdee", "--", "job.sh", "a", cwd=here).returncode == 0
     text = sdee("verify", "bundle.sdee", "job.sh", "b", cwd=here, status=1).stdout
