@@ -13,6 +13,8 @@ from sdee.tracer.model import Access, Exec, Host, Process, Run, Saved, Trace
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
     from sdee.packer.model import Closure
 
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link", stat.S_IFSOCK: "socket", stat.S_IFIFO: "fifo"}
@@ -109,6 +111,18 @@ class TraceMaker:
             software_limit=self.software_limit,
         )
         return build_closure(self.trace(), options)
+
+
+def trace_for_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
+    """Return a trace whose working directory is tmp_path/work; what lies beside it is as good as a system directory.
+
+    Software directories bring nothing of their own (test_software.py), so that tests see what units bring.
+    """
+    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
+    (tmp_path / "work").mkdir()
+    maker = TraceMaker(str(tmp_path / "work"))
+    maker.software_limit = 0
+    return maker
 
 
 def verdict(closure: Closure, path: str | Path) -> str:

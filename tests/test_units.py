@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from closure_support import TraceMaker, verdict, why, write
+from closure_support import TraceMaker, trace_for_units, verdict, why, write
 from sdee.packer import tables
 from sdee.packer.units import base, python, resources, system
 from sdee.tracer.model import Exec
@@ -23,11 +23,7 @@ STDLIB = sysconfig.get_path("stdlib")
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
-    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
-    (tmp_path / "work").mkdir()
-    maker = TraceMaker(str(tmp_path / "work"))
-    maker.software_limit = 0  # test_software.py: here only what units bring
-    return maker
+    return trace_for_units(tmp_path, monkeypatch)
 
 
 @pytest.fixture

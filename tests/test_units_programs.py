@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from closure_support import TraceMaker, verdict, why, write
-from sdee.packer import tables
+from closure_support import TraceMaker, trace_for_units, verdict, why, write
 from sdee.packer.units import libraries, resources, shell
 from sdee.tracer.model import Exec
 
@@ -20,11 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
-    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
-    (tmp_path / "work").mkdir()
-    maker = TraceMaker(str(tmp_path / "work"))
-    maker.software_limit = 0  # test_software.py: here only what units bring
-    return maker
+    return trace_for_units(tmp_path, monkeypatch)
 
 
 def compiled(path: Path, text: str, *flags: str) -> Path:
