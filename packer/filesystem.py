@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_LINKS = 40  # path_resolution(7)
 HEAD = 128  # bytes
@@ -181,4 +182,9 @@ def _read_up_to(fd: int, limit: int) -> bytes:
 
 def is_below_any(path: str, tops: tuple[str, ...]) -> bool:
     """Return whether `path` is one of `tops` or lies below one."""
-    return any(is_below(path, top) for top in tops)
+    return path in tops or path.startswith(_prefixes(tops))
+
+
+@lru_cache(maxsize=256)
+def _prefixes(tops: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(top if top.endswith("/") else f"{top}/" for top in tops)

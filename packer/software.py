@@ -57,11 +57,12 @@ def own_directories(trace: Trace, fs: FileSystem, site: Site) -> tuple[dict[str,
 
 
 def _script(execution: Exec, cwd: str, read: set[str], fs: FileSystem) -> Iterator[str]:
-    """Yield the script that an interpreter was given: the first word that names a file of code that was read."""
+    """Yield the script that an interpreter was given: the first word that names a file that was read, if it is code."""
     for word in execution.argv[1:]:
         path = os.path.normpath(os.path.join(cwd, word))
-        if path in read and is_code(path, fs):
-            yield path
+        if path in read:
+            if is_code(path, fs):
+                yield path
             return
 
 
@@ -71,8 +72,8 @@ def searched_directories(trace: Trace, fs: FileSystem, site: Site) -> dict[str, 
     They may be missing: what is installed there later does not count either. Directories of programs and libraries
     (PATH, LD_LIBRARY_PATH) are looked through by every job, and count by what was used of them.
     """
-    touched = {above for a in trace.accesses.values() for above in (a.path, *ancestors(a.path))}
-    used = {above for a in trace.accesses.values() if a.existed and a.ops & _USED for above in ancestors(a.real)}
+    touched = _with_ancestors({a.path for a in trace.accesses.values()})
+    used = _with_ancestors({os.path.dirname(a.real) for a in trace.accesses.values() if a.existed and a.ops & _USED})
     found: dict[str, str] = {}
     for run in trace.runs:
         for name, separator in tables.SEARCH_VARIABLES.items():
@@ -87,6 +88,12 @@ def searched_directories(trace: Trace, fs: FileSystem, site: Site) -> dict[str, 
         if match and match["top"] not in found and _may_be_whole(match["top"], fs, site, searched=True):
             found[match["top"]] = access.path
     return found
+
+
+def _with_ancestors(paths: set[str]) -> set[str]:
+    return paths | {
+        above for directory in set(map(os.path.dirname, paths)) for above in (directory, *ancestors(directory))
+    }
 
 
 def _may_be_whole(directory: str, fs: FileSystem, site: Site, *, searched: bool = False) -> bool:
@@ -115,7 +122,7 @@ def named_by_modulefiles(trace: Trace, builder: Builder) -> dict[str, Reason]:
     run = trace.runs[0]
     values = {name.encode(): os.fsencode(value) for name, value in {**run.env, "HOME": run.home}.items()}
     for draft in builder.travelling():
-        if builder.fs.head(draft.path).startswith(b"#%Module"):
+        if builder.site.ground(draft.path) and builder.fs.head(draft.path).startswith(b"#%Module"):
             text = builder.fs.read(draft.path, _TEXT_LIMIT)
             text = _VARIABLE.sub(lambda match: values.get(match[1], match[0]), text)
             for name in _ABSOLUTE.findall(text):
@@ -133,20 +140,24 @@ def software_directories(trace: Trace, builder: Builder) -> dict[str, Reason]:
     found = {
         path: Reason("is searched for code", source) for path, source in searched_directories(trace, fs, site).items()
     }
+    known: set[str] = set()
     for draft in builder.travelling():
+        directory = os.path.dirname(draft.path)
         is_file = draft.status is not None and stat.S_ISREG(draft.status.st_mode)
         if not is_file or draft.order is None or not site.ground(draft.path):
             continue
-        for directory in ancestors(draft.path):
-            if site.is_software_directory(directory) and _may_be_whole(directory, fs, site, searched=True):
-                found.setdefault(directory, Reason("holds the software that is used by way of", draft.path))
-        directory = os.path.dirname(draft.path)
         if (
             tables.SHARED_OBJECT.search(draft.path)
             and _may_be_whole(directory, fs, site)
             and _holds_only_code(directory, fs)
         ):
             found.setdefault(directory, Reason("holds a library that was loaded", draft.path))
+        if directory in known:
+            continue
+        known.add(directory)
+        for above in ancestors(draft.path):
+            if site.is_software_directory(above) and _may_be_whole(above, fs, site, searched=True):
+                found.setdefault(above, Reason("holds the software that is used by way of", draft.path))
         top = _package(fs, draft.path)
         if top and _may_be_whole(top, fs, site):
             found.setdefault(top, Reason("is the package of", draft.path))
