@@ -20,7 +20,7 @@ PROBE_LIMIT = 16 << 20  # bytes, each
 PROBES_LIMIT = 64 << 20  # bytes, together
 LIST_LIMIT = 1 << 20  # bytes of all files of a directory that the job listed
 # Of software directories beside a node's own files, what the run did not use travels up to this sum (`software-limit`)
-SOFTWARE_LIMIT = 128_000_000  # bytes
+SOFTWARE_LIMIT = 256_000_000  # bytes
 
 # Whole packages of what a job executed, and of the data that it used, travel up to this sum (`package-limit`)
 PACKAGES_LIMIT = 128_000_000  # bytes
@@ -120,7 +120,7 @@ COMPANIONS = {
 TOOLCHAINS = {
     re.compile(pattern): _words(others)
     for pattern, others in {
-        r"([\w.]+-)*(gcc|g\+\+|gfortran|cc|c\+\+)(-[\d.]+)?": "as ld ld.bfd",
+        r"([\w.]+-)*(gcc|g\+\+|gfortran|cc|c\+\+)(-[\d.]+)?": "as ld ld.bfd gcc cc g++ c++",
         r"clang(\+\+)?(-[\d.]+)?|flang\S*|icx|icpx|ifx": "as ld ld.lld",
         "rustc|cargo": "rustc cc as ld",
         "ghc(-[\\d.]+)?|ocamlopt\\S*|nvcc|hipcc": "cc gcc g++ as ld",

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+ELF = b"\x7fELF" + bytes(60)
+
+
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
     return trace_for_units(tmp_path, monkeypatch)
@@ -235,6 +238,19 @@ def test_a_compiler_brings_its_assembler_and_linker(made: TraceMaker, tmp_path: 
     closure = made.closure()
     assert [verdict(closure, path) for path in (paths["as"], linker, paths["ar"])] == ["bundle", "bundle", "nothing"]
     assert f"belongs to {paths['gcc-99']} what gcc-99 starts" in why(closure, linker)
+
+
+def test_a_compilers_driver_brings_its_compilers_of_c_and_cxx(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    travels = [write(usr / "lib" / "gcc" / "some-linux-gnu" / "99" / name, ELF) for name in ("cc1", "cc1plus")]
+    travels += [write(usr / "bin" / "g++", "#!/bin/sh\n", 0o755), write(usr / "include" / "c++" / "99" / "vector")]
+    stays = [
+        write(usr / "lib" / "gcc" / "some-linux-gnu" / "99" / "lto1", ELF),
+        write(usr / "include" / "c++" / "98" / "x"),
+    ]
+    made.execute(write(usr / "bin" / "some-linux-gnu-gcc-99", ELF, 0o755))
+    closure = made.closure()
+    assert [verdict(closure, path) for path in (*travels, *stays)] == ["bundle"] * 4 + ["nothing"] * 2
 
 
 def test_settings_that_a_program_names_travel(made: TraceMaker, tmp_path: Path) -> None:

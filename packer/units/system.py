@@ -102,8 +102,12 @@ class Certificates(Unit):
 
 
 class CompilerSupport(Unit):
-    """GCC's own directory less its large programs: start files, headers, libraries (libgcc.a) are chosen by options."""
+    """GCC's own directory less its large programs: start files, headers, libraries (libgcc.a) are chosen by options.
 
+    Where GCC's driver ran its C and C++ compilers travel too, with C++'s headers: a build that began with C goes on.
+    """
+
+    _DRIVER = re.compile(r"([\w.]+-)*(gcc|g\+\+|cc|c\+\+)-(?P<version>[\d.]+)")
     _TOP = re.compile(r"(?P<top>.*/lib(?:64|exec)?/gcc/[^/]+/\d+[\d.]*)/.+$")
 
     def widen(self, view: View) -> Iterator[Widening]:
@@ -116,6 +120,22 @@ class CompilerSupport(Unit):
                 tree = view.tree(match["top"], frozenset(("plugin", "install-tools")))
                 paths = tuple(p for p in tree if self._small(view, p))
                 yield Widening("GCC's own files", path, paths, limit=500 * _MB)
+        for program in view.programs():
+            match = self._DRIVER.fullmatch(os.path.basename(program))
+            paths = tuple(self._compilers(view, program, match["version"])) if match else ()
+            if paths:
+                yield Widening("GCC's compilers", program, paths, limit=100 * _MB, with_libraries=True)
+
+    @staticmethod
+    def _compilers(view: View, program: str, version: str) -> Iterator[str]:
+        """Yield cc1, cc1plus and C++'s headers of a driver PREFIX/bin/NAME-VERSION."""
+        prefix = program.rpartition("/bin/")[0]
+        for home in (f"{prefix}/lib/gcc", f"{prefix}/libexec/gcc"):
+            for machine in view.fs.names(home):
+                own = (f"{home}/{machine}/{version}/{name}" for name in ("cc1", "cc1plus"))
+                yield from filter(view.fs.is_file, own)
+                for top in (f"{prefix}/include/c++/{version}", f"{prefix}/include/{machine}/c++/{version}"):
+                    yield from view.tree(top) if view.fs.is_dir(top) else ()
 
     @staticmethod
     def _small(view: View, path: str) -> bool:

@@ -34,7 +34,7 @@ KEYS: dict[str, tuple[type, str]] = {
     "fixed-environment": (list, "globs of variables that stay as recorded"),
     "live-environment": (list, "globs of variables that are taken from where the bundle runs"),
     "without-units": (list, "unit types that do not widen: their class names, see packer/units"),
-    "software-limit": (int, "MB that unused parts of software directories may add (128)"),
+    "software-limit": (int, "MB that unused parts of software directories may add (256)"),
     "package-limit": (int, "MB that whole packages of programs and of the data they used may add (128)"),
     "minimal": (bool, "only what the run used"),
     "with-data": (bool, "input data travels too"),
