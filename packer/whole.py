@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _HISTORIES = frozenset((".git", ".hg", ".svn", "CVS"))  # what a version control system keeps for itself
 _NOT_RUN = frozenset(("include", "man", "doc", "gtk-doc", "info"))
+_LEFT_OUT_LIMIT = 2000  # paths of one software directory
 _ENTRIES_LIMIT = 20_000  # that the run did not use, of all software directories
 
 
@@ -85,6 +86,8 @@ class _Carrier:
         used = {d.path for d in below if d.verdict is Verdict.BUNDLE and d.order is not None and d.path != top}
         self._used_in = {above for path in used for above in ancestors(path)}
         self._stays = {d.path for d in below if self._is_the_nodes(d)}
+        self._data = [d for d in below if d.verdict is Verdict.SHARED and d.status and stat.S_ISREG(d.status.st_mode)]
+        self._left_out: set[str] = set()
         self._made_in = {os.path.dirname(d.path) for d in below if d.verdict is Verdict.PRODUCED}
         libraries = all(tables.SHARED_OBJECT.search(path) for path in used)
         # one of which nothing, or nothing but libraries was used needs no more for another input, as a rule
@@ -102,8 +105,17 @@ class _Carrier:
 
     def carry(self) -> None:
         """Let the directory's parts travel while they fit."""
-        self._directory(self._top)
-        self._builder.left_out |= self._stays
+        for draft in self._data:
+            self._file(draft.path, draft.status.st_size if draft.status else 0)
+        if self._budget.limit:
+            self._directory(self._top)
+        self._left_out |= self._stays
+        if (
+            len(self._left_out) > _LEFT_OUT_LIMIT
+        ):  # each is a mount: the node's directory with the bundle's files over it
+            del self._builder.trees[self._top]
+            return
+        self._builder.left_out |= self._left_out
         if self._budget.limit and self._refused > self._budget.limit // 8:
             self._builder.warnings.append(
                 f"of the software in {self._top!a} {self._refused // 10**6} MB that the run did not use do not travel: "
@@ -140,7 +152,7 @@ class _Carrier:
         unused = path in self._made_in or size > self._left or self._has_no_use(path)
         if path not in self._used_in and unused:
             self._refused += size
-            self._builder.left_out.add(path)
+            self._left_out.add(path)
             return
         self._builder.need(path, self._reason, unit=True)
         self._directory(path)
@@ -154,17 +166,17 @@ class _Carrier:
             if size <= tables.KEPT_LIMIT and not is_below_any(path, builder.site.arguments):
                 known = builder.need(path, self._reason, unit=True)
             if known.verdict is not Verdict.BUNDLE:
-                builder.left_out.add(path)
+                self._left_out.add(path)
             return
         if size > self._left or self._budget.entries <= 0 or not self._fs.readable(path):
             self._refused += size
-            builder.left_out.add(path)
+            self._left_out.add(path)
             return
         self._take(size)
         draft = builder.need(path, self._reason, unit=True)
         if draft.path == path and draft.order is None and draft.verdict is Verdict.SECRET:
             del builder.drafts[path]  # nobody used it: no need to speak of it, and no way to travel
-            builder.left_out.add(path)
+            self._left_out.add(path)
 
     def _link(self, path: str) -> None:
         """Let a link travel as it is, with the file that it leads to: a directory it leads to is another's affair."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from closure_support import TraceMaker, conf, verdict, why, write
-from sdee.packer import tables
+from sdee.packer import tables, whole
 
 ELF = Path("/usr/bin/true").read_bytes()
 TOKEN = "token: ghp_" + "a1B2" * 9 + "\n"
@@ -48,6 +48,19 @@ def test_what_is_too_large_and_was_not_used_stays_the_nodes(made: TraceMaker, ho
     assert conf(closure, "tree") == [str(site)]
     assert conf(closure, "left-out") == [str(large.parent)]
     assert any("do not travel" in text and str(site) in text for text in closure.warnings)
+
+
+def test_a_directory_of_which_too_much_would_be_left_out_is_merged_with_the_nodes(
+    made: TraceMaker, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole, "_LEFT_OUT_LIMIT", 2)
+    made.software_limit = 10
+    app = made.execute(write(home / "tool" / "app", ELF, 0o755))
+    for number in range(3):
+        write(home / "tool" / f"large{number}", b"x" * 11)
+    closure = made.closure()
+    assert verdict(closure, app) == "bundle"
+    assert (conf(closure, "tree"), conf(closure, "left-out")) == ([], [])
 
 
 def test_a_plug_in_beside_the_one_that_was_loaded_travels(made: TraceMaker, home: Path) -> None:
@@ -198,6 +211,7 @@ def test_minimal_keeps_to_what_was_used_and_shows_nothing_else(made: TraceMaker,
     closure = made.closure(minimal=True)
     assert verdict(closure, unseen) == "nothing"
     assert conf(closure, "tree") == [str(home / "tool")]
+    assert conf(closure, "left-out") == []
 
 
 def test_a_modulefile_is_software_and_so_are_the_installations_that_its_directory_names(
