@@ -249,8 +249,11 @@ def test_a_compilers_driver_brings_its_compilers_of_c_and_cxx(made: TraceMaker, 
         write(usr / "include" / "c++" / "98" / "x"),
     ]
     made.execute(write(usr / "bin" / "some-linux-gnu-gcc-99", ELF, 0o755))
+    travels.append(write(usr / "bin" / "some-linux-gnu-g++-99", ELF, 0o755))
+    (usr / "bin" / "some-linux-gnu-g++").symlink_to("some-linux-gnu-g++-99")
+    travels.append(usr / "bin" / "some-linux-gnu-g++")
     closure = made.closure()
-    assert [verdict(closure, path) for path in (*travels, *stays)] == ["bundle"] * 4 + ["nothing"] * 2
+    assert [verdict(closure, path) for path in (*travels, *stays)] == ["bundle"] * 6 + ["nothing"] * 2
 
 
 def test_settings_that_a_program_names_travel(made: TraceMaker, tmp_path: Path) -> None:

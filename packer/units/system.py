@@ -128,8 +128,12 @@ class CompilerSupport(Unit):
 
     @staticmethod
     def _compilers(view: View, program: str, version: str) -> Iterator[str]:
-        """Yield cc1, cc1plus and C++'s headers of a driver PREFIX/bin/NAME-VERSION."""
-        prefix = program.rpartition("/bin/")[0]
+        """Yield what a driver PREFIX/bin/NAME-VERSION goes with: its names and C++'s, cc1, cc1plus, C++'s headers."""
+        directory, name = os.path.split(program)
+        prefix = os.path.dirname(directory)
+        drivers = {program, f"{directory}/{name.replace('gcc', 'g++')}", f"{directory}/{name.replace('g++', 'gcc')}"}
+        names = (f"{directory}/{n}" for n in view.fs.names(directory) if re.search(r"gcc|g\+\+|^c(c|\+\+)$", n))
+        yield from (path for path in names if view.fs.resolve(path).real in drivers)
         for home in (f"{prefix}/lib/gcc", f"{prefix}/libexec/gcc"):
             for machine in view.fs.names(home):
                 own = (f"{home}/{machine}/{version}/{name}" for name in ("cc1", "cc1plus"))
