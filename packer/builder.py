@@ -14,8 +14,8 @@ from sdee.packer.places import host_reason, is_code
 from sdee.packer.secrets import secret_by_content, secret_by_name
 
 if TYPE_CHECKING:
-    from sdee.packer.closure import ClosureOptions
     from sdee.packer.filesystem import FileSystem
+    from sdee.packer.options import ClosureOptions
     from sdee.packer.packages import Packages
     from sdee.packer.places import Site
 

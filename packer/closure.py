@@ -10,7 +10,7 @@ import signal
 import stat
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, UsageError
@@ -21,9 +21,10 @@ from sdee.packer.conf import conf_pairs, live_directories
 from sdee.packer.conflicts import conflict_notices
 from sdee.packer.elf.needs import needs_of
 from sdee.packer.elf.objects import MAGIC
+from sdee.packer.expectations import expectations
 from sdee.packer.filesystem import FileSystem, is_below_any
 from sdee.packer.globs import Globs, only_path
-from sdee.packer.host_libraries import expectations, may_be_the_nodes
+from sdee.packer.host_libraries import may_be_the_nodes
 from sdee.packer.model import Closure, Reason, Verdict
 from sdee.packer.packages import Packages
 from sdee.packer.places import site_of
@@ -38,39 +39,11 @@ if TYPE_CHECKING:
 
     from sdee.packer.elf.needs import Needs
     from sdee.packer.elf.search import Search
+    from sdee.packer.options import ClosureOptions
     from sdee.packer.units import Widening
     from sdee.tracer.model import Trace
 
 STANDS_IN = "is sdee's own there: what a launcher starts with it on other nodes runs in the bundle, too"
-
-
-@dataclass(frozen=True)
-class ClosureOptions:
-    """What the user asked for: `include`, `exclude` and `allow` are globs on absolute paths.
-
-    A glob is fnmatch's (`*` goes past slashes, `**` means the same), and naming a directory means all of it. `expand`:
-    "packages" lets the whole distribution package of each file that the run used travel. `host` and `shared` are globs
-    of what the node provides and of what stays on shared storage, beside what tables.py has; the environments are globs
-    of variables; `without_units` names unit classes that shall not widen. `package_limit`: bytes
-    that whole packages of programs and their data may add; `software_limit`: bytes that the unused parts of software
-    directories may add. `stand_ins`: files that travel in place of others where the job starts one of
-    tables.COMPANIONS, (path, file).
-    """
-
-    minimal: bool = False
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    with_data: bool = False
-    allow: tuple[str, ...] = ()
-    expand: tuple[str, ...] = ()
-    host: tuple[str, ...] = ()
-    shared: tuple[str, ...] = ()
-    fixed_environment: tuple[str, ...] = ()
-    live_environment: tuple[str, ...] = ()
-    without_units: tuple[str, ...] = ()
-    stand_ins: tuple[tuple[str, str], ...] = ()
-    package_limit: int = tables.PACKAGES_LIMIT
-    software_limit: int = tables.SOFTWARE_LIMIT
 
 
 def build_closure(trace: Trace, options: ClosureOptions) -> Closure:

@@ -172,7 +172,7 @@ class Site:
 
 
 def _top(path: str) -> str:
-    return "/" + path.split("/")[1]
+    return "/" + path.split("/")[1] if path.startswith("/") else ""  # a damaged trace may hold anything
 
 
 def site_of(trace: Trace, fs: FileSystem) -> Site:

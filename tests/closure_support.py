@@ -7,7 +7,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from sdee.packer import tables
-from sdee.packer.closure import ClosureOptions, build_closure
+from sdee.packer.closure import build_closure
+from sdee.packer.options import ClosureOptions
 from sdee.tracer.model import Access, Exec, Host, Process, Run, Saved, Trace
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from bundles import assemble, meta_frame
 from sdee import typed
 from sdee.cli import output
 from sdee.errors import BundleError, InputError, OutputError, TraceError
-from sdee.packer.closure import ClosureOptions, build_closure
+from sdee.packer.closure import build_closure
 from sdee.packer.elf.glibc import read_facts
+from sdee.packer.options import ClosureOptions
 from sdee.packer.reader import open_bundle
 from sdee.packer.writer import write_bundle
 from sdee.runtime.environment import extract

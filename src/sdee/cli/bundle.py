@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ import click
 from sdee import trust
 from sdee.cli import output as show
 from sdee.cli.completion import files
+from sdee.cli.globs import absolute
 from sdee.cli.summary import plan_lines, summarize, written_lines
 from sdee.errors import BundleError, TraceError, UsageError
 
@@ -114,7 +114,8 @@ def bundle(
       sdee bundle rank.* -o job.sdee       traces of several ranks, merged
     """  # noqa: D301 - click wants the backspace character itself
     from sdee.cli import policy  # noqa: PLC0415
-    from sdee.packer.closure import ClosureOptions, build_closure  # noqa: PLC0415
+    from sdee.packer.closure import build_closure  # noqa: PLC0415
+    from sdee.packer.options import ClosureOptions  # noqa: PLC0415
     from sdee.packer.tables import PACKAGES_LIMIT, SOFTWARE_LIMIT  # noqa: PLC0415
     from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
 
@@ -170,21 +171,6 @@ def _serving(for_jobs: ForJobs, closure: Closure) -> tuple[str, Closure]:
             if lack.mends and both is closure:
                 both = with_both(opened, closure)
     return "", both
-
-
-def absolute(globs: tuple[str, ...], *, anywhere: bool = True) -> tuple[str, ...]:
-    """Take names and globs as a shell would, from here. A file of that very name is meant, whatever is in it.
-
-    `anywhere`: `*.pyc` and `**/tests` mean any directory, as for tar and rsync.
-    """
-    found = []
-    for name in globs:
-        literal = os.path.normpath(os.path.join(os.getcwd(), name))
-        if os.path.lexists(literal):
-            found.append(glob.escape(literal))
-        else:
-            found.append(name if anywhere and name.startswith("*") else literal)
-    return tuple(found)
 
 
 def _without_copies(traces: tuple[str, ...]) -> list[str]:

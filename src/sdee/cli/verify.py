@@ -90,7 +90,7 @@ def run(
     Raises BundleError, and KernelError when this machine cannot make a bare node.
     """
     from sdee.cli import trials  # noqa: PLC0415 - not needed for --help
-    from sdee.cli.bundle import absolute  # noqa: PLC0415
+    from sdee.cli.globs import absolute  # noqa: PLC0415
     from sdee.packer.globs import Globs  # noqa: PLC0415
     from sdee.packer.outcome import STDOUT, Expected, judge  # noqa: PLC0415
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
