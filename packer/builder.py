@@ -93,6 +93,7 @@ class Builder:
     written: set[str] = field(default_factory=set)  # travelling files beside the node's own that the job changes
     trees: dict[str, Reason] = field(default_factory=dict)  # software directories, whole (software.py), and why
     left_out: set[str] = field(default_factory=set)  # in these, what stays the node's own
+    unused: set[str] = field(default_factory=set)  # in these, what no program reads: it neither travels nor shows
 
     def __post_init__(self) -> None:
         options = self.options

@@ -44,6 +44,7 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
     pairs += [("live", path) for path in live]
     pairs += [("tree", path) for path in sorted(builder.trees)]
     pairs += [("left-out", path) for path in sorted(builder.left_out)]
+    pairs += [("unused", path) for path in sorted(builder.unused)]
     pairs += [("fallback", path) for path in builder.fallbacks()]
     pairs += [("host", path) for path in _host(trace, builder)]
     shared = sorted(d.path for d in builder.drafts.values() if _is_input(d, live))

@@ -56,6 +56,7 @@ _CONF_RULES: dict[str, tuple[int, float, str]] = {
     "live": (0, float("inf"), r"/.*"),
     "tree": (0, float("inf"), r"/.*"),
     "left-out": (0, float("inf"), r"/.*"),
+    "unused": (0, float("inf"), r"/.*"),
     "host": (0, float("inf"), r"/.*"),
     "shared": (0, float("inf"), r"/.*"),
     "incomplete": (0, float("inf"), r".*"),

@@ -149,8 +149,10 @@ class _Carrier:
             self._below(path, size)
 
     def _below(self, path: str, size: int) -> None:
-        unused = path in self._made_in or size > self._left or self._has_no_use(path)
-        if path not in self._used_in and unused:
+        if path not in self._used_in and self._has_no_use(path):
+            self._builder.unused.add(path)
+            return
+        if path not in self._used_in and (path in self._made_in or size > self._left):
             self._refused += size
             self._left_out.add(path)
             return

@@ -143,11 +143,13 @@ def test_what_was_left_out_of_a_tree_is_the_nodes_and_its_own_names_stay_hidden(
         "cat venv/lib/large/table venv/lib/state; echo w >>venv/lib/state; ls venv/lib; cat venv/lib/mod",
         *("cat", "ls"),
         left_out=[f"{work}/cwd/venv/lib/large", f"{work}/cwd/venv/lib/state", f"{work}/cwd/venv/gone"],
+        unused=[f"{work}/cwd/venv/lib/tests"],
     )
     bundle = maker.write(f"{work}/b.sdee")
     path = put(f"{work}/cwd/venv/lib/mod", "the bundle's\n", 0o644)
     os.utime(path, ns=(maker.entries[-1].mtime_ns, maker.entries[-1].mtime_ns))
     put(f"{work}/cwd/venv/lib/large/table", "the node's table\n")
+    put(f"{work}/cwd/venv/lib/tests/test_mod.py", "")
     put(f"{work}/cwd/venv/lib/state", "the node's state\n")
     put(f"{work}/cwd/venv/lib/__pycache__/mod.cpython-311.pyc", "made by another job")
     if more == "module":
@@ -156,7 +158,7 @@ def test_what_was_left_out_of_a_tree_is_the_nodes_and_its_own_names_stay_hidden(
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert (lines[:2], lines[-1]) == (["the node's table", "the node's state"], "the bundle's")
-    assert set(lines[2:-1]) - {"__pycache__"} == {"large", "mod", "state"}
+    assert set(lines[2:-1]) - {"__pycache__", *(["tests"] if more == "nothing" else [])} == {"large", "mod", "state"}
     # what is the same but for what was left out, and for caches of compiled code, need not be covered
     assert ("software comes from the bundle as a whole" in result.stderr) is (more == "module")
     assert text_of(f"{work}/cwd/venv/lib/state") == "the node's state\nw\n"

@@ -193,6 +193,18 @@ def test_secrets_and_histories_in_software_that_nobody_used_stay_without_a_word(
     assert not any("notes.txt" in text for text in closure.warnings)
 
 
+def test_headers_and_tests_of_packages_neither_travel_nor_show(made: TraceMaker, home: Path) -> None:
+    site = home / "env" / "lib" / "python3.11" / "site-packages"
+    write(home / "env" / "pyvenv.cfg")
+    made.use(write(site / "used" / "__init__.py"))
+    for path in (site / "used" / "tests" / "test_a.py", home / "env" / "include" / "a.h"):
+        write(path)
+    closure = made.closure()
+    assert conf(closure, "unused") == [str(home / "env" / "include"), str(site / "used" / "tests")]
+    assert conf(closure, "left-out") == []
+    assert verdict(closure, site / "used" / "tests") == "nothing"
+
+
 def test_links_in_software_travel_as_they_are(made: TraceMaker, home: Path) -> None:
     made.execute(write(home / "tool" / "app", ELF, 0o755))
     write(home / "far" / "many" / "file")

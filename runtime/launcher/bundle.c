@@ -172,7 +172,7 @@ static bool read_sections(const struct bundle *bundle, struct span sections[6], 
 static bool check_conf(const struct bundle *bundle, struct error *error)
 {
     static const char *const once[] = {"machine", "program", "arg", "cwd", "umask"};
-    static const char *const places[] = {"live", "tree", "left-out", "host"};
+    static const char *const places[] = {"live", "tree", "left-out", "unused", "host"};
     size_t strings = 0;
     for (size_t i = 0; i < bundle->conf_size; i++)
         strings += bundle->conf[i] == '\0';

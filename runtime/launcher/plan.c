@@ -268,6 +268,7 @@ static void planner_free(struct planner *planner)
     free(planner->fallback);
     free(planner->absent);
     free(planner->left_out);
+    free(planner->unused);
     free(planner->added);
 }
 

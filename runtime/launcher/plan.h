@@ -108,6 +108,8 @@ struct planner {
     bool *fallback; /* for each entry: the node's own is used where it has one (CONF fallback) */
     const char **left_out; /* below trees: what the bundle lacks and stays the node's own (CONF left-out), sorted */
     size_t left_out_count;
+    const char **unused; /* below trees: what neither travels nor shows (CONF unused), sorted */
+    size_t unused_count;
 };
 enum ground { GROUND_OURS, GROUND_NODES }; /* is the parent, in the new root, a tmpfs directory of ours or the node's own? */
 

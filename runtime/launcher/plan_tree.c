@@ -29,26 +29,33 @@ static int by_text(const void *left, const void *right)
     return strcmp(*(const char *const *)left, *(const char *const *)right);
 }
 
-void plan_find_left_out(struct planner *planner)
+static const char **sorted_paths(const struct bundle *bundle, const char *key, size_t *count)
 {
-    for (const char *cursor = NULL, *path; (path = conf_next(planner->bundle, "left-out", &cursor)) != NULL;) {
+    const char **paths = NULL;
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, key, &cursor)) != NULL;) {
         if (!path_is_normal(path))
             continue;
-        planner->left_out = reallocate(planner->left_out, planner->left_out_count + 1, sizeof *planner->left_out);
-        planner->left_out[planner->left_out_count++] = path;
+        paths = reallocate(paths, *count + 1, sizeof *paths);
+        paths[(*count)++] = path;
     }
-    if (planner->left_out_count > 0)
-        qsort(planner->left_out, planner->left_out_count, sizeof *planner->left_out, by_text);
+    if (*count > 0)
+        qsort(paths, *count, sizeof *paths, by_text);
+    return paths;
 }
 
-static bool is_left_out(const struct planner *planner, const char *path)
+void plan_find_left_out(struct planner *planner)
 {
-    return planner->left_out_count > 0 &&
-           bsearch(&path, planner->left_out, planner->left_out_count, sizeof *planner->left_out, by_text) != NULL;
+    planner->left_out = sorted_paths(planner->bundle, "left-out", &planner->left_out_count);
+    planner->unused = sorted_paths(planner->bundle, "unused", &planner->unused_count);
 }
 
-/* Has the node's directory a name that neither the bundle has nor was left out of it? Compiled modules do not count: Python takes one only
- * with the source that it was made from. */
+static bool is_among(const char **paths, size_t count, const char *path)
+{
+    return count > 0 && bsearch(&path, paths, count, sizeof *paths, by_text) != NULL;
+}
+
+/* Has the node's directory a name that the bundle did not see? Compiled modules do not count: Python takes one only with the source that it was
+ * made from. */
 static bool has_more(struct planner *planner, const char *node_path, const char *path)
 {
     DIR *stream = opendir(node_path);
@@ -61,7 +68,8 @@ static bool has_more(struct planner *planner, const char *node_path, const char 
         if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0 || strcmp(item->d_name, "__pycache__") == 0)
             continue;
         const char *child = join(planner, path, item->d_name);
-        more = bundle_find(planner->bundle, child) == NO_ENTRY && !is_left_out(planner, child);
+        more = bundle_find(planner->bundle, child) == NO_ENTRY && !is_among(planner->left_out, planner->left_out_count, child) &&
+               !is_among(planner->unused, planner->unused_count, child);
     }
     closedir(stream);
     return more;

@@ -237,7 +237,8 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
         found = [explain.explain(bundle, path) for path in explain.candidates(bundle, query, os.getcwd())]
         implied = bundle.find(_absolute(query, bundle))
         provided = explain.above(bundle, "host", _absolute(query, bundle))
-        left_out = explain.above(bundle, "left-out", _absolute(query, bundle))
+        unused = explain.above(bundle, "unused", _absolute(query, bundle))
+        left_out = unused or explain.above(bundle, "left-out", _absolute(query, bundle))
         near = explain.near(bundle, query) if not found else []
         command = bundle.conf("arg")
     if as_json:
@@ -249,9 +250,10 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
     elif provided:
         click.echo(f"{show.safe(query)}: {VERDICTS['host']} (every bundle expects {show.safe(provided)} of it)")
     elif left_out:
+        shows = "nor does the node's own show there" if unused else "the node's own shows there"
         click.echo(
-            f"{show.safe(query)}: does not travel: the run did not use it; the node's own shows there "
-            f"(sdee bundle --include {shlex.quote(left_out)} carries it)"
+            f"{show.safe(query)}: does not travel: the run did not use it; {shows} "
+            f"(sdee bundle --include {show.safe(shlex.quote(left_out))} carries it)"
         )
     if not found and not implied and not provided and not left_out:
         _not_found(query, bundle)
