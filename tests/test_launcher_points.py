@@ -190,7 +190,7 @@ def test_results_in_a_directory_that_only_the_bundle_has_come_back(cwd: str, wor
     assert f"plan: bind      /closure{cwd}/a -> {cwd}/a  # the node lacks it\n" in plan
     assert os.listdir(cwd) == [], "only said"
     result = run([bundle], ROOT=root)
-    assert (result.stdout, result.returncode) == ("mod\n1\n", 0)
+    assert (result.stdout, result.returncode) == ("mod\n1\n", 0), result.stderr
     assert f"1 file written outside live directories and gone with the job: {cwd}/a/b/tool/cache;" in result.stderr
     found = {os.path.relpath(f"{at}/{name}", cwd) for at, _, names in os.walk(cwd) for name in names}
     assert found == {"run.sh", "a/out", "a/b/new/f"}

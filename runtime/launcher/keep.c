@@ -207,7 +207,7 @@ struct level *keep_enter(struct walk *walk, const char *name)
     level->place = (struct place){.above = &above->place, .name = copy, .fd = -1, .there = true};
     level->mode = status.st_mode;
     level->removals = above->removals;
-    level->cache = walk->in_cache = above->cache || keep_is_cache(walk->path, directory, name, true);
+    level->cache = walk->in_cache = above->cache || keep_is_cache(walk->path, directory, name, true, !is_software(walk, walk->path));
     level->length = walk->length;
     struct belongs *own = &level->own;
     own->place.fd = -1;
@@ -221,13 +221,15 @@ struct level *keep_enter(struct walk *walk, const char *name)
         own->parent = above->node;
         own->tree = above->node->tree;
         own->place = (struct place){.above = &above->node->place, .name = level->place.name, .fd = -1};
-        own->place.there = above->node->place.there;
-        own->place.there = own->place.there && keep_open_place(&own->place) >= 0;
+        own->later = true;
+        own->bundles = index != NO_ENTRY;
+        if (own->tree == NULL || !own->bundles)
+            (void)keep_there_on_node(own);
         own->ours = own->ours && !own->place.there;
     }
     const bool live = back.node == NULL && own->tree != NULL && is_on_node(walk, walk->path); /* what it covers was not the job's to see */
     const bool known = back.node != NULL ||
-                       (above->node != NULL && !live && (own->place.there || (!placed && !(index != NO_ENTRY && is_software(walk, walk->path)))));
+                       (above->node != NULL && !live && (own->later || own->place.there || (!placed && !(index != NO_ENTRY && is_software(walk, walk->path)))));
     const bool made = index == NO_ENTRY && known && !own->place.there && !own->ours && own->tree == NULL; /* by the job, empty or not */
     if (made && keep_on_node(own) < 0)
         keep_could_not(walk, walk->path, "the node");
@@ -304,8 +306,8 @@ bool keep_child(struct walk *walk, int directory, const char *name, const struct
     const bool link = S_ISLNK(status.st_mode), same_link = link && index != NO_ENTRY && S_ISLNK(walk->bundle->entries[index].mode) &&
                                                            is_link_of(directory, name, walk->bundle->entries[index].link);
     if ((!S_ISREG(status.st_mode) && !link && !S_ISFIFO(status.st_mode)) || is_placed(walk, directory, name, &status) || same_link ||
-        same_as_node(directory, name, &status, node) ||
-        (!(link && index != NO_ENTRY) && !(removals && node_has(node, name)) && is_unchanged(walk, index, &status)))
+        (!(link && index != NO_ENTRY) && !(removals && node_has(node, name)) && is_unchanged(walk, index, &status)) ||
+        same_as_node(directory, name, &status, node)) /* last: it reads both */
         return false;
     const struct op *point = point_of(walk);
     if (point != NULL) {

@@ -22,8 +22,9 @@ void keep_begin(struct plan *plan);
  * error; copy them below the directory of --save. False when something that should be kept could not be: EXIT_OUTPUT. */
 bool keep(const struct plan *plan, const struct bundle *bundle, const struct options *options, const struct keeping *keeping, struct error *error);
 
-/* keep_cache.c: is it something that programs make again when it is missing? `path` in the new root is `name` in `parent`. */
-bool keep_is_cache(const char *path, int parent, const char *name, bool directory);
+/* keep_cache.c: is it something that programs make again when it is missing? `path` in the new root is `name` in `parent`. `asks`: the node's
+ * directory of that name may have a tag, too. */
+bool keep_is_cache(const char *path, int parent, const char *name, bool directory, bool asks);
 
 /* Is a directory, or one above it, a cache? */
 bool keep_is_in_cache(const char *path);

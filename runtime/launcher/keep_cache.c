@@ -41,7 +41,7 @@ static bool is_tagged_there(int parent, const char *name)
     return tagged;
 }
 
-bool keep_is_cache(const char *path, int parent, const char *name, bool directory)
+bool keep_is_cache(const char *path, int parent, const char *name, bool directory, bool asks)
 {
     const char *last = strrchr(path, '/') + 1, *end = strrchr(last, '.');
     char node[PATH_MAX + 16];
@@ -49,7 +49,7 @@ bool keep_is_cache(const char *path, int parent, const char *name, bool director
         return end != NULL && end != last && strcmp(end, ".pyc") == 0;
     snprintf(node, sizeof node, "/oldroot%s", path); /* the tag may have been there before */
     return strcmp(last, "__pycache__") == 0 || strcmp(path, "/var/cache") == 0 || is_of_xdg(path) || is_tagged_there(parent, name) ||
-           is_tagged_there(AT_FDCWD, node);
+           (asks && is_tagged_there(AT_FDCWD, node));
 }
 
 bool keep_is_in_cache(const char *path)
@@ -60,7 +60,7 @@ bool keep_is_in_cache(const char *path)
         slash = strchr(slash + 1, '/');
         snprintf(above, sizeof above, "%.*s", slash != NULL ? (int)(slash - path) : (int)strlen(path), path);
         snprintf(closure, sizeof closure, "/closure%s", above);
-        found = keep_is_cache(above, AT_FDCWD, closure, true);
+        found = keep_is_cache(above, AT_FDCWD, closure, true, true);
     }
     return found;
 }

@@ -70,8 +70,23 @@ static bool make_on_node(struct belongs *node)
     return true;
 }
 
+/* Is it there? Each directory is asked for once, from the uppermost on: how deep they are is the job's to say. */
+static void look_for(struct belongs *node)
+{
+    while (node->later) {
+        struct belongs *upper = node;
+        while (upper->parent != NULL && upper->parent->later)
+            upper = upper->parent;
+        upper->later = false;
+        upper->place.there = upper->parent != NULL && upper->parent->place.there;
+        upper->place.there = upper->place.there && keep_open_place(&upper->place) >= 0;
+    }
+}
+
 int keep_on_node(struct belongs *node)
 {
+    if (node != NULL)
+        look_for(node);
     while (node != NULL && !node->place.there) {
         struct belongs *missing = node;
         while (missing->parent != NULL && !missing->parent->place.there)
@@ -88,5 +103,7 @@ int keep_on_node(struct belongs *node)
 
 int keep_there_on_node(struct belongs *node)
 {
+    if (node != NULL)
+        look_for(node);
     return node != NULL && node->place.there ? keep_open_place(&node->place) : -1;
 }

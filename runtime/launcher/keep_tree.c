@@ -30,7 +30,12 @@ static void not_kept(struct walk *walk, int directory, const char *name, const s
 void keep_in_tree(struct walk *walk, int directory, const char *name, const struct stat *status, uint32_t index, struct belongs *node)
 {
     struct stat other;
-    const int to = keep_on_node(node);
+    bool lacks = false; /* a directory of the bundle's: it is not made on a node that has other software there */
+    for (struct belongs *above = node; above != NULL && !lacks; above = above->parent)
+        lacks = above->bundles && keep_there_on_node(above) < 0;
+    if (lacks)
+        errno = ENOENT;
+    const int to = lacks ? -1 : keep_on_node(node);
     if (to >= 0 && fstatat(to, name, &other, AT_SYMLINK_NOFOLLOW) == 0 && !was_seen(walk, index, &other)) {
         keep_beside(walk, directory, name, status, to, "is on this node, but not in the bundled software that the job saw: what the job wrote");
         return;

@@ -86,7 +86,7 @@ static void keep_children(struct walk *walk)
         if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0)
             continue;
         set_name(walk, item->d_name);
-        walk->in_cache = level->cache || keep_is_cache(walk->path, dirfd(stream), item->d_name, false);
+        walk->in_cache = level->cache || keep_is_cache(walk->path, dirfd(stream), item->d_name, false, false);
         if (keep_child(walk, dirfd(stream), item->d_name, level))
             remember_directory(level, item->d_name);
     }

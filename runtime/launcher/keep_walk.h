@@ -25,6 +25,8 @@ struct belongs {
     size_t copied;        /* of an uppermost one: files copied back below it, less caches */
     mode_t mode;
     int error; /* why it could not be opened */
+    bool later;   /* not looked for yet: shared storage is asked only for what something is to be put into */
+    bool bundles; /* an entry of the bundle */
     bool ours; /* only the bundle has it: if it cannot be made, what is in it is lost, which is no error */
 };
 
@@ -94,7 +96,7 @@ bool keep_open_on_node(const struct back *back, struct belongs *belongs);
 /* The descriptor of a directory on the node, made when it is not there; -1 with errno. */
 int keep_on_node(struct belongs *node);
 
-/* The same, without making it. */
+/* The same, without making it; -1 where it is not there. */
 int keep_there_on_node(struct belongs *node);
 
 /* keep_place.c. The descriptor of a directory, opened again by names without following links; -1 with errno. */

@@ -189,8 +189,9 @@ static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle
     return good;
 }
 
-/* What is newer on the node than this was written meanwhile. Files' times come from the coarse clock, which ticks every 1 to 10 ms: where that
- * matters, the job begins with a new tick, so that what was written before and what is written after differ. */
+/* What is newer on the node than this was written meanwhile. Files' times come from the coarse clock, which ticks every 1 to 10 ms, or since
+ * Linux 6.13 from the fine one where a file was looked at before: so the fine clock says when, and where that matters the job begins with the next
+ * tick of the coarse one. Then what was written before and what is written after differ. */
 static void set_begin(struct plan *plan)
 {
     const struct timespec pause = {0, 300000};
@@ -198,11 +199,12 @@ static void set_begin(struct plan *plan)
     bool matters = plan->synthetic_count > 0;
     for (size_t i = 0; i < plan->count; i++)
         matters = matters || plan->ops[i].back != NULL || plan->ops[i].kind == OP_POINT;
-    clock_gettime(CLOCK_REALTIME_COARSE, &plan->begun);
+    clock_gettime(CLOCK_REALTIME, &plan->begun);
     clock_gettime(CLOCK_BOOTTIME, &plan->steady);
     do
         clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    while (matters && now.tv_sec == plan->begun.tv_sec && now.tv_nsec == plan->begun.tv_nsec && nanosleep(&pause, NULL) == 0);
+    while (matters && (now.tv_sec < plan->begun.tv_sec || (now.tv_sec == plan->begun.tv_sec && now.tv_nsec <= plan->begun.tv_nsec)) &&
+           nanosleep(&pause, NULL) == 0);
 }
 
 /* Plan and build the root. */
