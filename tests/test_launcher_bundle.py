@@ -13,6 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from bundle_maker import Entry, Maker
 from launcher_tools import PLAIN, REPO, ROOT, SOURCES, TESTER, as_user, built, mounts, open_directory, run, script
@@ -67,9 +68,9 @@ def test_a_good_bundle_runs_under_the_sanitizers_too(work: str) -> None:
 def test_the_launcher_is_small_and_static() -> None:
     assert os.path.getsize(built("sdee-launcher")) < 400 << 10
     with open(built("sdee-launcher"), "rb") as file:
-        data = file.read()
-    assert b"/ld-musl" not in data
-    assert b"/ld-linux" not in data
+        kinds = {segment["p_type"] for segment in ELFFile(file).iter_segments()}
+    assert "PT_LOAD" in kinds
+    assert kinds.isdisjoint({"PT_INTERP", "PT_DYNAMIC"})
 
 
 def test_each_kind_of_unusable_file_has_its_own_message(work: str) -> None:
@@ -358,7 +359,7 @@ def test_a_pipe_is_no_bundle_and_nobody_waits_for_it(work: str) -> None:
     os.mkfifo(f"{work}/pipe")
     result = run([built("sdee-launcher"), f"{work}/pipe"])
     assert (result.returncode, result.stdout) == (BUNDLE, "")
-    assert "pipe is not a bundle: it is not a regular file" in result.stderr
+    assert "pipe is not a bundle: it is a FIFO, not a regular file" in result.stderr
 
 
 FORGED = "\x1b[2J\x1b]0;title\x07\rsdee: error: forged\nsdee: all is well\x7f \u009b31m \udc9b Zürich 東京"
