@@ -57,8 +57,8 @@ def test_what_the_job_made_or_what_came_later_is_not_missed_in_a_listing(desk: D
 
 
 def test_a_file_that_came_out_otherwise_is_a_difference(desk: Desk) -> None:
-    words = desk.write("home/.words", "full\n")
-    job = ["sh", "-c", "cat $HOME/.words >out 2>/dev/null || echo half >out"]
+    words = desk.write("home/.cache/words", "full\n")
+    job = ["sh", "-c", "cat $HOME/.cache/words >out 2>/dev/null || echo half >out"]
     desk.bundle(job)
     report = desk.verify("--root", "closed", good=False)
     assert different(report) == {}
@@ -71,8 +71,8 @@ def test_a_file_that_came_out_otherwise_is_a_difference(desk: Desk) -> None:
 
 
 def test_a_file_that_was_not_written_is_a_difference(desk: Desk) -> None:
-    desk.write("home/.words", "full\n")
-    desk.bundle(["sh", "-c", "test -e $HOME/.words && echo 1 >out; mkdir -p d; ln -sf d l"])
+    desk.write("home/.cache/words", "full\n")
+    desk.bundle(["sh", "-c", "test -e $HOME/.cache/words && echo 1 >out; mkdir -p d; ln -sf d l"])
     report = desk.verify(good=False)
     assert different(report, "empty")[f"{desk.work}/out"]["what"] == "this run did not write the file"
     assert different(report, "foreign")[f"{desk.work}/out"]["what"] == "this run did not write the file"
@@ -234,8 +234,8 @@ def test_an_ordinary_user_sees_the_same() -> None:
     os.chmod(top, 0o777)
     try:
         desk = Desk(top, user=True)
-        desk.write("home/.words", "full\n")
-        desk.bundle(["sh", "-c", "cat $HOME/.words >out 2>/dev/null || echo half >out"], out="printed")
+        desk.write("home/.cache/words", "full\n")
+        desk.bundle(["sh", "-c", "cat $HOME/.cache/words >out 2>/dev/null || echo half >out"], out="printed")
         report = desk.verify(good=False)
         assert [run["good"] for run in report["runs"]] == [True, False, False, True]
     finally:
