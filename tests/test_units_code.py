@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from closure_support import TraceMaker, trace_for_units, verdict, why, write
+from sdee.packer.units import shell
 from sdee.packer.units.python_code import imported_names
 from sdee.tracer.model import Exec
 
@@ -224,3 +225,9 @@ def test_code_that_a_job_script_names_in_a_branch_travels_with_what_it_imports(
     assert [verdict(closure, path) for path in (*travels, *stays)] == ["bundle"] * 4 + ["nothing"] * 2
     assert f"belongs to {script} code that a script names" in why(closure, travels[0])
     assert verdict(closure, "/usr/bin/comm") == "bundle"
+
+
+def test_words_of_a_script_may_be_very_long() -> None:
+    """GNU parallel tries how long a command line may be: looking for names in 83,000 letters took minutes each."""
+    text = "c" * 2_000_000 + " job.py x=dir/other.sh"
+    assert shell._FILE.findall(text) == ["job.py", "dir/other.sh"]

@@ -33,7 +33,7 @@ _COMMAND = re.compile(
     r"((?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*)(?![\w=/])"
 )
 # A file of code: those of languages whose code is read (python_code.py, code.py), and shells'
-_FILE = re.compile(r"[\w.@+/-]*\w\.(?:py|pl|pm|rb|lua|R|r|tcl|js|mjs|cjs|sh|bash)\b")
+_FILE = re.compile(r"(?<![\w.@+/-])[\w.@+/-]{0,400}\w\.(?:py|pl|pm|rb|lua|R|r|tcl|js|mjs|cjs|sh|bash)\b")
 _SCRIPT_LIMIT = 64 << 10  # bytes: longer ones are programs (configure), not jobs
 _LIMIT = 256 << 20  # bytes
 _UNITS_LIMIT, _EACH_LIMIT = 32 << 20, 8 << 20  # bytes: what scripts name that only units brought, all and each
