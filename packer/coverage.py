@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from sdee.packer.table import Entry
 
 # CONF keys that say what was run, which who runs another command says anew, or that serve messages alone
-_OF_THE_COMMAND = frozenset(("program", "arg", "cwd", "shared", "looked-for", "host-used"))
+_OF_THE_COMMAND = frozenset(("program", "arg", "cwd", "shared", "looked-for", "host-used", "unused"))
 _OF_THE_PROCESS = ("_=", "PWD=")  # variables that the launcher, or the program, sets anew
 # Of these a bundle may say neither less nor more: a command would see other files, variables or limits, or be refused
-_EQUAL = frozenset(("env", "tree", "left-out", "unused", "fallback", "umask", "rlimit", "cpu", "isa", "kernel"))
+_EQUAL = frozenset(("env", "tree", "left-out", "fallback", "umask", "rlimit", "cpu", "isa", "kernel"))
 # A bundle with more of these serves as well: what a node has there does not appear, or does
 _JOINED = ("absent", "host")
 _FIRST_WORD = frozenset(("isa", "kernel"))  # then a path, for messages
