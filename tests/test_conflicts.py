@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdee.packer.conflicts import conflicts
-from sdee.tracer.tracefile import FORMAT, read_traces
+from sdee.tracer.model import FORMAT
+from sdee.tracer.reader import read_traces
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,7 +27,7 @@ from sdee.packer.writer import write_bundle
 from sdee.runtime.environment import extract
 from sdee.runtime.execute import launcher_path
 from sdee.tokens import redact
-from sdee.tracer.tracefile import read_traces
+from sdee.tracer.reader import read_traces
 from test_tracefile import END, access
 from test_tracefile import HEADER as BARE_HEADER
 

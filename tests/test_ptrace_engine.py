@@ -13,9 +13,8 @@ import pytest
 
 from sdee.errors import CommandNotFoundError, ExitCode
 from sdee.tracer import memory, ptrace_calls, tracee
-from sdee.tracer.engine import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
 from sdee.tracer.ptrace_engine import PtraceEngine
-from sdee.tracer.syscalls import CALLS
+from sdee.tracer.syscalls import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, CALLS
 from trace_support import fixture_program, fresh, run, scratch
 
 if TYPE_CHECKING:

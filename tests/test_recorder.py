@@ -11,8 +11,8 @@ import pytest
 
 from sdee.tracer import engines, memory, saved, session
 from sdee.tracer.programs import read_program
+from sdee.tracer.reader import read_traces
 from sdee.tracer.resolve import Resolver
-from sdee.tracer.tracefile import read_traces
 
 if TYPE_CHECKING:
     from pathlib import Path

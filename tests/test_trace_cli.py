@@ -16,7 +16,7 @@ import pytest
 
 from sdee.errors import CommandNotFoundError
 from sdee.tracer import engines, tracee
-from sdee.tracer.tracefile import read_traces
+from sdee.tracer.reader import read_traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

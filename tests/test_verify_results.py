@@ -21,7 +21,7 @@ from sdee.packer.model import Item, Reason, Verdict
 from sdee.packer.outcome import Expected, Observed, judge
 from sdee.packer.reader import open_bundle
 from sdee.packer.verify import option_for
-from sdee.tracer.tracefile import read_traces
+from sdee.tracer.reader import read_traces
 
 __all__ = ["desk"]
 

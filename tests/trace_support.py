@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sdee.tracer.tracefile import read_traces
+from sdee.tracer.reader import read_traces
 
 if TYPE_CHECKING:
     from sdee.tracer.model import Trace

@@ -11,15 +11,16 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
-from sdee.tracer.engine import AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
 from sdee.tracer.syscalls import (
     AT_EMPTY_PATH,
+    AUDIT_ARCH_X86_64,
     CALLS,
     FSTAT_FORMS,
     HIGHEST_KNOWN,
     IO_URING_SETUP,
     X32_HIGHEST_KNOWN,
     X32_OWN_FIRST,
+    X32_SYSCALL_BIT,
 )
 
 if TYPE_CHECKING:

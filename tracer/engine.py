@@ -11,12 +11,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# linux/audit.h: the ABI of a system call
-AUDIT_ARCH_X86_64 = 0xC000003E
-AUDIT_ARCH_I386 = 0x40000003
-AUDIT_ARCH_AARCH64 = 0xC00000B7
-X32_SYSCALL_BIT = 0x40000000  # asm/unistd.h: set in `nr` under AUDIT_ARCH_X86_64 for an x32 call
-
 
 class Handler(Protocol):
     """What an engine tells about a job. No method may raise: an engine that meets an exception all the same lets the

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sdee.tracer.sightings import State
-from sdee.tracer.tracefile import FORMAT
+
+FORMAT = 1
 
 __all__ = ["FORMAT", "Access", "Exec", "Host", "Process", "Result", "Run", "Saved", "State", "Trace"]
 

@@ -15,8 +15,7 @@ from typing import NamedTuple
 from ptrace.binding import func as binding
 from ptrace.error import PtraceError
 
-from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
-from sdee.tracer.syscalls import CALLS
+from sdee.tracer.syscalls import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, CALLS
 
 # linux/ptrace.h, where python-ptrace has no name for it
 _PTRACE_SEIZE = 0x4206

@@ -30,7 +30,7 @@ from ptrace.binding import func as binding
 
 from sdee.errors import KernelError
 from sdee.tracer import bpf, linux, ptrace_calls, tracee
-from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
+from sdee.tracer.syscalls import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Merging the segments of trace files into one Trace: what tracefile.read_traces() does."""
+"""Merging the segments of trace files into one Trace: read_traces()."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sdee import typed
 from sdee.errors import TraceError
 from sdee.files import open_regular
-from sdee.tracer.model import Access, Exec, Host, Process, Result, Run, Saved, Trace
+from sdee.tracer.model import FORMAT, Access, Exec, Host, Process, Result, Run, Saved, Trace
 from sdee.tracer.shapes import HEADER, RECORDS
 from sdee.tracer.sightings import Sightings
-from sdee.tracer.tracefile import FORMAT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _USES = frozenset(("read", "exec"))
 _REPLACES = frozenset(("truncate", "remove", "rename"))
@@ -265,3 +264,20 @@ def _run(
         results=tuple(result for path, result in results.items() if path),
         stdout=results.get(""),
     )
+
+
+def read_traces(paths: Iterable[str]) -> Trace:
+    """Read and merge trace files, in order; their segments likewise.
+
+    `Access.existed` tells whether the path was there before the job made it. A file that was cut off is read as far
+    as it goes and named in `incomplete`. Raises TraceError for what is no trace, damaged within, or of a newer format.
+    """
+    reader = Reader()
+    for path in paths:
+        reader.read(path)
+    if not reader.runs:
+        raise TraceError("no trace was given")
+    try:
+        return reader.trace()
+    except (KeyError, TypeError, ValueError) as error:
+        raise TraceError(f"a header lacks {error}", hint="is this the file that `sdee trace` wrote?") from error

@@ -14,12 +14,22 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from sdee.tracer import memory, sockets
-from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
 from sdee.tracer.execs import Execs
 from sdee.tracer.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_SET_MODE_FILTER
 from sdee.tracer.records import Records
 from sdee.tracer.resolve import Resolved, Resolver, start_of
-from sdee.tracer.syscalls import AT_EMPTY_PATH, AT_FDCWD, CALLS, EXIT_GROUP, PathArgument, SystemCall
+from sdee.tracer.syscalls import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AUDIT_ARCH_AARCH64,
+    AUDIT_ARCH_I386,
+    AUDIT_ARCH_X86_64,
+    CALLS,
+    EXIT_GROUP,
+    X32_SYSCALL_BIT,
+    PathArgument,
+    SystemCall,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import sdee
 from sdee.tokens import redact
 from sdee.tracer import host, results, tracee
+from sdee.tracer.model import FORMAT
 from sdee.tracer.recorder import Recorder
 from sdee.tracer.saved import Saver
-from sdee.tracer.tracefile import FORMAT, Writer, expand_name
+from sdee.tracer.tracefile import Writer, expand_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

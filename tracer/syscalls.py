@@ -21,7 +21,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
+# linux/audit.h: the ABI of a system call
+AUDIT_ARCH_X86_64 = 0xC000003E
+AUDIT_ARCH_I386 = 0x40000003
+AUDIT_ARCH_AARCH64 = 0xC00000B7
+X32_SYSCALL_BIT = 0x40000000  # asm/unistd.h: set in `nr` under AUDIT_ARCH_X86_64 for an x32 call
 
 _TABLE = """\
 # name          x86-64  i386 aarch64  kind       paths    flags links

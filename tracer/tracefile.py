@@ -1,4 +1,4 @@
-"""Writing and reading trace files: docs/trace-format.md."""
+"""Writing trace files: docs/trace-format.md."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import stat
 from typing import TYPE_CHECKING
 
 from sdee import trust
-from sdee.errors import OutputError, TraceError, UsageError
+from sdee.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from sdee.tracer.model import Trace
-
-FORMAT = 1
 
 _FLUSH_SIZE = 64 << 10  # characters kept back at most; pulse() writes them out once a second
 _RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
@@ -160,22 +157,3 @@ class Writer:
                     at += file.write(data)
         except OSError as error:
             self.error = self.error or error
-
-
-def read_traces(paths: Iterable[str]) -> Trace:
-    """Read and merge trace files, in order; their segments likewise.
-
-    `Access.existed` tells whether the path was there before the job made it. A file that was cut off is read as far
-    as it goes and named in `incomplete`. Raises TraceError for what is no trace, damaged within, or of a newer format.
-    """
-    from sdee.tracer.reader import Reader  # noqa: PLC0415 - 5 ms that `sdee trace` need not pay
-
-    reader = Reader()
-    for path in paths:
-        reader.read(path)
-    if not reader.runs:
-        raise TraceError("no trace was given")
-    try:
-        return reader.trace()
-    except (KeyError, TypeError, ValueError) as error:
-        raise TraceError(f"a header lacks {error}", hint="is this the file that `sdee trace` wrote?") from error

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sdee.errors import KernelError
 from sdee.tracer import bpf, linux, tracee
-from sdee.tracer.engine import X32_SYSCALL_BIT
 from sdee.tracer.restarts import Restarts
-from sdee.tracer.syscalls import EXIT_GROUP, TIMERS
+from sdee.tracer.syscalls import EXIT_GROUP, TIMERS, X32_SYSCALL_BIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

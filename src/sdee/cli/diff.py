@@ -25,7 +25,7 @@ def diff(*, one: str, other: str, as_json: bool) -> None:
     """
     from sdee.packer.compare import compare_bundles, compare_traces  # noqa: PLC0415
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
-    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
+    from sdee.tracer.reader import read_traces  # noqa: PLC0415
 
     kinds = [is_bundle(name) for name in (one, other)]
     if kinds[0] != kinds[1]:

@@ -179,7 +179,7 @@ def carry_out(todo: Preparation) -> str:
 def _trace(todo: Preparation) -> None:
     from sdee.cli.trace import say_summary  # noqa: PLC0415 - not needed for a dry run
     from sdee.tracer import engines, session  # noqa: PLC0415
-    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
+    from sdee.tracer.reader import read_traces  # noqa: PLC0415
 
     shown = show.safe(shlex.join(redact(todo.command)))
     click.echo(f"sdee: tracing {shown} here first: {show.safe(todo.trace_why)}", err=True)

@@ -21,7 +21,7 @@ from sdee.packer.verify import job_part, places, what_a_node_has
 from sdee.runtime import barenode, rerun
 from sdee.tracer import engines, results, session
 from sdee.tracer.model import Result
-from sdee.tracer.tracefile import read_traces
+from sdee.tracer.reader import read_traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -151,7 +151,7 @@ def _plan(rehearsal: Rehearsal, *, no_trace: bool, outgrown: str = "") -> Prepar
 
 def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     """Run the command here once under trace. What it prints goes to a file, its failing is said and no obstacle."""
-    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
+    from sdee.tracer.reader import read_traces  # noqa: PLC0415
 
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
     program = os.path.join(todo.directory, "rehearsal.sh")
