@@ -8,7 +8,6 @@ bytes whatever was there before.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,13 +33,6 @@ USUAL = 4 << 20  # from there on, about so far to the next cut
 MOST = 8 << 20  # here the next member begins a new frame in any case
 STEP = 4 << 20  # a member longer than this is cut at multiples of it, counted from its own beginning
 PIECE = 1 << 20  # read at once of a file too long to hold
-# More threads than this only cost memory (some 20 MB each at level 9): reading and hashing feed no more of them.
-MOST_THREADS = 32
-
-
-def usable_cores() -> int:
-    """Return the number of processors that this process may run on (sched_getaffinity(2)), at most MOST_THREADS."""
-    return min(MOST_THREADS, len(os.sched_getaffinity(0)))
 
 
 @final

@@ -22,7 +22,6 @@ import zstandard
 from sdee import typed
 from sdee.errors import BundleError
 from sdee.files import open_regular
-from sdee.packer.frames import usable_cores
 from sdee.packer.layout import MAX_LINKS
 from sdee.packer.model import Item, Reason, Verdict
 from sdee.packer.table import (
@@ -35,6 +34,7 @@ from sdee.packer.table import (
     parse_footer,
     parse_table,
 )
+from sdee.packer.threads import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

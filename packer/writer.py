@@ -19,12 +19,13 @@ import zstandard
 from sdee import trust
 from sdee.errors import BundleError, InternalError, OutputError
 from sdee.packer import content
-from sdee.packer.frames import FrameWriter, usable_cores
+from sdee.packer.frames import FrameWriter
 from sdee.packer.layout import Layout, Node, lay_out
 from sdee.packer.model import Verdict
 from sdee.packer.results import result_meta
 from sdee.packer.reuse import OldFrames, frames_meta
 from sdee.packer.table import SKIPPABLE_HEADER, SKIPPABLE_TABLE, Entry, Footer, Table, pack_table, parse_table
+from sdee.packer.threads import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
