@@ -1,17 +1,25 @@
-"""Merged traces: where two runs found something else at the same path, a bundle can carry only one of them.
+"""What a user must know of a closure, whether or not anything failed: sentences.
 
-Said of what travels, and only if the difference means something: not of what one rank writes and another one reads in
-the meantime, nor of times alone on different machines, which install the same file at different times.
+Where two merged runs found something else at the same path, a bundle can carry only one of them. Said of what travels,
+and only if the difference means something: not of what one rank writes and another one reads in the meantime, nor of
+times alone on different machines, which install the same file at different times.
 """
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
+import shlex
+import signal
+import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.packer.globs import Globs
 from sdee.packer.model import Verdict
+from sdee.tokens import BLANK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,3 +133,71 @@ def _names(runs: tuple[int, ...], trace: Trace) -> str:
         names.append(f"{name} on {run.host.hostname}" if hosts else name)
     more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
     return ", ".join(names) + more
+
+
+def only_executed(trace: Trace, builder: Builder) -> list[str]:
+    """Return the programs that the job could execute and nobody here can read (mode 0111)."""
+    executed = {builder.fs.resolve(execution.path).real for execution in trace.execs}
+    return [path for path in dict.fromkeys(builder.unreadable) if path in executed]
+
+
+def notices(trace: Trace, builder: Builder) -> Iterator[str]:
+    """Yield a sentence for each thing that a user must look at."""
+    for path in only_executed(trace, builder):
+        yield (
+            f"you may execute {path!a} but not read it, so it does not travel and sdee cannot see what it uses: "
+            "the node must have it, or you make it readable (chmod +r) and trace again"
+        )
+    for run in trace.runs:
+        if run.status:
+            number = run.status - 128  # a program may return such a number itself, as ssh does 255
+            by = f" (signal {signal.Signals(number).name})" if number in signal.valid_signals() else ""
+            how = f"ended with status {run.status}{by}"
+            yield f"the traced run {how}, so it may not have used all that the job needs: {shlex.join(run.command)}"
+    ended = max((run.ended for run in trace.runs if run.ended is not None), default=None)
+    used = [d for d in builder.travelling() if d.order is not None and not d.origin and d.status]
+    late = [d.path for d in used if d.status and stat.S_ISREG(d.status.st_mode) and ended and d.status.st_mtime > ended]
+    if late:
+        more = f" and {len(late) - 3} more" if len(late) > 3 else ""
+        yield f"changed since the job was traced, and travels as it is now: {', '.join(map(ascii, late[:3]))}{more}"
+    if any(BLANK in argument for argument in trace.runs[0].command):
+        yield "a secret of the command line was not recorded: run the bundle with all its arguments"
+    yield from conflict_notices(trace, builder)
+    yield from _of_groups(trace)
+    yield from _of_own_mounts(builder)
+    for option, globs in (("exclude", builder.options.exclude), ("allow", builder.options.allow)):
+        for glob in globs:
+            if not any(map(Globs((glob,)).match, builder.drafts)):
+                yield f"--{option} {glob!a} matches nothing that the job uses"
+
+
+def _of_groups(trace: Trace) -> Iterator[str]:
+    """Yield a sentence for each group that only the bare job may give files to: a bundle's user namespace lacks it."""
+    run = trace.runs[0]
+    for gid in trace.groups if run.uid else ():
+        if gid != run.gid:
+            name = str(gid)
+            with contextlib.suppress(KeyError):
+                name = grp.getgrgid(gid).gr_name
+            yield (
+                f"the job gives files to the group {name} ({gid}); in a bundle it may do so with its primary group "
+                f"only (else chown fails: Invalid argument): start it by `sg {name} -c ./bundle.sdee`, or ask the "
+                f"administrator for the line USER:{gid}:1 in /etc/subgid of the nodes"
+            )
+
+
+def _of_own_mounts(builder: Builder) -> Iterator[str]:
+    """Yield a sentence for each file system that the user has mounted and that holds the job's data: no node has it."""
+    ends = {
+        Verdict.SHARED: ("stays", "--with-data makes it travel, or the job must mount it, too"),
+        Verdict.PRODUCED: ("is written", "unless the job mounts it, too, it is written into the directory beneath"),
+    }
+    found: dict[tuple[str, Verdict], list[str]] = {}
+    for draft in builder.drafts.values():
+        is_directory = draft.status is not None and stat.S_ISDIR(draft.status.st_mode)
+        if draft.verdict in ends and not is_directory and (mount := builder.site.own_mount(draft.path)):
+            found.setdefault((mount, draft.verdict), []).append(draft.path)
+    for (mount, verdict), paths in found.items():
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        (does, remedy), kind = ends[verdict], builder.site.mounts[mount]
+        yield f"{paths[0]!a}{more} {does} on {mount!a}, which is mounted here by {kind}: {remedy}"

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sdee.tracer.model import Result
 
+STANDS_IN = "is sdee's own there: what a launcher starts with it on other nodes runs in the bundle, too"
+
 
 class Verdict(str, Enum):
     """What happens to a path (design: ARCHITECTURE.md, closure)."""

@@ -70,7 +70,7 @@ def write_once(path: str, text: str) -> None:
 
 def is_needed(bundle: str) -> bool:
     """Tell whether the job in a bundle starts more of itself by srun. Raises BundleError."""
-    from sdee.packer.closure import STANDS_IN  # noqa: PLC0415
+    from sdee.packer.model import STANDS_IN  # noqa: PLC0415
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
 
     with open_bundle(bundle) as opened:
