@@ -20,8 +20,7 @@ import platformdirs
 import pytest
 
 from env_support import SDEE, UID, User, a_user, becomes, needs_root, processes_of
-from sdee.runtime import environment
-from sdee.runtime.environment import mounts, plan
+from sdee.runtime.environment import locations, mounts, plan
 from sdee.runtime.environment.enter import parse
 from sdee.runtime.environment.plan import installation
 
@@ -41,11 +40,11 @@ def user() -> Iterator[User]:
 def test_the_base_directory_is_what_platformdirs_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SDEE_ENV_DIR", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    assert environment.base_directory() == f"{platformdirs.user_data_dir('sdee')}/environments"
+    assert locations.base_directory() == f"{platformdirs.user_data_dir('sdee')}/environments"
     monkeypatch.setenv("XDG_DATA_HOME", "/data/mine")
-    assert environment.base_directory() == f"{platformdirs.user_data_dir('sdee')}/environments"
+    assert locations.base_directory() == f"{platformdirs.user_data_dir('sdee')}/environments"
     monkeypatch.setenv("SDEE_ENV_DIR", "/scratch/envs")
-    assert environment.base_directory() == "/scratch/envs"
+    assert locations.base_directory() == "/scratch/envs"
 
 
 def test_the_light_parser_leaves_to_click_what_needs_explaining() -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from env_support import UID, User, a_user, becomes, needs_root, skip_outside_of_ci
-from sdee.runtime.environment import FRONT, enter, fronts, private
+from sdee.runtime.environment import enter, fronts, locations, private
 from sdee.runtime.jobs import slurm_inside
+from sdee.runtime.programs import FRONT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,7 +240,7 @@ def test_srun_in_a_command_that_is_traced_takes_its_directory_variables_and_inpu
 def test_an_sdee_that_the_environment_does_not_see_is_named(tmp_path: Path) -> None:
     (tmp_path / "states").mkdir()
     enter.prepare_commands(str(tmp_path / "states"))
-    script = tmp_path / "states" / enter.COMMANDS / "sdee-inside"
+    script = tmp_path / "states" / locations.STATE_COMMANDS / "sdee-inside"
     script.write_text(script.read_text().replace(sys.executable, "/tmp/nosuch/python"))
     done = subprocess.run([str(script), "srun", "x"], capture_output=True, text=True, check=False)
     assert done.returncode == 244

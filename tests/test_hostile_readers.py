@@ -25,7 +25,7 @@ from sdee.packer.options import ClosureOptions
 from sdee.packer.reader import open_bundle
 from sdee.packer.writer import write_bundle
 from sdee.runtime.environment import extract
-from sdee.runtime.execute import launcher_path
+from sdee.runtime.programs import launcher_path
 from sdee.tokens import redact
 from sdee.tracer.reader import read_traces
 from test_tracefile import END, access

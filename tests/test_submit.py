@@ -17,10 +17,10 @@ import pytest
 
 from sdee.cli import served
 from sdee.errors import OutputError, UsageError
-from sdee.runtime.environment import front
 from sdee.runtime.jobs import choose, gridengine, slurm
 from sdee.runtime.jobs.model import Request, Words
 from sdee.runtime.jobs.options import table_of_help
+from sdee.runtime.programs import front_path
 
 OWN = {"--dry-run": False, "--results": True}
 SBATCH = """#!/bin/sh
@@ -380,14 +380,14 @@ def test_what_serves_a_bundle_is_whole_or_not_there(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a full disk ends a write in the midst
     try:
         with pytest.raises(OutputError, match=r"cannot write '.*/sdee-front'"):
-            served.prepare(str(tmp_path), bundle, front())
+            served.prepare(str(tmp_path), bundle, front_path())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle-1.outside"]
     assert list((tmp_path / "bundle-1.outside").iterdir()) == []
-    words = served.prepare(str(tmp_path), bundle, front())
-    assert Path(words[0]).read_bytes() == Path(front()).read_bytes()
+    words = served.prepare(str(tmp_path), bundle, front_path())
+    assert Path(words[0]).read_bytes() == Path(front_path()).read_bytes()
     assert os.access(Path(words[2]) / "srun", os.X_OK)
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot make"):
-        served.prepare(str(tmp_path / "file"), bundle, front())
+        served.prepare(str(tmp_path / "file"), bundle, front_path())

@@ -6,12 +6,11 @@ import os
 import sys
 from typing import NoReturn
 
-from sdee.runtime.environment import base_directory, front, program
+from sdee.runtime.environment.locations import STATE_COMMANDS, base_directory
+from sdee.runtime.programs import env_path, front_path
 
 NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media")
 FLAGS = ("--x11", "--ssh-agent")
-COMMANDS = "commands"
-COMMANDS_INSIDE = "/run/sdee"
 INSIDE = "from sdee.cli.inside import main; main()"
 
 # /tmp and /run are others inside, and software may be removed. 244: docs/exit-codes.md
@@ -73,7 +72,7 @@ def prepare_commands(directory: str) -> None:
     """Write what stands in place of the job manager's commands inside, as far as it is not there: /run/sdee."""
     from sdee.interpreter import files, own_python  # noqa: PLC0415
 
-    commands = os.path.join(directory, COMMANDS)
+    commands = os.path.join(directory, STATE_COMMANDS)
     for name in ("", "real", "prefix"):
         os.makedirs(os.path.join(commands, name), exist_ok=True)
     call = f'exec {" ".join(map(_quoted, own_python(INSIDE)))} "$@"'
@@ -81,7 +80,7 @@ def prepare_commands(directory: str) -> None:
     script = f"#!/bin/sh\n# Written by sdee: srun, sbatch and salloc inside\n{check}{call}\n"
     _write(os.path.join(commands, "sdee-inside"), script, 0o755)
     _write(os.path.join(commands, "user"), f"{os.getuid()} {os.getgid()} {_user_name()}\n", 0o644)
-    target, state = os.path.join(commands, "sdee-front"), os.stat(front())
+    target, state = os.path.join(commands, "sdee-front"), os.stat(front_path())
     try:
         there = os.stat(target)
         same = (there.st_size, there.st_mtime_ns) == (state.st_size, state.st_mtime_ns)
@@ -94,7 +93,7 @@ def prepare_commands(directory: str) -> None:
 
         if os.path.isdir(os.path.join(directory, "layers")):
             fronts.refresh(store.Environment(os.path.basename(directory), directory))
-        shutil.copy2(front(), f"{target}.{os.getpid()}")  # terminals may come at once
+        shutil.copy2(front_path(), f"{target}.{os.getpid()}")  # terminals may come at once
         os.replace(f"{target}.{os.getpid()}", target)
 
 
@@ -154,7 +153,7 @@ def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
         raise OutputError(f"cannot write {error.filename}: {error.strerror}") from error
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
         signal.signal(number, signal.SIG_DFL)
-    os.execv(program(), ["sdee-env", "enter", *flags, directory, name, *command])
+    os.execv(env_path(), ["sdee-env", "enter", *flags, directory, name, *command])
 
 
 def main(arguments: list[str]) -> bool:

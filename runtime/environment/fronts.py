@@ -12,7 +12,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from sdee.runtime.environment import front
+from sdee.runtime.environment.locations import DIVERSIONS, DIVERTED, HOST_PROGRAMS, PROGRAMS
+from sdee.runtime.programs import front_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 # As in fronts.c
 _JOBS = ("salloc", "sbatch", "srun", "sacct", "sacctmgr", "sattach", "sbcast", "scancel", "scontrol")
 NAMES = (*_JOBS, "sdiag", "sinfo", "sprio", "squeue", "sreport", "sshare", "sstat", "strigger")
-PROGRAMS = "/usr/bin"  # where Debian has them
-DIVERTED = "/usr/lib/sdee"  # where a package's own are, inside
-HOST_PROGRAMS = "/run/sdee/host"  # the host's PROGRAMS, inside (plan.py)
-DIVERSIONS = "/var/lib/dpkg/diversions"
 
 
 def of_packages() -> list[str]:
@@ -59,7 +56,7 @@ def divert(environment: Environment, note: Callable[[str], None]) -> None:
     for name in names:
         lines += [f"{PROGRAMS}/{name}", f"{DIVERTED}/{name}", ":"]
         os.symlink(f"{HOST_PROGRAMS}/{name}", f"{diverted}/{name}")
-        shutil.copyfile(front(), f"{upper}/{name}")
+        shutil.copyfile(front_path(), f"{upper}/{name}")
         os.chmod(f"{upper}/{name}", 0o755)
         note(f"{PROGRAMS}/{name}")
         note(f"{DIVERTED}/{name}")
@@ -78,7 +75,7 @@ def refresh(environment: Environment) -> None:
         path = f"{upper}/{name}"
         if os.path.lexists(f"{diverted}/{name}") and os.path.isfile(path) and not os.path.islink(path):
             new = f"{path}.sdee-{os.getpid()}"  # terminals may come at once
-            shutil.copyfile(front(), new)
+            shutil.copyfile(front_path(), new)
             os.chmod(new, 0o755)
             os.replace(new, path)
 

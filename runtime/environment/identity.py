@@ -7,8 +7,8 @@ import pwd
 import shutil
 import subprocess
 
-from sdee.runtime.environment import program
 from sdee.runtime.environment.configure import read_host
+from sdee.runtime.programs import env_path
 
 ENOUGH = 65535  # ids, so that nobody (65534) is one of them
 
@@ -44,5 +44,5 @@ def _works(uids: tuple[int, int], gids: tuple[int, int]) -> bool:
     with tempfile.TemporaryDirectory() as directory:
         with open(os.path.join(directory, "plan"), "w", encoding="ascii") as file:
             file.write(f"sdee-env 1\nrange\t{uids[0]} {uids[1]} {gids[0]} {gids[1]}\n")
-        done = subprocess.run([program(), "root", directory, "/bin/true"], check=False, capture_output=True)
+        done = subprocess.run([env_path(), "root", directory, "/bin/true"], check=False, capture_output=True)
     return done.returncode == 0

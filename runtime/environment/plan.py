@@ -10,7 +10,8 @@ import sys
 from dataclasses import dataclass, field
 
 import sdee
-from sdee.runtime.environment import fronts
+from sdee.runtime.environment import locations
+from sdee.runtime.environment.locations import COMMANDS, STATE_COMMANDS
 from sdee.runtime.environment.mounts import Mount, is_below
 
 # Top-level directories that hold the system: changes are the environment's. bin … libx32 where /usr is not merged
@@ -30,9 +31,6 @@ LIVE = (
     "/run/nslcd",
     "/var/lib/sss/pipes",
 )
-
-# Inside: what stands in place of the job manager's commands (runtime/front/)
-COMMANDS = "/run/sdee"
 
 
 @dataclass(frozen=True)
@@ -205,10 +203,10 @@ def build(
     if "/run" in tops:
         for name, mode in (("lock", "1777"), ("user", "0755")):
             builder.add("tmpfs" if name == "lock" else "dir", f"/run/{name}", f"mode={mode}" if name == "lock" else "")
-        builder.add("own", COMMANDS, "commands")
+        builder.add("own", COMMANDS, STATE_COMMANDS)
         builder.add("own", f"{COMMANDS}/layers", "layers")  # read-only: fronts.c
-        if os.path.isfile(f"{fronts.PROGRAMS}/srun"):
-            builder.add("own", fronts.HOST_PROGRAMS, fronts.PROGRAMS)
+        if os.path.isfile(f"{locations.PROGRAMS}/srun"):
+            builder.add("own", locations.HOST_PROGRAMS, locations.PROGRAMS)
     if Plan(tuple(builder.steps)).layer_of("/var/tmp") is not None:
         builder.steps = [
             step for step in builder.steps if step.path != "/var/tmp" and not is_below(step.path, "/var/tmp")

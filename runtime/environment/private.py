@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 
+from sdee.runtime.environment.locations import COMMANDS, STATE_COMMANDS
 from sdee.runtime.environment.mounts import is_below
 
-COMMANDS = "/run/sdee"  # plan.py binds STATE/commands there
 SOURCE = "sdee"  # of what sdee-env mounts itself: overlays and tmpfs
 
 
@@ -19,7 +19,7 @@ def is_private(path: str, text: str) -> bool:
         device, root, point = before.split(" ")[2:5]
         place, mount = _plain(point), (device, _plain(root), after.split(" ")[1])
         if place == COMMANDS:
-            state = (device, mount[1].removesuffix("/commands"), "")
+            state = (device, mount[1].removesuffix(f"/{STATE_COMMANDS}"), "")
         if (path == place or is_below(path, place)) and len(place) >= len(deepest):
             deepest, found = place, mount
     if not state[1]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from sdee.errors import OutputError
 from sdee.interpreter import own_python
-from sdee.runtime.environment import plan, program
+from sdee.runtime.environment import plan
+from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,7 @@ def give(environment: Environment, made: plan.Plan, pairs: set[tuple[bytes, byte
             lines.append(b"%d %d %s" % (uid, gid, upper))
     if not lines:
         return
-    command = [program(), "root", environment.directory, *own_python(START)]
+    command = [env_path(), "root", environment.directory, *own_python(START)]
     done = subprocess.run(command, input=b"\0".join(lines), check=False, stderr=subprocess.PIPE)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]

@@ -7,11 +7,12 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError
-from sdee.runtime.environment import accounts, merge, program, rpm
+from sdee.runtime.environment import accounts, merge, rpm
 from sdee.runtime.environment.configure import read_host, start_files
 from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, system_name
 from sdee.runtime.environment.enter import stamp_line
 from sdee.runtime.environment.store import Environment, at_rest, find
+from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ def reconcile(name: str) -> list[str]:
     with at_rest(environment, "adapt"):
         notes = adapt(environment)
     if environment.upper("/etc/ld.so.cache") and os.path.exists(environment.upper("/etc/ld.so.cache") or ""):
-        command = [program(), "enter", environment.directory, name, "ldconfig"]
+        command = [env_path(), "enter", environment.directory, name, "ldconfig"]
         subprocess.run(
             command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

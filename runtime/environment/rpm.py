@@ -14,9 +14,9 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sdee.runtime.environment import program
 from sdee.runtime.environment.enter import stamp_line
 from sdee.runtime.environment.layers import is_opaque, is_whiteout
+from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:
     from sdee.runtime.environment.store import Environment
@@ -160,7 +160,7 @@ def _ask(environment: Environment, files: dict[str, str]) -> tuple[Packages, str
             if not name.startswith(".") and not name.endswith(_BESIDE[1]):
                 shutil.copyfile(path, os.path.join(copy, name))
         inside = os.path.join("/var/tmp", os.path.basename(copy))
-        enter = [program(), "enter", environment.directory, environment.name]
+        enter = [env_path(), "enter", environment.directory, environment.name]
         for before, directory in (([], copy), (enter, inside)):
             if not before and not shutil.which("rpm"):
                 continue

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError, KernelError, OutputError, UsageError
-from sdee.runtime.environment import base_directory, leftovers, plan, program
-from sdee.runtime.environment.enter import COMMANDS_INSIDE
+from sdee.runtime.environment import leftovers, plan
+from sdee.runtime.environment.locations import COMMANDS, base_directory
+from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -169,7 +170,7 @@ def find(name: str) -> Environment:
 
 def is_inside() -> bool:
     """Tell whether this process runs in an environment, also where su(1) or sshd(8) has dropped its variables."""
-    return os.path.exists(os.path.join(COMMANDS_INSIDE, "user"))
+    return os.path.exists(os.path.join(COMMANDS, "user"))
 
 
 def refuse_nested() -> None:
@@ -222,7 +223,7 @@ def run_helper(*arguments: str) -> None:
 def run_helpers(calls: Sequence[tuple[str, ...]]) -> None:
     """Run sdee-env several times at once, and wait for all. Raises KernelError or OutputError as the first says."""
     running = [
-        subprocess.Popen([program(), *arguments], stderr=subprocess.PIPE, text=True, errors="replace")
+        subprocess.Popen([env_path(), *arguments], stderr=subprocess.PIPE, text=True, errors="replace")
         for arguments in calls
     ]
     done = [(process.communicate()[1], process.returncode) for process in running]

@@ -10,16 +10,17 @@ from dataclasses import replace
 
 from sdee.errors import BundleError, InputError, OutputError
 from sdee.interpreter import own_python
-from sdee.runtime.environment import archive, program, rpm
+from sdee.runtime.environment import archive, rpm
 from sdee.runtime.environment.create import being_made, being_replaced, fill, system_name
 from sdee.runtime.environment.reconcile import adapt
 from sdee.runtime.environment.store import Environment, at_rest, save_settings
+from sdee.runtime.programs import env_path
 
 
 def _as_root(environment: Environment, *command: str) -> list[str]:
     """Run a command as root of the environment's ids; return its lines. Raises OutputError, BundleError."""
     done = subprocess.run(
-        [program(), "root", environment.directory, *command],
+        [env_path(), "root", environment.directory, *command],
         check=False,
         capture_output=True,
         text=True,

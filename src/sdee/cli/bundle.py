@@ -211,7 +211,7 @@ def _write(
     quiet: bool,
 ) -> None:
     from sdee.packer.writer import write_bundle  # noqa: PLC0415
-    from sdee.runtime.execute import launcher_path  # noqa: PLC0415
+    from sdee.runtime.programs import launcher_path  # noqa: PLC0415
 
     # The writer removes its temporary file when an exception passes: let a terminated or hung up command raise one
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -54,7 +54,7 @@ def tracing() -> list[Finding]:
 
 def executing() -> list[Finding]:
     """Ask the launcher: it proves each step of a launch in a child of its own."""
-    from sdee.runtime.execute import launcher_path  # noqa: PLC0415 - not needed for --help
+    from sdee.runtime.programs import launcher_path  # noqa: PLC0415 - not needed for --help
 
     try:
         launcher = launcher_path()
@@ -75,7 +75,8 @@ def environments(executing: list[Finding]) -> list[Finding]:
 
     `executing`: what `executing` found. Where that has no user namespace its remedy is ours.
     """
-    from sdee.runtime.environment import base_directory, identity, store  # noqa: PLC0415 - not needed for --help
+    from sdee.runtime.environment import identity, store  # noqa: PLC0415
+    from sdee.runtime.environment.locations import base_directory  # noqa: PLC0415 - not needed for --help
 
     base = there = base_directory()
     while not os.path.isdir(there):

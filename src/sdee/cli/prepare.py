@@ -19,7 +19,7 @@ from sdee import trust
 from sdee.cli import fresh
 from sdee.cli import output as show
 from sdee.errors import InputError, NodeError, OutputError, TraceError
-from sdee.runtime.environment import front
+from sdee.runtime.programs import front_path
 from sdee.tokens import redact
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def plan(
     path = os.path.normpath(os.path.join(directory, name))
     made = Preparation(directory, tuple(command), cwd, stdin, why, path, bundle_why, stale)
     remote = shutil.which(manager.remote) if manager and manager.remote else None
-    return replace(made, variables=manager.crowded, stand_ins=((remote, front()),)) if manager and remote else made
+    return replace(made, variables=manager.crowded, stand_ins=((remote, front_path()),)) if manager and remote else made
 
 
 def _next(directory: str, stem: str, end: str) -> str:

@@ -14,8 +14,8 @@ from sdee.cli import served
 from sdee.cli.completion import files, program_or_file
 from sdee.errors import UsageError
 from sdee.runtime import jobs
-from sdee.runtime.environment import front
 from sdee.runtime.jobs import model
+from sdee.runtime.programs import front_path
 from sdee.tokens import BLANK, redact
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _carry_out(request: Request, directory: str, manager: JobManager) -> NoRetur
         click.echo(f"sdee: {said}, and what it starts on the others runs in the bundle, too", err=True)
         if request.broadcast == "always":
             click.echo("sdee: warning: the nodes read that bundle from shared storage: it is not broadcast", err=True)
-        served.prepare(directory, request.bundle, front(), broadcast=request.broadcast, results=request.results)
+        served.prepare(directory, request.bundle, front_path(), broadcast=request.broadcast, results=request.results)
     model.carry_out(manager.submission(request))
 
 

@@ -25,8 +25,8 @@ from sdee.cli.submit import (
 )
 from sdee.errors import InputError, UsageError
 from sdee.files import open_regular
-from sdee.runtime.environment import front
 from sdee.runtime.jobs import model, scripts
+from sdee.runtime.programs import front_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,7 @@ def wrap(
         wrapping = _served(model.replace(wrapping, bundle=bundle, collect=collect), directory, chosen)
         new = chosen.wrap(wrapping)
         if wrapping.served:
-            served.prepare(directory, bundle, front(), broadcast=broadcast, results=wrapping.results)
+            served.prepare(directory, bundle, front_path(), broadcast=broadcast, results=wrapping.results)
         if not submitting:
             click.echo(new, nl=False)
             return

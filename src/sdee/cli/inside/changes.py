@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdee.cli.inside import host
-from sdee.runtime.environment.enter import COMMANDS_INSIDE
+from sdee.runtime.environment.locations import COMMANDS
 from sdee.runtime.jobs.options import names as words
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _entries(top: str) -> Iterator[str]:
         here = todo.pop()
         with (
             contextlib.suppress(OSError),
-            os.scandir(f"{COMMANDS_INSIDE}/layers/{top}/upper{here[len(top) + 1 :]}") as found,
+            os.scandir(f"{COMMANDS}/layers/{top}/upper{here[len(top) + 1 :]}") as found,
         ):
             for entry in found:
                 path = f"{here}/{entry.name}"

@@ -7,13 +7,13 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from sdee.runtime.environment.enter import COMMANDS_INSIDE
+from sdee.runtime.environment.locations import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 REAL = "SDEE_REAL"  # for sdee-front: the host's own command is meant
-FRONT = os.path.join(COMMANDS_INSIDE, "sdee-front")
+FRONT = os.path.join(COMMANDS, "sdee-front")
 
 
 def set_environment(variables: Mapping[str, str]) -> None:

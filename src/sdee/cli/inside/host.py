@@ -13,7 +13,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sdee.runtime.environment.enter import COMMANDS_INSIDE
+from sdee.runtime.environment.locations import COMMANDS
 from sdee.runtime.jobs.options import names as words
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def files() -> list[str]:
 
 def _own() -> set[str]:
     """Return the packages that were installed in the environment: dpkg has written their lists of files."""
-    lists = glob.glob(f"{COMMANDS_INSIDE}/layers/var/upper/lib/dpkg/info/*.list")
+    lists = glob.glob(f"{COMMANDS}/layers/var/upper/lib/dpkg/info/*.list")
     return {os.path.basename(path).removesuffix(".list").partition(":")[0] for path in lists}
 
 

@@ -21,7 +21,7 @@ from sdee.cli.inside import changes, submissions, sweep
 from sdee.errors import InputError, TraceError
 from sdee.interpreter import own_python
 from sdee.runtime.environment import discard, private
-from sdee.runtime.environment.enter import COMMANDS_INSIDE
+from sdee.runtime.environment.locations import COMMANDS
 from sdee.runtime.jobs import model, slurm_inside
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
 
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
     program = os.path.join(todo.directory, "rehearsal.sh")
-    front, record = os.path.join(COMMANDS_INSIDE, "sdee-front"), os.path.join(todo.directory, submissions.NAME)
+    front, record = os.path.join(COMMANDS, "sdee-front"), os.path.join(todo.directory, submissions.NAME)
     model.write_script(program, slurm_inside.rehearsal_program(front, record))
     for path in (partial, record, os.path.join(todo.directory, discard.REAL)):
         with contextlib.suppress(FileNotFoundError):
@@ -256,10 +256,10 @@ def _end_of(log: str) -> str:
 
 def fronts() -> tuple[str, ...]:
     """Return the paths of all the job manager's commands that sdee-front stands for here."""
-    found = (shutil.which(name) for name in sorted(os.listdir(os.path.join(COMMANDS_INSIDE, "real"))))
+    found = (shutil.which(name) for name in sorted(os.listdir(os.path.join(COMMANDS, "real"))))
     return tuple(path for path in found if path)
 
 
 def serve(directory: str, bundle: str) -> tuple[str, ...]:
     """Make, in a directory, what serves a bundle on the nodes; return the words before it. Raises OutputError."""
-    return served.prepare(directory, bundle, os.path.join(COMMANDS_INSIDE, "sdee-front"))
+    return served.prepare(directory, bundle, os.path.join(COMMANDS, "sdee-front"))
