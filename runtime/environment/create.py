@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sdee.errors import OutputError, UsageError
 from sdee.runtime.environment import fronts, identity, leftovers, mounts, plan, real_ids
 from sdee.runtime.environment.configure import configure, note_own, read_host
-from sdee.runtime.environment.enter import mount_points, stamp_line
+from sdee.runtime.environment.stamp import keep_host, mount_points
 from sdee.runtime.environment.store import (
     Environment,
     Settings,
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     Ranges = tuple[tuple[int, int], tuple[int, int]] | None
-
-# Files of the host by which a change of its packages is noticed, and of which a copy is kept to merge with later
-STAMPS = (
-    "/etc/os-release",
-    "/var/lib/dpkg/status",
-    "/var/lib/rpm/rpmdb.sqlite",
-    "/var/lib/rpm/Packages",
-    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
-    "/usr/lib/sysimage/rpm/Packages.db",
-    "/etc/passwd",
-    "/etc/group",
-)
-KEPT = ("/var/lib/dpkg/status", "/etc/passwd", "/etc/group")
 
 
 def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> Environment:
@@ -103,7 +90,7 @@ def fill(environment: Environment, binds: tuple[str, ...], *, emulate: bool) -> 
     fill_layers(environment, make_plan(environment, base, ranges))
     configure(environment, home)
     fronts.divert(environment, lambda path: note_own(environment, path))
-    keep_host(environment)
+    keep_host(environment.directory)
 
 
 def home_directory() -> str:
@@ -197,15 +184,6 @@ def _mode_of(path: str) -> int:
         return stat.S_IMODE(os.stat(path).st_mode)
     except OSError:
         return 0o755
-
-
-def keep_host(environment: Environment) -> None:
-    """Note what the host's system is now, and keep what a later merge needs of it."""
-    for path in KEPT:
-        if os.path.exists(path):
-            shutil.copyfile(path, environment.path("base", path.strip("/").replace("/", "-")))
-    with open(environment.path("stamp"), "w", encoding="utf-8") as file:
-        file.writelines(stamp_line(path) + "\n" for path in STAMPS)
 
 
 def system_name() -> str:

@@ -7,9 +7,9 @@ import sys
 from typing import NoReturn
 
 from sdee.runtime.environment.locations import STATE_COMMANDS, base_directory
+from sdee.runtime.environment.stamp import changed_files, moved
 from sdee.runtime.programs import env_path, front_path
 
-NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media")
 FLAGS = ("--x11", "--ssh-agent")
 INSIDE = "from sdee.cli.inside import main; main()"
 
@@ -38,34 +38,6 @@ def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
         else:
             name = argument
     return (flags, name, []) if name else None
-
-
-def stale(directory: str) -> bool:
-    """Tell whether the host's system is another than when the environment was made or last adapted."""
-    with open(os.path.join(directory, "stamp"), encoding="utf-8", errors="surrogateescape") as file:
-        return any(line != stamp_line(line.split("\t")[0]) for line in file.read().splitlines())
-
-
-def stamp_line(path: str) -> str:
-    """Return the line of `stamp` for one of the host's files: path, time and size, or zeros where there is none."""
-    try:
-        file = os.stat(path)
-    except OSError:
-        return f"{path}\t0\t0"
-    return f"{path}\t{file.st_mtime_ns}\t{file.st_size}"
-
-
-def mount_points() -> list[str]:
-    """Return what is mounted below the system's directories, as mountinfo(5) writes it."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = {line.split(" ", 5)[4] for line in file}
-    return sorted(point for point in points if not point.startswith(NOT_SYSTEM))
-
-
-def moved(directory: str) -> bool:
-    """Tell whether other things are mounted there than when the plan was made."""
-    with open(os.path.join(directory, "mounts"), encoding="utf-8", errors="surrogateescape") as file:
-        return file.read() != "\n".join(mount_points())
 
 
 def prepare_commands(directory: str) -> None:
@@ -125,7 +97,7 @@ def _user_name() -> str:
 
 
 def _bring_up_to_date(name: str, directory: str) -> None:
-    if stale(directory) or moved(directory):
+    if changed_files(directory) or moved(directory):
         from sdee.runtime.environment.reconcile import reconcile  # noqa: PLC0415
 
         for line in reconcile(name):

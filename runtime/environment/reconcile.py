@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING
 from sdee.errors import InputError
 from sdee.runtime.environment import accounts, merge, rpm
 from sdee.runtime.environment.configure import read_host, start_files
-from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, system_name
-from sdee.runtime.environment.enter import stamp_line
+from sdee.runtime.environment.create import fill_layers, make_plan, system_name
+from sdee.runtime.environment.stamp import changed_files, keep_host
 from sdee.runtime.environment.store import Environment, at_rest, find
 from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def changed_files(environment: Environment) -> list[str]:
-    """Return which of the files that tell the host's state are others than noted."""
-    with open(environment.path("stamp"), encoding="utf-8", errors="surrogateescape") as file:
-        lines = file.read().splitlines()
-    return [line.split("\t")[0] for line in lines if line != stamp_line(line.split("\t")[0])]
 
 
 def reconcile(name: str) -> list[str]:
@@ -31,7 +24,7 @@ def reconcile(name: str) -> list[str]:
     Raises InputError where that cannot be done: another release of the system, two changed RPM databases.
     """
     environment = find(name)
-    changed = changed_files(environment)
+    changed = changed_files(environment.directory)
     if not changed:  # only what is mounted
         if not environment.is_running():
             with at_rest(environment, "adapt"):
@@ -93,7 +86,7 @@ def adapt(environment: Environment) -> list[str]:
         _merge_file(environment, path, merge.accounts)
     _complete_shadow(environment)
     start_files(environment)
-    keep_host(environment)
+    keep_host(environment.directory)
     return notes
 
 
