@@ -12,15 +12,9 @@ from typing import TYPE_CHECKING
 from sdee.errors import OutputError, UsageError
 from sdee.runtime.environment import fronts, identity, leftovers, mounts, plan, real_ids
 from sdee.runtime.environment.configure import configure, note_own, read_host
+from sdee.runtime.environment.sdee_env import run_helpers
 from sdee.runtime.environment.stamp import keep_host, mount_points
-from sdee.runtime.environment.store import (
-    Environment,
-    Settings,
-    check_name,
-    prepare_base,
-    run_helpers,
-    save_settings,
-)
+from sdee.runtime.environment.store import Environment, Settings, check_name, prepare_base, save_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

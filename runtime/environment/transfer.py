@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import replace
 
-from sdee.errors import BundleError, InputError, OutputError
+from sdee.errors import InputError, OutputError
 from sdee.interpreter import own_python
 from sdee.runtime.environment import archive, rpm
 from sdee.runtime.environment.create import being_made, being_replaced, fill, system_name
 from sdee.runtime.environment.reconcile import adapt
+from sdee.runtime.environment.sdee_env import as_root
 from sdee.runtime.environment.store import Environment, at_rest, save_settings
-from sdee.runtime.programs import env_path
-
-
-def _as_root(environment: Environment, *command: str) -> list[str]:
-    """Run a command as root of the environment's ids; return its lines. Raises OutputError, BundleError."""
-    done = subprocess.run(
-        [env_path(), "root", environment.directory, *command],
-        check=False,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = lines[0].removeprefix("sdee: error: ") if lines else f"{command[0]} ended with status {done.returncode}"
-        hint = next((line.removeprefix("  hint: ") for line in lines if line.startswith("  hint: ")), "")
-        raise (BundleError if done.returncode == BundleError.exit_code else OutputError)(said, hint=hint)
-    return done.stdout.splitlines()
 
 
 def clone(environment: Environment, name: str) -> Environment:
@@ -41,9 +23,8 @@ def clone(environment: Environment, name: str) -> Environment:
             for part in ("config.json", "plan", "mounts", "stamp", "base", "layers", "shadow"):
                 if os.path.lexists(environment.path(part)):
                     source = environment.path(part)
-                    _as_root(
-                        environment, "cp", "-a", "--reflink=auto", "--no-target-directory", source, made.path(part)
-                    )
+                    copy = ("cp", "-a", "--reflink=auto", "--no-target-directory", source, made.path(part))
+                    as_root(environment.directory, *copy)
             if os.path.exists(environment.path("owners")):
                 _python(environment, "owners", made.directory)
         for part in ("root", "tmp"):
@@ -97,7 +78,8 @@ def export(environment: Environment, target: str, *, force: bool) -> int:
 
 
 def _python(environment: Environment, action: str, file: str) -> list[str]:
-    return _as_root(environment, *own_python(archive.START, action, environment.directory, os.path.abspath(file)))
+    command = own_python(archive.START, action, environment.directory, os.path.abspath(file))
+    return as_root(environment.directory, *command)
 
 
 def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment, list[str]]:

@@ -12,6 +12,7 @@ import click
 
 from sdee.cli.output import print_json
 from sdee.errors import ExitCode, InternalError, SdeeError
+from sdee.runtime.environment import sdee_env
 
 _SYSCTLS = (
     # path, value that hinders, what it hinders
@@ -85,7 +86,7 @@ def environments(executing: list[Finding]) -> list[Finding]:
     try:
         store.refuse_nested()
         with tempfile.TemporaryDirectory(prefix=".sdee-doctor-", dir=there) as directory:
-            store.run_helper("probe", directory)
+            sdee_env.run_helper("probe", directory)
         ranges = identity.usable_ranges()
     except SdeeError as error:
         remedies = (f.remedy for f in executing if not f.ok and "namespaces" in f.check)
