@@ -24,7 +24,7 @@ from sdee.packer.elf.glibc import read_facts
 from sdee.packer.options import ClosureOptions
 from sdee.packer.reader import open_bundle
 from sdee.packer.writer import write_bundle
-from sdee.runtime.environment import extract
+from sdee.runtime.environment.archive import read
 from sdee.runtime.programs import launcher_path
 from sdee.tokens import redact
 from sdee.tracer.reader import read_traces
@@ -280,11 +280,11 @@ def test_a_file_of_an_archive_that_is_one_hole_takes_no_room(tmp_path: Path) -> 
     tar, member = sparse(size, "0\n")
     assert not member.sparse
     assert member.size == size
-    extract._write(tar, member, str(tmp_path / "hole"))
+    read._write(tar, member, str(tmp_path / "hole"))
     found = (tmp_path / "hole").stat()
     assert (found.st_size, found.st_blocks) == (size, 0)
     tar, member = sparse(100, "1\n10\n4\n", b"data")
-    extract._write(tar, member, str(tmp_path / "file"))
+    read._write(tar, member, str(tmp_path / "file"))
     assert (tmp_path / "file").read_bytes() == bytes(10) + b"data" + bytes(86)
 
 
@@ -298,7 +298,7 @@ def test_a_file_of_an_archive_that_cannot_be_written_is_not_begun(tmp_path: Path
     ):
         tar, member = sparse(size, holes, b"0" * 20)
         with pytest.raises((OutputError, BundleError), match=why):
-            extract._write(tar, member, str(tmp_path / "file"))
+            read._write(tar, member, str(tmp_path / "file"))
         assert not (tmp_path / "file").exists()
 
 

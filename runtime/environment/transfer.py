@@ -9,7 +9,9 @@ from dataclasses import replace
 
 from sdee.errors import InputError, OutputError
 from sdee.interpreter import own_python
-from sdee.runtime.environment import archive, rpm
+from sdee.runtime.environment import rpm
+from sdee.runtime.environment.archive import main
+from sdee.runtime.environment.archive.header import read_header
 from sdee.runtime.environment.create import being_made, being_replaced, fill, system_name
 from sdee.runtime.environment.reconcile import adapt
 from sdee.runtime.environment.sdee_env import as_root
@@ -78,14 +80,14 @@ def export(environment: Environment, target: str, *, force: bool) -> int:
 
 
 def _python(environment: Environment, action: str, file: str) -> list[str]:
-    command = own_python(archive.START, action, environment.directory, os.path.abspath(file))
+    command = own_python(main.START, action, environment.directory, os.path.abspath(file))
     return as_root(environment.directory, *command)
 
 
 def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment, list[str]]:
     """Make an environment of an exported one; return it and what to tell the user."""
     try:
-        header = archive.read_header(source)
+        header = read_header(source)
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}") from error
     settings = header["settings"]

@@ -15,7 +15,7 @@ import zstandard
 
 from sdee.errors import BundleError, OutputError
 from sdee.runtime.environment import owners
-from sdee.runtime.environment.archive import CAPABILITY, END, HEADER, XATTR
+from sdee.runtime.environment.archive.header import CAPABILITY, END, HEADER, XATTR
 from sdee.runtime.environment.configure import OWN_FILES
 from sdee.runtime.environment.layers import OPAQUE, OWNER, WORKSHOP
 from sdee.runtime.environment.stamp import KEPT

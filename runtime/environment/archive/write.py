@@ -1,9 +1,7 @@
 """An environment in one file: a tar stream in a zstd frame, of what it changed, by the paths that it has inside.
 
-    own_python(START, write|read|owners, DIRECTORY, FILE)
-
-runs as root of the environment's ids (`sdee-env root`), which may read and make files of any mode and owner. The first
-member is the header, the last one says that the archive is whole; owner and group of all others are as shown inside.
+The first member is the header, the last one says that the archive is whole; owner and group of all others are as shown
+inside.
 """
 
 from __future__ import annotations
@@ -11,32 +9,22 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import stat
-import struct
-import sys
 import tarfile
 from typing import TYPE_CHECKING
 
 import zstandard
 
-from sdee.errors import BundleError, OutputError, SdeeError
 from sdee.runtime.environment import owners, rpm
+from sdee.runtime.environment.archive.header import CAPABILITY, END, FORMAT, HEADER, XATTR
 from sdee.runtime.environment.layers import OPAQUE, OWNER, WORKSHOP, is_opaque, is_whiteout
-from sdee.runtime.environment.store import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORMAT = 2
-HEADER = "sdee-environment.json"
-END = "sdee-environment.end"
-XATTR = "SCHILY.xattr."  # as GNU tar and libarchive write them
-CAPABILITY = "security.capability"
-START = f"from {__name__} import main; sys.exit(main(sys.argv[1:]))"
+    from sdee.runtime.environment.store import Environment
+
 _BLOCK = 512
-_HEADER_ROOM = 1 << 20  # bytes that hold the first member
-_ADDRESS_SPACE = 4 << 30  # bytes; a record that claims more memory is no record of ours
 
 
 def _is_kept(name: str) -> bool:
@@ -222,73 +210,3 @@ def _add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
-
-
-def read_header(source: str) -> dict[str, object]:
-    """Return what an archive says about itself. Raises BundleError when it is none, OSError when it cannot be read."""
-    try:
-        with open(source, "rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as stream:
-            start = io.BytesIO(_read_all(stream, _HEADER_ROOM))
-        with tarfile.open(fileobj=start, mode="r|") as tar:
-            member = tar.next()
-            content = tar.extractfile(member) if member is not None and member.name == HEADER else None
-            header = json.loads(content.read()) if content else {}
-    except (zstandard.ZstdError, tarfile.TarError, ValueError, EOFError, struct.error, RecursionError) as error:
-        raise BundleError(f"{source} is no exported environment: {error}") from error
-    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
-        raise BundleError(f"{source} is no exported environment")
-    if header["format"] != FORMAT:
-        newer = "newer" if header["format"] > FORMAT else "older"
-        raise BundleError(f"{source} was exported by a {newer} sdee (format {header['format']}, not {FORMAT})")
-    settings = header.get("settings")
-    good = isinstance(settings, dict) and all(isinstance(settings.get(key), str) for key in ("name", "system"))
-    binds = settings.get("binds", []) if isinstance(settings, dict) else None
-    if not good or not isinstance(binds, list) or not all(isinstance(path, str) for path in binds):
-        raise BundleError(f"{source}: its settings are damaged")
-    return header
-
-
-def _read_all(stream: zstandard.ZstdDecompressionReader, size: int) -> bytes:
-    found = b""
-    while len(found) < size and (piece := stream.read(size - len(found))):
-        found += piece
-    return found
-
-
-def copy_owners(old: Environment, new: Environment) -> None:
-    """Write what `owners` of one environment says about the files of its copy, which are other inodes."""
-    shown = owners.Owners(old)
-    owned = {}
-    if shown.is_recorded():
-        for step in old.plan().layers:
-            for below, owner in owners.recorded_below(shown, old.path(step.argument)):
-                owned[new.path(step.argument) + below] = owner
-    owners.write(new, shown.outside, owned)
-
-
-def main(arguments: list[str]) -> int:
-    """Do it, and say in one line on standard error what failed. Lines on standard output are for the user."""
-    from sdee.runtime.environment import extract  # noqa: PLC0415 - it takes names from here
-
-    action, directory, file = arguments
-    environment = Environment(os.path.basename(directory), directory)
-    try:
-        if action == "write":
-            write(environment, file)
-        elif action == "owners":
-            copy_owners(environment, Environment(os.path.basename(file), file))
-        else:
-            resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
-            for line in extract.read(environment, file):
-                sys.stdout.write(line + "\n")
-    except SdeeError as error:
-        sys.stderr.write(error.render() + "\n")
-        return int(error.exit_code)
-    except OSError as error:
-        name = getattr(error, "filename", None) or file
-        sys.stderr.write(f"sdee: error: {name}: {error.strerror or error}\n")
-        return int(OutputError.exit_code)
-    except (*extract.DAMAGED, MemoryError) as error:
-        sys.stderr.write(f"sdee: error: {file} is damaged: {error or type(error).__name__}\n")
-        return int(BundleError.exit_code)
-    return 0
