@@ -17,9 +17,10 @@ import pytest
 
 from sdee.cli import served
 from sdee.errors import OutputError, UsageError
-from sdee.runtime.jobs import choose, gridengine, slurm
+from sdee.runtime.jobs import gridengine, slurm
 from sdee.runtime.jobs.model import Request, Words
 from sdee.runtime.jobs.options import table_of_help
+from sdee.runtime.jobs.registry import choose
 from sdee.runtime.programs import front_path
 
 OWN = {"--dry-run": False, "--results": True}

@@ -13,8 +13,7 @@ from sdee.cli import output as show
 from sdee.cli import served
 from sdee.cli.completion import files, program_or_file
 from sdee.errors import UsageError
-from sdee.runtime import jobs
-from sdee.runtime.jobs import model
+from sdee.runtime.jobs import model, registry
 from sdee.runtime.programs import front_path
 from sdee.tokens import BLANK, redact
 
@@ -46,7 +45,7 @@ class PassingCommand(click.Command):
         before = args[: args.index("--")] if "--" in args else args
         if before and before[0] in ctx.help_option_names:
             return super().parse_args(ctx, before[:1])
-        manager = jobs.choose(_manager_named(before))
+        manager = registry.choose(_manager_named(before))
         words = manager.split(args, own)
         ctx.meta[MANAGER], ctx.meta[WORDS] = manager, words
         return super().parse_args(ctx, list(words.own))
@@ -70,7 +69,7 @@ def _manager_named(words: Sequence[str]) -> str:
 
 MANAGER_OPTION = click.option(
     "--manager",
-    type=click.Choice(["auto", *jobs.MANAGERS]),
+    type=click.Choice(["auto", *registry.MANAGERS]),
     default="auto",
     show_default=True,
     help="The job manager to submit to. auto: the first that is here.",
