@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError
+from sdee.base.errors import InputError
 from sdee.packer import tables
 from sdee.packer.model import Reason, Verdict
 from sdee.packer.places import host_reason

@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError, UsageError
+from sdee.base.errors import InputError, UsageError
+from sdee.base.paths import is_below_any
 from sdee.packer import tables
 from sdee.packer.accesses import MADE, Accesses
 from sdee.packer.builder import Builder
@@ -18,7 +19,7 @@ from sdee.packer.conflicts import notices, only_executed
 from sdee.packer.elf.needs import needs_of
 from sdee.packer.elf.objects import MAGIC
 from sdee.packer.expectations import expectations
-from sdee.packer.filesystem import FileSystem, is_below_any
+from sdee.packer.filesystem import FileSystem
 from sdee.packer.globs import Globs, only_path
 from sdee.packer.host_libraries import may_be_the_nodes
 from sdee.packer.model import STANDS_IN, Closure, Reason, Verdict

@@ -7,10 +7,10 @@ import stat
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from sdee.errors import TraceError
+from sdee.base.errors import TraceError
+from sdee.base.paths import is_below, is_below_any
 from sdee.packer import tables
 from sdee.packer.accesses import ONLY_ASKED
-from sdee.packer.filesystem import is_below, is_below_any
 from sdee.packer.host_libraries import may_be_the_nodes
 from sdee.packer.model import Verdict
 from sdee.packer.places import may_be_live

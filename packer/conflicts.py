@@ -17,9 +17,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.base.secrets.tokens import BLANK
 from sdee.packer.globs import Globs
 from sdee.packer.model import Verdict
-from sdee.tokens import BLANK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError
+from sdee.base.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sdee.packer.filesystem import is_below_any
+from sdee.base.paths import is_below_any
 from sdee.packer.layout import lay_out
 from sdee.packer.model import Item, Reason, Verdict
 

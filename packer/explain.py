@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from sdee.packer.filesystem import is_below
+from sdee.base.paths import is_below
 from sdee.packer.model import Verdict
 
 if TYPE_CHECKING:

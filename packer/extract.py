@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sdee.errors import OutputError
+from sdee.base.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

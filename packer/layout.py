@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sdee.errors import InternalError
+from sdee.base.errors import InternalError
 from sdee.packer.table import is_normal
 
 if TYPE_CHECKING:

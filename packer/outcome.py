@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import is_below, is_below_any
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below, is_below_any
 from sdee.packer.model import Verdict
 from sdee.packer.places import host_reason
 from sdee.packer.verify import (

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import ancestors, is_below, is_below_any
 from sdee.packer import tables
-from sdee.packer.filesystem import ancestors, is_below, is_below_any
 from sdee.packer.host_libraries import never_travels
 
 if TYPE_CHECKING:

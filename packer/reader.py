@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, final
 
 import zstandard
 
-from sdee import typed
-from sdee.errors import BundleError
-from sdee.files import open_regular
+from sdee.base import typed
+from sdee.base.errors import BundleError
+from sdee.base.files import open_regular
 from sdee.packer.layout import MAX_LINKS
 from sdee.packer.model import Item, Reason, Verdict
 from sdee.packer.table import (

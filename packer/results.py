@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sdee.base.paths import is_below, is_below_any
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below, is_below_any
 from sdee.tracer.model import Result
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import zstandard
 
-from sdee.errors import BundleError
+from sdee.base.errors import BundleError
 from sdee.packer.reader import open_bundle
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import is_below_any
+from sdee.base.secrets.files import CODE, secret_content, secret_name, secret_place, to_look_into
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
-from sdee.secret_files import CODE, secret_content, secret_name, secret_place, to_look_into
 
 if TYPE_CHECKING:
     import os

@@ -12,8 +12,8 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import ancestors, is_below, is_below_any
 from sdee.packer import tables
-from sdee.packer.filesystem import ancestors, is_below, is_below_any
 from sdee.packer.model import Reason
 from sdee.packer.places import is_code
 

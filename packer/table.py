@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.errors import BundleError
+from sdee.base.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,8 +9,8 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import ancestors, is_below, is_below_any
 from sdee.packer import tables
-from sdee.packer.filesystem import ancestors, is_below, is_below_any
 from sdee.packer.host_libraries import never_travels
 from sdee.packer.model import Verdict
 from sdee.packer.places import host_reason

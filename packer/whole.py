@@ -7,9 +7,9 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import ancestors, is_below, is_below_any
 from sdee.packer import tables
 from sdee.packer.builder import Draft
-from sdee.packer.filesystem import ancestors, is_below, is_below_any
 from sdee.packer.model import Reason, Verdict
 from sdee.packer.software import is_cache, named_by_modulefiles, software_directories
 

@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import zstandard
 
-from sdee import trust
-from sdee.errors import BundleError, InternalError, OutputError
+from sdee.base import trust
+from sdee.base.errors import BundleError, InternalError, OutputError
 from sdee.packer import content
 from sdee.packer.frames import FrameWriter
 from sdee.packer.layout import Layout, Node, lay_out

@@ -17,6 +17,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import is_in
 from sdee.runtime.barenode import MS_BIND, MS_REC, mount, own_namespaces
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def plan(home: str, keep: Sequence[str], environment: Mapping[str, str]) -> tupl
     caches = _caches(home, environment)
     named = (*map(os.path.realpath, keep), *_named(environment, caches))
     steps: list[Step] = []
-    if any(home == path or _is_below(home, path) for path in map(os.path.realpath, keep)):
+    if any(home == path or is_in(home, path) for path in map(os.path.realpath, keep)):
         # The home is the working directory, and stays. Its hidden directories can be covered, one by one
         steps += [step for path in _entries(home, hidden=True) for step in _hidden(path, caches, named)]
     else:
@@ -89,7 +90,7 @@ def plan(home: str, keep: Sequence[str], environment: Mapping[str, str]) -> tupl
             if step.kind != "cover"
         ]
     for path in sorted(caches):
-        above = [step for step in steps if path == step.path or _is_below(path, step.path)]
+        above = [step for step in steps if path == step.path or is_in(path, step.path)]
         shown = not above or max(above, key=lambda step: len(step.path)).kind == "show"
         if shown and os.path.isdir(path):
             steps += _covered(path, caches, named)
@@ -129,18 +130,18 @@ def _hidden(path: str, caches: Mapping[str, bool], named: Sequence[str]) -> Iter
     if os.path.islink(path) or not os.path.isdir(path):
         # A link leads to a larger disk, perhaps: ~/.conda
         software = os.path.isdir(real) and real not in caches and _holds_software(real)
-        if software or any(kept == real or _is_below(kept, real) for kept in named):
+        if software or any(kept == real or is_in(kept, real) for kept in named):
             yield _show(path)
     elif path in caches:
         yield from _covered(path, caches, named)
-    elif any(_is_below(cache, path) for cache in caches):  # ~/.local
+    elif any(is_in(cache, path) for cache in caches):  # ~/.local
         for name in sorted(os.listdir(path)):
             yield from _hidden(os.path.join(path, name), caches, named)
     elif path in named or _holds_software(path):
         yield _show(path)
     else:
         yield Step("cover", path)
-        yield from (_show(kept) for kept in named if _is_below(kept, path))
+        yield from (_show(kept) for kept in named if is_in(kept, path))
 
 
 def _covered(path: str, caches: Mapping[str, bool], named: Sequence[str]) -> Iterator[Step]:
@@ -150,7 +151,7 @@ def _covered(path: str, caches: Mapping[str, bool], named: Sequence[str]) -> Ite
         if os.path.isdir(entry) and caches[path] and _holds_software(entry):
             yield _show(entry)
         else:  # a virtual environment may lie in a cache: Poetry's do
-            yield from (_show(kept) for kept in named if kept == entry or _is_below(kept, entry))
+            yield from (_show(kept) for kept in named if kept == entry or is_in(kept, entry))
 
 
 def _holds_software(top: str) -> bool:
@@ -176,10 +177,6 @@ def _is_program(directory: str, name: str) -> bool:
 
 def _show(path: str) -> Step:
     return Step("link" if os.path.islink(path) else "show", path)
-
-
-def _is_below(path: str, directory: str) -> bool:
-    return path.startswith(directory.rstrip("/") + "/")
 
 
 def enter(steps: Sequence[Step]) -> None:

@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> NoReturn:
     """Replace this process by the launcher, which parses `arguments` itself (execve(2))."""
     import signal  # noqa: PLC0415
 
-    from sdee.errors import SdeeError  # noqa: PLC0415
+    from sdee.base.errors import SdeeError  # noqa: PLC0415
 
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
         signal.signal(number, signal.SIG_DFL)

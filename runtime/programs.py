@@ -11,23 +11,23 @@ FRONT = os.path.join(_HERE, "front", "sdee-front")
 
 
 def launcher_path() -> str:
-    """Return the path of the launcher, which is every bundle's beginning. Raises sdee.errors.InternalError."""
+    """Return the path of the launcher, which is every bundle's beginning. Raises InternalError."""
     return _installed(LAUNCHER)
 
 
 def env_path() -> str:
-    """Return the path of sdee-env, which starts private environments. Raises sdee.errors.InternalError."""
+    """Return the path of sdee-env, which starts private environments. Raises InternalError."""
     return _installed(ENV)
 
 
 def front_path() -> str:
-    """Return the path of sdee-front, a job manager's command in an environment. Raises sdee.errors.InternalError."""
+    """Return the path of sdee-front, a job manager's command in an environment. Raises InternalError."""
     return _installed(FRONT)
 
 
 def _installed(path: str) -> str:
     if not os.access(path, os.X_OK):
-        from sdee.errors import InternalError  # noqa: PLC0415
+        from sdee.base.errors import InternalError  # noqa: PLC0415
 
         raise InternalError(
             f"this installation of sdee has no program at {path}",

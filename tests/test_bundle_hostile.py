@@ -25,7 +25,7 @@ from bundles import (
     meta_frame,
     shrink_frames,
 )
-from sdee.errors import BundleError, OutputError, SdeeError
+from sdee.base.errors import BundleError, OutputError, SdeeError
 from sdee.packer.extract import extract, select
 from sdee.packer.reader import Bundle, open_bundle
 from sdee.packer.table import Entry

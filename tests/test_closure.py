@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from closure_support import TraceMaker, conf, verdict, why, write
-from sdee.errors import InputError
+from sdee.base.errors import InputError
 from sdee.packer import tables
 from sdee.tracer.model import Saved
 

@@ -20,7 +20,8 @@ import platformdirs
 import pytest
 
 from env_support import SDEE, UID, User, a_user, becomes, needs_root, processes_of
-from sdee.runtime.environment import locations, mounts, plan
+from sdee.base import mountinfo
+from sdee.runtime.environment import locations, plan
 from sdee.runtime.environment.enter import parse
 from sdee.runtime.environment.plan import installation
 
@@ -349,7 +350,7 @@ def test_a_directory_with_mounts_in_it_is_split(tmp_path: Path) -> None:
     text = "".join(
         f"1 1 0:1 / {path} rw - {kind} x rw\n" for path, kind in (("/", "ext4"), ("/var/lib/dpkg", "rpc_pipefs"))
     )
-    made = plan.build(mounts.parse(text), str(tmp_path), str(tmp_path))
+    made = plan.build(mountinfo.parse(text), str(tmp_path), str(tmp_path))
     kinds = {step.path: step.kind for step in made.steps}
     assert kinds["/usr"] == "overlay"
     assert kinds["/var"] == "overlay"
@@ -360,8 +361,8 @@ def test_a_directory_with_mounts_in_it_is_split(tmp_path: Path) -> None:
 
 
 def test_mountinfo_with_escapes_is_read() -> None:
-    assert mounts.parse("1 1 0:1 / /a\\040b rw - nfs4 host:/x rw\n") == (mounts.Mount("/a b", "nfs4", "host:/x"),)
-    assert re.fullmatch(r"/.*", mounts.of_this_machine()[0].path)
+    assert mountinfo.parse("1 1 0:1 / /a\\040b rw - nfs4 host:/x rw\n") == (mountinfo.Mount("/a b", "nfs4", "host:/x"),)
+    assert re.fullmatch(r"/.*", mountinfo.of_this_machine()[0].path)
 
 
 def test_state_below_the_system_itself_works() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from env_support import needs_root
 from rpm_system import Host, a_host
-from sdee.errors import SdeeError
+from sdee.base.errors import SdeeError
 from sdee.runtime.environment import owners
 from sdee.runtime.environment.archive import read as extraction
 from sdee.runtime.environment.archive import write

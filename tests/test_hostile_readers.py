@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bundles import assemble, meta_frame
-from sdee import typed
-from sdee.cli import output
-from sdee.errors import BundleError, InputError, OutputError, TraceError
+from sdee.base import typed
+from sdee.base.errors import BundleError, InputError, OutputError, TraceError
+from sdee.base.secrets.tokens import redact
+from sdee.base.text import safe
 from sdee.packer.closure import build_closure
 from sdee.packer.elf.glibc import read_facts
 from sdee.packer.options import ClosureOptions
@@ -26,7 +27,6 @@ from sdee.packer.reader import open_bundle
 from sdee.packer.writer import write_bundle
 from sdee.runtime.environment.archive import read
 from sdee.runtime.programs import launcher_path
-from sdee.tokens import redact
 from sdee.tracer.reader import read_traces
 from test_tracefile import END, access
 from test_tracefile import HEADER as BARE_HEADER
@@ -130,13 +130,13 @@ def test_a_string_that_stands_for_no_bytes_is_refused_where_it_is_read_and_shown
     with pytest.raises(ValueError, match="surrogates not allowed"):
         typed.text("\ud800")
     typed.text("\udc80")
-    assert output.safe("\ud800\udc80\033") == "\\ud800\\200\\033"
+    assert safe("\ud800\udc80\033") == "\\ud800\\200\\033"
     shown = InputError("a\nb\033", hint="c\033", tried=("d\n",)).render()
     assert shown == "sdee: error: a\\nb\\x1b\n  tried: d\\n\n  hint: c\\x1b"
 
 
 LIMITED = """import resource, sys, time
-from sdee.errors import BundleError
+from sdee.base.errors import BundleError
 from sdee.packer.reader import open_bundle
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.monotonic()

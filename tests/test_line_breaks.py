@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sdee.base.errors import UsageError
 from sdee.cli.inside import batch, front
-from sdee.errors import UsageError
 from sdee.runtime.jobs import gridengine, model, slurm
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from env_support import OTHER_UID, User, a_user, needs_root
-from sdee.interpreter import own_python
+from sdee.base.interpreter import own_python
 
 TOP = Path(__file__).resolve().parent.parent
 # What Python, sdee and its libraries import: whichever is looked for here first would be found

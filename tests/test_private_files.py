@@ -8,9 +8,9 @@ import stat
 import subprocess
 from typing import TYPE_CHECKING
 
+from sdee.base.secrets.tokens import BLANK
 from sdee.runtime.jobs import gridengine, slurm
 from sdee.runtime.jobs.model import Request
-from sdee.tokens import BLANK
 from test_shared_directory import desk, own
 from two_users import MINE, needs_root
 from two_users import project as project  # noqa: PLC0414 - a fixture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdee.errors import CommandNotFoundError, ExitCode
+from sdee.base.errors import CommandNotFoundError, ExitCode
 from sdee.tracer import memory, ptrace_calls, tracee
 from sdee.tracer.ptrace_engine import PtraceEngine
 from sdee.tracer.syscalls import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, CALLS

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bundles import assemble, closure_of, launcher, meta_frame, shrink_frames
-from sdee.errors import BundleError
+from sdee.base.errors import BundleError
 from sdee.packer import frames
 from sdee.packer.reader import open_bundle
 from sdee.packer.reuse import OldFrames, frames_meta

@@ -23,11 +23,11 @@ import pytest
 import zstandard
 
 from closure_support import TraceMaker, verdict, write
+from sdee.base.secrets.tokens import BLANK, has_secret, has_token, redact
 from sdee.packer import tables
 from sdee.packer.filesystem import FileSystem
 from sdee.packer.reader import open_bundle
 from sdee.packer.secrets import secret_by_content
-from sdee.tokens import BLANK, has_secret, has_token, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +175,7 @@ def test_a_compressed_file_is_what_it_holds(made: TraceMaker, tmp_path: Path, pa
 def test_a_compressed_file_cannot_fill_memory() -> None:
     bomb = gzip.compress(bytes(200 << 20))
     script = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (200 << 20,) * 2)\n"
-    script += "from sdee.secret_files import secret_content; print(secret_content(sys.stdin.buffer.read()) == '')"
+    script += "from sdee.base.secrets.files import secret_content; print(secret_content(sys.stdin.buffer.read()) == '')"
     done = subprocess.run([sys.executable, "-c", script], input=bomb, capture_output=True, check=False)
     assert done.stdout == b"True\n", done.stderr
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from sdee.base.errors import OutputError, UsageError
 from sdee.cli import served
-from sdee.errors import OutputError, UsageError
 from sdee.runtime.jobs import gridengine, slurm
 from sdee.runtime.jobs.model import Request, Words
 from sdee.runtime.jobs.options import table_of_help

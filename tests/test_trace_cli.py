@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdee.errors import CommandNotFoundError
+from sdee.base.errors import CommandNotFoundError
 from sdee.tracer import engines, tracee
 from sdee.tracer.reader import read_traces
 
@@ -382,7 +382,7 @@ def test_an_ordinary_user_can_trace(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_does_not_work_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sdee.errors import KernelError
+    from sdee.base.errors import KernelError
 
     monkeypatch.setattr(engines, "prove", lambda engine: f"{engine.name} is forbidden")
     with pytest.raises(KernelError) as caught:

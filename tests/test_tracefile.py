@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdee.errors import OutputError, TraceError, UsageError
+from sdee.base.errors import OutputError, TraceError, UsageError
 from sdee.packer.table import is_normal
 from sdee.tracer import host
 from sdee.tracer.model import FORMAT

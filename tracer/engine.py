@@ -64,6 +64,6 @@ class Engine(Protocol):
         `program` is as for execve(2), see tracee.find_program(). Uses tracee.start() to begin it and tracee.Signals
         meanwhile, so that signals, terminal and descriptors are as without a tracer.
 
-        Raises sdee.errors.KernelError when the kernel refuses this engine (nothing has been run then), and
-        sdee.errors.CommandNotFoundError or CommandNotExecutableError when execve refuses the program.
+        Raises sdee.base.errors.KernelError when the kernel refuses this engine (nothing has been run then), and
+        sdee.base.errors.CommandNotFoundError or CommandNotExecutableError when execve refuses the program.
         """

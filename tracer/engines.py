@@ -6,8 +6,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from sdee.errors import KernelError, SdeeError, UsageError
-from sdee.interpreter import own_python
+from sdee.base.errors import KernelError, SdeeError, UsageError
+from sdee.base.interpreter import own_python
 from sdee.tracer import linux, memory
 from sdee.tracer.syscalls import CALLS
 

@@ -8,7 +8,7 @@ import resource
 import struct
 from typing import Any
 
-from sdee.tokens import has_secret
+from sdee.base.secrets.tokens import has_secret
 
 # Conservative on purpose: a variable too many stays behind and is counted; a secret never travels
 SECRET = re.compile(

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from ptrace.binding import func as binding
 
-from sdee.errors import KernelError
+from sdee.base.errors import KernelError
 from sdee.tracer import bpf, linux, ptrace_calls, tracee
 from sdee.tracer.syscalls import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
 

@@ -6,9 +6,9 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-from sdee import typed
-from sdee.errors import TraceError
-from sdee.files import open_regular
+from sdee.base import typed
+from sdee.base.errors import TraceError
+from sdee.base.files import open_regular
 from sdee.tracer.model import FORMAT, Access, Exec, Host, Process, Result, Run, Saved, Trace
 from sdee.tracer.shapes import HEADER, RECORDS
 from sdee.tracer.sightings import Sightings

@@ -7,7 +7,7 @@ import os
 from _json import encode_basestring_ascii as quote  # json's own C function without its layers: half of a line's cost
 from typing import TYPE_CHECKING
 
-from sdee.tokens import redact
+from sdee.base.secrets.tokens import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

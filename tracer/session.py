@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import sdee
-from sdee.tokens import redact
+from sdee.base.secrets.tokens import redact
 from sdee.tracer import host, results, tracee
 from sdee.tracer.model import FORMAT
 from sdee.tracer.recorder import Recorder

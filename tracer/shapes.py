@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sdee.typed import many, maybe, named, number, path, record, row, text, truth, whole
+from sdee.base.typed import many, maybe, named, number, path, record, row, text, truth, whole
 
 _COPY = re.compile(r"[0-9]{1,20}", re.ASCII)
 

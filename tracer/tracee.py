@@ -10,7 +10,7 @@ import signal
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from sdee.errors import CommandNotExecutableError, CommandNotFoundError
+from sdee.base.errors import CommandNotExecutableError, CommandNotFoundError
 from sdee.tracer import linux
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from sdee import trust
-from sdee.errors import OutputError, UsageError
+from sdee.base import trust
+from sdee.base.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

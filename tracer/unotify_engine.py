@@ -18,7 +18,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING, NoReturn
 
-from sdee.errors import KernelError
+from sdee.base.errors import KernelError
 from sdee.tracer import bpf, linux, tracee
 from sdee.tracer.restarts import Restarts
 from sdee.tracer.syscalls import EXIT_GROUP, TIMERS, X32_SYSCALL_BIT

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import ancestors, is_below_any
 from sdee.packer import tables
-from sdee.packer.filesystem import ancestors, is_below_any
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.own_directories import named_paths
 from sdee.packer.units.perl import CORE

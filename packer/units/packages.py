@@ -12,8 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import is_below_any
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
 from sdee.packer.units.base import Unit, View, Widening
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import is_below_any
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.python import NOT_RUN
 from sdee.packer.units.python_index import IMPORT, source_of

@@ -12,8 +12,8 @@ import stat
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import is_below_any
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.interpreters import core_library
 

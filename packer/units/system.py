@@ -6,8 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from sdee.base.paths import is_below_any
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.own_directories import names_time_zones
 

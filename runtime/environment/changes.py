@@ -10,8 +10,9 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sdee.base.files import text_of
 from sdee.runtime.environment import merge, rpm
-from sdee.runtime.environment.configure import OWN_FILES, fingerprint, read_host
+from sdee.runtime.environment.configure import OWN_FILES, fingerprint
 from sdee.runtime.environment.layers import WORKSHOP, attribute, is_opaque, is_whiteout
 from sdee.runtime.environment.owners import Owners
 
@@ -221,15 +222,13 @@ def _is_edited(environment: Environment, path: str, packed: dict[str, str]) -> b
 def _conffiles(environment: Environment) -> dict[str, str]:
     """Return the configuration files of the environment's Debian packages with their MD5 as packed (dpkg-query(1))."""
     status = environment.own_file(STATUS)
-    return (
-        dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})(?: obsolete)?$", read_host(status), re.MULTILINE)) if status else {}
-    )
+    return dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})(?: obsolete)?$", text_of(status), re.MULTILINE)) if status else {}
 
 
 def _as_written(environment: Environment) -> set[str]:
     """Return the files that still are what `create` made of them."""
     result = {"/etc/debian_chroot"}  # follows the environment's name
-    for line in read_host(environment.path("base", OWN_FILES)).splitlines():
+    for line in text_of(environment.path("base", OWN_FILES)).splitlines():
         path, _, written = line.partition("\t")
         if fingerprint(environment.upper(path) or "") == written:
             result.add(path)
@@ -241,7 +240,7 @@ def _dpkg(environment: Environment) -> list[PackageChange]:
     own = environment.upper(STATUS)
     if own is None or not os.path.isfile(own):
         return []
-    theirs, ours = merge.stanzas(read_host(STATUS)), merge.stanzas(read_host(own))
+    theirs, ours = merge.stanzas(text_of(STATUS)), merge.stanzas(text_of(own))
     found = []
     for key in sorted({*theirs, *ours}):
         before, after = (_version(all_[key]) if key in all_ else "" for all_ in (theirs, ours))
@@ -287,7 +286,7 @@ def _listed(directory: str, paths: set[str], changed: set[str]) -> dict[str, str
     for name in os.listdir(directory) if os.path.isdir(directory) else ():
         if name.endswith(".list"):
             package = name.removesuffix(".list").split(":")[0]
-            for line in read_host(os.path.join(directory, name)).splitlines():
+            for line in text_of(os.path.join(directory, name)).splitlines():
                 real = line if line in paths else _merged_usr(line)
                 if real in paths:
                     found.setdefault(real, set()).add(package)

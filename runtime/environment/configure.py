@@ -8,6 +8,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from sdee.base.files import text_of
 from sdee.runtime.environment import accounts, real_ids
 from sdee.runtime.environment.owners import record_as_hosts
 
@@ -126,11 +127,11 @@ post-invoke=[ ! -x /etc/sdee/start-files ] || /etc/sdee/start-files on
 def configure(environment: Environment, home: str) -> None:
     """Write what differs from the host inside: accounts, the package manager's settings, shells."""
     shell = os.environ.get("SHELL") or "/bin/sh"
-    users = accounts.passwd(read_host("/etc/passwd"), home, shell)
+    users = accounts.passwd(text_of("/etc/passwd"), home, shell)
     _write(environment, "/etc/passwd", users)
     _write(environment, "/etc/shadow", accounts.shadow(users), 0o640)
     if os.path.exists("/etc/gshadow"):
-        _write(environment, "/etc/gshadow", accounts.gshadow(read_host("/etc/group")), 0o640)
+        _write(environment, "/etc/gshadow", accounts.gshadow(text_of("/etc/group")), 0o640)
     _as_hosts(environment, "/etc/shadow", "/etc/gshadow")
     if os.path.isdir("/var/lib/dpkg"):
         _write(environment, "/etc/apt/apt.conf.d/99sdee", APT)
@@ -155,14 +156,14 @@ def _shells(environment: Environment) -> None:
 
 def start_files(environment: Environment) -> None:
     """Write the shells' start-up files as the host has them now, with our line; none that was changed inside."""
-    written = read_host(environment.path("base", OWN_FILES)).splitlines()
+    written = text_of(environment.path("base", OWN_FILES)).splitlines()
     for path, ours in START_FILES.items():
         own = environment.upper(path)
         if own is None or not os.path.isfile(path):
             continue
-        text = f"{read_host(path)}[ ! -r {ours} ] || . {ours} {MARK}\n"
+        text = f"{text_of(path)}[ ! -r {ours} ] || . {ours} {MARK}\n"
         unchanged = not os.path.lexists(own) or f"{path}\t{fingerprint(own)}" in written
-        if unchanged and read_host(own) != text:
+        if unchanged and text_of(own) != text:
             _write(environment, path, text)
 
 
@@ -180,7 +181,7 @@ def _homes(environment: Environment) -> None:
         return
     _directory(environment, HOMES)
     for path, key in (("/etc/adduser.conf", "DHOME"), ("/etc/default/useradd", "HOME")):
-        text = read_host(path)
+        text = text_of(path)
         if text:
             line = f"{key}={HOMES}"
             changed, found = re.subn(rf"(?m)^#?\s*{key}=.*$", line, text, count=1)
@@ -213,7 +214,7 @@ def _as_hosts(environment: Environment, *paths: str) -> None:
 def note_own(environment: Environment, path: str) -> None:
     """Note that a path was written into the environment by us: `sdee env diff` passes it over while it is as it was."""
     line = f"{path}\t{fingerprint(environment.upper(path) or '')}"
-    if line not in read_host(environment.path("base", OWN_FILES)).splitlines():
+    if line not in text_of(environment.path("base", OWN_FILES)).splitlines():
         with open(environment.path("base", OWN_FILES), "a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
@@ -225,14 +226,5 @@ def fingerprint(path: str) -> str:
             return hashlib.sha256(file.read()).hexdigest()
     except IsADirectoryError:
         return "-"
-    except OSError:
-        return ""
-
-
-def read_host(path: str) -> str:
-    """Return a file of the host, "" where there is none that can be read."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
     except OSError:
         return ""

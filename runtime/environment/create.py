@@ -9,9 +9,11 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sdee.errors import OutputError, UsageError
-from sdee.runtime.environment import fronts, identity, leftovers, mounts, plan, real_ids
-from sdee.runtime.environment.configure import configure, note_own, read_host
+from sdee.base import mountinfo
+from sdee.base.errors import OutputError, UsageError
+from sdee.base.files import text_of
+from sdee.runtime.environment import fronts, identity, leftovers, plan, real_ids
+from sdee.runtime.environment.configure import configure, note_own
 from sdee.runtime.environment.sdee_env import run_helpers
 from sdee.runtime.environment.stamp import keep_host, mount_points
 from sdee.runtime.environment.store import Environment, Settings, check_name, prepare_base, save_settings
@@ -95,7 +97,7 @@ def home_directory() -> str:
 
 def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
     """Plan, or plan anew for what is mounted on the host now, and write that down."""
-    mounted = mounts.of_this_machine()
+    mounted = mountinfo.of_this_machine()
     binds = environment.settings().binds
     made = plan.Plan(plan.build(mounted, base, home_directory(), binds, plan.installation()).steps, ranges)
     with open(environment.path("plan"), "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -182,7 +184,7 @@ def _mode_of(path: str) -> int:
 
 def system_name() -> str:
     """Return PRETTY_NAME of os-release(5)."""
-    for line in read_host("/etc/os-release").splitlines():
+    for line in text_of("/etc/os-release").splitlines():
         if line.startswith("PRETTY_NAME="):
             return line.partition("=")[2].strip("\"'")
     return "Linux"

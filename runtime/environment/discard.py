@@ -16,8 +16,9 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.base import mountinfo, paths
 from sdee.runtime import namespaces
-from sdee.runtime.environment import mounts, private
+from sdee.runtime.environment import private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,14 +48,14 @@ def plan(text: str, used: Sequence[str]) -> tuple[Step, ...]:
     `used`: live directories, without links, that the run works in: a file system that has others mounted in it may
     not be coverable as a whole (mount_namespaces(7): they are locked).
     """
-    points = {mount.path for mount in mounts.parse(text)}
+    points = {mount.path for mount in mountinfo.parse(text)}
     steps: list[Step] = []
     for path in sorted({*points, *used}):
-        if any(path == top or mounts.is_below(path, top) for top in _KERNELS):
+        if any(path == top or paths.is_in(path, top) for top in _KERNELS):
             continue
         if not private.is_private(path, text):
             steps.append(Step("cover" if path in points else "else", path))
-        elif any(mounts.is_below(path, step.path) for step in steps):
+        elif any(paths.is_in(path, step.path) for step in steps):
             steps.append(Step("show", path))
     return tuple(steps)
 
@@ -106,7 +107,7 @@ def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str, space: str 
 
 
 def _is_covered(path: str, now: dict[str, bool]) -> bool:
-    holders = [top for top in now if path == top or mounts.is_below(path, top)]
+    holders = [top for top in now if path == top or paths.is_in(path, top)]
     return bool(holders) and now[max(holders, key=len)]
 
 
@@ -123,7 +124,7 @@ def _cover(path: str, fd: int, space: str, used: Sequence[str]) -> bool:
         # As in skeleton.c: overlayfs copies no directory up whose owner is not mapped, as of a group's directory
         for below in used:
             at = upper
-            for name in os.path.relpath(below, path).split("/") if mounts.is_below(below, path) else ():
+            for name in os.path.relpath(below, path).split("/") if paths.is_in(below, path) else ():
                 at = os.path.join(at, name)
                 if not os.path.isdir(at):
                     os.mkdir(at)

@@ -42,7 +42,7 @@ def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
 
 def prepare_commands(directory: str) -> None:
     """Write what stands in place of the job manager's commands inside, as far as it is not there: /run/sdee."""
-    from sdee.interpreter import files, own_python  # noqa: PLC0415
+    from sdee.base.interpreter import files, own_python  # noqa: PLC0415
 
     commands = os.path.join(directory, STATE_COMMANDS)
     for name in ("", "real", "prefix"):
@@ -118,7 +118,7 @@ def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
     try:
         _bring_up_to_date(name, directory)
     except OSError as error:
-        from sdee.errors import OutputError  # noqa: PLC0415
+        from sdee.base.errors import OutputError  # noqa: PLC0415
         from sdee.runtime.environment.store import find  # noqa: PLC0415
 
         find(name)  # it may have been removed just now
@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> bool:
     parsed = parse(arguments)
     if parsed is None:
         return False
-    from sdee.errors import SdeeError  # noqa: PLC0415
+    from sdee.base.errors import SdeeError  # noqa: PLC0415
 
     try:
         enter(*parsed)

@@ -7,7 +7,7 @@ import pwd
 import shutil
 import subprocess
 
-from sdee.runtime.environment.configure import read_host
+from sdee.base.files import text_of
 from sdee.runtime.programs import env_path
 
 ENOUGH = 65535  # ids, so that nobody (65534) is one of them
@@ -33,7 +33,7 @@ def usable_ranges() -> tuple[tuple[int, int], tuple[int, int]] | None:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:
         user = str(uid)
-    uids, gids = range_of(read_host("/etc/subuid"), user, uid), range_of(read_host("/etc/subgid"), user, uid)
+    uids, gids = range_of(text_of("/etc/subuid"), user, uid), range_of(text_of("/etc/subgid"), user, uid)
     return (uids, gids) if uids and gids and _works(uids, gids) else None
 
 

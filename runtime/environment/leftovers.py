@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError
+from sdee.base.errors import InputError
 from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from sdee.base.paths import is_in
 from sdee.runtime.environment.locations import COMMANDS, STATE_COMMANDS
-from sdee.runtime.environment.mounts import is_below
 
 SOURCE = "sdee"  # of what sdee-env mounts itself: overlays and tmpfs
 
@@ -20,11 +20,11 @@ def is_private(path: str, text: str) -> bool:
         place, mount = _plain(point), (device, _plain(root), after.split(" ")[1])
         if place == COMMANDS:
             state = (device, mount[1].removesuffix(f"/{STATE_COMMANDS}"), "")
-        if (path == place or is_below(path, place)) and len(place) >= len(deepest):
+        if (path == place or is_in(path, place)) and len(place) >= len(deepest):
             deepest, found = place, mount
     if not state[1]:
         return False
-    return found[2] == SOURCE or (found[0] == state[0] and is_below(found[1], state[1]))
+    return found[2] == SOURCE or (found[0] == state[0] and is_in(found[1], state[1]))
 
 
 def _plain(text: str) -> str:

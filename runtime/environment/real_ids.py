@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from sdee.errors import OutputError, SdeeError
-from sdee.interpreter import own_python
+from sdee.base.errors import OutputError, SdeeError
+from sdee.base.interpreter import own_python
 from sdee.runtime.environment import plan
 from sdee.runtime.environment.sdee_env import as_root
 

@@ -6,9 +6,10 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError
+from sdee.base.errors import InputError
+from sdee.base.files import text_of
 from sdee.runtime.environment import accounts, merge, rpm
-from sdee.runtime.environment.configure import read_host, start_files
+from sdee.runtime.environment.configure import start_files
 from sdee.runtime.environment.create import fill_layers, make_plan, system_name
 from sdee.runtime.environment.stamp import changed_files, keep_host
 from sdee.runtime.environment.store import Environment, at_rest, find
@@ -96,8 +97,8 @@ def _merge_file(
     own = environment.own_file(path)
     if own is None:
         return []
-    base = read_host(environment.path("base", path.strip("/").replace("/", "-")))
-    text, conflicts = function(base, read_host(path), read_host(own))
+    base = text_of(environment.path("base", path.strip("/").replace("/", "-")))
+    text, conflicts = function(base, text_of(path), text_of(own))
     with open(own, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
     return conflicts if path.endswith("status") else []
@@ -112,8 +113,8 @@ def _complete_shadow(environment: Environment) -> None:
         own = environment.own_file(target)
         if own is None:
             continue
-        listed = read_host(environment.own_file(source) or source)
-        there = merge.records(read_host(own))
+        listed = text_of(environment.own_file(source) or source)
+        there = merge.records(text_of(own))
         missing = [line for name, line in merge.records(make(listed)).items() if name not in there]
         if missing:
             with open(own, "a", encoding="utf-8", errors="surrogateescape") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from sdee.errors import BundleError, KernelError, OutputError, SdeeError
+from sdee.base.errors import BundleError, KernelError, OutputError, SdeeError
 from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:

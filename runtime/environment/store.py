@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError, KernelError, OutputError, UsageError
+from sdee.base.errors import InputError, KernelError, OutputError, UsageError
 from sdee.runtime.environment import leftovers, plan
 from sdee.runtime.environment.locations import COMMANDS, base_directory
 from sdee.runtime.environment.sdee_env import run_helper

@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from dataclasses import replace
 
-from sdee.errors import InputError, OutputError
-from sdee.interpreter import own_python
+from sdee.base.errors import InputError, OutputError
+from sdee.base.interpreter import own_python
 from sdee.runtime.environment import rpm
 from sdee.runtime.environment.archive import main
 from sdee.runtime.environment.archive.header import read_header

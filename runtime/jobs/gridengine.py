@@ -7,7 +7,7 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
-from sdee.errors import UsageError
+from sdee.base.errors import UsageError
 from sdee.runtime.jobs import gridengine_shell as shell
 from sdee.runtime.jobs import scripts
 from sdee.runtime.jobs.model import JobManager, Request, Submission, Words, Wrapping

@@ -9,7 +9,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
-from sdee.errors import CommandNotExecutableError, OutputError
+from sdee.base.errors import CommandNotExecutableError
+from sdee.base.files import write_script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,27 +129,6 @@ class JobManager(ABC):
     @abstractmethod
     def rehearsal(self, wrapping: Wrapping) -> str:
         """Return the script as it can be run here, without the job manager, to be traced: each step as one process."""
-
-
-def write_script(path: str, text: str) -> None:
-    """Write a script, executable, whole or not at all. Raises OutputError.
-
-    It is the user's alone: it may hold a secret of a command line, or be a copy of a script that others may not read.
-    """
-    new = f"{path}.{os.getpid()}"
-    try:
-        with open(new, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=_private) as file:
-            file.write(text)
-        os.chmod(new, 0o700)
-        os.replace(new, path)
-    except OSError as error:
-        if os.path.exists(new):
-            os.unlink(new)
-        raise OutputError(f"cannot write the script {path!a}: {error.strerror}") from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o700)
 
 
 def carry_out(submission: Submission) -> NoReturn:

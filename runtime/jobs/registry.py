@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdee.errors import CommandNotFoundError
+from sdee.base.errors import CommandNotFoundError
 from sdee.runtime.jobs.gridengine import GridEngine
 from sdee.runtime.jobs.slurm import Slurm
 

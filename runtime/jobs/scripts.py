@@ -8,8 +8,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from sdee.errors import UsageError
-from sdee.tokens import redact
+from sdee.base.errors import UsageError
+from sdee.base.secrets.tokens import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

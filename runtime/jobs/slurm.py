@@ -10,7 +10,7 @@ import subprocess
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sdee.errors import UsageError
+from sdee.base.errors import UsageError
 from sdee.runtime.jobs import scripts
 from sdee.runtime.jobs import slurm_shell as shell
 from sdee.runtime.jobs.model import JobManager, Request, Submission, Words, Wrapping

@@ -9,7 +9,7 @@ import tarfile
 
 import zstandard
 
-from sdee.errors import BundleError
+from sdee.base.errors import BundleError
 
 FORMAT = 2
 HEADER = "sdee-environment.json"

@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 
-from sdee.errors import BundleError, OutputError, SdeeError
+from sdee.base.errors import BundleError, OutputError, SdeeError
 from sdee.runtime.environment import owners
 from sdee.runtime.environment.archive import read, write
 from sdee.runtime.environment.store import Environment

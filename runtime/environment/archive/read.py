@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from sdee.errors import BundleError, OutputError
+from sdee.base.errors import BundleError, OutputError
 from sdee.runtime.environment import owners
 from sdee.runtime.environment.archive.header import CAPABILITY, END, HEADER, XATTR
 from sdee.runtime.environment.configure import OWN_FILES

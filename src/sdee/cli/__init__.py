@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 import sdee
-from sdee.errors import InternalError, OutputError, ResourceError, SdeeError
+from sdee.base.errors import InternalError, OutputError, ResourceError, SdeeError
 
 # command → module of sdee.cli that holds it under the same name, and its one-line help (so that --help imports nothing)
 COMMANDS = {

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from sdee import trust
+from sdee.base import trust
+from sdee.base.errors import BundleError, TraceError, UsageError
+from sdee.base.text import safe
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.cli.globs import absolute
 from sdee.cli.summary import plan_lines, summarize, written_lines
-from sdee.errors import BundleError, TraceError, UsageError
 
 if TYPE_CHECKING:
     from sdee.packer.model import Closure
@@ -147,7 +148,7 @@ def bundle(
     serving, closure = _serving(for_jobs, closure)
     if not serving:
         if for_jobs.notice:
-            click.echo(f"sdee: {show.safe(for_jobs.notice)}", err=True)
+            click.echo(f"sdee: {safe(for_jobs.notice)}", err=True)
         _write(closure, summary, output, level, reuse, as_json=as_json, quiet=quiet)
         if verify:
             _verify(output, quiet=quiet or as_json)
@@ -195,7 +196,7 @@ def _print_plan(closure: Closure, summary: dict[str, Any], *, as_json: bool, qui
     if not quiet:
         for path, item in sorted(closure.items.items()):
             why = "; ".join(f"{r.why} ({r.detail})" if r.detail else r.why for r in item.reasons[:1])
-            click.echo(f"{item.verdict.value:<8} {item.kind:<4} {item.size:>12}  {show.safe(path)}  # {show.safe(why)}")
+            click.echo(f"{item.verdict.value:<8} {item.kind:<4} {item.size:>12}  {safe(path)}  # {safe(why)}")
         click.echo("\n".join(plan_lines(summary)))
     _warn(summary)
 
@@ -232,7 +233,7 @@ def _write(
     if not quiet:
         runs = output if "/" in output else f"./{output}"
         click.echo("\n".join([*written_lines(written, seconds), *plan_lines(summary)]))
-        click.echo(f"next: sdee exec {show.safe(output)}     (or {show.safe(runs)}, where there is no sdee)")
+        click.echo(f"next: sdee exec {safe(output)}     (or {safe(runs)}, where there is no sdee)")
 
 
 def _verify(output: str, *, quiet: bool) -> None:
@@ -253,10 +254,10 @@ def _stop(number: int, _frame: object) -> NoReturn:
 def _warn(summary: dict[str, Any]) -> None:
     """Say on standard error what a user must not overlook in a script's log."""
     for notice in summary["notices"]:
-        click.echo(f"sdee: warning: {show.safe(notice)}", err=True)
+        click.echo(f"sdee: warning: {safe(notice)}", err=True)
     if summary["incomplete"]:
-        click.echo(f"sdee: warning: the trace is incomplete: {show.safe(summary['incomplete'][0])}", err=True)
+        click.echo(f"sdee: warning: the trace is incomplete: {safe(summary['incomplete'][0])}", err=True)
     if summary["secret"]:
-        paths = ", ".join(show.safe(s["path"]) for s in summary["secret"][:3])
+        paths = ", ".join(safe(s["path"]) for s in summary["secret"][:3])
         more = f" and {len(summary['secret']) - 3} more" if len(summary["secret"]) > 3 else ""
         click.echo(f"sdee: warning: left out as secret: {paths}{more} (--allow PATH to let one travel)", err=True)

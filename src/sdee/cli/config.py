@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sdee.base.text import safe
 from sdee.cli import output as show
 from sdee.cli import policy
 
@@ -22,10 +23,10 @@ def config(*, as_json: bool) -> None:
         return
     for path in policy.places():
         ignored = f"ignored: {found.ignored[path]}" if path in found.ignored else "not there"
-        click.echo(f"{show.safe(path)}: {'read' if path in found.files else ignored}")
+        click.echo(f"{safe(path)}: {'read' if path in found.files else ignored}")
     for key, (_, meaning) in policy.KEYS.items():
         value = found.values.get(key)
         if value:
-            click.echo(f"{key} = {show.safe(str(value.value))}  # from {show.safe(', '.join(value.origins))}")
+            click.echo(f"{key} = {safe(str(value.value))}  # from {safe(', '.join(value.origins))}")
         else:
             click.echo(f"# {key}: {meaning}")

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 
 import click
 
+from sdee.base.errors import ExitCode, InternalError, SdeeError
 from sdee.cli.output import print_json
-from sdee.errors import ExitCode, InternalError, SdeeError
 from sdee.runtime.environment import sdee_env
 
 _SYSCTLS = (

@@ -16,14 +16,14 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import sdee
-from sdee import trust
+from sdee.base import trust
+from sdee.base.errors import OutputError
+from sdee.base.files import open_regular
+from sdee.base.paths import is_below_any
+from sdee.base.secrets.tokens import redact
 from sdee.cli import policy
-from sdee.errors import OutputError
-from sdee.files import open_regular
 from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
 from sdee.packer.model import Verdict
-from sdee.tokens import redact
 from sdee.tracer.tracee import original_environment
 
 if TYPE_CHECKING:

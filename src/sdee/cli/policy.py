@@ -12,10 +12,10 @@ from typing import Any
 import click
 import platformdirs
 
-from sdee import trust
-from sdee.cli import output as show
-from sdee.errors import UsageError
-from sdee.files import open_regular
+from sdee.base import trust
+from sdee.base.errors import UsageError
+from sdee.base.files import open_regular
+from sdee.base.text import safe
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -112,7 +112,7 @@ def _is_trusted(path: str, values: dict[str, Value]) -> bool:
 def _say_ignored(path: str, why: str) -> None:
     if path not in _said:
         hint = f'trust = ["{os.path.dirname(path)}"] in {places()[0]}, or a copy of your own'
-        click.echo(f"sdee: warning: {show.safe(path)} is ignored: {why}\n  hint: {show.safe(hint)}", err=True)
+        click.echo(f"sdee: warning: {safe(path)} is ignored: {why}\n  hint: {safe(hint)}", err=True)
     _said.add(path)
 
 

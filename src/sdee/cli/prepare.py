@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sdee import trust
+from sdee.base import trust
+from sdee.base.errors import InputError, NodeError, OutputError, TraceError
+from sdee.base.secrets.tokens import redact
+from sdee.base.text import safe, size_text
 from sdee.cli import fresh
-from sdee.cli import output as show
-from sdee.errors import InputError, NodeError, OutputError, TraceError
 from sdee.runtime.programs import front_path
-from sdee.tokens import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ def own_directory(place: str = "") -> str:
         return path
     own = f"{path}-{_safe(trust.user_name(os.geteuid()))}"
     hint = "remove it, or take the others' right to write: chmod -R go-w" if trust.is_own(path) else "--dir DIR"
-    said = f"{show.safe(path)} is not used: {why}; your jobs are kept in {show.safe(own)}"
+    said = f"{safe(path)} is not used: {why}; your jobs are kept in {safe(own)}"
     click.echo(f"sdee: warning: {said}\n  hint: {hint}", err=True)
     return own
 
@@ -172,7 +172,7 @@ def carry_out(todo: Preparation) -> str:
     if todo.trace_why:
         _trace(todo)
     elif todo.stale:
-        click.echo(f"sdee: the trace is used as it is, though {show.safe(todo.stale)}", err=True)
+        click.echo(f"sdee: the trace is used as it is, though {safe(todo.stale)}", err=True)
     return make_bundle(todo) if todo.bundle_why else todo.bundle
 
 
@@ -181,8 +181,8 @@ def _trace(todo: Preparation) -> None:
     from sdee.tracer import engines, session  # noqa: PLC0415
     from sdee.tracer.reader import read_traces  # noqa: PLC0415
 
-    shown = show.safe(shlex.join(redact(todo.command)))
-    click.echo(f"sdee: tracing {shown} here first: {show.safe(todo.trace_why)}", err=True)
+    shown = safe(shlex.join(redact(todo.command)))
+    click.echo(f"sdee: tracing {shown} here first: {safe(todo.trace_why)}", err=True)
     with _as_in_a_batch_job(todo):
         done = session.plan(todo.command, todo.trace, append=False)
         done = done._replace(environment={**todo.variables, **done.environment})
@@ -265,7 +265,7 @@ def make_bundle(
     if is_known:
         os.unlink(output)
     if not quiet:
-        click.echo(f"sdee: bundled {show.size_text(size)} → {show.safe(os.path.relpath(path))}", err=True)
+        click.echo(f"sdee: bundled {size_text(size)} → {safe(os.path.relpath(path))}", err=True)
     return path
 
 
@@ -277,7 +277,7 @@ def _latest(directory: str) -> tuple[str, ...]:
 
 def _identity(path: str) -> str:
     """Return what tells a bundle from others, "" where there is none that can be read."""
-    from sdee.errors import BundleError  # noqa: PLC0415
+    from sdee.base.errors import BundleError  # noqa: PLC0415
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
 
     try:

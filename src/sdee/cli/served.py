@@ -11,8 +11,9 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from sdee.errors import OutputError
-from sdee.runtime.jobs import model, slurm_inside
+from sdee.base.errors import OutputError
+from sdee.base.files import write_script
+from sdee.runtime.jobs import slurm_inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ def write_once(path: str, text: str) -> None:
     with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         if file.read() == text:
             return
-    model.write_script(path, text)
+    write_script(path, text)
 
 
 def is_needed(bundle: str) -> bool:

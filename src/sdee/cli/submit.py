@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from sdee.cli import output as show
+from sdee.base.errors import UsageError
+from sdee.base.secrets.tokens import BLANK, redact
+from sdee.base.text import safe
 from sdee.cli import served
 from sdee.cli.completion import files, program_or_file
-from sdee.errors import UsageError
 from sdee.runtime.jobs import model, registry
 from sdee.runtime.programs import front_path
-from sdee.tokens import BLANK, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -206,7 +206,7 @@ def by_launcher(request: Request, directory: str, manager: JobManager, *, made: 
 
 def _carry_out(request: Request, directory: str, manager: JobManager) -> NoReturn:
     if request.served:
-        said = f"{show.safe(request.shown[0])} starts the processes: it runs once, on the job's first node"
+        said = f"{safe(request.shown[0])} starts the processes: it runs once, on the job's first node"
         click.echo(f"sdee: {said}, and what it starts on the others runs in the bundle, too", err=True)
         if request.broadcast == "always":
             click.echo("sdee: warning: the nodes read that bundle from shared storage: it is not broadcast", err=True)
@@ -235,8 +235,8 @@ def _request(words: Words, script: str, bundle: str, broadcast: str, results: st
 
 def left_by(bundle: str) -> tuple[str, ...]:
     """Return globs of what the job of a bundle made in temporary directories."""
+    from sdee.base.paths import is_below_any  # noqa: PLC0415
     from sdee.packer import tables  # noqa: PLC0415
-    from sdee.packer.filesystem import is_below_any  # noqa: PLC0415
     from sdee.packer.model import Verdict  # noqa: PLC0415
     from sdee.packer.reader import open_bundle  # noqa: PLC0415
 
@@ -262,5 +262,5 @@ def globs(paths: Sequence[str]) -> tuple[str, ...]:
 def show_plan(lines: Sequence[str], submission: model.Submission) -> None:
     """Print what would be done, a line each, and the script."""
     for line in (*lines, f"write   {submission.script}", f"execute {shlex.join(submission.argv)}"):
-        click.echo(show.safe(line))
+        click.echo(safe(line))
     click.echo(f"\n{submission.text}", nl=False)

@@ -7,7 +7,7 @@ import stat
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from sdee.cli.output import count_text, safe, size_text
+from sdee.base.text import count_text, safe, size_text
 from sdee.packer.layout import lay_out
 from sdee.packer.model import Item, Verdict
 from sdee.packer.units import WHOLE_PACKAGE

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from sdee.base.errors import KernelError, OutputError
+from sdee.base.text import count_text, safe
 from sdee.cli.completion import command_line, files
-from sdee.cli.output import count_text, safe
-from sdee.errors import KernelError, OutputError
 from sdee.tracer import engines, host, session
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from sdee.errors import KernelError
-from sdee.interpreter import own_python
+from sdee.base.errors import KernelError
+from sdee.base.interpreter import own_python
 from sdee.packer.outcome import Observed
 from sdee.packer.verify import job_part, places, what_a_node_has
 from sdee.runtime import barenode, rerun

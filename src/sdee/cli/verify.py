@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sdee import trust
+from sdee.base import trust
+from sdee.base.errors import BundleError
+from sdee.base.text import count_text, safe
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.cli.inspect import DEFAULT_BUNDLE
-from sdee.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,11 +125,11 @@ def lines(result: Report, *, quiet: bool = False) -> list[str]:
     for run in result.runs:
         said += _differences(run, {d for other in result.runs[: result.runs.index(run)] for d in other.differences})
     if result.missing:
-        said.append(f"missing on a bare node: {show.count_text(len(result.missing), 'path')}")
+        said.append(f"missing on a bare node: {count_text(len(result.missing), 'path')}")
         for m in result.missing[:SHOWN]:
-            by = f", wanted by {show.safe(m.by)}" if m.by else ""
-            said.append(f"  {m.kind} {show.safe(m.path)}{by}: {m.why}")
-            said += [f"      sdee bundle {show.safe(m.option)}"] if m.option else []
+            by = f", wanted by {safe(m.by)}" if m.by else ""
+            said.append(f"  {m.kind} {safe(m.path)}{by}: {m.why}")
+            said += [f"      sdee bundle {safe(m.option)}"] if m.option else []
         if len(result.missing) > SHOWN:
             said.append(f"  … and {len(result.missing) - SHOWN} more: --json lists all")
     elif not quiet:
@@ -136,7 +137,7 @@ def lines(result: Report, *, quiet: bool = False) -> list[str]:
     said += _of_home(result)
     if not quiet:
         said += _notes(result)
-    said += [f"not everything could be seen: {show.safe(why)}" for why in result.incomplete]
+    said += [f"not everything could be seen: {safe(why)}" for why in result.incomplete]
     return said
 
 
@@ -144,14 +145,14 @@ def _table(result: Report) -> list[str]:
     rows = ["root    home     status"]
     for run in result.runs:
         if run.status is None:
-            rows.append(f"{run.root:<7} {run.home:<8} not tried: {show.safe(run.why)}")
+            rows.append(f"{run.root:<7} {run.home:<8} not tried: {safe(run.why)}")
             continue
         words = []
         if result.expected is not None:
             same = run.status == result.expected
             words.append(f"as {result.when}" if same else f"{result.expected} {result.when}")
-        words += [f"{show.count_text(len(run.missing), 'path')} missing"] if run.missing else []
-        words += [show.count_text(len(run.differences), "difference")] if run.differences else []
+        words += [f"{count_text(len(run.missing), 'path')} missing"] if run.missing else []
+        words += [count_text(len(run.differences), "difference")] if run.differences else []
         rows.append(f"{run.root:<7} {run.home:<8} {run.status:<6}  {', '.join(words)}".rstrip())
     return rows
 
@@ -161,11 +162,11 @@ def _differences(run: RunReport, known: set[object]) -> list[str]:
     said = [f"{run.root} root, home {run.home}:"]
     for d in run.differences:
         if d not in known:
-            said.append(f"  {d.kind} {show.safe(d.path)}: {d.what}" if d.kind != "stdout" else f"  stdout {d.what}")
+            said.append(f"  {d.kind} {safe(d.path)}: {d.what}" if d.kind != "stdout" else f"  stdout {d.what}")
             more = f" and {len(d.names) - 5} more" if len(d.names) > 5 else ""
-            said += [f"      {', '.join(map(show.safe, d.names[:5]))}{more}"] if d.names else []
+            said += [f"      {', '.join(map(safe, d.names[:5]))}{more}"] if d.names else []
             said += [f"      sdee bundle {d.option}"] if d.option else []
-    said += [f"  it said: {show.safe(line)}" for line in run.said]
+    said += [f"  it said: {safe(line)}" for line in run.said]
     return said if len(said) > 1 else []
 
 
@@ -173,7 +174,7 @@ def _of_home(result: Report) -> list[str]:
     if not result.in_home:
         return []
     bad = {run.home for run in result.runs if run.status is not None and not run.good}
-    said = [f"the job needs {show.count_text(len(result.in_home), 'path')} of your home"]
+    said = [f"the job needs {count_text(len(result.in_home), 'path')} of your home"]
     if "here" not in bad:
         said.append("  hint: where nodes see your home: sdee verify --home here")
     if any("/." in path for path in result.in_home):
@@ -190,9 +191,9 @@ def _notes(result: Report) -> Iterable[str]:
         yield f"gone when the job ends: {_some(result.lost)} (sdee exec --save DIR keeps it)"
     if result.changed and any(run.differences for run in result.runs):
         yield f"changed since the job was bundled, so that its results may differ: {_some(result.changed)}"
-    yield from (f"the node must provide {show.safe(path)}" for path in result.provided)
+    yield from (f"the node must provide {safe(path)}" for path in result.provided)
 
 
 def _some(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(show.safe(os.path.relpath(p) if len(os.path.relpath(p)) < len(p) else p) for p in paths[:3]) + more
+    return ", ".join(safe(os.path.relpath(p) if len(os.path.relpath(p)) < len(p) else p) for p in paths[:3]) + more

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sdee.cli import output as show
+from sdee.base.errors import InputError, UsageError
+from sdee.base.files import open_regular, write_script
+from sdee.base.text import safe
 from sdee.cli import prepare, served
 from sdee.cli.steps import failed
 from sdee.cli.submit import (
@@ -23,8 +25,6 @@ from sdee.cli.submit import (
     shared_options,
     show_plan,
 )
-from sdee.errors import InputError, UsageError
-from sdee.files import open_regular
 from sdee.runtime.jobs import model, scripts
 from sdee.runtime.programs import front_path
 
@@ -186,7 +186,7 @@ class _Again:
     def write(self) -> None:
         """Keep the script that is traced; it is left alone when it is the same, so that its trace holds."""
         if not self.is_kept():
-            model.write_script(self.path, self.manager.rehearsal(self.wrapping))
+            write_script(self.path, self.manager.rehearsal(self.wrapping))
 
 
 def _read(path: str) -> str:
@@ -255,10 +255,10 @@ def _say_what_is_left(started: _Started, wrapping: model.Wrapping, manager: JobM
         raise UsageError(f"{wrapping.name!a} started nothing with {manager.launchers[0]} when it was traced", hint=hint)
     if started.failed:
         what = "{} ended with status {} in the traced run: what it would have come to may not be in the bundle"
-        click.echo(f"sdee: warning: {show.safe(what.format(*started.failed))}", err=True)
+        click.echo(f"sdee: warning: {safe(what.format(*started.failed))}", err=True)
     left = [name for name in others if name not in wrapping.programs]
     if left:
-        said = ", ".join(f"{show.safe(name)}{_lines_with(wrapping.text, name)}" for name in left)
+        said = ", ".join(f"{safe(name)}{_lines_with(wrapping.text, name)}" for name in left)
         click.echo(f"sdee: these run on the node itself, as ever: {said}", err=True)
 
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from sdee.cli import output as show
+from sdee.base.errors import InternalError, SdeeError
+from sdee.base.secrets.tokens import redact
+from sdee.base.text import safe
 from sdee.cli import prepare
 from sdee.cli.inside import batch, front, refused, rehearse, sweep
-from sdee.errors import InternalError, SdeeError
 from sdee.runtime.jobs import slurm_inside
 from sdee.runtime.jobs.slurm import Slurm
-from sdee.tokens import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -197,4 +197,4 @@ def _normal_interrupt() -> None:
 
 
 def _say(sentence: str) -> None:
-    click.echo(f"sdee: {show.safe(sentence)}", err=True)
+    click.echo(f"sdee: {safe(sentence)}", err=True)

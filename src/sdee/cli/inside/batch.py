@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from sdee.cli import output as show
+from sdee.base.errors import InputError, SdeeError, UsageError
+from sdee.base.files import write_script
+from sdee.base.text import safe
 from sdee.cli import prepare, served
 from sdee.cli.inside import front, refused, rehearse, submissions, sweep
-from sdee.errors import InputError, SdeeError, UsageError
-from sdee.runtime.jobs import model, slurm_inside, slurm_resubmit
+from sdee.runtime.jobs import slurm_inside, slurm_resubmit
 from sdee.runtime.jobs.slurm import Slurm
 
 if TYPE_CHECKING:
@@ -93,10 +94,10 @@ class _Chain:
         words = rehearse.serve(kept, bundle)
         with prepare.locked(kept):  # others of a sweep write there, too
             path = prepare.script_in(kept)
-            model.write_script(path, slurm_inside.batch_program(job, script, bundle, words))
+            write_script(path, slurm_inside.batch_program(job, script, bundle, words))
         self.known |= {found: path for found in (script, submission.path) if found}
         self._prepare_what_it_submits(chosen, job.name)
-        model.write_script(
+        write_script(
             os.path.join(words[-1], "sbatch"), slurm_resubmit.program(self.known, Slurm().table, bundle, words)
         )
         return path
@@ -108,7 +109,7 @@ class _Chain:
             try:
                 self.prepared(submission, lambda: None)
             except SdeeError as error:
-                shown = show.safe(f"{submission.job.name}, which {name} submits, will run on the node itself")
+                shown = safe(f"{submission.job.name}, which {name} submits, will run on the node itself")
                 click.echo(f"sdee: sbatch: {shown}: {error}", err=True)
 
 

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 import sdee
+from sdee.base.errors import InputError, TraceError
+from sdee.base.files import write_script
+from sdee.base.interpreter import own_python
+from sdee.base.text import count_text, safe, size_text
 from sdee.cli import fresh, prepare, served, steps
-from sdee.cli import output as show
 from sdee.cli.inside import changes, submissions, sweep
-from sdee.errors import InputError, TraceError
-from sdee.interpreter import own_python
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.locations import COMMANDS
-from sdee.runtime.jobs import model, slurm_inside
+from sdee.runtime.jobs import slurm_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,7 +72,7 @@ def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], Non
     with prepare.locked(directory):
         todo = _plan(rehearsal, no_trace=False)
         if rehearsal.stands_in:
-            model.write_script(os.path.join(directory, PARTIAL), "")
+            write_script(os.path.join(directory, PARTIAL), "")
             _say(
                 rehearsal,
                 "is not run here first, since others that differ in numbers were: all that was changed in the"
@@ -85,11 +86,11 @@ def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], Non
         todo = _plan(rehearsal, no_trace=True, outgrown=_outgrown(directory, more))
         if not todo.bundle_why:
             return todo.bundle
-        files = f"{show.count_text(len(more), 'file')}, {show.size_text(found.size)}"
+        files = f"{count_text(len(more), 'file')}, {size_text(found.size)}"
         notice = f"{files}, are being bundled: that takes a while" if found.size > LARGE else ""
         with _shared(rehearsal) if more else contextlib.nullcontext("") as shared:
             bundle = prepare.make_bundle(todo, include=(*include, *more), shared=shared, notice=notice, quiet=True)
-        model.write_script(os.path.join(directory, CHANGES), _lines(more))
+        write_script(os.path.join(directory, CHANGES), _lines(more))
         return bundle
 
 
@@ -119,7 +120,7 @@ def _lines(paths: Sequence[str]) -> str:
 
 
 def _say(rehearsal: Rehearsal, sentence: str) -> None:
-    click.echo(f"sdee: {rehearsal.name}: {show.safe(rehearsal.shown)} {show.safe(sentence)}", err=True)
+    click.echo(f"sdee: {rehearsal.name}: {safe(rehearsal.shown)} {safe(sentence)}", err=True)
 
 
 def readable(path: str) -> str:
@@ -156,11 +157,11 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
     program = os.path.join(todo.directory, "rehearsal.sh")
     front, record = os.path.join(COMMANDS, "sdee-front"), os.path.join(todo.directory, submissions.NAME)
-    model.write_script(program, slurm_inside.rehearsal_program(front, record))
+    write_script(program, slurm_inside.rehearsal_program(front, record))
     for path in (partial, record, os.path.join(todo.directory, discard.REAL)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    shown = show.safe(rehearsal.shown)
+    shown = safe(rehearsal.shown)
     _say(
         rehearsal,
         "runs in a bundle of this environment: it runs here once first, to be traced"
@@ -198,11 +199,11 @@ def _judge(todo: Preparation, trace: Trace, took: float, log: str, *, ended: boo
         took += sweep.seconds_of(todo.directory)
         status = state.status or (step[1] if step else 0)
         state = replace(state, status=0 if took > sweep.limit() else status)
-        why = f"{show.safe(step[0])} ended with status {step[1]} here ({log})" if step else f"it failed here ({log})"
+        why = f"{safe(step[0])} ended with status {step[1]} here ({log})" if step else f"it failed here ({log})"
     elif submissions.are_made(todo.directory):
         why = "it submits scripts that it makes itself"
     if why:  # it, or they, may need what the run has not come to
-        model.write_script(os.path.join(todo.directory, PARTIAL), "")
+        write_script(os.path.join(todo.directory, PARTIAL), "")
         click.echo(f"sdee: {why}: all that was changed in the environment travels", err=True)
     sweep.note_seconds(todo.directory, took)
     fresh.save(todo.directory, fresh.State(state, fresh.load(todo.directory).bundle))
@@ -243,7 +244,7 @@ def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 def _short(path: str) -> str:
     relative = os.path.relpath(path)
-    return show.safe(path if relative.startswith("..") else relative)
+    return safe(path if relative.startswith("..") else relative)
 
 
 def _end_of(log: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from sdee.errors import UsageError
+from sdee.base.errors import UsageError
 from sdee.runtime.jobs import slurm_inside
 
 NAME = "submitted"  # a file beside the trace

@@ -14,8 +14,8 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sdee.base.errors import OutputError
 from sdee.cli import fresh, prepare
-from sdee.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -55,8 +54,3 @@ def of_this_machine() -> tuple[Mount, ...]:
     """Return the mounts that this process sees."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         return parse(file.read())
-
-
-def is_below(path: str, directory: str) -> bool:
-    """Tell whether `path` lies in `directory`, not being it."""
-    return path.startswith(os.path.join(directory, "")) and path != directory

@@ -1,10 +1,12 @@
-"""Files that a user names: opened without waiting where they are something else."""
+"""Reading and writing small files as what they are: without waiting, whole or not at all, as UTF-8."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+
+from sdee.base.errors import OutputError
 
 _KINDS = {
     stat.S_IFIFO: "it is a FIFO",
@@ -39,3 +41,33 @@ def _check(path: str, mode: int) -> None:
     kind = _KINDS.get(stat.S_IFMT(mode))
     if kind is not None:
         raise OSError(errno.EINVAL, f"{kind}, not a regular file", path)
+
+
+def write_script(path: str, text: str) -> None:
+    """Write a script, executable, whole or not at all. Raises OutputError.
+
+    It is the user's alone: it may hold a secret of a command line, or be a copy of a script that others may not read.
+    """
+    new = f"{path}.{os.getpid()}"
+    try:
+        with open(new, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=_private) as file:
+            file.write(text)
+        os.chmod(new, 0o700)
+        os.replace(new, path)
+    except OSError as error:
+        if os.path.exists(new):
+            os.unlink(new)
+        raise OutputError(f"cannot write the script {path!a}: {error.strerror}") from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o700)
+
+
+def text_of(path: str) -> str:
+    """Return the text of a file, "" where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -22,6 +22,5 @@ def own_python(statements: str, *arguments: str) -> list[str]:
 
 def files() -> tuple[str, ...]:
     """Return the files that must be seen where such a command line is to run."""
-    import sdee  # noqa: PLC0415
-
-    return PROGRAM, os.path.join(os.path.dirname(os.path.abspath(sdee.__file__)), "__init__.py")
+    base = os.path.dirname(os.path.abspath(__file__))
+    return PROGRAM, os.path.join(os.path.dirname(base), "__init__.py")

@@ -13,7 +13,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from sdee.tokens import has_jwt, has_token, has_url_password
+from sdee.base.secrets.tokens import has_jwt, has_token, has_url_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
