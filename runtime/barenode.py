@@ -12,7 +12,6 @@ reaches nothing of this machine.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
@@ -21,19 +20,14 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
-from sdee.runtime import namespaces
-from sdee.runtime.namespaces import CLONE_NEWNS, CLONE_NEWUSER
+from sdee.base.libc import MNT_DETACH, MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, mount, pivot_root, umount2
+from sdee.runtime.namespaces import own_namespaces
 
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18  # linux/mount.h
-MNT_DETACH = 2
 LOCKED = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME  # the same numbers as MS_*
-SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}[os.uname().machine]
 PROGRAM = "/bundle.sdee"  # where the program lies on the node
 COPIED = 64 << 20  # bytes: larger inputs are bound
 START = "from sdee.runtime.barenode import main; main(sys.argv[1:])"
 CANNOT = 125  # exit status when the node cannot be made, as env(1) and nice(1) use it
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -61,37 +55,6 @@ class Spec:
         raw = json.loads(text)
         paths = {name: tuple(raw[name]) for name in ("directories", "inputs", "shared")}
         return cls(**paths, texts=tuple((path, content) for path, content in raw["texts"]), report=raw["report"])
-
-
-def check(result: int, what: str) -> None:
-    """Raise OSError with errno when a C call has failed."""
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def mount(source: str, target: str, kind: str, flags: int, options: str | None = None) -> None:
-    """Mount a file system (man 2 mount)."""
-    data = options.encode() if options else None
-    result = libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data)
-    check(result, f"mount {source} on {target}")
-
-
-def _write(path: str, text: str) -> None:
-    """Write a /proc file in one write(2)."""
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
-
-
-def own_namespaces() -> None:
-    """unshare(2); uid and gid stay the user's own (user_namespaces(7))."""
-    uid, gid = os.getuid(), os.getgid()
-    namespaces.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid else 0))
-    if uid:
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{uid} {uid} 1")
-        _write("/proc/self/gid_map", f"{gid} {gid} 1")
-    mount("none", "/", "", MS_REC | MS_PRIVATE)
 
 
 def _bind(source: str, target: str) -> None:
@@ -164,9 +127,9 @@ def free_place(paths: tuple[str, ...]) -> str:
 
 def enter(root: str) -> None:
     """pivot_root(2)."""
-    check(libc.syscall(SYS_PIVOT_ROOT, os.fsencode(root), os.fsencode(f"{root}/oldroot")), "pivot_root")
+    pivot_root(root, f"{root}/oldroot")
     os.chdir("/")
-    check(libc.umount2(b"/oldroot", MNT_DETACH), "umount2")
+    umount2("/oldroot", MNT_DETACH)
     os.rmdir("/oldroot")
 
 

@@ -17,8 +17,9 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.base.libc import MS_BIND, MS_REC, mount
 from sdee.base.paths import is_in
-from sdee.runtime.barenode import MS_BIND, MS_REC, mount, own_namespaces
+from sdee.runtime.namespaces import own_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -14,8 +14,9 @@ import os
 import sys
 from typing import NoReturn
 
-from sdee.runtime.barenode import CANNOT, own_namespaces
+from sdee.runtime.barenode import CANNOT
 from sdee.runtime.environment import discard
+from sdee.runtime.namespaces import own_namespaces
 
 START = "from sdee.runtime.rerun import main; main(sys.argv[1:])"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import resource
 import struct
@@ -37,18 +38,11 @@ def split_environment(env: dict[str, str]) -> tuple[dict[str, str], list[str]]:
 
 def os_release() -> dict[str, str]:
     """Return ID, VERSION_ID and PRETTY_NAME of os-release(5), those that it has."""
-    facts = {}
-    for path in ("/etc/os-release", "/usr/lib/os-release"):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    name, _, value = line.strip().partition("=")
-                    if name in ("ID", "VERSION_ID", "PRETTY_NAME"):
-                        facts[name] = value.strip("\"'")
-        except OSError:
-            continue
-        return facts
-    return facts
+    try:
+        facts = platform.freedesktop_os_release()
+    except OSError:
+        return {}
+    return {name: facts[name] for name in ("ID", "VERSION_ID", "PRETTY_NAME") if name in facts}
 
 
 def cpu_level() -> str:

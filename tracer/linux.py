@@ -8,11 +8,9 @@ import os
 import struct
 import sys
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+from sdee.base.libc import LIBC, checked, no_new_privileges
 
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
-_PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
 SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 1 << 5  # Linux 5.19: only deadly signals interrupt a call that has been read
@@ -28,24 +26,12 @@ class _SockFprog(ctypes.Structure):
     _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def _checked(result: int, what: str) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), what)
-    return result
-
-
-def no_new_privileges() -> None:
-    """prctl(2), PR_SET_NO_NEW_PRIVS: what an unprivileged process must give up before it may install a filter."""
-    _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
-
-
 def seccomp_filter(program: bytes, flags: int) -> int:
     """seccomp(2), SECCOMP_SET_MODE_FILTER: return the listener's descriptor with _NEW_LISTENER, else 0."""
     filter_program = _SockFprog(len(program) // 8, program)
     number = ctypes.c_long(_SYS_SECCOMP[_machine])
-    result = _libc.syscall(number, SECCOMP_SET_MODE_FILTER, ctypes.c_uint(flags), ctypes.byref(filter_program))
-    return _checked(result, "seccomp(SECCOMP_SET_MODE_FILTER)")
+    result = LIBC.syscall(number, SECCOMP_SET_MODE_FILTER, ctypes.c_uint(flags), ctypes.byref(filter_program))
+    return checked(result, "seccomp(SECCOMP_SET_MODE_FILTER)")
 
 
 def has_listener() -> bool:
@@ -71,7 +57,7 @@ def signalfd(signals: set[int]) -> int:
     mask = ctypes.create_string_buffer(128)  # sigset_t of glibc and musl
     for number in signals:
         mask[(number - 1) // 8] = bytes([mask.raw[(number - 1) // 8] | 1 << (number - 1) % 8])
-    return _checked(_libc.signalfd(-1, mask, _SFD_FLAGS), "signalfd")
+    return checked(LIBC.signalfd(-1, mask, _SFD_FLAGS), "signalfd")
 
 
 def supported() -> str | None:

@@ -8,6 +8,8 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+from sdee.base.libc import LIBC
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,7 +24,7 @@ class _Iovec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_uint64), ("length", ctypes.c_uint64))
 
 
-_readv = ctypes.CDLL(None, use_errno=True).process_vm_readv
+_readv = LIBC.process_vm_readv
 _readv.restype = ctypes.c_ssize_t
 _readv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from ptrace.binding import func as binding
 
+from sdee.base import libc
 from sdee.base.errors import KernelError
 from sdee.tracer import bpf, linux, ptrace_calls, tracee
 from sdee.tracer.syscalls import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
@@ -130,7 +131,7 @@ def _install(code: bytes) -> None:
     except OSError as error:
         if error.errno != errno.EACCES:
             raise
-        linux.no_new_privileges()
+        libc.no_new_privileges()
         linux.seccomp_filter(code, 0)
 
 

@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from sdee.base.errors import CommandNotExecutableError, CommandNotFoundError
+from sdee.base.process import restore_signals
 from sdee.tracer import linux
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ _NOT_RELAYED = {
     *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
     *(signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT, signal.SIGPIPE, signal.SIGXFSZ),
 }
-# Python ignores these in itself; a job must not inherit that (signal(7): ignored signals stay so over execve). What
-# they were before Python started cannot be known.
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 # The terminal sends these to the whole foreground group, so the job has them already; and SIGXCPU is of our own limit
 _SI_KERNEL = 0x80
 _TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)  # si_code SI_KERNEL too, yet for one process
@@ -132,8 +130,7 @@ class Signals:
 
     def restore(self) -> None:
         """In the job's first process, before execve: dispositions and mask as the tracer was given them."""
-        for number in _IGNORED_BY_PYTHON:
-            signal.signal(number, signal.SIG_DFL)
+        restore_signals()
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         if self._chld == signal.SIG_IGN:

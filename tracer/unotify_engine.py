@@ -18,6 +18,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING, NoReturn
 
+from sdee.base import libc
 from sdee.base.errors import KernelError
 from sdee.tracer import bpf, linux, tracee
 from sdee.tracer.restarts import Restarts
@@ -115,7 +116,7 @@ def install(code: bytes) -> int:
             return linux.seccomp_filter(code, flags)
         except OSError as error:  # noqa: PERF203 - three rounds at most
             if error.errno == errno.EACCES:
-                linux.no_new_privileges()
+                libc.no_new_privileges()
             elif error.errno == errno.EINVAL and flags & linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV:
                 flags = linux.SECCOMP_FILTER_FLAG_NEW_LISTENER
             else:

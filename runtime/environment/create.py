@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import stat
 import time
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from sdee.base import mountinfo
 from sdee.base.errors import OutputError, UsageError
-from sdee.base.files import text_of
 from sdee.runtime.environment import fronts, identity, leftovers, plan, real_ids
 from sdee.runtime.environment.configure import configure, note_own
 from sdee.runtime.environment.sdee_env import run_helpers
@@ -184,7 +184,7 @@ def _mode_of(path: str) -> int:
 
 def system_name() -> str:
     """Return PRETTY_NAME of os-release(5)."""
-    for line in text_of("/etc/os-release").splitlines():
-        if line.startswith("PRETTY_NAME="):
-            return line.partition("=")[2].strip("\"'")
-    return "Linux"
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]  # "Linux" where the file names none
+    except OSError:
+        return "Linux"

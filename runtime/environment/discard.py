@@ -10,13 +10,13 @@ Asked inside of a private environment, where the caller is root of its user name
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdee.base import mountinfo, paths
+from sdee.base.libc import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 from sdee.runtime import namespaces
 from sdee.runtime.environment import private
 
@@ -28,8 +28,6 @@ SIZE = "1g"  # then writes fail with ENOSPC: memory of a login node is everybody
 SOURCE = "sdee-discarded"  # of these overlays; tracer/host.py looks past them
 REAL = "writes-are-real"  # a file beside the trace: the directories that could not be covered
 _KERNELS = ("/proc", "/sys", "/dev", "/run")
-_NOSUID, _NODEV, _BIND, _REC, _PRIVATE = 2, 4, 4096, 16384, 1 << 18  # mount(2)
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,13 @@ def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str, space: str 
     now: dict[str, bool] = {}  # what we have mounted: is it an overlay?
     kept = os.path.realpath(kept)
     try:
-        namespaces.unshare(namespaces.CLONE_NEWNS)
-        _mount("none", "/", "", _REC | _PRIVATE, "")
+        namespaces.unshare(CLONE_NEWNS)
+        mount("none", "/", "", MS_REC | MS_PRIVATE)
         for path in dict.fromkeys((*(step.path for step in steps), kept)):
             with contextlib.suppress(OSError):
                 before[path] = os.open(path, os.O_PATH | os.O_CLOEXEC)
         os.makedirs(space, mode=0o700, exist_ok=True)
-        _mount("sdee", space, "tmpfs", _NOSUID | _NODEV, f"mode=0700,size={SIZE}")
+        mount("sdee", space, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=0700,size={SIZE}")
         for number, step in enumerate((*steps, Step("show", kept))):
             covered = _is_covered(step.path, now)
             if step.path not in before or (step.kind == "else" and covered):
@@ -96,7 +94,7 @@ def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str, space: str 
             if step.kind != "show" and _cover(step.path, before[step.path], f"{space}/{number}", used):
                 now[step.path] = True
             elif covered:
-                _mount(_name(before[step.path]), step.path, "", _BIND | _REC, "")
+                mount(_name(before[step.path]), step.path, "", MS_BIND | MS_REC)
                 now[step.path] = False
     except OSError:
         return list(used)
@@ -129,7 +127,7 @@ def _cover(path: str, fd: int, space: str, used: Sequence[str]) -> bool:
                 if not os.path.isdir(at):
                     os.mkdir(at)
                     os.chmod(at, stat.S_IMODE(os.stat(_name(fd) + at.removeprefix(upper)).st_mode))
-        _mount(SOURCE, path, "overlay", _NODEV, f"userxattr,lowerdir={_name(fd)},upperdir={upper},workdir={work}")
+        mount(SOURCE, path, "overlay", MS_NODEV, f"userxattr,lowerdir={_name(fd)},upperdir={upper},workdir={work}")
     except OSError:  # Lustre, autofs, or others mounted in it
         return False
     return True
@@ -137,10 +135,3 @@ def _cover(path: str, fd: int, space: str, used: Sequence[str]) -> bool:
 
 def _name(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
-
-
-def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
-    """mount(2). Raises OSError."""
-    words = [word.encode("utf-8", "surrogateescape") for word in (source, target, kind, options)]
-    if _libc.mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]) != 0:
-        raise OSError(ctypes.get_errno(), "mount", target)

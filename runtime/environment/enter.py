@@ -6,6 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
+from sdee.base.process import become
 from sdee.runtime.environment.locations import STATE_COMMANDS, base_directory
 from sdee.runtime.environment.stamp import changed_files, moved
 from sdee.runtime.programs import env_path, front_path
@@ -108,8 +109,6 @@ def _bring_up_to_date(name: str, directory: str) -> None:
 
 def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
     """Replace this process by sdee-env (execve(2)). Raises SdeeError."""
-    import signal  # noqa: PLC0415
-
     directory = os.path.join(base_directory(), name)
     if "/" in name or not os.path.isfile(os.path.join(directory, "stamp")):
         from sdee.runtime.environment.store import find  # noqa: PLC0415
@@ -123,9 +122,7 @@ def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
 
         find(name)  # it may have been removed just now
         raise OutputError(f"cannot write {error.filename}: {error.strerror}") from error
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
-        signal.signal(number, signal.SIG_DFL)
-    os.execv(env_path(), ["sdee-env", "enter", *flags, directory, name, *command])
+    become(env_path(), ["sdee-env", "enter", *flags, directory, name, *command])
 
 
 def main(arguments: list[str]) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from sdee.base.errors import CommandNotExecutableError
 from sdee.base.files import write_script
+from sdee.base.process import become
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,10 +138,7 @@ def carry_out(submission: Submission) -> NoReturn:
     write_script(submission.script, submission.text)
     if "SDEE_ENVIRONMENT" in os.environ:  # in a private environment: all is in the bundle already (sdee-front)
         os.environ["SDEE_REAL"] = "1"
-    sys.stdout.flush()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
-        signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvp(submission.argv[0], submission.argv)
+        become(submission.argv[0], submission.argv)
     except OSError as error:
         raise CommandNotExecutableError(f"cannot execute {submission.argv[0]}: {error.strerror}") from error

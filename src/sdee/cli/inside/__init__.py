@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from sdee.base.errors import InternalError, SdeeError
+from sdee.base.process import become
 from sdee.base.secrets.tokens import redact
 from sdee.base.text import safe
 from sdee.cli import prepare
@@ -86,7 +87,7 @@ def srun(arguments: Sequence[str]) -> NoReturn:
         bundle = rehearse.ready(rehearsal, (), asked)
     program = os.path.join(rehearse.serve(rehearsal.directory, bundle)[-1], "srun")
     front.set_environment(slurm_inside.hidden(os.environ))
-    front.execute("/bin/sh", ["sh", program, *words.options, *words.command])
+    become("/bin/sh", ["sh", program, *words.options, *words.command])
 
 
 def _step(words: Words, cwd: str, stdin: str, variables: dict[str, str], *, interactive: bool) -> rehearse.Rehearsal:

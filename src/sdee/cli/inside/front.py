@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from sdee.base import process
 from sdee.runtime.environment.locations import COMMANDS
 
 if TYPE_CHECKING:
@@ -24,12 +23,4 @@ def set_environment(variables: Mapping[str, str]) -> None:
 
 def become(name: str, arguments: Sequence[str]) -> NoReturn:
     """Become the host's own command, as the user (execve(2))."""
-    execute(FRONT, [name, *arguments])
-
-
-def execute(program: str, argv: Sequence[str]) -> NoReturn:
-    """Become a program, with signals as a shell's child has them (execve(2))."""
-    sys.stdout.flush()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
-        signal.signal(number, signal.SIG_DFL)
-    os.execv(program, list(argv))
+    process.become(FRONT, [name, *arguments])

@@ -1,0 +1,46 @@
+"""The C library's functions that Python does not offer, each named by its man page. All raise OSError."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.syscall.restype = ctypes.c_long
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+MNT_DETACH = 2
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000  # linux/sched.h
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def checked(result: int, what: str, path: str | None = None) -> int:
+    """Return the result of a call of LIBC. Raises OSError with errno where it is negative."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}", path)
+    return result
+
+
+def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    """Mount a file system (man 2 mount)."""
+    names = (os.fsencode(source), os.fsencode(target), os.fsencode(kind))
+    result = LIBC.mount(*names, ctypes.c_ulong(flags), os.fsencode(options) or None)
+    checked(result, f"mount {source} on {target}")
+
+
+def umount2(target: str, flags: int) -> None:
+    """Unmount a file system (man 2 umount)."""
+    checked(LIBC.umount2(os.fsencode(target), flags), f"umount {target}")
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Make another directory the root (man 2 pivot_root)."""
+    number = ctypes.c_long(_SYS_PIVOT_ROOT[os.uname().machine])
+    checked(LIBC.syscall(number, os.fsencode(new), os.fsencode(old)), "pivot_root")
+
+
+def no_new_privileges() -> None:
+    """Set PR_SET_NO_NEW_PRIVS (man 2 prctl): what an unprivileged process must give up before it may install a filter."""
+    checked(LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
