@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 
+from sdee.base import mountinfo
 from sdee.base.paths import is_in
 from sdee.runtime.environment.locations import COMMANDS, STATE_COMMANDS
 
@@ -14,12 +14,10 @@ SOURCE = "sdee"  # of what sdee-env mounts itself: overlays and tmpfs
 def is_private(path: str, text: str) -> bool:
     """Tell whether `path`, absolute and without links, is seen in the environment alone. `text`: a mountinfo file."""
     deepest, found, state = "", ("", "", ""), ("", "", "")
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        device, root, point = before.split(" ")[2:5]
-        place, mount = _plain(point), (device, _plain(root), after.split(" ")[1])
+    for entry in mountinfo.entries(text):
+        place, mount = entry.path, (entry.device, entry.root, entry.source)
         if place == COMMANDS:
-            state = (device, mount[1].removesuffix(f"/{STATE_COMMANDS}"), "")
+            state = (entry.device, entry.root.removesuffix(f"/{STATE_COMMANDS}"), "")
         if (path == place or is_in(path, place)) and len(place) >= len(deepest):
             deepest, found = place, mount
     if not state[1]:
@@ -27,14 +25,9 @@ def is_private(path: str, text: str) -> bool:
     return found[2] == SOURCE or (found[0] == state[0] and is_in(found[1], state[1]))
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
-
-
 def here() -> bool:
     """Tell whether the current directory is private."""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            return is_private(os.path.realpath("."), file.read())
+        return is_private(os.path.realpath("."), mountinfo.own_text())
     except OSError:
         return False

@@ -6,8 +6,10 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+from sdee.base import dpkg
 from sdee.base.errors import InputError
 from sdee.base.files import text_of
+from sdee.base.rpm import DATABASES
 from sdee.runtime.environment import accounts, merge, rpm
 from sdee.runtime.environment.configure import start_files
 from sdee.runtime.environment.create import fill_layers, make_plan, system_name
@@ -53,7 +55,7 @@ def _refuse(environment: Environment, changed: list[str]) -> None:
             hint=f"`sdee env diff {environment.name}` shows what you may want to save; then sdee env reset it",
         )
     own = rpm.own_databases(environment)
-    if own and any(os.path.basename(path) in rpm.DATABASES for path in changed):
+    if own and any(os.path.basename(path) in DATABASES for path in changed):
         raise InputError(
             f"the host's RPM packages have changed, and so have those of environment {environment.name}: "
             f"two RPM databases cannot be merged ({', '.join(own)})",
@@ -77,7 +79,7 @@ def adapt(environment: Environment) -> list[str]:
         if step.kind == "overlay":
             drop_stale(step.path, os.path.dirname(environment.path(step.argument)))
     notes = []
-    conflicts = _merge_file(environment, "/var/lib/dpkg/status", merge.status)
+    conflicts = _merge_file(environment, dpkg.STATUS, merge.status)
     if conflicts:
         names = ", ".join(sorted(key.split(":")[0] for key in conflicts))
         notes.append(

@@ -42,5 +42,5 @@ def pivot_root(new: str, old: str) -> None:
 
 
 def no_new_privileges() -> None:
-    """Set PR_SET_NO_NEW_PRIVS (man 2 prctl): what an unprivileged process must give up before it may install a filter."""
+    """Set PR_SET_NO_NEW_PRIVS (man 2 prctl): what an unprivileged process gives up to install a filter."""
     checked(LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")

@@ -81,7 +81,7 @@ def _cold(plan: session.Plan) -> tuple[session.Plan, Sequence[Step]]:
 
     words = (os.path.abspath(word) for word in (plan.program, *plan.command[1:]))
     keep = [os.getcwd(), os.path.dirname(plan.output), *(path for path in words if os.path.lexists(path))]
-    plan = plan._replace(mounts=host.mounts(host.mountinfo()))
+    plan = plan._replace(mounts=host.mounts(host.mounts_text()))
     try:
         steps = coldhome.plan(os.path.expanduser("~"), keep, plan.environment)
         coldhome.enter(steps)

@@ -13,6 +13,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from sdee.base import dpkg
+from sdee.base.files import text_of
 from sdee.runtime.environment.locations import COMMANDS
 from sdee.runtime.jobs.options import names as words
 
@@ -28,17 +30,16 @@ TYPED = frozenset(
 """)
 )
 _FIELD = re.compile(r"(?m)^(Package|Status|Essential|Depends|Pre-Depends|Provides): (.*)$")
-_ALTERNATIVES = "/var/lib/dpkg/alternatives"
+_ALTERNATIVES = f"{dpkg.DATABASE}/alternatives"
 
 
 def files() -> list[str]:
     """Return paths of the host's packages that are essential, in TYPED, or needed by one of the environment's."""
     from sdee.packer.filesystem import FileSystem  # noqa: PLC0415
-    from sdee.packer.packages import DPKG, Packages  # noqa: PLC0415
+    from sdee.packer.packages import Packages  # noqa: PLC0415
 
     wanted = set(TYPED)
-    with contextlib.suppress(OSError), open(f"{DPKG}/status", encoding="utf-8", errors="surrogateescape") as status:
-        wanted |= needed(status.read(), _own())
+    wanted |= needed(text_of(dpkg.STATUS), _own())
     packages = Packages(FileSystem())
     found = {path for name in wanted for path in packages.files(name)}
     return sorted({*found, *_chosen(found), *_compiled(found)})
@@ -46,15 +47,15 @@ def files() -> list[str]:
 
 def _own() -> set[str]:
     """Return the packages that were installed in the environment: dpkg has written their lists of files."""
-    lists = glob.glob(f"{COMMANDS}/layers/var/upper/lib/dpkg/info/*.list")
-    return {os.path.basename(path).removesuffix(".list").partition(":")[0] for path in lists}
+    lists = glob.glob(f"{COMMANDS}/layers/var/upper{dpkg.INFO.removeprefix('/var')}/*.list")
+    return set(map(dpkg.package_of, lists))
 
 
 def needed(status: str, own: Iterable[str]) -> set[str]:
     """Return the packages of dpkg's status(5) that are essential, or that `own` depend on, each with all it needs."""
     packages: dict[str, dict[str, str]] = {}
     providers: dict[str, list[str]] = {}
-    for paragraph in status.split("\n\n"):
+    for paragraph in dpkg.stanzas(status).values():
         fields = dict(_FIELD.findall(paragraph))
         if fields.get("Status", "").endswith(" installed"):
             packages[fields["Package"]] = fields
