@@ -1,6 +1,6 @@
 """A bare node on this machine: a root that holds mount points, what a job's node must have, and nothing else.
 
-    own_python(START, SPEC, PROGRAM, [ARGS…])
+    own_module("sdee.runtime.barenode", SPEC, PROGRAM, [ARGS…])
 
 SPEC is a file with what `Spec` says, as JSON. PROGRAM must be statically linked, as a bundle is: there is no /usr, no
 /lib, no Python. Works as an ordinary user, by a user namespace, a tmpfs and pivot_root(2) (in a chroot the kernel
@@ -26,7 +26,6 @@ from sdee.runtime.namespaces import own_namespaces
 LOCKED = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME  # the same numbers as MS_*
 PROGRAM = "/bundle.sdee"  # where the program lies on the node
 COPIED = 64 << 20  # bytes: larger inputs are bound
-START = "from sdee.runtime.barenode import main; main(sys.argv[1:])"
 CANNOT = 125  # exit status when the node cannot be made, as env(1) and nice(1) use it
 
 

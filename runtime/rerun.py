@@ -1,6 +1,6 @@
 """The bare job once more, on this machine: what it writes is discarded.
 
-    own_python(START, KEPT, SPACE, CWD, UMASK, PROGRAM, ARGV0, [ARGS…])
+    own_module("sdee.runtime.rerun", KEPT, SPACE, CWD, UMASK, PROGRAM, ARGV0, [ARGS…])
 
 KEPT is a directory in which writes are real, SPACE one to mount over. Overlays cover the working directory, the home
 and what is mounted besides (runtime/environment/discard.py); where the kernel refuses that, the job is not run.
@@ -18,8 +18,6 @@ from sdee.base import mountinfo
 from sdee.runtime.barenode import CANNOT
 from sdee.runtime.environment import discard
 from sdee.runtime.namespaces import own_namespaces
-
-START = "from sdee.runtime.rerun import main; main(sys.argv[1:])"
 
 
 def main(arguments: list[str]) -> NoReturn:

@@ -12,7 +12,6 @@ from sdee.runtime.environment.stamp import changed_files, moved
 from sdee.runtime.programs import env_path, front_path
 
 FLAGS = ("--x11", "--ssh-agent")
-INSIDE = "from sdee.cli.inside import main; main()"
 
 # /tmp and /run are others inside, and software may be removed. 244: docs/exit-codes.md
 _MISSING = """for file in NEEDED; do
@@ -43,12 +42,12 @@ def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
 
 def prepare_commands(directory: str) -> None:
     """Write what stands in place of the job manager's commands inside, as far as it is not there: /run/sdee."""
-    from sdee.base.interpreter import files, own_python  # noqa: PLC0415
+    from sdee.base.interpreter import files, own_module  # noqa: PLC0415
 
     commands = os.path.join(directory, STATE_COMMANDS)
     for name in ("", "real", "prefix"):
         os.makedirs(os.path.join(commands, name), exist_ok=True)
-    call = f'exec {" ".join(map(_quoted, own_python(INSIDE)))} "$@"'
+    call = f'exec {" ".join(map(_quoted, own_module("sdee.__main__", "inside")))} "$@"'
     check = _MISSING.replace("NEEDED", " ".join(map(_quoted, files())))
     script = f"#!/bin/sh\n# Written by sdee: srun, sbatch and salloc inside\n{check}{call}\n"
     _write(os.path.join(commands, "sdee-inside"), script, 0o755)

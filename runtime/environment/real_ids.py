@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import OutputError, SdeeError
-from sdee.base.interpreter import own_python
+from sdee.base.interpreter import own_module
 from sdee.runtime.environment import plan
 from sdee.runtime.environment.sdee_env import as_root
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdee.runtime.environment.store import Environment
-
-START = f"from {__name__} import main; main()"
 
 
 def listed(environment: Environment, made: plan.Plan) -> set[tuple[bytes, bytes]]:
@@ -72,12 +70,12 @@ def give(environment: Environment, made: plan.Plan, pairs: set[tuple[bytes, byte
     if not lines:
         return
     try:
-        as_root(environment.directory, *own_python(START), given=b"\0".join(lines))
+        as_root(environment.directory, *own_module(__name__), given=b"\0".join(lines))
     except SdeeError as error:
         raise OutputError(f"cannot give directories and files their owners: {error}") from error
 
 
-def main() -> None:
+def main(_arguments: list[str]) -> None:
     """As root of the environment's ids: change the owners that standard input names."""
     for line in sys.stdin.buffer.read().split(b"\0"):
         uid, gid, path = line.split(b" ", 2)

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import replace
 
 from sdee.base.errors import InputError, OutputError
-from sdee.base.interpreter import own_python
+from sdee.base.interpreter import own_module
 from sdee.runtime.environment import rpm
 from sdee.runtime.environment.archive import main
 from sdee.runtime.environment.archive.header import read_header
@@ -80,7 +80,7 @@ def export(environment: Environment, target: str, *, force: bool) -> int:
 
 
 def _python(environment: Environment, action: str, file: str) -> list[str]:
-    command = own_python(main.START, action, environment.directory, os.path.abspath(file))
+    command = own_module(main.__name__, action, environment.directory, os.path.abspath(file))
     return as_root(environment.directory, *command)
 
 

@@ -1,6 +1,6 @@
 """The archive's process, as root of the environment's ids (`sdee-env root`).
 
-    own_python(START, write|read|owners, DIRECTORY, FILE)
+    own_module("sdee.runtime.environment.archive.main", write|read|owners, DIRECTORY, FILE)
 
 That root may read and make files of any mode and owner.
 """
@@ -15,8 +15,6 @@ from sdee.base.errors import BundleError, OutputError, SdeeError
 from sdee.runtime.environment import owners
 from sdee.runtime.environment.archive import read, write
 from sdee.runtime.environment.store import Environment
-
-START = f"from {__name__} import main; sys.exit(main(sys.argv[1:]))"
 
 _ADDRESS_SPACE = 4 << 30  # bytes; a record that claims more memory is no record of ours
 

@@ -20,6 +20,11 @@ def own_python(statements: str, *arguments: str) -> list[str]:
     return [PROGRAM, "-c", _GUARD + statements, *arguments]
 
 
+def own_module(module: str, *arguments: str) -> list[str]:
+    """Return the command line that runs `main(arguments)` of a module of sdee's, and ends with what it returns."""
+    return own_python(f"from {module} import main; sys.exit(main(sys.argv[1:]))", *arguments)
+
+
 def files() -> tuple[str, ...]:
     """Return the files that must be seen where such a command line is to run."""
     base = os.path.dirname(os.path.abspath(__file__))

@@ -12,7 +12,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 
 MNT_DETACH = 2
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000  # linux/sched.h
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
-_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 
 def checked(result: int, what: str, path: str | None = None) -> int:
@@ -44,3 +44,8 @@ def pivot_root(new: str, old: str) -> None:
 def no_new_privileges() -> None:
     """Set PR_SET_NO_NEW_PRIVS (man 2 prctl): what an unprivileged process gives up to install a filter."""
     checked(LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
+
+
+def die_with_parent(signal: int) -> None:
+    """Ask for a signal when the parent ends, also when it is killed (man 2 prctl, PR_SET_PDEATHSIG)."""
+    checked(LIBC.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import KernelError
-from sdee.base.interpreter import own_python
+from sdee.base.interpreter import own_module
 from sdee.packer.outcome import Observed
 from sdee.packer.verify import job_part, places, what_a_node_has
 from sdee.runtime import barenode, rerun
@@ -198,7 +198,7 @@ def _run(
     os.set_inheritable(report.fileno(), True)
     with open(spec, "w", encoding="ascii") as file:
         file.write(replace(case.spec, report=report.fileno()).text())
-    command = own_python(barenode.START, spec, os.path.abspath(bundle.path), *arguments)
+    command = own_module(barenode.__name__, spec, os.path.abspath(bundle.path), *arguments)
     plan = session.plan(command, trace, append=False)
     environment = {k: v for k, v in plan.environment.items() if not k.startswith("SDEE_")}
     # FORCE: what this machine has no driver for is for the node to say
@@ -225,7 +225,7 @@ def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
         (program, *_), argv = bundle.conf("program"), bundle.conf("arg")
         argv = [argv[0], *arguments] if arguments else argv
         where = (*bundle.conf("cwd")[:1], *bundle.conf("umask")[:1])
-        command = own_python(rerun.START, kept, space, *where, program, *argv)
+        command = own_module(rerun.__name__, kept, space, *where, program, *argv)
         marker = os.path.join(kept, "error")
         with open(f"{kept}/out", "wb") as out, open(marker, "wb") as error, _input(first=False):
             done = subprocess.run(command, env=_environment(bundle), stdout=out, stderr=error, check=False)

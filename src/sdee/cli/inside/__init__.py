@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from sdee.runtime.jobs.model import Words
 
 
-def main() -> None:
+def main(called: Sequence[str]) -> None:
     """Run `NAME ARGUMENTS…`. Ends as the job manager's own command does."""
-    name, *arguments = sys.argv[1:]
+    name, *arguments = called
     caller = slurm_inside.shown(os.environ)
     front.set_environment(caller)
     os.environ[front.REAL] = "1"  # for all that we start; sdee-front takes it away from the host's own command

@@ -17,7 +17,7 @@ import click
 import sdee
 from sdee.base.errors import InputError, TraceError
 from sdee.base.files import write_script
-from sdee.base.interpreter import own_python
+from sdee.base.interpreter import own_module
 from sdee.base.text import count_text, safe, size_text
 from sdee.cli import fresh, prepare, served, steps
 from sdee.cli.inside import changes, submissions, sweep
@@ -34,12 +34,6 @@ if TYPE_CHECKING:
 PARTIAL = "partial"  # a file beside the trace: the run may not have come to all that a job needs
 CHANGES = "changes"  # another: the changes of the environment that travelled for that reason
 LARGE = 500_000_000  # bytes, some seconds of compression
-# It ends with its parent, also when that is killed: prctl(2), PR_SET_PDEATHSIG, SIGTERM
-_TRACE = (
-    "import ctypes, os; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0);"
-    " from sdee.__main__ import main; from sdee.runtime.environment import discard;"
-    " os.getppid() == int(sys.argv.pop(1)) and (discard.writes(sys.argv.pop(1)), main())"
-)
 
 
 @dataclass(frozen=True)
@@ -212,7 +206,7 @@ def _judge(todo: Preparation, trace: Trace, took: float, log: str, *, ended: boo
 def _run(todo: Preparation, environment: Mapping[str, str], cwd: str, streams: tuple[BinaryIO, BinaryIO]) -> bool:
     """Run it; tell whether it had to be ended before its own end."""
     own = (str(os.getpid()), todo.directory)
-    command = own_python(_TRACE, *own, "trace", "-q", "-o", todo.trace, "--", *todo.command)
+    command = own_module("sdee.__main__", "rehearse", *own, "trace", "-q", "-o", todo.trace, "--", *todo.command)
     stdin, log = streams
     process = subprocess.Popen(
         command, env=environment, cwd=cwd, stdin=stdin, stdout=log, stderr=log, start_new_session=True
