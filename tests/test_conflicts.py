@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdee.packer.conflicts import conflicts
+from sdee.packer.closure.notices import conflicts
 from sdee.tracer.model import FORMAT
 from sdee.tracer.reader import read_traces
 

@@ -20,11 +20,11 @@ from sdee.base import typed
 from sdee.base.errors import BundleError, InputError, OutputError, TraceError
 from sdee.base.secrets.tokens import redact
 from sdee.base.text import safe
-from sdee.packer.closure import build_closure
+from sdee.packer.closure.build import build_closure
+from sdee.packer.closure.options import ClosureOptions
 from sdee.packer.elf.glibc import read_facts
-from sdee.packer.options import ClosureOptions
-from sdee.packer.reader import open_bundle
-from sdee.packer.writer import write_bundle
+from sdee.packer.format.reader import open_bundle
+from sdee.packer.format.writer import write_bundle
 from sdee.runtime.environment.archive import read
 from sdee.runtime.programs import launcher_path
 from sdee.tracer.reader import read_traces
@@ -137,7 +137,7 @@ def test_a_string_that_stands_for_no_bytes_is_refused_where_it_is_read_and_shown
 
 LIMITED = """import resource, sys, time
 from sdee.base.errors import BundleError
-from sdee.packer.reader import open_bundle
+from sdee.packer.format.reader import open_bundle
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.monotonic()
 try:

@@ -11,7 +11,7 @@ import pytest
 
 from closure_support import TraceMaker, verdict, why
 from sdee.base import rpm
-from sdee.packer import tables
+from sdee.packer import knowledge
 from sdee.packer.filesystem import FileSystem
 from sdee.packer.packages import Packages
 
@@ -70,7 +70,7 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def database(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpm, "DIRECTORIES", (str(top / "nowhere"), str(top / "rpm")))
-    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
+    monkeypatch.setattr(knowledge, "TEMPORARY_ROOTS", ())
 
 
 def test_the_owner_of_a_file_is_known_with_its_version(top: Path) -> None:

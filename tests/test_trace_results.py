@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdee.packer.results import comparable
+from sdee.packer.format.results import comparable
 from sdee.tracer.reader import read_traces
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdee.base.errors import OutputError, TraceError, UsageError
-from sdee.packer.table import is_normal
+from sdee.packer.format.table import is_normal
 from sdee.tracer import host
 from sdee.tracer.model import FORMAT
 from sdee.tracer.reader import read_traces

@@ -115,9 +115,9 @@ def bundle(
       sdee bundle rank.* -o job.sdee       traces of several ranks, merged
     """  # noqa: D301 - click wants the backspace character itself
     from sdee.cli import policy  # noqa: PLC0415
-    from sdee.packer.closure import build_closure  # noqa: PLC0415
-    from sdee.packer.options import ClosureOptions  # noqa: PLC0415
-    from sdee.packer.tables import PACKAGES_LIMIT, SOFTWARE_LIMIT  # noqa: PLC0415
+    from sdee.packer.closure.build import build_closure  # noqa: PLC0415
+    from sdee.packer.closure.options import ClosureOptions  # noqa: PLC0415
+    from sdee.packer.knowledge import PACKAGES_LIMIT, SOFTWARE_LIMIT  # noqa: PLC0415
     from sdee.tracer.reader import read_traces  # noqa: PLC0415
 
     if os.path.isdir(output):
@@ -160,8 +160,8 @@ def _serving(for_jobs: ForJobs, closure: Closure) -> tuple[str, Closure]:
 
     That holds what the first of them holds, too, where it can: it will then serve both.
     """
-    from sdee.packer.coverage import lacking, with_both  # noqa: PLC0415
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.inspect.coverage import lacking, with_both  # noqa: PLC0415
 
     both = closure
     for path in for_jobs.instead:
@@ -211,7 +211,7 @@ def _write(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from sdee.packer.writer import write_bundle  # noqa: PLC0415
+    from sdee.packer.format.writer import write_bundle  # noqa: PLC0415
     from sdee.runtime.programs import launcher_path  # noqa: PLC0415
 
     # The writer removes its temporary file when an exception passes: let a terminated or hung up command raise one

@@ -24,8 +24,8 @@ def diff(*, one: str, other: str, as_json: bool) -> None:
 
     Each line begins with - (only in ONE), + (only in OTHER) or ~ (in both, and different). Returns 1 if there are any.
     """
-    from sdee.packer.compare import compare_bundles, compare_traces  # noqa: PLC0415
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.inspect.compare import compare_bundles, compare_traces  # noqa: PLC0415
     from sdee.tracer.reader import read_traces  # noqa: PLC0415
 
     kinds = [is_bundle(name) for name in (one, other)]

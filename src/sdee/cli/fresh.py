@@ -22,15 +22,15 @@ from sdee.base.files import open_regular
 from sdee.base.paths import is_below_any
 from sdee.base.secrets.tokens import redact
 from sdee.cli import policy
-from sdee.packer import tables
+from sdee.packer import knowledge
 from sdee.packer.model import Verdict
 from sdee.tracer.tracee import original_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sdee.packer.format.reader import Bundle
     from sdee.packer.model import Closure
-    from sdee.packer.reader import Bundle
     from sdee.tracer.model import Access, Trace
 
 NAME = "state.json"
@@ -129,7 +129,7 @@ def decisive_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in original_environment().items()
-        if name not in _NOT_DECISIVE and any(fnmatchcase(name, glob) for glob in tables.FIXED_ENVIRONMENT)
+        if name not in _NOT_DECISIVE and any(fnmatchcase(name, glob) for glob in knowledge.FIXED_ENVIRONMENT)
     }
 
 
@@ -163,7 +163,7 @@ def of_trace(trace: Trace, path: str) -> TraceState:
     used = [a.path for a in seen if a.existed and a.kind in ("file", "link") and not a.ops & _CHANGES and not a.made]
     absent = [a.path for a in seen if _is_absent(a) and not _is_temporary(a.path, run.cwd)]
     made = sorted(a.path for a in seen if a.ops & _CHANGES or a.made)
-    left = [p for p in made if _is_temporary(p, run.cwd) and p not in tables.TEMPORARY_ROOTS and os.path.lexists(p)]
+    left = [p for p in made if _is_temporary(p, run.cwd) and p not in knowledge.TEMPORARY_ROOTS and os.path.lexists(p)]
     outermost = [p for p in left if not is_below_any(os.path.dirname(p), tuple(left))]
     return TraceState(
         list(run.command),
@@ -178,7 +178,7 @@ def of_trace(trace: Trace, path: str) -> TraceState:
 
 
 def _is_temporary(path: str, cwd: str) -> bool:
-    return is_below_any(path, tables.TEMPORARY_ROOTS) and not is_below_any(path, (cwd,))
+    return is_below_any(path, knowledge.TEMPORARY_ROOTS) and not is_below_any(path, (cwd,))
 
 
 def _is_absent(access: Access) -> bool:

@@ -17,18 +17,18 @@ from sdee.base.files import open_regular
 from sdee.base.text import count_text, safe, size_text
 from sdee.cli import output as show
 from sdee.cli.completion import files
-from sdee.packer.extract import extract as extract_entries
-from sdee.packer.extract import select
-from sdee.packer.reader import open_bundle
-from sdee.packer.table import VERSION
+from sdee.packer.format.extract import extract as extract_entries
+from sdee.packer.format.extract import select
+from sdee.packer.format.reader import open_bundle
+from sdee.packer.format.table import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdee.packer.explain import Explanation
+    from sdee.packer.format.reader import Bundle
+    from sdee.packer.format.table import Entry
+    from sdee.packer.inspect.explain import Explanation
     from sdee.packer.model import Reason
-    from sdee.packer.reader import Bundle
-    from sdee.packer.table import Entry
 
 DEFAULT_BUNDLE = "bundle.sdee"
 NO_MATCH = 1  # as grep: docs/exit-codes.md
@@ -226,7 +226,7 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
 
     PATH may be absolute, relative, a glob, the end of a path such as libz.so.1, or a part of a name such as openblas.
     """
-    from sdee.packer import explain  # noqa: PLC0415
+    from sdee.packer.inspect import explain  # noqa: PLC0415
 
     if len(arguments) > (1 if bundle_path else 2):
         raise UsageError("more than one PATH", hint="quote globs, so that the shell does not expand them")

@@ -238,7 +238,7 @@ def make_bundle(
     all, else a new one there; `notice`: said before one is written; `quiet`: say nothing more. Raises SdeeError.
     """
     from sdee.cli.bundle import ForJobs, bundle  # noqa: PLC0415 - not needed for a dry run
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
 
     state = fresh.load(todo.directory)
     older = os.path.normpath(os.path.join(todo.directory, state.bundle.name)) if state.bundle else ""
@@ -278,7 +278,7 @@ def _latest(directory: str) -> tuple[str, ...]:
 def _identity(path: str) -> str:
     """Return what tells a bundle from others, "" where there is none that can be read."""
     from sdee.base.errors import BundleError  # noqa: PLC0415
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
 
     try:
         with open_bundle(path) as bundle:

@@ -36,7 +36,7 @@ def prepare(directory: str, bundle: str, front: str, *, broadcast: str = "auto",
     `directory`: where the nodes see it; `front`: sdee-front, to be copied there; `broadcast`, `results`: as of
     model.Request, for what is started. Raises OutputError.
     """
-    from sdee.packer import tables  # noqa: PLC0415
+    from sdee.packer import knowledge  # noqa: PLC0415
 
     served = words(directory, bundle)
     directory = served[-1]
@@ -45,7 +45,9 @@ def prepare(directory: str, bundle: str, front: str, *, broadcast: str = "auto",
     except OSError as error:
         raise OutputError(f"cannot make {directory!a}: {error.strerror}") from error
     _keep(front, served[0])
-    program = slurm_inside.step_program(bundle, tables.FIXED_ENVIRONMENT, served, broadcast=broadcast, results=results)
+    program = slurm_inside.step_program(
+        bundle, knowledge.FIXED_ENVIRONMENT, served, broadcast=broadcast, results=results
+    )
     write_once(os.path.join(directory, "srun"), program)
     return served
 
@@ -71,8 +73,8 @@ def write_once(path: str, text: str) -> None:
 
 def is_needed(bundle: str) -> bool:
     """Tell whether the job in a bundle starts more of itself by srun. Raises BundleError."""
+    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
     from sdee.packer.model import STANDS_IN  # noqa: PLC0415
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
 
     with open_bundle(bundle) as opened:
         return any(reason.why == STANDS_IN for item in opened.items.values() for reason in item.reasons)
@@ -80,8 +82,8 @@ def is_needed(bundle: str) -> bool:
 
 def may_be_needed(command: Sequence[str]) -> bool:
     """Tell by its name whether a command starts more of itself by srun: what is known before it is traced."""
-    from sdee.packer import tables  # noqa: PLC0415
+    from sdee.packer import knowledge  # noqa: PLC0415
 
     path = shutil.which(command[0]) if command else None
     names = {os.path.basename(path), os.path.basename(os.path.realpath(path))} if path else set()
-    return not names.isdisjoint(_NAMES | tables.COMPANIONS.keys())
+    return not names.isdisjoint(_NAMES | knowledge.COMPANIONS.keys())

@@ -10,7 +10,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
+from sdee.packer import knowledge
 from sdee.runtime.jobs.slurm_shell import REHEARSED
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def failed(trace: Trace) -> tuple[str, int] | None:
     steps: dict[int, None] = {}
     for execution in trace.execs:
         became.setdefault(execution.pid, []).append(execution.path)
-        if REHEARSED in execution.argv or os.path.basename(os.path.realpath(execution.path)) in tables.COMPANIONS:
+        if REHEARSED in execution.argv or os.path.basename(os.path.realpath(execution.path)) in knowledge.COMPANIONS:
             steps[execution.pid] = None
     for pid in steps:
         status = statuses.get(pid)

@@ -223,7 +223,7 @@ def check(*, retrace: bool, no_trace: bool, ready: str | None) -> None:
 
 def existing(path: str) -> tuple[str, list[str]]:
     """Return the absolute path of a bundle and its recorded command. Raises BundleError."""
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
 
     with open_bundle(path) as bundle:
         return os.path.abspath(path), bundle.conf("arg")
@@ -236,13 +236,13 @@ def _request(words: Words, script: str, bundle: str, broadcast: str, results: st
 def left_by(bundle: str) -> tuple[str, ...]:
     """Return globs of what the job of a bundle made in temporary directories."""
     from sdee.base.paths import is_below_any  # noqa: PLC0415
-    from sdee.packer import tables  # noqa: PLC0415
+    from sdee.packer import knowledge  # noqa: PLC0415
+    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
     from sdee.packer.model import Verdict  # noqa: PLC0415
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
 
     with open_bundle(bundle) as opened:
         made = [path for path, item in opened.items.items() if item.verdict is Verdict.PRODUCED]
-    return globs([p for p in made if is_below_any(p, tables.TEMPORARY_ROOTS) and p not in tables.TEMPORARY_ROOTS])
+    return globs([p for p in made if is_below_any(p, knowledge.TEMPORARY_ROOTS) and p not in knowledge.TEMPORARY_ROOTS])
 
 
 def collected(todo: Preparation) -> tuple[str, ...]:

@@ -8,15 +8,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from sdee.base.text import count_text, safe, size_text
-from sdee.packer.layout import lay_out
+from sdee.packer.format.layout import lay_out
 from sdee.packer.model import Item, Verdict
 from sdee.packer.units import WHOLE_PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sdee.packer.format.writer import BundleSummary
     from sdee.packer.model import Closure
-    from sdee.packer.writer import BundleSummary
 
 SHOWN = 8  # groups in each part of the text; JSON has all
 NAMES = 3  # names shown of a group

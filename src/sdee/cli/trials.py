@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from sdee.base.errors import KernelError
 from sdee.base.interpreter import own_module
-from sdee.packer.outcome import Observed
-from sdee.packer.verify import job_part, places, what_a_node_has
+from sdee.packer.inspect.outcome import Observed
+from sdee.packer.inspect.verify import job_part, places, what_a_node_has
 from sdee.runtime import barenode, rerun
 from sdee.tracer import engines, results, session
 from sdee.tracer.model import Result
@@ -26,8 +26,8 @@ from sdee.tracer.reader import read_traces
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sdee.packer.outcome import Expected
-    from sdee.packer.reader import Bundle
+    from sdee.packer.format.reader import Bundle
+    from sdee.packer.inspect.outcome import Expected
 
 ROOTS = ("closed", "merged")
 HOMES = ("here", "empty", "foreign")

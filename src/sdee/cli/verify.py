@@ -19,7 +19,7 @@ from sdee.cli.inspect import DEFAULT_BUNDLE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sdee.packer.outcome import Report, RunReport
+    from sdee.packer.inspect.outcome import Report, RunReport
 
 SHOWN = 20
 _ROOTS = ("closed", "merged")
@@ -92,10 +92,10 @@ def run(
     """
     from sdee.cli import trials  # noqa: PLC0415 - not needed for --help
     from sdee.cli.globs import absolute  # noqa: PLC0415
-    from sdee.packer.globs import Globs  # noqa: PLC0415
-    from sdee.packer.outcome import STDOUT, Expected, judge  # noqa: PLC0415
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
-    from sdee.packer.results import results_of  # noqa: PLC0415
+    from sdee.packer.closure.globs import Globs  # noqa: PLC0415
+    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.format.results import results_of  # noqa: PLC0415
+    from sdee.packer.inspect.outcome import STDOUT, Expected, judge  # noqa: PLC0415
 
     arguments = arguments[1:] if arguments[:1] == ("--",) else arguments
     ignored = Globs((*absolute(tuple(g for g in ignore if g != STDOUT)), *(g for g in ignore if g == STDOUT)))

@@ -123,7 +123,7 @@ def _request(
 
     Raises UsageError and InputError for what is wrong, before the script is run here.
     """
-    from sdee.packer import tables  # noqa: PLC0415
+    from sdee.packer import knowledge  # noqa: PLC0415
 
     if not words.command:
         raise UsageError("there is no script to rewrite", hint="sdee wrap SCRIPT [ARGUMENTS]")
@@ -138,7 +138,7 @@ def _request(
         text,
         bundle="",
         programs=programs,
-        decisive=tables.FIXED_ENVIRONMENT,
+        decisive=knowledge.FIXED_ENVIRONMENT,
         broadcast=broadcast,
         results=os.path.abspath(results) if results else "",
     )
@@ -269,7 +269,7 @@ def _lines_with(text: str, name: str) -> str:
 
 def _started(path: str) -> _Started:
     """Return what a rehearsed script started itself, by its trace."""
-    from sdee.packer import tables  # noqa: PLC0415 - not needed for --help
+    from sdee.packer import knowledge  # noqa: PLC0415 - not needed for --help
     from sdee.runtime.jobs.slurm_shell import REHEARSED  # noqa: PLC0415
     from sdee.tracer.reader import read_traces  # noqa: PLC0415
 
@@ -281,7 +281,7 @@ def _started(path: str) -> _Started:
         first.setdefault(execution.pid, os.path.basename(execution.argv[0] if execution.argv else execution.path))
         if REHEARSED in execution.argv:
             steps.add(execution.pid)
-        if os.path.basename(os.path.realpath(execution.path)) in tables.COMPANIONS:
+        if os.path.basename(os.path.realpath(execution.path)) in knowledge.COMPANIONS:
             launching[execution.pid] = os.path.basename(execution.argv[0] if execution.argv else execution.path)
     shell = trace.execs[0].pid if trace.execs else 0
     names, launchers = [], [launching[shell]] if shell in launching else []  # `exec mpirun`

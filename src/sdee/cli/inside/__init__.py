@@ -110,11 +110,11 @@ def _step(words: Words, cwd: str, stdin: str, variables: dict[str, str], *, inte
 
 def _launcher(daemon: str) -> int:
     """Return the process that has us start one of its daemons on the nodes, as mpirun does with orted; 0: none."""
-    from sdee.packer import tables  # noqa: PLC0415
+    from sdee.packer import knowledge  # noqa: PLC0415
 
     with contextlib.suppress(OSError):
         program = os.path.basename(os.readlink(f"/proc/{os.getppid()}/exe"))
-        if daemon in tables.COMPANIONS.get(program, ()):
+        if daemon in knowledge.COMPANIONS.get(program, ()):
             return os.getppid()
     return 0
 

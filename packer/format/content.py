@@ -15,7 +15,7 @@ from sdee.base.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sdee.packer.layout import Node
+    from sdee.packer.format.layout import Node
 
 # Files up to this size are read whole, ahead of the writer, so that opening them (slow on network storage) overlaps
 # with compression. Larger ones are read by the writer, straight into the frame.

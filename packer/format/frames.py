@@ -16,13 +16,13 @@ from zlib import crc32
 
 import zstandard
 
-from sdee.packer.table import FRAME_LIMIT, Frame
+from sdee.packer.format.table import FRAME_LIMIT, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from sdee.packer.reuse import OldFrames
+    from sdee.packer.format.reuse import OldFrames
 
 # Bytes of tar stream. The launcher unpacks frames in parallel and `sdee cat` decodes whole ones, so small is good;
 # large compresses better. Measured at level 7 on the whole closure of a numpy/scipy/pandas job, 294 MB: cuts every

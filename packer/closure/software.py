@@ -13,16 +13,16 @@ import stat
 from typing import TYPE_CHECKING
 
 from sdee.base.paths import ancestors, is_below, is_below_any
-from sdee.packer import tables
+from sdee.packer import knowledge
+from sdee.packer.closure.places import is_code
 from sdee.packer.model import Reason
-from sdee.packer.places import is_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sdee.packer.builder import Builder
+    from sdee.packer.closure.places import Site
+    from sdee.packer.closure.verdicts import Builder
     from sdee.packer.filesystem import FileSystem
-    from sdee.packer.places import Site
     from sdee.tracer.model import Exec, Trace
 
 _CHANGED = frozenset(("write", "create", "rename", "remove"))
@@ -76,15 +76,15 @@ def searched_directories(trace: Trace, fs: FileSystem, site: Site) -> dict[str, 
     used = _with_ancestors({os.path.dirname(a.real) for a in trace.accesses.values() if a.existed and a.ops & _USED})
     found: dict[str, str] = {}
     for run in trace.runs:
-        for name, separator in tables.SEARCH_VARIABLES.items():
+        for name, separator in knowledge.SEARCH_VARIABLES.items():
             for word in run.env.get(name, "").split(separator):
                 path = os.path.normpath(word.partition("?")[0]) if word.startswith("/") else ""
                 real = fs.resolve(path).real if path else ""
-                counts = real in used if name in tables.SEARCHED_BY_ALL else path in touched
+                counts = real in used if name in knowledge.SEARCHED_BY_ALL else path in touched
                 if path and counts and _may_be_whole(real, fs, site, searched=True):
                     found.setdefault(real, f"${name}")
     for access in trace.accesses.values():
-        match = tables.SEARCHED.match(access.path)
+        match = knowledge.SEARCHED.match(access.path)
         if match and match["top"] not in found and _may_be_whole(match["top"], fs, site, searched=True):
             found[match["top"]] = access.path
     return found
@@ -147,7 +147,7 @@ def software_directories(trace: Trace, builder: Builder) -> dict[str, Reason]:
         if not is_file or draft.order is None or not site.ground(draft.path):
             continue
         if (
-            tables.SHARED_OBJECT.search(draft.path)
+            knowledge.SHARED_OBJECT.search(draft.path)
             and _may_be_whole(directory, fs, site)
             and _holds_only_code(directory, fs)
         ):

@@ -22,9 +22,8 @@ import zstandard
 from sdee.base import typed
 from sdee.base.errors import BundleError
 from sdee.base.files import open_regular
-from sdee.packer.layout import MAX_LINKS
-from sdee.packer.model import Item, Reason, Verdict
-from sdee.packer.table import (
+from sdee.packer.format.layout import MAX_LINKS
+from sdee.packer.format.table import (
     FOOTER_SIZE,
     SKIPPABLE_HEADER,
     SKIPPABLE_TABLE,
@@ -34,7 +33,8 @@ from sdee.packer.table import (
     parse_footer,
     parse_table,
 )
-from sdee.packer.threads import usable_cores
+from sdee.packer.format.threads import usable_cores
+from sdee.packer.model import Item, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING
 
 from sdee.base.errors import InputError, UsageError
 from sdee.base.paths import is_below_any
-from sdee.packer import tables
-from sdee.packer.accesses import MADE, Accesses
-from sdee.packer.builder import Builder
-from sdee.packer.conf import conf_pairs, live_directories
-from sdee.packer.conflicts import notices, only_executed
+from sdee.packer import knowledge
+from sdee.packer.closure.accesses import MADE, Accesses
+from sdee.packer.closure.conf import conf_pairs, live_directories
+from sdee.packer.closure.expectations import expectations
+from sdee.packer.closure.globs import Globs, only_path
+from sdee.packer.closure.host_libraries import may_be_the_nodes
+from sdee.packer.closure.notices import notices, only_executed
+from sdee.packer.closure.places import site_of
+from sdee.packer.closure.software import own_directories
+from sdee.packer.closure.verdicts import Builder
+from sdee.packer.closure.whole import freeze
 from sdee.packer.elf.needs import needs_of
 from sdee.packer.elf.objects import MAGIC
-from sdee.packer.expectations import expectations
 from sdee.packer.filesystem import FileSystem
-from sdee.packer.globs import Globs, only_path
-from sdee.packer.host_libraries import may_be_the_nodes
+from sdee.packer.format.results import comparable
 from sdee.packer.model import STANDS_IN, Closure, Reason, Verdict
 from sdee.packer.packages import Packages
-from sdee.packer.places import site_of
-from sdee.packer.results import comparable
-from sdee.packer.software import own_directories
 from sdee.packer.units import UNITS, WHOLE_PACKAGE, Costs, View, fitting, named_files
-from sdee.packer.whole import freeze
 
 if TYPE_CHECKING:
+    from sdee.packer.closure.options import ClosureOptions
     from sdee.packer.elf.needs import Needs
     from sdee.packer.elf.search import Search
-    from sdee.packer.options import ClosureOptions
     from sdee.packer.units import Widening
     from sdee.tracer.model import Trace
 
@@ -167,7 +167,7 @@ def _view(trace: Trace, builder: Builder, needs: Needs) -> View:
     used.sort(key=lambda d: d.order or 0)
     accesses = sorted(trace.accesses.values(), key=lambda a: a.order)
     paths = tuple(d.path for d in used)
-    libraries = dict.fromkeys(os.path.dirname(p) for p in paths if tables.SHARED_OBJECT.search(p))
+    libraries = dict.fromkeys(os.path.dirname(p) for p in paths if knowledge.SHARED_OBJECT.search(p))
     return View(
         builder.fs,
         builder.packages,
@@ -223,7 +223,7 @@ def _left_out(view: View, widening: Widening, left: tuple[str, ...]) -> str:
 
 def _add_stand_ins(builder: Builder) -> None:
     """Let other files stand for those with which a launcher starts its companions on other nodes."""
-    launchers = sorted(path for path in builder.site.executed if os.path.basename(path) in tables.COMPANIONS)
+    launchers = sorted(path for path in builder.site.executed if os.path.basename(path) in knowledge.COMPANIONS)
     for path, file in builder.options.stand_ins if launchers else ():
         draft = builder.need(path, Reason(STANDS_IN, launchers[0]), unit=True)
         status = os.stat(file)
@@ -249,7 +249,7 @@ def _expand_packages(builder: Builder) -> None:
             continue
         done.add(package)
         for member in builder.packages.files(package):
-            if not is_below_any(member, tables.FOR_PEOPLE):
+            if not is_below_any(member, knowledge.FOR_PEOPLE):
                 builder.need(member, Reason("belongs to", path, WHOLE_PACKAGE + package), unit=True)
 
 
@@ -269,7 +269,7 @@ def _add_elf_needs(builder: Builder, needs: Needs) -> None:
             for sibling in needs.siblings(draft.path):
                 builder.need(sibling, Reason("is the same library for another CPU", draft.path), unit=True)
             directory, name = os.path.split(draft.path)
-            if directory not in families and tables.GLIBC_FAMILY.match(name):
+            if directory not in families and knowledge.GLIBC_FAMILY.match(name):
                 families.add(directory)
                 _add_family(builder, draft.path)
     for path in needs.interpreters:
@@ -281,7 +281,7 @@ def _add_family(builder: Builder, member: str) -> None:
     directory = os.path.dirname(member)
     for name in builder.fs.names(directory):
         path = f"{directory}/{name}"
-        if tables.GLIBC_FAMILY.match(name) and builder.fs.is_file(path) and builder.fs.head(path)[:4] == MAGIC:
+        if knowledge.GLIBC_FAMILY.match(name) and builder.fs.is_file(path) and builder.fs.head(path)[:4] == MAGIC:
             builder.need(path, Reason("belongs to", member, "glibc's family, which is whole or not there"), unit=True)
 
 
@@ -297,8 +297,8 @@ def _warn(builder: Builder, needs: Needs) -> None:
     live = live_directories(builder)
     for draft in builder.drafts.values():
         is_file = draft.status is not None and stat.S_ISREG(draft.status.st_mode)
-        if draft.verdict is Verdict.SHARED and is_file and is_below_any(draft.path, tables.TEMPORARY_ROOTS):
-            own = next((d for d in live if is_below_any(draft.path, (d,)) and d not in tables.TEMPORARY_ROOTS), "")
+        if draft.verdict is Verdict.SHARED and is_file and is_below_any(draft.path, knowledge.TEMPORARY_ROOTS):
+            own = next((d for d in live if is_below_any(draft.path, (d,)) and d not in knowledge.TEMPORARY_ROOTS), "")
             if not own:
                 builder.warnings.append(
                     f"{draft.path!a} is input below a temporary directory, which each node has its own of"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sdee.packer import tables
+from sdee.packer import knowledge
 
 
 @dataclass(frozen=True)
@@ -13,11 +13,11 @@ class ClosureOptions:
 
     A glob is fnmatch's (`*` goes past slashes, `**` means the same), and naming a directory means all of it. `expand`:
     "packages" lets the whole distribution package of each file that the run used travel. `host` and `shared` are globs
-    of what the node provides and of what stays on shared storage, beside what tables.py has; the environments are globs
-    of variables; `without_units` names unit classes that shall not widen. `package_limit`: bytes
+    of what the node provides and of what stays on shared storage, beside what knowledge.py has; the environments are
+    globs of variables; `without_units` names unit classes that shall not widen. `package_limit`: bytes
     that whole packages of programs and their data may add; `software_limit`: bytes that the unused parts of software
     directories may add. `stand_ins`: files that travel in place of others where the job starts one of
-    tables.COMPANIONS, (path, file).
+    knowledge.COMPANIONS, (path, file).
     """
 
     minimal: bool = False
@@ -32,5 +32,5 @@ class ClosureOptions:
     live_environment: tuple[str, ...] = ()
     without_units: tuple[str, ...] = ()
     stand_ins: tuple[tuple[str, str], ...] = ()
-    package_limit: int = tables.PACKAGES_LIMIT
-    software_limit: int = tables.SOFTWARE_LIMIT
+    package_limit: int = knowledge.PACKAGES_LIMIT
+    software_limit: int = knowledge.SOFTWARE_LIMIT

@@ -7,13 +7,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import InputError
-from sdee.packer import tables
+from sdee.packer import knowledge
+from sdee.packer.closure.places import host_reason
+from sdee.packer.closure.provenance import Provenance
 from sdee.packer.model import Reason, Verdict
-from sdee.packer.places import host_reason
-from sdee.packer.provenance import Provenance
 
 if TYPE_CHECKING:
-    from sdee.packer.builder import Builder, Draft
+    from sdee.packer.closure.verdicts import Builder, Draft
     from sdee.tracer.model import Access, Saved, Trace
 
 MADE = frozenset(("write", "create", "rename"))
@@ -117,13 +117,13 @@ class Accesses:
 
         To be called last: what else is in the closure needs no leave.
         """
-        builder, left = self._builder, tables.PROBES_LIMIT
+        builder, left = self._builder, knowledge.PROBES_LIMIT
         refused: list[int] = []  # bytes of each
         for access, reason in self._probed:
             resolution = builder.fs.resolve(access.path)
             size = resolution.status.st_size if resolution.status else 0
             known = builder.drafts.get(resolution.real)
-            if known is None and size > min(left, tables.PROBE_LIMIT):
+            if known is None and size > min(left, knowledge.PROBE_LIMIT):
                 verdict, _ = builder.decide(resolution.real, resolution.status, named=access.path)
                 if verdict is Verdict.BUNDLE:
                     refused.append(size)
@@ -152,14 +152,14 @@ class Accesses:
     def _listed(self, directory: Draft) -> None:
         builder, fs = self._builder, self._builder.fs
         data = bool(builder.site.live_root(directory.path))
-        if os.path.basename(directory.path) in tables.MODULE_DIRECTORIES or (data and not builder.options.with_data):
+        if os.path.basename(directory.path) in knowledge.MODULE_DIRECTORIES or (data and not builder.options.with_data):
             return  # Python lists its path to find modules; what it imported travels as units
         paths = [f"{directory.path.rstrip('/')}/{name}" for name in fs.names(directory.path)]
         if any(reason.why == "belongs to" for reason in directory.reasons):
             return  # a unit's directory: what the unit left out was left out on purpose
         missing = [p for p in paths if p not in builder.drafts]
         files = [p for p in missing if fs.is_file(p)]
-        limit = tables.SOFTWARE_LIMIT if data else tables.LIST_LIMIT
+        limit = knowledge.SOFTWARE_LIMIT if data else knowledge.LIST_LIMIT
         if sum(status.st_size for p in files if (status := fs.resolve(p).status)) > limit:
             builder.warnings.append(
                 f"{directory.path!a} was listed: of its {len(paths)} entries only those that the job used travel"
@@ -219,7 +219,7 @@ class Accesses:
     def _vanished(self, access: Access, reason: Reason) -> None:
         """Judge what was there in the run, was not changed by it, and is there no longer."""
         builder, path = self._builder, access.path
-        code = access.ops & {"exec"} or os.path.splitext(path)[1] in tables.CODE_SUFFIXES
+        code = access.ops & {"exec"} or os.path.splitext(path)[1] in knowledge.CODE_SUFFIXES
         if builder.site.live_root(path) and not code:
             builder.note(path, Verdict.SHARED, reason, Reason("was there in the run and is gone"), order=access.order)
             return

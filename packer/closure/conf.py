@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from sdee.base.errors import TraceError
 from sdee.base.paths import is_below, is_below_any
-from sdee.packer import tables
-from sdee.packer.accesses import ONLY_ASKED
-from sdee.packer.host_libraries import may_be_the_nodes
+from sdee.packer import knowledge
+from sdee.packer.closure.accesses import ONLY_ASKED
+from sdee.packer.closure.host_libraries import may_be_the_nodes
+from sdee.packer.closure.places import may_be_live
+from sdee.packer.format.table import wrong_conf
 from sdee.packer.model import Verdict
-from sdee.packer.places import may_be_live
-from sdee.packer.table import wrong_conf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sdee.packer.builder import Builder, Draft
+    from sdee.packer.closure.verdicts import Builder, Draft
     from sdee.tracer.model import Run, Trace
 
 SHARED_SHOWN = 1000  # paths of inputs that are named to the launcher
@@ -62,13 +62,15 @@ def _environment(run: Run, builder: Builder) -> Iterator[tuple[str, str]]:
     options = builder.options
     for name, value in sorted(run.env.items()):
         fixed = any(fnmatchcase(name, glob) for glob in options.fixed_environment)
-        if fixed or not any(fnmatchcase(name, glob) for glob in (*tables.LIVE_ENVIRONMENT, *options.live_environment)):
+        if fixed or not any(
+            fnmatchcase(name, glob) for glob in (*knowledge.LIVE_ENVIRONMENT, *options.live_environment)
+        ):
             yield "env", f"{name}={value}"
     # All that is set where the bundle runs counts there, as for any program, but what decides on the software; what was
     # left out as a secret, or is named as live, counts whatever it is
     for glob in dict.fromkeys(("*", *options.live_environment, *sorted(run.env_dropped))):
         yield "live-env", glob
-    for glob in dict.fromkeys((*tables.FIXED_ENVIRONMENT, *options.fixed_environment)):
+    for glob in dict.fromkeys((*knowledge.FIXED_ENVIRONMENT, *options.fixed_environment)):
         yield "fixed-env", glob
 
 
@@ -86,7 +88,7 @@ def _is_input(draft: Draft, live: tuple[str, ...]) -> bool:
     if draft.status is None or not stat.S_ISDIR(draft.status.st_mode):
         return True
     listed = any(reason.why == "was listed" for reason in draft.reasons)
-    return listed and not is_below_any(draft.path, tables.TEMPORARY_ROOTS)
+    return listed and not is_below_any(draft.path, knowledge.TEMPORARY_ROOTS)
 
 
 def live_directories(builder: Builder) -> tuple[str, ...]:
@@ -99,7 +101,7 @@ def live_directories(builder: Builder) -> tuple[str, ...]:
 
 
 # Directories of the system: of others the job's user is the master, and what is new there is meant to be found
-_HIDDEN_IN = tuple(root for root in tables.SYSTEM_ROOTS if root not in ("/nix", "/gnu", "/snap"))
+_HIDDEN_IN = tuple(root for root in knowledge.SYSTEM_ROOTS if root not in ("/nix", "/gnu", "/snap"))
 
 
 def absent(builder: Builder) -> tuple[list[str], list[str]]:
@@ -122,7 +124,7 @@ def absent(builder: Builder) -> tuple[list[str], list[str]]:
         while (above := os.path.dirname(path)) != "/" and fs.resolve(above).status is None:
             path = above
         real = f"{fs.resolve(above).real.rstrip('/')}/{os.path.basename(path)}"
-        if fs.status(real) is not None or is_below_any(real, tables.HOST_ROOTS):
+        if fs.status(real) is not None or is_below_any(real, knowledge.HOST_ROOTS):
             continue
         (hidden if is_below_any(real, _HIDDEN_IN) and not builder.site.live_root(real) else elsewhere).add(real)
     return sorted(hidden), sorted(elsewhere)
@@ -135,12 +137,12 @@ def _host(trace: Trace, builder: Builder) -> list[str]:
     sockets = {path for path in trace.sockets if path.startswith("/") and not builder.site.live_root(path)}
     # a process's own files are the kernel's, not worth naming one by one; those below a job manager's directory are of
     # one step, and the next has others
-    paths = {_shorten(path) for path in named | sockets} | set(tables.HOST_ALWAYS)
+    paths = {_shorten(path) for path in named | sockets} | set(knowledge.HOST_ALWAYS)
     return sorted(p for p in paths if not any(is_below(p, q) and p != q for q in paths))
 
 
 def _shorten(path: str) -> str:
-    for root in ("/proc", "/sys", "/dev", *tables.HOST_FILES):
+    for root in ("/proc", "/sys", "/dev", *knowledge.HOST_FILES):
         if is_below(path, root):
             return root
     return path

@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.packer.closure.host_libraries import ASKED, NEVER, Family, families, site_family
 from sdee.packer.elf.demands import LEVELS
-from sdee.packer.host_libraries import ASKED, NEVER, Family, families, site_family
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sdee.packer.builder import Builder
+    from sdee.packer.closure.verdicts import Builder
     from sdee.packer.elf.needs import Needs
     from sdee.tracer.model import Trace
 

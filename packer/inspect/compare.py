@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sdee.packer.reader import Bundle
-    from sdee.packer.table import Entry
+    from sdee.packer.format.reader import Bundle
+    from sdee.packer.format.table import Entry
     from sdee.tracer.model import Access, Trace
 
 

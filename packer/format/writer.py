@@ -18,19 +18,19 @@ import zstandard
 
 from sdee.base import trust
 from sdee.base.errors import BundleError, InternalError, OutputError
-from sdee.packer import content
-from sdee.packer.frames import FrameWriter
-from sdee.packer.layout import Layout, Node, lay_out
+from sdee.packer.format import content
+from sdee.packer.format.frames import FrameWriter
+from sdee.packer.format.layout import Layout, Node, lay_out
+from sdee.packer.format.results import result_meta
+from sdee.packer.format.reuse import OldFrames, frames_meta
+from sdee.packer.format.table import SKIPPABLE_HEADER, SKIPPABLE_TABLE, Entry, Footer, Table, pack_table, parse_table
+from sdee.packer.format.threads import usable_cores
 from sdee.packer.model import Verdict
-from sdee.packer.results import result_meta
-from sdee.packer.reuse import OldFrames, frames_meta
-from sdee.packer.table import SKIPPABLE_HEADER, SKIPPABLE_TABLE, Entry, Footer, Table, pack_table, parse_table
-from sdee.packer.threads import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sdee.packer.content import Source
+    from sdee.packer.format.content import Source
     from sdee.packer.model import Closure, Item
 
     Progress = Callable[[int, int], None]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import InternalError
-from sdee.packer.table import is_normal
+from sdee.packer.format.table import is_normal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, final
 import zstandard
 
 from sdee.base.errors import BundleError
-from sdee.packer.reader import open_bundle
+from sdee.packer.format.reader import open_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from sdee.packer.reader import Bundle
+    from sdee.packer.format.reader import Bundle
 
 
 def made_by(level: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base.paths import is_below_any
 from sdee.base.secrets.files import CODE, secret_content, secret_name, secret_place, to_look_into
-from sdee.packer import tables
+from sdee.packer import knowledge
 
 if TYPE_CHECKING:
     import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _is_public(path: str, status: os.stat_result) -> bool:
     """Return whether a file is the system's and anybody may read it: nobody's secret, whatever it looks like."""
-    return status.st_uid == 0 and bool(status.st_mode & stat.S_IROTH) and is_below_any(path, tables.SYSTEM_ROOTS)
+    return status.st_uid == 0 and bool(status.st_mode & stat.S_IROTH) and is_below_any(path, knowledge.SYSTEM_ROOTS)
 
 
 def secret_by_name(path: str, fs: FileSystem) -> str:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sdee.base.paths import is_below, is_below_any
-from sdee.packer import tables
-from sdee.packer.model import Verdict
-from sdee.packer.places import host_reason
-from sdee.packer.verify import (
+from sdee.packer import knowledge
+from sdee.packer.closure.places import host_reason
+from sdee.packer.inspect.verify import (
     IN_HOME,
     IN_OTHER_HOME,
     missing_in,
@@ -21,13 +20,14 @@ from sdee.packer.verify import (
     said_of_home,
     without_home,
 )
+from sdee.packer.model import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sdee.packer.globs import Globs
-    from sdee.packer.reader import Bundle
-    from sdee.packer.verify import Missing, Places
+    from sdee.packer.closure.globs import Globs
+    from sdee.packer.format.reader import Bundle
+    from sdee.packer.inspect.verify import Missing, Places
     from sdee.tracer.model import Result, Trace
 
 TRACED = "when it was traced"
@@ -289,9 +289,9 @@ def _was_expected(bundle: Bundle, directory: str, path: str) -> bool:
 
 
 def _is_software(bundle: Bundle, path: str) -> bool:
-    if host_reason(path) or is_below_any(path, tables.TEMPORARY_ROOTS):
+    if host_reason(path) or is_below_any(path, knowledge.TEMPORARY_ROOTS):
         return False
-    if os.path.basename(path) in tables.MODULE_DIRECTORIES:
+    if os.path.basename(path) in knowledge.MODULE_DIRECTORIES:
         return False  # of these distributions travel, and an interpreter lists them to find one
     trees = tuple(bundle.conf("tree"))
     live = any(path == d or is_below(path, d) for d in bundle.conf("live"))

@@ -10,20 +10,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.base.paths import ancestors, is_below, is_below_any
-from sdee.packer import tables
-from sdee.packer.host_libraries import never_travels
+from sdee.packer import knowledge
+from sdee.packer.closure.host_libraries import never_travels
+from sdee.packer.closure.places import host_reason
+from sdee.packer.closure.provenance import Provenance
 from sdee.packer.model import Verdict
-from sdee.packer.places import host_reason
-from sdee.packer.provenance import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sdee.packer.format.reader import Bundle
     from sdee.packer.model import Item
-    from sdee.packer.reader import Bundle
     from sdee.tracer.model import Trace
 
-BY_CONFIGURATION = "by sdee.toml"  # how builder.py ends such reasons
+BY_CONFIGURATION = "by sdee.toml"  # how closure/verdicts.py ends such reasons
 IN_HOME = "it is in your home, which a node may not have"
 IN_OTHER_HOME = "it is in your home, and the job looks for it where its home is on that node"
 
@@ -97,7 +97,7 @@ def what_a_node_has(bundle: Bundle, *, home: bool = True) -> tuple[tuple[str, ..
     # what was there before and is only written, moved or removed is no input, and yet there
     was_there = "was there and written by the job"
     shared += [p for p, item in produced.items() if any(reason.why == was_there for reason in item.reasons)]
-    own = [path for path in bundle.conf("host") if is_below_any(path, (*tables.HOST_FILES, "/run"))]
+    own = [path for path in bundle.conf("host") if is_below_any(path, (*knowledge.HOST_FILES, "/run"))]
     drivers = [path for path, item in bundle.items.items() if item.verdict is Verdict.HOST and never_travels(path)]
     own += [name for path in drivers for name in (path, os.path.realpath(path))]  # libcuda.so.1 → libcuda.so.535.104
     inputs = sorted(path for path in {*shared, *own} if path not in directories)
@@ -182,7 +182,7 @@ def _left_out(bundle: Bundle, trace: Trace, known: set[str]) -> list[Missing]:
 
 
 def _is_the_nodes(path: str, bundle: Bundle) -> bool:
-    return is_below_any(path, (*tables.TEMPORARY_ROOTS, *bundle.conf("live")))
+    return is_below_any(path, (*knowledge.TEMPORARY_ROOTS, *bundle.conf("live")))
 
 
 def _missing(path: str, item: Item | None, by: str) -> Missing:
@@ -202,7 +202,7 @@ def kind_of(path: str) -> str:
 
 
 def _is_library(path: str) -> bool:
-    return bool(tables.SHARED_OBJECT.search(os.path.basename(path)))
+    return bool(knowledge.SHARED_OBJECT.search(os.path.basename(path)))
 
 
 def _why(item: Item | None) -> str:

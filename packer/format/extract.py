@@ -18,8 +18,8 @@ from sdee.base.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sdee.packer.reader import Bundle
-    from sdee.packer.table import Entry
+    from sdee.packer.format.reader import Bundle
+    from sdee.packer.format.table import Entry
 
     Progress = Callable[[int, int], None]
 

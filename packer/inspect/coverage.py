@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.base.paths import is_below_any
-from sdee.packer.layout import lay_out
+from sdee.packer.format.layout import lay_out
 from sdee.packer.model import Item, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sdee.packer.layout import Node
+    from sdee.packer.format.layout import Node
+    from sdee.packer.format.reader import Bundle
+    from sdee.packer.format.table import Entry
     from sdee.packer.model import Closure
-    from sdee.packer.reader import Bundle
-    from sdee.packer.table import Entry
 
 # CONF keys that say what was run, which who runs another command says anew, or that serve messages alone
 _OF_THE_COMMAND = frozenset(("program", "arg", "cwd", "shared", "looked-for", "host-used", "unused"))

@@ -13,8 +13,8 @@ from sdee.base.paths import is_below
 from sdee.packer.model import Verdict
 
 if TYPE_CHECKING:
+    from sdee.packer.format.reader import Bundle
     from sdee.packer.model import Item, Reason
-    from sdee.packer.reader import Bundle
 
 NEAR = 5  # offers for a path that is not known
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdee.base.secrets.tokens import BLANK
-from sdee.packer.globs import Globs
+from sdee.packer.closure.globs import Globs
 from sdee.packer.model import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sdee.packer.builder import Builder, Draft
+    from sdee.packer.closure.verdicts import Builder, Draft
     from sdee.tracer.model import Run, State, Trace
 
 SHOWN = 5  # paths

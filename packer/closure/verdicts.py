@@ -7,17 +7,17 @@ import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.globs import Globs
+from sdee.packer import knowledge
+from sdee.packer.closure.globs import Globs
+from sdee.packer.closure.places import host_reason, is_code
+from sdee.packer.closure.secrets import secret_by_content, secret_by_name
 from sdee.packer.model import Item, Reason, Verdict
-from sdee.packer.places import host_reason, is_code
-from sdee.packer.secrets import secret_by_content, secret_by_name
 
 if TYPE_CHECKING:
+    from sdee.packer.closure.options import ClosureOptions
+    from sdee.packer.closure.places import Site
     from sdee.packer.filesystem import FileSystem
-    from sdee.packer.options import ClosureOptions
     from sdee.packer.packages import Packages
-    from sdee.packer.places import Site
 
 MAX_REASONS = 4  # a library that a thousand modules need is explained by the first few
 INPUT_DATA = "is input data below"
@@ -137,7 +137,7 @@ class Builder:
             return
         status = self.fs.status(path)
         verdict = Verdict.BUNDLE
-        if host_reason(path) and path not in tables.HOST_ROOTS:  # /var/run → /run itself is only a link
+        if host_reason(path) and path not in knowledge.HOST_ROOTS:  # /var/run → /run itself is only a link
             verdict = Verdict.HOST
         elif self.site.live_root(path) and leads_to.verdict is not Verdict.BUNDLE:
             verdict = Verdict.SHARED
@@ -209,21 +209,21 @@ class Builder:
             return Verdict.SECRET, [Reason(why, detail="--allow lets it travel")]
         if included:
             return self._travels(path, [Reason("is asked for by --include")], content)
-        if status.st_size > tables.SHARED_LIMIT and not self.options.with_data:
+        if status.st_size > knowledge.SHARED_LIMIT and not self.options.with_data:
             return Verdict.SHARED, [Reason("is larger than 1 GB", detail=f"{status.st_size} bytes")]
         live = self.site.live_root(path)
         if not live or unit:
             return self._travels(path, [], content)
         code = self.site.code_reason(path)
         if code and (
-            status.st_size <= tables.KEPT_LIMIT or not self.site.own_directory(path) or is_code(path, self.fs)
+            status.st_size <= knowledge.KEPT_LIMIT or not self.site.own_directory(path) or is_code(path, self.fs)
         ):
             return self._travels(path, [Reason(code)], content)
         if self.options.with_data:
             return self._travels(path, [Reason("is data, asked for by --with-data")], content)
-        if (directory := self.site.mixed_directory(path)) and status.st_size <= tables.PROBE_LIMIT:
+        if (directory := self.site.mixed_directory(path)) and status.st_size <= knowledge.PROBE_LIMIT:
             return self._travels(path, [Reason(self.site.mixed[directory])], content)
-        if self.site.is_setting(path) and status.st_size <= tables.SETTING_LIMIT:
+        if self.site.is_setting(path) and status.st_size <= knowledge.SETTING_LIMIT:
             return self._travels(path, [Reason("is a program's settings in the home")], content)
         return Verdict.SHARED, [Reason(INPUT_DATA, live)]
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdee.base.paths import ancestors, is_below, is_below_any
-from sdee.packer import tables
-from sdee.packer.builder import Draft
+from sdee.packer import knowledge
+from sdee.packer.closure.software import is_cache, named_by_modulefiles, software_directories
+from sdee.packer.closure.verdicts import Draft
 from sdee.packer.model import Reason, Verdict
-from sdee.packer.software import is_cache, named_by_modulefiles, software_directories
 
 if TYPE_CHECKING:
-    from sdee.packer.builder import Builder
+    from sdee.packer.closure.verdicts import Builder
     from sdee.tracer.model import Trace
 
 _HISTORIES = frozenset((".git", ".hg", ".svn", "CVS"))  # what a version control system keeps for itself
@@ -89,9 +89,9 @@ class _Carrier:
         self._data = [d for d in below if d.verdict is Verdict.SHARED and d.status and stat.S_ISREG(d.status.st_mode)]
         self._left_out: set[str] = set()
         self._made_in = {os.path.dirname(d.path) for d in below if d.verdict is Verdict.PRODUCED}
-        libraries = all(tables.SHARED_OBJECT.search(path) for path in used)
+        libraries = all(knowledge.SHARED_OBJECT.search(path) for path in used)
         # one of which nothing, or nothing but libraries was used needs no more for another input, as a rule
-        self._most = tables.PROBE_LIMIT if libraries else budget.limit
+        self._most = knowledge.PROBE_LIMIT if libraries else budget.limit
         self.rank = (libraries, self._extra(top), top)
 
     @property
@@ -165,7 +165,7 @@ class _Carrier:
         if known is not None and known.verdict is not Verdict.SHARED:
             return
         if known is not None:  # taken for data: what a program reads from its own directory is the program's
-            if size <= tables.KEPT_LIMIT and not is_below_any(path, builder.site.arguments):
+            if size <= knowledge.KEPT_LIMIT and not is_below_any(path, builder.site.arguments):
                 known = builder.need(path, self._reason, unit=True)
             if known.verdict is not Verdict.BUNDLE:
                 self._left_out.add(path)
@@ -218,5 +218,5 @@ class _Carrier:
     def _has_no_use(path: str) -> bool:
         """Return whether no running program reads a directory: documentation, headers, tests of a Python package."""
         name = os.path.basename(path)
-        tests = name == "tests" and any(f"/{mark}/" in path for mark in tables.MODULE_DIRECTORIES)
+        tests = name == "tests" and any(f"/{mark}/" in path for mark in knowledge.MODULE_DIRECTORIES)
         return tests or name in _NOT_RUN

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sdee.base.paths import ancestors, is_below, is_below_any
-from sdee.packer import tables
-from sdee.packer.host_libraries import never_travels
+from sdee.packer import knowledge
+from sdee.packer.closure.host_libraries import never_travels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def host_reason(path: str) -> str:
     """Return why the node provides `path`, "" when it does not."""
-    if is_below_any(path, tables.HOST_ROOTS) and not is_below_any(path, tables.SOFTWARE_IN_RUN):
-        top = next(root for root in tables.HOST_ROOTS if is_below(path, root))
+    if is_below_any(path, knowledge.HOST_ROOTS) and not is_below_any(path, knowledge.SOFTWARE_IN_RUN):
+        top = next(root for root in knowledge.HOST_ROOTS if is_below(path, root))
         return f"{top} is the node's own" if not path.startswith("/dev/shm/") else ""
-    if is_below_any(path, tables.HOST_FILES):
+    if is_below_any(path, knowledge.HOST_FILES):
         return "says who and where the node is"
     if never_travels(path):
         return "belongs to a kernel module or fabric of the node"
@@ -67,7 +67,7 @@ class Site:
         inner = max((m for m in self.mounts if is_below(path, m)), key=len, default="")
         kind = self.mounts.get(inner, "")
         by_fuse = kind.split(".")[0] in ("fuse", "fuseblk")
-        theirs = by_fuse and (kind == "fuse.sshfs" or kind not in tables.NETWORK_FILE_SYSTEMS)
+        theirs = by_fuse and (kind == "fuse.sshfs" or kind not in knowledge.NETWORK_FILE_SYSTEMS)
         return inner if theirs and any(inner != live and is_below(inner, live) for live in self.live) else ""
 
     def ground(self, path: str) -> str:
@@ -78,7 +78,9 @@ class Site:
         """
         if root := self.live_root(path):
             return root
-        return "" if is_below_any(path, (*tables.SYSTEM_ROOTS, *tables.HOST_ROOTS, "/var", "/boot")) else _top(path)
+        return (
+            "" if is_below_any(path, (*knowledge.SYSTEM_ROOTS, *knowledge.HOST_ROOTS, "/var", "/boot")) else _top(path)
+        )
 
     def is_data(self, path: str) -> bool:
         """Return whether a file is a user's data: beside a node's own files, and neither code nor of some software."""
@@ -119,11 +121,11 @@ class Site:
         """
         home = next((home for home in self.homes if is_below(path, home) and path != home), "")
         parts = path[len(home) + 1 :].split("/") if home else []
-        if not parts or not parts[0].startswith(".") or parts[0] in tables.NOT_KEPT:
+        if not parts or not parts[0].startswith(".") or parts[0] in knowledge.NOT_KEPT:
             return ""
-        depth = next((len(top) + 1 for top in tables.KEPT_IN if tuple(parts[: len(top)]) == top), 1)
+        depth = next((len(top) + 1 for top in knowledge.KEPT_IN if tuple(parts[: len(top)]) == top), 1)
         top = "/".join(parts[:depth])
-        return f"{home}/{top}" if len(parts) > depth and top not in tables.NOT_KEPT else ""
+        return f"{home}/{top}" if len(parts) > depth and top not in knowledge.NOT_KEPT else ""
 
     def is_setting(self, path: str) -> bool:
         """Return whether a file is a program's settings: hidden, directly in the home or in ~/.config."""
@@ -141,10 +143,10 @@ class Site:
         return directory in self.own or self._is_prefix(directory)
 
     def _is_prefix(self, directory: str) -> bool:
-        if os.path.basename(directory) in tables.MODULE_DIRECTORIES:
+        if os.path.basename(directory) in knowledge.MODULE_DIRECTORIES:
             return True
         names = set(self.fs.names(directory))
-        if any(marks <= names for marks in tables.PREFIX_MARKS):
+        if any(marks <= names for marks in knowledge.PREFIX_MARKS):
             return True
         return any(name.endswith(".dist-info") for name in names)
 
@@ -153,9 +155,9 @@ class Site:
         if path in self.executed:
             return "was executed"
         name = os.path.basename(path)
-        if os.path.splitext(name)[1].lower() in tables.CODE_SUFFIXES or tables.SHARED_OBJECT.search(name):
+        if os.path.splitext(name)[1].lower() in knowledge.CODE_SUFFIXES or knowledge.SHARED_OBJECT.search(name):
             return "is code by its name"
-        if name.removeprefix("SYS_") in tables.LOCALE_CATEGORIES:
+        if name.removeprefix("SYS_") in knowledge.LOCALE_CATEGORIES:
             return "is part of a locale"
         if "/.git/" in path:
             return ""
@@ -178,8 +180,8 @@ def _top(path: str) -> str:
 def site_of(trace: Trace, fs: FileSystem) -> Site:
     """Return the site of a trace: all runs' working directories, homes and mounts."""
     mounts = {point.rstrip("/") or "/": kind for run in trace.runs for point, kind in run.host.mounts}
-    network = sorted((m for m, kind in mounts.items() if kind in tables.NETWORK_FILE_SYSTEMS), key=len, reverse=True)
-    wanted = [directory for run in trace.runs for directory in (run.cwd, run.home)] + list(tables.TEMPORARY_ROOTS)
+    network = sorted((m for m, kind in mounts.items() if kind in knowledge.NETWORK_FILE_SYSTEMS), key=len, reverse=True)
+    wanted = [directory for run in trace.runs for directory in (run.cwd, run.home)] + list(knowledge.TEMPORARY_ROOTS)
     # named by a link (/home → /mnt/home) and by its real path, either may be used
     places = [p for d in wanted if d for p in (d, fs.resolve(d).real)]
     live = [p for p in dict.fromkeys(places) if may_be_live(p)]
@@ -209,7 +211,7 @@ def _arguments(trace: Trace, fs: FileSystem) -> Iterator[str]:
 def is_code(path: str, fs: FileSystem) -> bool:
     """Return whether a file is a program, a library or a module by its name or its first bytes."""
     name = os.path.basename(path)
-    if os.path.splitext(name)[1].lower() in tables.CODE_SUFFIXES or tables.SHARED_OBJECT.search(name):
+    if os.path.splitext(name)[1].lower() in knowledge.CODE_SUFFIXES or knowledge.SHARED_OBJECT.search(name):
         return True
     return bool(re.match(rb"#![ \t]*/|\x7fELF", fs.head(path)))
 
@@ -220,4 +222,4 @@ def may_be_live(path: str) -> bool:
         return False
     if is_below(path, "/dev/shm"):
         return True
-    return not is_below_any(path, (*tables.SYSTEM_ROOTS, *tables.HOST_ROOTS))
+    return not is_below_any(path, (*knowledge.SYSTEM_ROOTS, *knowledge.HOST_ROOTS))

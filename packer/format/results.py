@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sdee.base.paths import is_below, is_below_any
-from sdee.packer import tables
+from sdee.packer import knowledge
 from sdee.tracer.model import Result
 
 if TYPE_CHECKING:
-    from sdee.packer.reader import Bundle
+    from sdee.packer.format.reader import Bundle
     from sdee.tracer.model import Trace
 
 
@@ -23,8 +23,8 @@ def comparable(trace: Trace) -> tuple[Result, ...]:
     changed = {a.real for a in trace.accesses.values() if a.existed and not a.replaced}
     found = []
     for result in run.results:
-        temporary = is_below_any(result.path, tables.TEMPORARY_ROOTS)
-        own = any(is_below(result.path, d) and d not in tables.TEMPORARY_ROOTS for d in (run.cwd, run.home))
+        temporary = is_below_any(result.path, knowledge.TEMPORARY_ROOTS)
+        own = any(is_below(result.path, d) and d not in knowledge.TEMPORARY_ROOTS for d in (run.cwd, run.home))
         if result.path not in changed and (own or not temporary):
             found.append(result)
     return tuple(sorted(found, key=lambda result: result.path))
