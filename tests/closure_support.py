@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sdee.packer import knowledge
 from sdee.packer.closure.build import build_closure
 from sdee.packer.closure.options import ClosureOptions
-from sdee.tracer.model import Access, Exec, Host, Process, Run, Saved, Trace
+from sdee.tracer.tracefile.model import Access, Exec, Host, Process, Run, Saved, Trace
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import pytest
 from closure_support import TraceMaker, conf, verdict, why, write
 from sdee.base.errors import InputError
 from sdee.packer import knowledge
-from sdee.tracer.model import Saved
+from sdee.tracer.tracefile.model import Saved
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ==\n-----END PRIVATE KEY-----\n"
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdee.packer.closure.notices import conflicts
-from sdee.tracer.model import FORMAT
-from sdee.tracer.reader import read_traces
+from sdee.tracer.tracefile.model import FORMAT
+from sdee.tracer.tracefile.reader import read_traces
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,7 +27,7 @@ from sdee.packer.format.reader import open_bundle
 from sdee.packer.format.writer import write_bundle
 from sdee.runtime.environment.archive import read
 from sdee.runtime.programs import launcher_path
-from sdee.tracer.reader import read_traces
+from sdee.tracer.tracefile.reader import read_traces
 from test_tracefile import END, access
 from test_tracefile import HEADER as BARE_HEADER
 

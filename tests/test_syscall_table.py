@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from sdee.tracer import bpf
+from sdee.tracer.engine import bpf
 from sdee.tracer.syscalls import (
     AT_EMPTY_PATH,
     AUDIT_ARCH_AARCH64,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdee.packer.format.results import comparable
-from sdee.tracer.reader import read_traces
+from sdee.tracer.tracefile.reader import read_traces
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import pytest
 from closure_support import TraceMaker, trace_for_units, verdict, why, write
 from sdee.packer import knowledge
 from sdee.packer.units import base, python, resources, system
-from sdee.tracer.model import Exec
+from sdee.tracer.tracefile.model import Exec
 
 if TYPE_CHECKING:
     from pathlib import Path

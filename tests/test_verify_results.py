@@ -21,7 +21,7 @@ from sdee.packer.format.reader import open_bundle
 from sdee.packer.inspect.outcome import Expected, Observed, judge
 from sdee.packer.inspect.verify import option_for
 from sdee.packer.model import Item, Reason, Verdict
-from sdee.tracer.reader import read_traces
+from sdee.tracer.tracefile.reader import read_traces
 
 __all__ = ["desk"]
 

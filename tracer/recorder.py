@@ -13,9 +13,10 @@ import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from sdee.tracer import memory, sockets, syscalls
+from sdee.tracer import sockets, syscalls
+from sdee.tracer.engine import memory
+from sdee.tracer.engine.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_SET_MODE_FILTER
 from sdee.tracer.execs import Execs
-from sdee.tracer.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_SET_MODE_FILTER
 from sdee.tracer.records import Records
 from sdee.tracer.resolve import Resolved, Resolver, start_of
 from sdee.tracer.syscalls import AT_EMPTY_PATH, AT_FDCWD, CALLS, PathArgument, SystemCall
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sdee.tracer.saved import Saver
-    from sdee.tracer.tracefile import Writer
+    from sdee.tracer.tracefile.writer import Writer
 
 _SETTLING = 0.1  # seconds
 _SEEN_LIMIT = 200_000  # raw paths remembered; then all are forgotten and resolved anew

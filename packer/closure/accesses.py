@@ -14,7 +14,7 @@ from sdee.packer.model import Reason, Verdict
 
 if TYPE_CHECKING:
     from sdee.packer.closure.verdicts import Builder, Draft
-    from sdee.tracer.model import Access, Saved, Trace
+    from sdee.tracer.tracefile.model import Access, Saved, Trace
 
 MADE = frozenset(("write", "create", "rename"))
 _CHANGED = MADE | {"remove"}

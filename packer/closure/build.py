@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sdee.packer.elf.needs import Needs
     from sdee.packer.elf.search import Search
     from sdee.packer.units import Widening
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 
 def build_closure(trace: Trace, options: ClosureOptions) -> Closure:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sdee.packer.closure.verdicts import Builder, Draft
-    from sdee.tracer.model import Run, Trace
+    from sdee.tracer.tracefile.model import Run, Trace
 
 SHARED_SHOWN = 1000  # paths of inputs that are named to the launcher
 

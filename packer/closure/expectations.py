@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sdee.packer.closure.verdicts import Builder
     from sdee.packer.elf.needs import Needs
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 
 @dataclass(frozen=True)

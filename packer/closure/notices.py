@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdee.packer.closure.verdicts import Builder, Draft
-    from sdee.tracer.model import Run, State, Trace
+    from sdee.tracer.tracefile.model import Run, State, Trace
 
 SHOWN = 5  # paths
 NAMED = 3  # runs of one state

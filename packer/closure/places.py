@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdee.packer.filesystem import FileSystem
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 
 def host_reason(path: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sdee.packer.model import Reason
 
 if TYPE_CHECKING:
-    from sdee.tracer.model import Access, Trace
+    from sdee.tracer.tracefile.model import Access, Trace
 
 # What was done to a path, strongest first
 _DEEDS = (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sdee.packer.closure.places import Site
     from sdee.packer.closure.verdicts import Builder
     from sdee.packer.filesystem import FileSystem
-    from sdee.tracer.model import Exec, Trace
+    from sdee.tracer.tracefile.model import Exec, Trace
 
 _CHANGED = frozenset(("write", "create", "rename", "remove"))
 _USED = frozenset(("read", "exec"))

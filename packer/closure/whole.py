@@ -15,7 +15,7 @@ from sdee.packer.model import Reason, Verdict
 
 if TYPE_CHECKING:
     from sdee.packer.closure.verdicts import Builder
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 _HISTORIES = frozenset((".git", ".hg", ".svn", "CVS"))  # what a version control system keeps for itself
 _NOT_RUN = frozenset(("include", "man", "doc", "gtk-doc", "info"))

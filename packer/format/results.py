@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from sdee.base.paths import is_below, is_below_any
 from sdee.packer import knowledge
-from sdee.tracer.model import Result
+from sdee.tracer.tracefile.model import Result
 
 if TYPE_CHECKING:
     from sdee.packer.format.reader import Bundle
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 
 def comparable(trace: Trace) -> tuple[Result, ...]:

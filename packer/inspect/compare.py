@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sdee.packer.format.reader import Bundle
     from sdee.packer.format.table import Entry
-    from sdee.tracer.model import Access, Trace
+    from sdee.tracer.tracefile.model import Access, Trace
 
 
 @dataclass(frozen=True)

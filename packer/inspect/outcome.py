@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sdee.packer.closure.globs import Globs
     from sdee.packer.format.reader import Bundle
     from sdee.packer.inspect.verify import Missing, Places
-    from sdee.tracer.model import Result, Trace
+    from sdee.tracer.tracefile.model import Result, Trace
 
 TRACED = "when it was traced"
 STDOUT = "stdout"  # what --ignore calls standard output

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sdee.packer.format.reader import Bundle
     from sdee.packer.model import Item
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 BY_CONFIGURATION = "by sdee.toml"  # how closure/verdicts.py ends such reasons
 IN_HOME = "it is in your home, which a node may not have"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
     from sdee.packer.packages import Packages
     from sdee.packer.units.costs import Costs
-    from sdee.tracer.model import Exec
+    from sdee.tracer.tracefile.model import Exec
 
 DEFAULT_LIMIT = 8 << 30  # bytes
 

@@ -20,7 +20,7 @@ from sdee.packer.units.interpreters import core_library
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sdee.tracer.model import Exec
+    from sdee.tracer.tracefile.model import Exec
 
 _SHELLS = frozenset(("sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"))
 _SUFFIXES = tuple(f".{shell}" for shell in sorted(_SHELLS))

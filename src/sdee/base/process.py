@@ -26,3 +26,14 @@ def become(program: str, argv: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
     restore_signals()
     os.execvp(program, list(argv))
+
+
+def original_environment() -> dict[str, str]:
+    """Return the environment that this process was given: Python itself may have set LC_CTYPE since (PEP 538)."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return dict(os.environ)
+    pairs = (os.fsdecode(entry).partition("=") for entry in entries if b"=" in entry)
+    return {name: value for name, _, value in pairs}

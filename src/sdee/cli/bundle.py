@@ -118,7 +118,7 @@ def bundle(
     from sdee.packer.closure.build import build_closure  # noqa: PLC0415
     from sdee.packer.closure.options import ClosureOptions  # noqa: PLC0415
     from sdee.packer.knowledge import PACKAGES_LIMIT, SOFTWARE_LIMIT  # noqa: PLC0415
-    from sdee.tracer.reader import read_traces  # noqa: PLC0415
+    from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
 
     if os.path.isdir(output):
         raise UsageError(f"{output!a} is a directory", hint="name a file: -o FILE")

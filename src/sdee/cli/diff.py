@@ -26,7 +26,7 @@ def diff(*, one: str, other: str, as_json: bool) -> None:
     """
     from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
     from sdee.packer.inspect.compare import compare_bundles, compare_traces  # noqa: PLC0415
-    from sdee.tracer.reader import read_traces  # noqa: PLC0415
+    from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
 
     kinds = [is_bundle(name) for name in (one, other)]
     if kinds[0] != kinds[1]:

@@ -39,7 +39,7 @@ class Finding:
 
 def tracing() -> list[Finding]:
     """Prove each engine on a small child, as `sdee trace --engine auto` does."""
-    from sdee.tracer.engines import ENGINES, load, prove  # noqa: PLC0415 - not needed for --help
+    from sdee.tracer.engine.choose import ENGINES, load, prove  # noqa: PLC0415 - not needed for --help
 
     remedies = {
         "unotify": "needs Linux 5.5, and no other seccomp listener on this process; --engine ptrace does without",

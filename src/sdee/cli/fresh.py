@@ -20,18 +20,18 @@ from sdee.base import trust
 from sdee.base.errors import OutputError
 from sdee.base.files import open_regular
 from sdee.base.paths import is_below_any
+from sdee.base.process import original_environment
 from sdee.base.secrets.tokens import redact
 from sdee.cli import policy
 from sdee.packer import knowledge
 from sdee.packer.model import Verdict
-from sdee.tracer.tracee import original_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sdee.packer.format.reader import Bundle
     from sdee.packer.model import Closure
-    from sdee.tracer.model import Access, Trace
+    from sdee.tracer.tracefile.model import Access, Trace
 
 NAME = "state.json"
 _CHANGES = {"write", "truncate", "create", "rename", "remove"}

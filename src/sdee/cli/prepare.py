@@ -178,15 +178,16 @@ def carry_out(todo: Preparation) -> str:
 
 def _trace(todo: Preparation) -> None:
     from sdee.cli.trace import say_summary  # noqa: PLC0415 - not needed for a dry run
-    from sdee.tracer import engines, session  # noqa: PLC0415
-    from sdee.tracer.reader import read_traces  # noqa: PLC0415
+    from sdee.tracer import session  # noqa: PLC0415
+    from sdee.tracer.engine import choose  # noqa: PLC0415
+    from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
 
     shown = safe(shlex.join(redact(todo.command)))
     click.echo(f"sdee: tracing {shown} here first: {safe(todo.trace_why)}", err=True)
     with _as_in_a_batch_job(todo):
         done = session.plan(todo.command, todo.trace, append=False)
         done = done._replace(environment={**todo.variables, **done.environment})
-        result = session.run(done, engines.choose("auto"), lambda text: click.echo(f"sdee: {text}", err=True))
+        result = session.run(done, choose.choose("auto"), lambda text: click.echo(f"sdee: {text}", err=True))
     say_summary(done, result)
     if result.write_error:
         raise OutputError(f"cannot write the trace {todo.trace!a}: {result.write_error.strerror}")

@@ -14,7 +14,7 @@ from sdee.packer import knowledge
 from sdee.runtime.jobs.slurm_shell import REHEARSED
 
 if TYPE_CHECKING:
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 # A server that the script ends, a reader that has enough (`| head`): it has come to all that it does
 _ENDED_BY_OTHERS = frozenset(128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE))

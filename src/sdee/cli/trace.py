@@ -14,7 +14,8 @@ import click
 from sdee.base.errors import KernelError, OutputError
 from sdee.base.text import count_text, safe
 from sdee.cli.completion import command_line, files
-from sdee.tracer import engines, host, session
+from sdee.tracer import host, session
+from sdee.tracer.engine import choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--engine",
-    type=click.Choice(["auto", *engines.ENGINES]),
+    type=click.Choice(["auto", *choose.ENGINES]),
     default="auto",
     show_default=True,
     help="How system calls are stopped.",
@@ -52,7 +53,7 @@ def trace(
     The command runs as ever, and its exit status is that of `sdee trace`. What was recorded is for `sdee bundle`.
     """
     plan = session.plan(command, output, append=append)
-    chosen = engines.choose(engine)
+    chosen = choose.choose(engine)
     if ctx.obj and ctx.obj.get("debug"):
         _say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
     covered: Sequence[Step] = ()

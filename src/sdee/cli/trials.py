@@ -19,9 +19,10 @@ from sdee.base.interpreter import own_module
 from sdee.packer.inspect.outcome import Observed
 from sdee.packer.inspect.verify import job_part, places, what_a_node_has
 from sdee.runtime import barenode, rerun
-from sdee.tracer import engines, results, session
-from sdee.tracer.model import Result
-from sdee.tracer.reader import read_traces
+from sdee.tracer import results, session
+from sdee.tracer.engine import choose
+from sdee.tracer.tracefile.model import Result
+from sdee.tracer.tracefile.reader import read_traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -206,7 +207,7 @@ def _run(
     if case.elsewhere:
         environment["HOME"] = case.elsewhere
     plan = plan._replace(environment=environment, listings=True)
-    return session.run(plan, engines.choose("auto"), _ignore), trace
+    return session.run(plan, choose.choose("auto"), _ignore), trace
 
 
 def _ignore(sentence: str) -> None:

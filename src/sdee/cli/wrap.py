@@ -271,7 +271,7 @@ def _started(path: str) -> _Started:
     """Return what a rehearsed script started itself, by its trace."""
     from sdee.packer import knowledge  # noqa: PLC0415 - not needed for --help
     from sdee.runtime.jobs.slurm_shell import REHEARSED  # noqa: PLC0415
-    from sdee.tracer.reader import read_traces  # noqa: PLC0415
+    from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
 
     trace = read_traces([path])
     parents = {process.pid: process.ppid for process in trace.processes}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sdee.cli.prepare import Preparation
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 PARTIAL = "partial"  # a file beside the trace: the run may not have come to all that a job needs
 CHANGES = "changes"  # another: the changes of the environment that travelled for that reason
@@ -146,7 +146,7 @@ def _plan(rehearsal: Rehearsal, *, no_trace: bool, outgrown: str = "") -> Prepar
 
 def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     """Run the command here once under trace. What it prints goes to a file, its failing is said and no obstacle."""
-    from sdee.tracer.reader import read_traces  # noqa: PLC0415
+    from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
 
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
     program = os.path.join(todo.directory, "rehearsal.sh")

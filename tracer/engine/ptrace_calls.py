@@ -1,4 +1,4 @@
-"""ptrace(2) as functions: what ptrace_engine.py needs beyond python-ptrace's `ptrace.binding`, one request each.
+"""ptrace(2) as functions: what ptrace.py needs beyond python-ptrace's `ptrace.binding`, one request each.
 
 Every function raises ProcessLookupError when the tracee is gone or not stopped: a tracee can be killed at any moment,
 also between its stop and our answer, so that callers treat it as normal.

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, cast
 
 from sdee.base.errors import KernelError, SdeeError, UsageError
 from sdee.base.interpreter import own_python
-from sdee.tracer import linux, memory
+from sdee.tracer.engine import linux, memory
 from sdee.tracer.syscalls import CALLS
 
 if TYPE_CHECKING:
-    from sdee.tracer.engine import Engine
+    from sdee.tracer.engine.interface import Engine
 
 # name → module, class; in the order of preference
 ENGINES = {
-    "unotify": ("sdee.tracer.unotify_engine", "UnotifyEngine"),
-    "ptrace": ("sdee.tracer.ptrace_engine", "PtraceEngine"),
+    "unotify": ("sdee.tracer.engine.unotify", "UnotifyEngine"),
+    "ptrace": ("sdee.tracer.engine.ptrace", "PtraceEngine"),
 }
 _PROGRAMS = ("/bin/true", "/usr/bin/true")
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sdee.base import libc
 from sdee.base.errors import KernelError
-from sdee.tracer import bpf, linux, tracee
-from sdee.tracer.restarts import Restarts
+from sdee.tracer.engine import bpf, linux, tracee
+from sdee.tracer.engine.restarts import Restarts
 from sdee.tracer.syscalls import EXIT_GROUP, TIMERS, X32_SYSCALL_BIT
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from sdee.tracer.engine import Handler
+    from sdee.tracer.engine.interface import Handler
 
 # linux/seccomp.h
 _NOTIF = struct.Struct("=QIIiI7Q")  # struct seccomp_notif: id, pid, flags; seccomp_data: nr, arch, ip, args

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sdee.base import typed
 from sdee.base.errors import TraceError
 from sdee.base.files import open_regular
-from sdee.tracer.model import FORMAT, Access, Exec, Host, Process, Result, Run, Saved, Trace
-from sdee.tracer.shapes import HEADER, RECORDS
-from sdee.tracer.sightings import Sightings
+from sdee.tracer.tracefile.model import FORMAT, Access, Exec, Host, Process, Result, Run, Saved, Trace
+from sdee.tracer.tracefile.shapes import HEADER, RECORDS
+from sdee.tracer.tracefile.sightings import Sightings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

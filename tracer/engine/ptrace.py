@@ -30,13 +30,13 @@ from ptrace.binding import func as binding
 
 from sdee.base import libc
 from sdee.base.errors import KernelError
-from sdee.tracer import bpf, linux, ptrace_calls, tracee
+from sdee.tracer.engine import bpf, linux, ptrace_calls, tracee
 from sdee.tracer.syscalls import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sdee.tracer.engine import Handler
+    from sdee.tracer.engine.interface import Handler
 
 _OPTIONS = (
     ptrace_calls.PTRACE_O_TRACESECCOMP

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sdee.base.errors import CommandNotExecutableError, CommandNotFoundError
 from sdee.base.process import restore_signals
-from sdee.tracer import linux
+from sdee.tracer.engine import linux
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,17 +34,6 @@ _SI_KERNEL = 0x80
 _TIMERS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)  # si_code SI_KERNEL too, yet for one process
 _ANY_CHANGE = os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOHANG | os.WNOWAIT
 _TERMINAL_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-
-
-def original_environment() -> dict[str, str]:
-    """Return the environment that this process was given: Python itself may have set LC_CTYPE since (PEP 538)."""
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            entries = file.read().split(b"\0")
-    except OSError:
-        return dict(os.environ)
-    pairs = (os.fsdecode(entry).partition("=") for entry in entries if b"=" in entry)
-    return {name: value for name, _, value in pairs}
 
 
 def find_program(command: str, search: str | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sdee.tracer.sightings import State
+from sdee.tracer.tracefile.sightings import State
 
 FORMAT = 1
 

@@ -1,7 +1,7 @@
 """The interface between the engines, which stop a job's system calls, and what is done at each stop.
 
 An engine knows processes and registers, a handler knows paths. Neither knows the other's inside, so that both engines
-(unotify_engine.py, ptrace_engine.py) feed the same recorder and tests can put a list in its place.
+(unotify.py, ptrace.py) feed the same recorder and tests can put a list in its place.
 """
 
 from __future__ import annotations

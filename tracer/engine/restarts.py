@@ -39,7 +39,7 @@ class Restarts:
 
     def watch(self, tid: int) -> None:
         """Seize the process of `tid`, all its threads, and those that they will make."""
-        from sdee.tracer import ptrace_calls  # noqa: PLC0415 - 12 ms, and few jobs set timers
+        from sdee.tracer.engine import ptrace_calls  # noqa: PLC0415 - 12 ms, and few jobs set timers
 
         try:
             tasks = [int(name) for name in os.listdir(f"/proc/{tid}/task")]
@@ -79,7 +79,7 @@ class Restarts:
         if not os.WIFSTOPPED(status):
             self._watched.discard(tid)
             return False
-        from sdee.tracer import ptrace_calls  # noqa: PLC0415 - as above
+        from sdee.tracer.engine import ptrace_calls  # noqa: PLC0415 - as above
 
         number, event = os.WSTOPSIG(status), status >> 16
         with contextlib.suppress(ProcessLookupError):  # killed meanwhile
