@@ -70,12 +70,12 @@ def test_exec_imports_neither_click_nor_lief_nor_the_packer() -> None:
     code = (
         "import os, sys; sys.argv = ['sdee', 'exec', 'x.sdee']; os.execv = lambda *a: None\n"
         "from sdee.__main__ import main\n"
-        "import sdee.runtime.execute as e; e.launcher_path = lambda: '/bin/true'\n"
+        "import sdee.runtime.launch.execute as e; e.launcher_path = lambda: '/bin/true'\n"
         "try: e.main(['x.sdee'])\n"
         "finally: print(sorted(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout
-    assert "sdee.runtime.execute" in out
+    assert "sdee.runtime.launch.execute" in out
     for heavy in ("click", "lief", "rich", "zstandard", "elftools", "sdee.packer", "sdee.tracer", "sdee.cli"):
         assert f"'{heavy}'" not in out
 

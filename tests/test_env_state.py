@@ -14,7 +14,7 @@ import pytest
 from env_support import SDEE, UID, User, a_user, becomes, needs_root
 from env_terminal import terminal
 from sdee.base import dpkg
-from sdee.runtime.environment import accounts, identity, merge
+from sdee.runtime.environment import accounts, merge, subordinate_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -286,6 +286,6 @@ def test_account_files_of_an_environment() -> None:
 
 def test_subordinate_ranges_are_read_as_newuidmap_reads_them() -> None:
     text = "other:100000:65536\nme:5000:10\nme:200000:65536\n1001:300000:70000\n"
-    assert identity.range_of(text, "me", 1001) == (200000, 65536)
-    assert identity.range_of(text, "nobody", 1001) == (300000, 70000)
-    assert identity.range_of(text, "you", 7) is None
+    assert subordinate_ids.range_of(text, "me", 1001) == (200000, 65536)
+    assert subordinate_ids.range_of(text, "nobody", 1001) == (300000, 70000)
+    assert subordinate_ids.range_of(text, "you", 7) is None

@@ -11,7 +11,9 @@ import pytest
 
 from sdee.base.errors import UsageError
 from sdee.cli.inside import batch, front
-from sdee.runtime.jobs import gridengine, model, slurm
+from sdee.runtime.jobs import model
+from sdee.runtime.jobs.gridengine.manager import GridEngine
+from sdee.runtime.jobs.slurm.manager import Slurm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,8 +69,8 @@ def test_dos_line_breaks_are_refused_before_anything_runs(tmp_path: Path, text: 
 
 def test_grid_engine_takes_them_behind_the_first_line() -> None:
     wrapping = model.Wrapping("job.sh", DOS["a here-document"], "b.sdee", ("cat",))
-    assert "\na\r\nE\n" in gridengine.GridEngine().wrap(wrapping)
-    for manager in (gridengine.GridEngine(), slurm.Slurm()):
+    assert "\na\r\nE\n" in GridEngine().wrap(wrapping)
+    for manager in (GridEngine(), Slurm()):
         with pytest.raises(UsageError, match="DOS line breaks"):
             manager.wrap(model.replace(wrapping, text=DOS["every line"]))
 

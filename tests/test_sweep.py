@@ -9,11 +9,11 @@ import pytest
 
 from sdee.cli import fresh, served
 from sdee.cli.inside import sweep
-from sdee.runtime.jobs import slurm_inside
+from sdee.runtime.jobs.slurm import inside
 
 
 def are_one(cwd: Path, first: str, second: str) -> bool:
-    found = {sweep.family("jobs", "job", str(cwd), ("text",), slurm_inside.words_of(text)) for text in (first, second)}
+    found = {sweep.family("jobs", "job", str(cwd), ("text",), inside.words_of(text)) for text in (first, second)}
     return len(found) == 1
 
 
@@ -117,5 +117,5 @@ def test_a_script_with_carriage_returns_is_kept_as_it_is_and_written_once(tmp_pa
 
 
 def test_words_of_what_is_no_simple_command_are_one() -> None:
-    assert slurm_inside.words_of("echo 'it") == ("echo 'it",)
-    assert slurm_inside.words_of("a 'b 1'>c") == ("a", "b 1", ">", "c")
+    assert inside.words_of("echo 'it") == ("echo 'it",)
+    assert inside.words_of("a 'b 1'>c") == ("a", "b 1", ">", "c")

@@ -14,8 +14,8 @@ from sdee.base import dpkg
 from sdee.base.files import text_of
 from sdee.runtime.environment import rpm
 from sdee.runtime.environment.configure import OWN_FILES, fingerprint
-from sdee.runtime.environment.layers import WORKSHOP, attribute, is_opaque, is_whiteout
 from sdee.runtime.environment.owners import Owners
+from sdee.runtime.environment.upper_layer import WORKSHOP, attribute, is_opaque, is_whiteout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base import mountinfo
 from sdee.base.errors import OutputError, UsageError
-from sdee.runtime.environment import fronts, identity, leftovers, plan, real_ids
+from sdee.runtime.environment import leftovers, plan, real_ids, stand_ins, subordinate_ids
 from sdee.runtime.environment.configure import configure, note_own
 from sdee.runtime.environment.sdee_env import run_helpers
 from sdee.runtime.environment.stamp import keep_host, mount_points
@@ -82,10 +82,10 @@ def fill(environment: Environment, binds: tuple[str, ...], *, emulate: bool) -> 
         environment.directory,
         Settings(environment.name, time.strftime("%Y-%m-%dT%H:%M:%S"), system_name(), binds),
     )
-    ranges = None if emulate else identity.usable_ranges()
+    ranges = None if emulate else subordinate_ids.usable_ranges()
     fill_layers(environment, make_plan(environment, base, ranges))
     configure(environment, home)
-    fronts.divert(environment, lambda path: note_own(environment, path))
+    stand_ins.divert(environment, lambda path: note_own(environment, path))
     keep_host(environment.directory)
 
 

@@ -15,9 +15,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.base import mountinfo, paths
+from sdee.base import libc, mountinfo, paths
 from sdee.base.libc import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_REC, mount
-from sdee.runtime import namespaces
 from sdee.runtime.environment import private
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str, space: str 
     now: dict[str, bool] = {}  # what we have mounted: is it an overlay?
     kept = os.path.realpath(kept)
     try:
-        namespaces.unshare(CLONE_NEWNS)
+        libc.unshare(CLONE_NEWNS)
         mount("none", "/", "", MS_REC | MS_PRIVATE)
         for path in dict.fromkeys((*(step.path for step in steps), kept)):
             with contextlib.suppress(OSError):

@@ -61,10 +61,10 @@ def prepare_commands(directory: str) -> None:
     if not same:
         import shutil  # noqa: PLC0415
 
-        from sdee.runtime.environment import fronts, store  # noqa: PLC0415
+        from sdee.runtime.environment import stand_ins, store  # noqa: PLC0415
 
         if os.path.isdir(os.path.join(directory, "layers")):
-            fronts.refresh(store.Environment(os.path.basename(directory), directory))
+            stand_ins.refresh(store.Environment(os.path.basename(directory), directory))
         shutil.copy2(front_path(), f"{target}.{os.getpid()}")  # terminals may come at once
         os.replace(f"{target}.{os.getpid()}", target)
 

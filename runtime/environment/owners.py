@@ -12,7 +12,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from sdee.base.libc import LIBC, checked
-from sdee.runtime.environment.layers import OWNER, attribute, is_whiteout
+from sdee.runtime.environment.upper_layer import OWNER, attribute, is_whiteout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sdee.base.rpm import DATABASES, DIRECTORIES, query
-from sdee.runtime.environment.layers import is_opaque, is_whiteout
 from sdee.runtime.environment.stamp import stamp_line
+from sdee.runtime.environment.upper_layer import is_opaque, is_whiteout
 from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import CommandNotFoundError
-from sdee.runtime.jobs.gridengine import GridEngine
-from sdee.runtime.jobs.slurm import Slurm
+from sdee.runtime.jobs.gridengine.manager import GridEngine
+from sdee.runtime.jobs.slurm.manager import Slurm
 
 if TYPE_CHECKING:
     from sdee.runtime.jobs.model import JobManager

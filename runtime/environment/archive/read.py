@@ -17,8 +17,8 @@ from sdee.base.errors import BundleError, OutputError
 from sdee.runtime.environment import owners
 from sdee.runtime.environment.archive.header import CAPABILITY, END, HEADER, XATTR
 from sdee.runtime.environment.configure import OWN_FILES
-from sdee.runtime.environment.layers import OPAQUE, OWNER, WORKSHOP
 from sdee.runtime.environment.stamp import KEPT
+from sdee.runtime.environment.upper_layer import OPAQUE, OWNER, WORKSHOP
 
 if TYPE_CHECKING:
     from sdee.runtime.environment.store import Environment

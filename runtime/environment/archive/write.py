@@ -17,7 +17,7 @@ import zstandard
 
 from sdee.runtime.environment import owners, rpm
 from sdee.runtime.environment.archive.header import CAPABILITY, END, FORMAT, HEADER, XATTR
-from sdee.runtime.environment.layers import OPAQUE, OWNER, WORKSHOP, is_opaque, is_whiteout
+from sdee.runtime.environment.upper_layer import OPAQUE, OWNER, WORKSHOP, is_opaque, is_whiteout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

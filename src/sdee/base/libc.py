@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import time
+
+WAITS = (*(0.001 * 2**step for step in range(10)), 0.977)  # s: 2 in all
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
@@ -49,3 +53,18 @@ def no_new_privileges() -> None:
 def die_with_parent(signal: int) -> None:
     """Ask for a signal when the parent ends, also when it is killed (man 2 prctl, PR_SET_PDEATHSIG)."""
     checked(LIBC.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
+
+
+def unshare(flags: int) -> None:
+    """Make namespaces (man 2 unshare); try again for 2 s while there is no room for more.
+
+    Raises OSError: with ENOSPC, a limit of /proc/sys/user is reached (man 7 namespaces).
+    """
+    for wait in (*WAITS, None):
+        if LIBC.unshare(flags) == 0:
+            return
+        number = ctypes.get_errno()
+        if number != errno.ENOSPC or wait is None:
+            reached = " (a limit in /proc/sys/user is reached)" if number == errno.ENOSPC else ""
+            raise OSError(number, f"unshare: {os.strerror(number)}{reached}")
+        time.sleep(wait)

@@ -76,7 +76,7 @@ def environments(executing: list[Finding]) -> list[Finding]:
 
     `executing`: what `executing` found. Where that has no user namespace its remedy is ours.
     """
-    from sdee.runtime.environment import identity, store  # noqa: PLC0415
+    from sdee.runtime.environment import store, subordinate_ids  # noqa: PLC0415
     from sdee.runtime.environment.locations import base_directory  # noqa: PLC0415 - not needed for --help
 
     base = there = base_directory()
@@ -87,7 +87,7 @@ def environments(executing: list[Finding]) -> list[Finding]:
         store.refuse_nested()
         with tempfile.TemporaryDirectory(prefix=".sdee-doctor-", dir=there) as directory:
             sdee_env.run_helper("probe", directory)
-        ranges = identity.usable_ranges()
+        ranges = subordinate_ids.usable_ranges()
     except SdeeError as error:
         remedies = (f.remedy for f in executing if not f.ok and "namespaces" in f.check)
         remedy = next(remedies, "") or error.hint

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base.errors import OutputError
 from sdee.base.files import write_script
-from sdee.runtime.jobs import slurm_inside
+from sdee.runtime.jobs.slurm import inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +45,7 @@ def prepare(directory: str, bundle: str, front: str, *, broadcast: str = "auto",
     except OSError as error:
         raise OutputError(f"cannot make {directory!a}: {error.strerror}") from error
     _keep(front, served[0])
-    program = slurm_inside.step_program(
-        bundle, knowledge.FIXED_ENVIRONMENT, served, broadcast=broadcast, results=results
-    )
+    program = inside.step_program(bundle, knowledge.FIXED_ENVIRONMENT, served, broadcast=broadcast, results=results)
     write_once(os.path.join(directory, "srun"), program)
     return served
 

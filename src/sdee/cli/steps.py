@@ -11,7 +11,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from sdee.packer import knowledge
-from sdee.runtime.jobs.slurm_shell import REHEARSED
+from sdee.runtime.jobs.slurm.shell import REHEARSED
 
 if TYPE_CHECKING:
     from sdee.tracer.tracefile.model import Trace

@@ -20,7 +20,7 @@ from sdee.tracer.engine import choose
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdee.runtime.coldhome import Step
+    from sdee.runtime.launch.cold_home import Step
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -78,14 +78,14 @@ def trace(
 
 def _cold(plan: session.Plan) -> tuple[session.Plan, Sequence[Step]]:
     """Cover the home for this process and the job. Raises KernelError."""
-    from sdee.runtime import coldhome  # noqa: PLC0415 - seldom needed
+    from sdee.runtime.launch import cold_home  # noqa: PLC0415 - seldom needed
 
     words = (os.path.abspath(word) for word in (plan.program, *plan.command[1:]))
     keep = [os.getcwd(), os.path.dirname(plan.output), *(path for path in words if os.path.lexists(path))]
     plan = plan._replace(mounts=host.mounts(host.mounts_text()))
     try:
-        steps = coldhome.plan(os.path.expanduser("~"), keep, plan.environment)
-        coldhome.enter(steps)
+        steps = cold_home.plan(os.path.expanduser("~"), keep, plan.environment)
+        cold_home.enter(steps)
     except OSError as error:
         hint = "`sdee doctor` says what is missing; without --cold the command runs in your home as it is"
         raise KernelError(f"--cold cannot cover your home: {error}", hint=hint) from error
@@ -93,9 +93,9 @@ def _cold(plan: session.Plan) -> tuple[session.Plan, Sequence[Step]]:
 
 
 def _say_discarded(covered: Sequence[Step]) -> None:
-    from sdee.runtime import coldhome  # noqa: PLC0415 - seldom needed
+    from sdee.runtime.launch import cold_home  # noqa: PLC0415 - seldom needed
 
-    if gone := coldhome.discarded(covered):
+    if gone := cold_home.discarded(covered):
         more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
         _say(f"warning: --cold discards what the command wrote into your home: {', '.join(map(safe, gone[:3]))}{more}")
 

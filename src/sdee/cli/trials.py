@@ -18,7 +18,7 @@ from sdee.base.errors import KernelError
 from sdee.base.interpreter import own_module
 from sdee.packer.inspect.outcome import Observed
 from sdee.packer.inspect.verify import job_part, places, what_a_node_has
-from sdee.runtime import barenode, rerun
+from sdee.runtime.launch import bare_node, rerun
 from sdee.tracer import results, session
 from sdee.tracer.engine import choose
 from sdee.tracer.tracefile.model import Result
@@ -45,7 +45,7 @@ class Case:
 
     root: str
     home: str
-    spec: barenode.Spec
+    spec: bare_node.Spec
 
     @property
     def elsewhere(self) -> str:
@@ -67,7 +67,7 @@ def cases(bundle: Bundle, roots: Sequence[str], homes: Sequence[str]) -> list[Ca
     return found
 
 
-def _spec(bundle: Bundle, root: str, home: str) -> barenode.Spec | None:
+def _spec(bundle: Bundle, root: str, home: str) -> bare_node.Spec | None:
     """Return what a node has; None where the bundle does not tell the job's home."""
     recorded = places(bundle).home
     if home != "here" and not recorded:
@@ -83,7 +83,7 @@ def _spec(bundle: Bundle, root: str, home: str) -> barenode.Spec | None:
         texts = (("/etc/passwd", _accounts(ELSEWHERE)),)
     if root == "merged":
         inputs = (*_SYSTEM, *inputs)
-    return barenode.Spec(directories, inputs, texts=texts)
+    return bare_node.Spec(directories, inputs, texts=texts)
 
 
 def _accounts(home: str) -> str:
@@ -169,9 +169,9 @@ def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expe
         if done.signal in _INTERRUPTS and status != expected.status:
             sys.exit(status)  # Ctrl-C went to the job
         with open(trace, encoding="ascii") as file:
-            kept = job_part(file, barenode.PROGRAM)
+            kept = job_part(file, bare_node.PROGRAM)
         begun = any('"t":"exec"' in line for line in kept)
-        if status == barenode.CANNOT and not begun:
+        if status == bare_node.CANNOT and not begun:
             raise KernelError("this machine cannot make a bare node", hint="`sdee doctor` says what is missing")
         refused = status == KernelError.exit_code and not begun and case.root == "merged"
         with open(trace, "w", encoding="ascii") as file:
@@ -199,7 +199,7 @@ def _run(
     os.set_inheritable(report.fileno(), True)
     with open(spec, "w", encoding="ascii") as file:
         file.write(replace(case.spec, report=report.fileno()).text())
-    command = own_module(barenode.__name__, spec, os.path.abspath(bundle.path), *arguments)
+    command = own_module(bare_node.__name__, spec, os.path.abspath(bundle.path), *arguments)
     plan = session.plan(command, trace, append=False)
     environment = {k: v for k, v in plan.environment.items() if not k.startswith("SDEE_")}
     # FORCE: what this machine has no driver for is for the node to say
@@ -232,7 +232,7 @@ def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
             done = subprocess.run(command, env=_environment(bundle), stdout=out, stderr=error, check=False)
         with open(marker, encoding="utf-8", errors="replace") as file:
             said = file.readline().strip()
-        if done.returncode == barenode.CANNOT and said.startswith("sdee: error: "):
+        if done.returncode == bare_node.CANNOT and said.startswith("sdee: error: "):
             hint = "leave out --compare"
             raise KernelError(said.removeprefix("sdee: error: "), hint=hint)
         status = done.returncode if done.returncode >= 0 else 128 - done.returncode

@@ -270,7 +270,7 @@ def _lines_with(text: str, name: str) -> str:
 def _started(path: str) -> _Started:
     """Return what a rehearsed script started itself, by its trace."""
     from sdee.packer import knowledge  # noqa: PLC0415 - not needed for --help
-    from sdee.runtime.jobs.slurm_shell import REHEARSED  # noqa: PLC0415
+    from sdee.runtime.jobs.slurm.shell import REHEARSED  # noqa: PLC0415
     from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
 
     trace = read_traces([path])

@@ -24,8 +24,9 @@ from sdee.base.secrets.tokens import redact
 from sdee.base.text import safe
 from sdee.cli import prepare
 from sdee.cli.inside import batch, front, refused, rehearse, sweep
-from sdee.runtime.jobs import slurm_inside
-from sdee.runtime.jobs.slurm import Slurm
+from sdee.runtime.jobs import passed
+from sdee.runtime.jobs.slurm import inside
+from sdee.runtime.jobs.slurm.manager import Slurm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 def main(called: Sequence[str]) -> None:
     """Run `NAME ARGUMENTS…`. Ends as the job manager's own command does."""
     name, *arguments = called
-    caller = slurm_inside.shown(os.environ)
+    caller = passed.shown(os.environ)
     front.set_environment(caller)
     os.environ[front.REAL] = "1"  # for all that we start; sdee-front takes it away from the host's own command
     for variable in ("PROMPT_COMMAND", "SDEE_ENVIRONMENT"):
@@ -66,9 +67,9 @@ def _end(name: str, error: SdeeError) -> NoReturn:
 
 def srun(arguments: Sequence[str]) -> NoReturn:
     """Run each task in a bundle of the command."""
-    words = slurm_inside.split("srun", arguments)
-    given = slurm_inside.names("srun", words.options)
-    if not words.command or given.keys() & slurm_inside.ASKING:
+    words = inside.split("srun", arguments)
+    given = inside.names("srun", words.options)
+    if not words.command or given.keys() & inside.ASKING:
         front.become("srun", arguments)
     if ":" in words.command or "multi-prog" in given:
         _say("srun: a step of several programs runs on the nodes themselves, not in a bundle")
@@ -86,7 +87,7 @@ def srun(arguments: Sequence[str]) -> NoReturn:
     with _heard(launcher):
         bundle = rehearse.ready(rehearsal, (), asked)
     program = os.path.join(rehearse.serve(rehearsal.directory, bundle)[-1], "srun")
-    front.set_environment(slurm_inside.hidden(os.environ))
+    front.set_environment(passed.hidden(os.environ))
     become("/bin/sh", ["sh", program, *words.options, *words.command])
 
 
@@ -154,9 +155,9 @@ def salloc(arguments: Sequence[str], caller: Mapping[str, str]) -> NoReturn:
 
     The allocation is released after it.
     """
-    words = slurm_inside.split("salloc", arguments)
-    given = slurm_inside.names("salloc", words.options)
-    if given.keys() & {*slurm_inside.ASKING, "no-shell"}:
+    words = inside.split("salloc", arguments)
+    given = inside.names("salloc", words.options)
+    if given.keys() & {*inside.ASKING, "no-shell"}:
         front.become("salloc", arguments)
     command = list(words.command) or [os.environ.get("SHELL") or "/bin/sh"]
     directory = tempfile.mkdtemp(prefix="sdee-salloc-")

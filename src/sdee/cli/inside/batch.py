@@ -18,8 +18,9 @@ from sdee.base.files import write_script
 from sdee.base.text import safe
 from sdee.cli import prepare, served
 from sdee.cli.inside import front, refused, rehearse, submissions, sweep
-from sdee.runtime.jobs import slurm_inside, slurm_resubmit
-from sdee.runtime.jobs.slurm import Slurm
+from sdee.runtime.jobs import passed
+from sdee.runtime.jobs.slurm import inside, resubmit
+from sdee.runtime.jobs.slurm.manager import Slurm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
 
 def sbatch(arguments: Sequence[str]) -> NoReturn:
     """Submit a batch script that runs the given one in a bundle."""
-    words = slurm_inside.split("sbatch", arguments)
-    given = slurm_inside.names("sbatch", words.options)
-    if given.keys() & slurm_inside.ASKING or ("wrap" in given and words.command):  # which sbatch refuses
+    words = inside.split("sbatch", arguments)
+    given = inside.names("sbatch", words.options)
+    if given.keys() & inside.ASKING or ("wrap" in given and words.command):  # which sbatch refuses
         front.become("sbatch", arguments)
     path = _script(words, os.getcwd())
     stdin = "" if words.command or "wrap" in given else sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    job = slurm_inside.batch(words, _read(path) if path else "", stdin)
+    job = inside.batch(words, _read(path) if path else "", stdin)
     if not job.text.startswith("#!") or "\r\n" in job.text:
         _refused(job)
     asked = partial(refused.end_if_refused, "sbatch", words.options, words.command, stdin)
     written = _Chain().prepared(_Submission(job, os.getcwd(), path), asked)
-    front.set_environment(slurm_inside.hidden(os.environ))
+    front.set_environment(passed.hidden(os.environ))
     front.become("sbatch", [*job.options, written, *job.arguments])
 
 
@@ -51,7 +52,7 @@ class _Submission:
     `various`: it is submitted several times, with other arguments.
     """
 
-    job: slurm_inside.Batch
+    job: inside.Batch
     here: str
     path: str
     various: bool = False
@@ -94,12 +95,10 @@ class _Chain:
         words = rehearse.serve(kept, bundle)
         with prepare.locked(kept):  # others of a sweep write there, too
             path = prepare.script_in(kept)
-            write_script(path, slurm_inside.batch_program(job, script, bundle, words))
+            write_script(path, inside.batch_program(job, script, bundle, words))
         self.known |= {found: path for found in (script, submission.path) if found}
         self._prepare_what_it_submits(chosen, job.name)
-        write_script(
-            os.path.join(words[-1], "sbatch"), slurm_resubmit.program(self.known, Slurm().table, bundle, words)
-        )
+        write_script(os.path.join(words[-1], "sbatch"), resubmit.program(self.known, Slurm().table, bundle, words))
         return path
 
     def _prepare_what_it_submits(self, chosen: sweep.Choice, name: str) -> None:
@@ -118,17 +117,17 @@ def _submitted(chosen: sweep.Choice) -> list[_Submission]:
     found: dict[str, _Submission] = {}
     for here, arguments, texts in submissions.read(chosen.directory):
         try:
-            words = slurm_inside.split("sbatch", arguments)
+            words = inside.split("sbatch", arguments)
         except UsageError:  # sbatch will say so, in the job
             continue
-        if not words.command or slurm_inside.names("sbatch", words.options).keys() & {*slurm_inside.ASKING, "wrap"}:
+        if not words.command or inside.names("sbatch", words.options).keys() & {*inside.ASKING, "wrap"}:
             continue
         path, text = _script(words, here), texts[len(arguments) - len(words.command)]
         if chosen.stands_in and not os.path.isfile(path):
             continue
         with contextlib.suppress(InputError):  # the run made it, and it is gone
             text = _read(path)
-        job = slurm_inside.batch(words, text, "")
+        job = inside.batch(words, text, "")
         first = found.get(path)
         if first is not None and first.job.arguments != job.arguments:
             found[path] = _Submission(first.job, first.here, path, various=True)
@@ -154,7 +153,7 @@ def _read(path: str) -> str:
         raise InputError(f"cannot read the batch script {os.path.relpath(path)!a}: {error.strerror}") from error
 
 
-def _refused(job: slurm_inside.Batch) -> NoReturn:
+def _refused(job: inside.Batch) -> NoReturn:
     """Let sbatch say what is wrong with a script."""
     command = ["sbatch", *job.options]
     done = subprocess.run(

@@ -23,7 +23,7 @@ from sdee.cli import fresh, prepare, served, steps
 from sdee.cli.inside import changes, submissions, sweep
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.locations import COMMANDS
-from sdee.runtime.jobs import slurm_inside
+from sdee.runtime.jobs.slurm import inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -151,7 +151,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
     program = os.path.join(todo.directory, "rehearsal.sh")
     front, record = os.path.join(COMMANDS, "sdee-front"), os.path.join(todo.directory, submissions.NAME)
-    write_script(program, slurm_inside.rehearsal_program(front, record))
+    write_script(program, inside.rehearsal_program(front, record))
     for path in (partial, record, os.path.join(todo.directory, discard.REAL)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

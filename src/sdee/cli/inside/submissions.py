@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from sdee.base.errors import UsageError
-from sdee.runtime.jobs import slurm_inside
+from sdee.runtime.jobs.slurm import inside
 
 NAME = "submitted"  # a file beside the trace
 
@@ -31,10 +31,10 @@ def are_made(directory: str) -> bool:
     """
     for here, arguments, _ in read(directory):
         try:
-            words = slurm_inside.split("sbatch", arguments)
+            words = inside.split("sbatch", arguments)
         except UsageError:
             continue
-        asks = slurm_inside.names("sbatch", words.options).keys() & slurm_inside.ASKING
+        asks = inside.names("sbatch", words.options).keys() & inside.ASKING
         if not asks and not (words.command and os.path.isfile(os.path.join(here, words.command[0]))):
             return True
     return False

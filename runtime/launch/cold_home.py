@@ -5,7 +5,7 @@ directory covers the home, in which only software, visible entries and the worki
 its own path: programs that take it from the user database see the same, and a trace has its paths. What is written in
 the covering directory is in memory, and gone with the command.
 
-Works as an ordinary user, by a user namespace, as barenode.py does.
+Works as an ordinary user, by a user namespace, as bare_node.py does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base.libc import MS_BIND, MS_REC, mount
 from sdee.base.paths import is_in
-from sdee.runtime.namespaces import own_namespaces
+from sdee.runtime.launch.namespaces import own_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

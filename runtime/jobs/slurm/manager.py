@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from sdee.base.errors import UsageError
 from sdee.runtime.jobs import scripts
-from sdee.runtime.jobs import slurm_shell as shell
 from sdee.runtime.jobs.model import JobManager, Request, Submission, Words, Wrapping
 from sdee.runtime.jobs.options import Option, Table, names, read_options, split_getopt, table_of_help
+from sdee.runtime.jobs.slurm import shell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,19 +12,18 @@ install; without configuration on disk (slurmd --conf-server) they do not start.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.runtime.jobs import scripts, slurm_resubmit
-from sdee.runtime.jobs import slurm_shell as shell
+from sdee.runtime.jobs import scripts
 from sdee.runtime.jobs.options import Table, read_options, split_getopt
-from sdee.runtime.jobs.slurm import Slurm, quoted
+from sdee.runtime.jobs.slurm import resubmit, shell
+from sdee.runtime.jobs.slurm.manager import Slurm, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from sdee.runtime.jobs.model import Words
 
@@ -33,7 +32,6 @@ SRUN_OPTIONS = Table(
     frozenset((*shell.SRUN_LONG, *shell.SRUN_SHORT)), frozenset(string.ascii_letters) - frozenset(shell.SRUN_SHORT), {}
 )
 ASKING = frozenset(("help", "usage", "version", "h", "V", "test-only"))  # nothing is started
-_PASSED = "SDEE_PASSED_"  # runtime/front/passed.c, runtime/launcher/environment.c
 _SUBMITTED = "Submitted batch job 0"
 # The command is its argument, so that jobs that differ in numbers alone have one script
 _WRAP = '#!/bin/sh\n# made of sbatch --wrap\nsdee_wrapped=$1\nshift\neval "$sdee_wrapped"\n'
@@ -157,21 +155,6 @@ _RECORDED = r"""  umask 077
   } >>@RECORD@"""
 
 
-def hidden(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return variables as they get through any shell: dash drops names that are none of its own (A.B, f%%)."""
-    shells = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-    others = [name for name in environment if not shells.fullmatch(name)]
-    kept = {name: value for name, value in environment.items() if name not in others}
-    return kept | {f"{_PASSED}{number}": f"{name}={environment[name]}" for number, name in enumerate(others)}
-
-
-def shown(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return variables as they were before `hidden`."""
-    passed = (value.partition("=") for name, value in environment.items() if name.startswith(_PASSED))
-    kept = {name: value for name, value in environment.items() if not name.startswith(_PASSED)}
-    return kept | {name: value for name, _, value in passed}
-
-
 def directive_lines(text: str) -> list[str]:
     """Return the lines of a batch script that hold options for the job manager, as they are."""
     head = []
@@ -197,7 +180,7 @@ def batch_program(job: Batch, script: str, bundle: str, served: Sequence[str]) -
             *lines,
             *scripts.heading("sdee env", (job.name, *job.arguments), "sbatch"),
             f"export SDEE_COMMAND={shlex.quote(script)}",
-            *slurm_resubmit.run(bundle, served),
+            *resubmit.run(bundle, served),
             "",
         ]
     )

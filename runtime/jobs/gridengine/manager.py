@@ -8,8 +8,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import UsageError
-from sdee.runtime.jobs import gridengine_shell as shell
 from sdee.runtime.jobs import scripts
+from sdee.runtime.jobs.gridengine import shell
 from sdee.runtime.jobs.model import JobManager, Request, Submission, Words, Wrapping
 from sdee.runtime.jobs.options import names
 

@@ -1,10 +1,10 @@
 """The bare job once more, on this machine: what it writes is discarded.
 
-    own_module("sdee.runtime.rerun", KEPT, SPACE, CWD, UMASK, PROGRAM, ARGV0, [ARGS…])
+    own_module("sdee.runtime.launch.rerun", KEPT, SPACE, CWD, UMASK, PROGRAM, ARGV0, [ARGS…])
 
 KEPT is a directory in which writes are real, SPACE one to mount over. Overlays cover the working directory, the home
 and what is mounted besides (runtime/environment/discard.py); where the kernel refuses that, the job is not run.
-Works as an ordinary user, by a user namespace, as barenode.py does.
+Works as an ordinary user, by a user namespace, as bare_node.py does.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import sys
 from typing import NoReturn
 
 from sdee.base import mountinfo
-from sdee.runtime.barenode import CANNOT
 from sdee.runtime.environment import discard
-from sdee.runtime.namespaces import own_namespaces
+from sdee.runtime.launch.bare_node import CANNOT
+from sdee.runtime.launch.namespaces import own_namespaces
 
 
 def main(arguments: list[str]) -> NoReturn:

@@ -1,6 +1,6 @@
 """A bare node on this machine: a root that holds mount points, what a job's node must have, and nothing else.
 
-    own_module("sdee.runtime.barenode", SPEC, PROGRAM, [ARGS…])
+    own_module("sdee.runtime.launch.bare_node", SPEC, PROGRAM, [ARGS…])
 
 SPEC is a file with what `Spec` says, as JSON. PROGRAM must be statically linked, as a bundle is: there is no /usr, no
 /lib, no Python. Works as an ordinary user, by a user namespace, a tmpfs and pivot_root(2) (in a chroot the kernel
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from sdee.base.libc import MNT_DETACH, MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, mount, pivot_root, umount2
-from sdee.runtime.namespaces import own_namespaces
+from sdee.runtime.launch.namespaces import own_namespaces
 
 LOCKED = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME  # the same numbers as MS_*
 PROGRAM = "/bundle.sdee"  # where the program lies on the node
