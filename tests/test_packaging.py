@@ -56,6 +56,9 @@ def test_the_wheel_depends_on_the_platform_but_not_on_pythons_version(built: Pat
         "sdee/packer/closure/build.py",
         "sdee/py.typed",
     } <= names
+    sources = [path for path in (ROOT / "runtime").rglob("*") if path.suffix in (".sh", ".zsh", ".fish")]
+    assert len(sources) >= 16
+    assert {f"sdee/{path.relative_to(ROOT)}" for path in sources} <= names
 
 
 def test_the_installed_wheel_traces_bundles_and_executes(built: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from sdee.base.files import text_of
+from sdee.base.files import beside, text_of
 from sdee.runtime.environment import accounts, real_ids
 from sdee.runtime.environment.owners import record_as_hosts
 
@@ -35,89 +35,16 @@ MARK = "# written by sdee"
 # A PS1 that shows $debian_chroot, as Debian's ~/.bashrc has it, shows the environment already.
 # `module`: where the host has it, login shells define it and the shells below inherit it. Installed inside, no login
 # shell comes: `sdee shell` starts none, since /etc/profile would reset the PATH that the user has made.
-SH = """# Written by sdee, for interactive shells: the environment in the prompt of bash, and of each sh that reads $ENV
-# or /etc/profile; and `module`, where environment-modules or Lmod was installed inside
-if [ -n "${PS1-}" ] && [ -z "${ZSH_VERSION-}" ]; then
-    _sdee_name=${SDEE_ENVIRONMENT:-$(cat /etc/debian_chroot 2>/dev/null)}
-    _sdee_prompt() {
-        case $PS1 in
-        *"($_sdee_name)"*) ;;
-        *debian_chroot*) [ -n "${debian_chroot-}" ] || PS1="($_sdee_name) $PS1" ;;
-        *) PS1="($_sdee_name) $PS1" ;;
-        esac
-    }
-    if [ -z "$_sdee_name" ]; then
-        :
-    elif [ -n "${BASH_VERSION-}" ]; then
-        eval 'PROMPT_COMMAND[99]=_sdee_prompt'
-    else
-        _sdee_prompt
-    fi
-    if [ -n "${BASH_VERSION-}" ] && shopt -q login_shell; then
-        : # /etc/profile does it
-    elif ! command -v module >/dev/null; then
-        for _sdee_file in /etc/profile.d/modules.sh /etc/profile.d/lmod.sh; do
-            [ ! -r $_sdee_file ] || . $_sdee_file
-        done
-    fi
-fi
-"""
-ZSH = """# Written by sdee, for interactive shells: the environment in the prompt, after ~/.zshrc has had its say;
-# and `module`, where environment-modules or Lmod was installed inside
-_sdee_name=${SDEE_ENVIRONMENT:-$(cat /etc/debian_chroot 2>/dev/null)}
-_sdee_prompt() {
-    [[ -z $_sdee_name || $PS1 == *"($_sdee_name)"* ]] || PS1="($_sdee_name) $PS1"
-    # What ~/.zshrc has added behind us may write PS1 anew each time
-    [[ $precmd_functions[-1] == _sdee_prompt ]] || precmd_functions=(${precmd_functions:#_sdee_prompt} _sdee_prompt)
-}
-precmd_functions+=(_sdee_prompt)
-if ! (( $+functions[module] )); then
-    for _sdee_file in /usr/share/modules/init/zsh /usr/share/lmod/lmod/init/zsh; do
-        [[ ! -r $_sdee_file ]] || source $_sdee_file
-    done
-fi
-"""
-FISH = """# Written by sdee: the environment in the prompt; and `module`, where environment-modules or Lmod
-# was installed inside
-function _sdee_prompt --on-event fish_prompt
-    if not set -q _sdee_name
-        set -g _sdee_name $SDEE_ENVIRONMENT
-        test -n "$_sdee_name"; or set -g _sdee_name (cat /etc/debian_chroot 2>/dev/null)
-        set -g __fish_machine # or fish's own prompt shows /etc/debian_chroot once more
-    end
-    if test -n "$_sdee_name"; and not functions fish_prompt | string match -q '*_sdee_own_prompt*'
-        functions -e _sdee_own_prompt
-        functions -c fish_prompt _sdee_own_prompt
-        function fish_prompt
-            echo -n "($_sdee_name) "
-            _sdee_own_prompt
-        end
-    end
-end
-if status is-interactive; and not functions -q module
-    for file in /usr/share/modules/init/fish /usr/share/lmod/lmod/init/fish
-        test -r $file; and source $file
-    end
-end
-"""
+SH = beside(__file__, "shells/prompt.sh")
+ZSH = beside(__file__, "shells/prompt.zsh")
+FISH = beside(__file__, "shells/prompt.fish")
 # A start-up file is a conffile: dpkg would ask about one that was changed, and fail where nobody answers. So our lines
 # are away while dpkg works, and a shell that is installed gets its line when dpkg has done.
-START = f"""#!/bin/sh
-# Written by sdee: the shells' start-up files read the files of this directory (on), or do not (off).
-# /etc/dpkg/dpkg.cfg.d/sdee calls it. Who wants nothing of this removes /etc/sdee.
-while read -r file ours; do
-    [ -f "$file" ] || continue
-    line="[ ! -r $ours ] || . $ours {MARK}"
-    if [ "$1" = off ]; then
-        ! grep -q '{MARK}$' "$file" || sed -i '/{MARK}$/d' "$file"
-    else
-        grep -q '{MARK}$' "$file" || echo "$line" >>"$file"
-    fi
-done <<END
-{chr(10).join(f"{file} {ours}" for file, ours in START_FILES.items())}
-END
-exit 0
-"""
+START = (
+    beside(__file__, "shells/start-files.sh")
+    .replace("@MARK@", MARK)
+    .replace("@FILES@", "\n".join(f"{file} {ours}" for file, ours in START_FILES.items()))
+)
 DPKG = """# Written by sdee: /etc/sdee/start-files says what for
 pre-invoke=[ ! -x /etc/sdee/start-files ] || /etc/sdee/start-files off
 post-invoke=[ ! -x /etc/sdee/start-files ] || /etc/sdee/start-files on

@@ -13,16 +13,6 @@ from sdee.runtime.programs import env_path, front_path
 
 FLAGS = ("--x11", "--ssh-agent")
 
-# /tmp and /run are others inside, and software may be removed. 244: docs/exit-codes.md
-_MISSING = """for file in NEEDED; do
-  [ -r "$file" ] && continue
-  echo "sdee: $1: sdee itself is not seen in this environment: $file is not there" >&2
-  echo "  try: install it below your home, or sdee env create --bind DIRECTORY" >&2
-  echo "  without a bundle: SDEE_TRANSPARENT=0 $1 …" >&2
-  exit 244
-done
-"""
-
 
 def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
     """Return flags, the environment's name and the command; None for what click shall explain (--help, mistakes)."""
@@ -42,13 +32,15 @@ def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
 
 def prepare_commands(directory: str) -> None:
     """Write what stands in place of the job manager's commands inside, as far as it is not there: /run/sdee."""
+    from sdee.base.files import beside  # noqa: PLC0415
     from sdee.base.interpreter import files, own_module  # noqa: PLC0415
 
     commands = os.path.join(directory, STATE_COMMANDS)
     for name in ("", "real", "prefix"):
         os.makedirs(os.path.join(commands, name), exist_ok=True)
     call = f'exec {" ".join(map(_quoted, own_module("sdee.__main__", "inside")))} "$@"'
-    check = _MISSING.replace("NEEDED", " ".join(map(_quoted, files())))
+    # /tmp and /run are others inside, and software may be removed. 244: docs/exit-codes.md
+    check = beside(__file__, "missing.sh").replace("@NEEDED@", " ".join(map(_quoted, files())))
     script = f"#!/bin/sh\n# Written by sdee: srun, sbatch and salloc inside\n{check}{call}\n"
     _write(os.path.join(commands, "sdee-inside"), script, 0o755)
     _write(os.path.join(commands, "user"), f"{os.getuid()} {os.getgid()} {_user_name()}\n", 0o644)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from sdee.base.files import beside
 from sdee.runtime.jobs import scripts
 
 if TYPE_CHECKING:
@@ -31,22 +32,7 @@ def settings(bundle: str, broadcast: str, results: str) -> str:
     return "\n".join([*lines, scripts.THERE])
 
 
-STEP = r"""
-# One node reads the bundle once, whether from shared storage or to copy it first: a copy is made only when asked
-# for, and only into the job's own $TMPDIR: by hand that may be /tmp, where others write too
-if [ "$sdee_when" = always ] && [ -n "$JOB_ID" ] && [ -O "$TMPDIR" ]; then
-  cp "$sdee_bundle" "$TMPDIR/bundle.sdee" && [ -x "$TMPDIR/bundle.sdee" ] && sdee_bundle=$TMPDIR/bundle.sdee
-fi
-
-# The bundle in place of the program: $1 is the directory to run in, or empty
-sdee_task() (
-  [ -z "$sdee_results" ] || { SDEE_SAVE=$sdee_results/$(uname -n); export SDEE_SAVE; }
-  [ -z "$1" ] || { SDEE_CHDIR=$1; export SDEE_CHDIR; }
-  shift
-  [ "$#" -eq 0 ] || { SDEE_COMMAND=$1; export SDEE_COMMAND; shift; }
-  exec "$sdee_bundle" "$@"
-)
-"""
+STEP = "\n" + beside(__file__, "step.sh")
 
 PROGRAM_CALL = "sdee_task ."
 
@@ -56,6 +42,4 @@ def finish(patterns: Sequence[str]) -> str:
     return scripts.finish("", '"$sdee_results/$(uname -n)"', patterns)
 
 
-REHEARSAL = r"""
-export JOB_ID=0 JOB_NAME=@NAME@ NSLOTS=1 NHOSTS=1 NQUEUES=1 SGE_TASK_ID=undefined SGE_O_WORKDIR="$PWD" QUEUE=all.q
-"""
+REHEARSAL = "\n" + beside(__file__, "rehearsal.sh")

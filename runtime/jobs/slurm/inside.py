@@ -17,6 +17,7 @@ import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.base.files import beside
 from sdee.runtime.jobs import scripts
 from sdee.runtime.jobs.options import Table, read_options, split_getopt
 from sdee.runtime.jobs.slurm import resubmit, shell
@@ -141,18 +142,7 @@ def rehearsal_program(front: str, record: str) -> str:
 
 
 # The files may be the run's own, which are gone when it has ended
-_RECORDED = r"""  umask 077
-  {
-    printf '%s\0' "$#" "$PWD"
-    for sdee_word; do
-      sdee_text=
-      if [ -f "$sdee_word" ] && [ "$(wc -c <"$sdee_word")" -lt 1000000 ]; then
-        sdee_text=$(cat "$sdee_word"; echo .)
-        sdee_text=${sdee_text%.}
-      fi
-      printf '%s\0' "$sdee_word" "$sdee_text"
-    done
-  } >>@RECORD@"""
+_RECORDED = beside(__file__, "recorded.sh").rstrip("\n")
 
 
 def directive_lines(text: str) -> list[str]:

@@ -71,3 +71,9 @@ def text_of(path: str) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def beside(module: str, name: str) -> str:
+    """Return a text that is installed beside a module, of which this is the `__file__`."""
+    with open(os.path.join(os.path.dirname(module), name), encoding="utf-8") as file:
+        return file.read()
