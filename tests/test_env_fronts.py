@@ -14,7 +14,7 @@ import pytest
 from env_support import UID, User, a_user, becomes, needs_root, skip_outside_of_ci
 from sdee.runtime.environment import enter, locations, private, stand_ins
 from sdee.runtime.jobs import passed
-from sdee.runtime.jobs.slurm import inside
+from sdee.runtime.jobs.slurm.inside import SlurmInside
 from sdee.runtime.programs import FRONT
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def test_what_the_environment_alone_sees_is_told_from_what_the_nodes_see() -> No
 
 def test_srun_in_a_command_that_is_traced_takes_its_directory_variables_and_input(tmp_path: Path) -> None:
     program = tmp_path / "rehearsal.sh"
-    program.write_text(inside.rehearsal_program(FRONT, str(tmp_path / "record")))
+    program.write_text(SlurmInside().rehearsal_program(FRONT, str(tmp_path / "record")))
     (tmp_path / "srun").symlink_to(FRONT)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "in").write_text("in\n")

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdee.base.errors import UsageError
-from sdee.cli.inside import batch, front
+from sdee.runtime.environment import real_commands
 from sdee.runtime.jobs import model
 from sdee.runtime.jobs.gridengine.manager import GridEngine
+from sdee.runtime.jobs.model import RefusedError
+from sdee.runtime.jobs.slurm.inside import SlurmInside
 from sdee.runtime.jobs.slurm.manager import Slurm
+from sdee.workflow.transparent import batch
+from sdee.workflow.transparent.context import Context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,8 +86,8 @@ def test_in_an_environment_sbatch_itself_refuses_them(
     (tmp_path / "job.sh").write_bytes(text.encode())
     (tmp_path / "front").write_text(f"#!/bin/sh\ncat >{tmp_path}/given\nexit 1\n")
     (tmp_path / "front").chmod(0o755)
-    monkeypatch.setattr(front, "FRONT", str(tmp_path / "front"))
-    with pytest.raises(SystemExit) as ended:
-        batch.sbatch([str(tmp_path / "job.sh")])
-    assert ended.value.code == 1
+    monkeypatch.setattr(real_commands, "FRONT", str(tmp_path / "front"))
+    with pytest.raises(RefusedError) as ended:
+        batch.sbatch([str(tmp_path / "job.sh")], Context(SlurmInside(), print))
+    assert (ended.value.status, ended.value.text) == (1, "")
     assert (tmp_path / "given").read_bytes() == text.encode()

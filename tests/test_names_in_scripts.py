@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdee.runtime.jobs.gridengine.manager import GridEngine
-from sdee.runtime.jobs.model import Request, Wrapping
+from sdee.runtime.jobs.model import Batch, Request, Wrapping
 from sdee.runtime.jobs.options import Table
-from sdee.runtime.jobs.slurm import inside, resubmit
+from sdee.runtime.jobs.slurm import resubmit
+from sdee.runtime.jobs.slurm.inside import SlurmInside
 from sdee.runtime.jobs.slurm.manager import Slurm
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ def test_what_a_job_submits_is_no_command(here: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_job_of_an_environment_is_no_command(here: Path, name: str) -> None:
-    job = inside.Batch((), name, "#!/bin/sh\ntrue\n", (name,), ())
+    job = Batch((), name, "#!/bin/sh\ntrue\n", (name,), ())
     served = (f"/no/{name}/front", "serve", f"/no/{name}")
-    run(here, inside.batch_program(job, f"/no/{name}", f"/no/{name}/b.sdee", served))
-    run(here, inside.step_program(f"/no/{name}/b.sdee", (), served), "true")
-    run(here, inside.rehearsal_program(f"/no/{name}", f"{here}/{name}"), "sbatch", name)
+    run(here, SlurmInside().batch_program(job, f"/no/{name}", f"/no/{name}/b.sdee", served))
+    run(here, SlurmInside().step_program(f"/no/{name}/b.sdee", (), served), "true")
+    run(here, SlurmInside().rehearsal_program(f"/no/{name}", f"{here}/{name}"), "sbatch", name)

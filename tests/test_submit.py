@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from sdee.base.errors import OutputError, UsageError
-from sdee.cli import served
 from sdee.runtime.jobs.gridengine.manager import GridEngine
 from sdee.runtime.jobs.model import Request, Words
 from sdee.runtime.jobs.options import table_of_help
 from sdee.runtime.jobs.registry import choose
+from sdee.runtime.jobs.slurm.inside import SlurmInside
 from sdee.runtime.jobs.slurm.manager import Slurm
 from sdee.runtime.programs import front_path
+from sdee.workflow import serving
 
 OWN = {"--dry-run": False, "--results": True}
 SBATCH = """#!/bin/sh
@@ -382,14 +383,14 @@ def test_what_serves_a_bundle_is_whole_or_not_there(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a full disk ends a write in the midst
     try:
         with pytest.raises(OutputError, match=r"cannot write '.*/sdee-front'"):
-            served.prepare(str(tmp_path), bundle, front_path())
+            serving.prepare(str(tmp_path), bundle, front_path(), SlurmInside())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle-1.outside"]
     assert list((tmp_path / "bundle-1.outside").iterdir()) == []
-    words = served.prepare(str(tmp_path), bundle, front_path())
+    words = serving.prepare(str(tmp_path), bundle, front_path(), SlurmInside())
     assert Path(words[0]).read_bytes() == Path(front_path()).read_bytes()
     assert os.access(Path(words[2]) / "srun", os.X_OK)
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot make"):
-        served.prepare(str(tmp_path / "file"), bundle, front_path())
+        serving.prepare(str(tmp_path / "file"), bundle, front_path(), SlurmInside())

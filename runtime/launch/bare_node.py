@@ -24,6 +24,9 @@ from sdee.base.libc import MNT_DETACH, MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, m
 from sdee.runtime.launch.namespaces import own_namespaces
 
 LOCKED = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME  # the same numbers as MS_*
+# The kinds of nodes that `sdee verify` tries: roots that the launcher makes; where the job's home is
+ROOTS = ("closed", "merged")
+HOMES = ("here", "empty", "foreign")
 PROGRAM = "/bundle.sdee"  # where the program lies on the node
 COPIED = 64 << 20  # bytes: larger inputs are bound
 CANNOT = 125  # exit status when the node cannot be made, as env(1) and nice(1) use it

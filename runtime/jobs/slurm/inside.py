@@ -14,17 +14,17 @@ from __future__ import annotations
 import os
 import shlex
 import string
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdee.base.files import beside
 from sdee.runtime.jobs import scripts
+from sdee.runtime.jobs.model import Batch, Call, Inside
 from sdee.runtime.jobs.options import Table, read_options, split_getopt
-from sdee.runtime.jobs.slurm import resubmit, shell
+from sdee.runtime.jobs.slurm import refusal, resubmit, shell
 from sdee.runtime.jobs.slurm.manager import Slurm, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sdee.runtime.jobs.model import Words
 
@@ -36,20 +36,6 @@ ASKING = frozenset(("help", "usage", "version", "h", "V", "test-only"))  # nothi
 _SUBMITTED = "Submitted batch job 0"
 # The command is its argument, so that jobs that differ in numbers alone have one script
 _WRAP = '#!/bin/sh\n# made of sbatch --wrap\nsdee_wrapped=$1\nshift\neval "$sdee_wrapped"\n'
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A batch script and how it was given: sbatch's options as typed, the script's text, its name, its arguments.
-
-    `words`: what of it may differ from job to job of a sweep.
-    """
-
-    options: tuple[str, ...]
-    name: str
-    text: str
-    arguments: tuple[str, ...]
-    words: tuple[str, ...]
 
 
 def split(program: str, arguments: Sequence[str]) -> Words:
@@ -64,19 +50,6 @@ def names(program: str, options: Sequence[str]) -> dict[str, str]:
     return {option.name: option.value or "" for option in read_options(options, table)}
 
 
-def batch(words: Words, found: str, stdin: str) -> Batch:
-    """Return what sbatch is to submit. `found`: the script's text where it is a file; `stdin`: else."""
-    wrapped = next((o for o in read_options(words.options, Slurm().table) if o.name == "wrap"), None)
-    if wrapped is not None:
-        left = [o for o in read_options(words.options, Slurm().table) if o.name != "wrap"]
-        options = tuple(word for option in left for word in option.words)
-        return Batch(options, "wrap", _WRAP, (wrapped.value or "",), words_of(wrapped.value or ""))
-    if not words.command:
-        return Batch(words.options, "sbatch", stdin, (), ())
-    arguments = words.command[1:]
-    return Batch(words.options, os.path.basename(words.command[0]), found, arguments, arguments)
-
-
 def words_of(text: str) -> tuple[str, ...]:
     """Return the words of shell text, or it as one where it is not that simple."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
@@ -85,60 +58,6 @@ def words_of(text: str) -> tuple[str, ...]:
         return tuple(lexer)
     except ValueError:
         return (text,)
-
-
-def step_program(
-    bundle: str, decisive: Sequence[str], served: Sequence[str], *, broadcast: str = "auto", results: str = ""
-) -> str:
-    """Return the program that stands for srun outside of a bundle: each task runs in the bundle.
-
-    `served`: words that become the bundle, and serve it (sdee-front); `broadcast`, `results`: as of model.Request. The
-    batch script collects what is left in the nodes' own directories.
-
-    All variables of the caller that decide on software (`decisive`: globs) are its tasks' too: it was the bundle, or
-    the environment, that chose them.
-    """
-    kept = r"""kept=$(env | sed -n 's/^SDEE_INSIDE_\([A-Z_]*\)=.*/\1/p' | tr '\n' ,)"""
-    return "\n".join(
-        [
-            "#!/bin/sh",
-            *scripts.heading("sdee env", ("srun",), "sdee-front calls it"),
-            shell.settings(bundle, broadcast, results),
-            *(['sdee_finish() { return "$1"; }'] if results else []),
-            shell.step(f"{shlex.join(served)} "),
-            scripts.changed(decisive),
-            "sdee_before=",
-            f"{kept}\nSDEE_ENV=$kept$SDEE_ENV\nexport SDEE_ENV",
-            shell.WRAPPED_STEP.replace("@VALUES@", shell.srun_values()),
-            'srun "$@"',
-            "",
-        ]
-    )
-
-
-def rehearsal_program(front: str, record: str) -> str:
-    """Return the program that stands for srun, sbatch and salloc in a command that is traced: `NAME ARGUMENTS`.
-
-    `front`: sdee-front, as it is found there; `record`: the file to which each sbatch adds the number of its
-    arguments, where it is called, and of each argument itself and what the file of that name holds, a NUL after each.
-    """
-    step = scripts.fill(shell.REHEARSED_STEP, PASS=f"{shlex.quote(front)} pass ", VALUES=shell.srun_values())
-    return "\n".join(
-        [
-            "#!/bin/sh",
-            "# Written by sdee. What a traced command starts runs here, once; nothing is submitted.",
-            step,
-            "sdee_name=$1",
-            "shift",
-            'case "$sdee_name" in',
-            'srun) srun "$@" ;;',
-            "sbatch)",
-            _RECORDED.replace("@RECORD@", shlex.quote(record)),
-            f'  case " $* " in *" --parsable "*) echo 0 ;; *) echo "{_SUBMITTED}" ;; esac ;;',
-            "esac",
-            "",
-        ]
-    )
 
 
 # The files may be the run's own, which are gone when it has ended
@@ -155,22 +74,132 @@ def directive_lines(text: str) -> list[str]:
     return [line for line in head if line.startswith("#SBATCH")]
 
 
-def batch_program(job: Batch, script: str, bundle: str, served: Sequence[str]) -> str:
-    """Return the batch script that runs `job`'s own in a bundle. `script`: where that is; `served`: as of step_program.
+class SlurmInside(Inside):
+    """srun, sbatch and salloc."""
 
-    The bundle may be another command's.
-    """
-    lines = directive_lines(job.text)
-    given = names("sbatch", (*job.options, *scripts.directives(job.text, "#SBATCH")))
-    if "job-name" not in given and "SBATCH_JOB_NAME" not in os.environ:
-        lines.insert(0, f"#SBATCH --job-name={quoted(scripts.printable(job.name))}")
-    return "\n".join(
-        [
-            "#!/bin/sh",
-            *lines,
-            *scripts.heading("sdee env", (job.name, *job.arguments), "sbatch"),
-            f"export SDEE_COMMAND={shlex.quote(script)}",
-            *resubmit.run(bundle, served),
-            "",
-        ]
-    )
+    step, batch, allocation = "srun", "sbatch", "salloc"
+    variables = "SLURM_"
+    rehearsed = shell.REHEARSED
+
+    def call(self, program: str, arguments: Sequence[str]) -> Call:
+        """Understand a call. Raises UsageError for an option without its value."""
+        words = split(program, arguments)
+        given = names(program, words.options)
+        inline = program == self.batch and "wrap" in given
+        return Call(
+            words,
+            asks=bool(given.keys() & ASKING)
+            or (inline and bool(words.command))  # which sbatch refuses
+            or (program == self.allocation and "no-shell" in given),
+            several=program == self.step and (":" in words.command or "multi-prog" in given),
+            inline=inline,
+            interactive="pty" in given,
+            cwd=given.get("chdir", given.get("D", "")),
+            stdin=given.get("input", given.get("i", "")),
+        )
+
+    def job(self, words: Words, found: str, stdin: str) -> Batch:
+        """Return what sbatch is to submit. `found`: the script's text where it is a file; `stdin`: else."""
+        wrapped = next((o for o in read_options(words.options, Slurm().table) if o.name == "wrap"), None)
+        if wrapped is not None:
+            left = [o for o in read_options(words.options, Slurm().table) if o.name != "wrap"]
+            options = tuple(word for option in left for word in option.words)
+            return Batch(options, "wrap", _WRAP, (wrapped.value or "",), words_of(wrapped.value or ""))
+        if not words.command:
+            return Batch(words.options, "sbatch", stdin, (), ())
+        arguments = words.command[1:]
+        return Batch(words.options, os.path.basename(words.command[0]), found, arguments, arguments)
+
+    def place(self, job: Batch) -> tuple[str, str]:
+        """Return --chdir and --input, of the command line or of the script."""
+        return Slurm().place(self._options(job))
+
+    def _options(self, job: Batch) -> tuple[str, ...]:
+        return (*Slurm().options_in(job.text), *job.options)
+
+    def rehearsal_variables(self, job: Batch | None) -> dict[str, str]:
+        """Return variables of a job of one task."""
+        if job is None:
+            return Slurm().rehearsal_variables("interactive", ())
+        return Slurm().rehearsal_variables(job.name, self._options(job))
+
+    def check(self, program: str, words: Words, stdin: str, front: str) -> None:
+        """Ask srun or sbatch, by --test-only. Raises RefusedError."""
+        refusal.check(program, words, stdin, front)
+
+    def step_program(
+        self, bundle: str, decisive: Sequence[str], served: Sequence[str], *, broadcast: str = "auto", results: str = ""
+    ) -> str:
+        """Return the program that stands for srun outside of a bundle: each task runs in the bundle.
+
+        `served`: words that become the bundle, and serve it (sdee-front); `broadcast`, `results`: as of model.Request.
+        The batch script collects what is left in the nodes' own directories.
+
+        All variables of the caller that decide on software (`decisive`: globs) are its tasks' too: it was the bundle,
+        or the environment, that chose them.
+        """
+        kept = r"""kept=$(env | sed -n 's/^SDEE_INSIDE_\([A-Z_]*\)=.*/\1/p' | tr '\n' ,)"""
+        return "\n".join(
+            [
+                "#!/bin/sh",
+                *scripts.heading("sdee env", ("srun",), "sdee-front calls it"),
+                shell.settings(bundle, broadcast, results),
+                *(['sdee_finish() { return "$1"; }'] if results else []),
+                shell.step(f"{shlex.join(served)} "),
+                scripts.changed(decisive),
+                "sdee_before=",
+                f"{kept}\nSDEE_ENV=$kept$SDEE_ENV\nexport SDEE_ENV",
+                shell.WRAPPED_STEP.replace("@VALUES@", shell.srun_values()),
+                'srun "$@"',
+                "",
+            ]
+        )
+
+    def rehearsal_program(self, front: str, record: str) -> str:
+        """Return the program that stands for srun, sbatch and salloc in a command that is traced: `NAME ARGUMENTS`.
+
+        `front`: sdee-front, as it is found there; `record`: the file to which each sbatch adds the number of its
+        arguments, where it is called, and of each argument itself and what the file of that name holds, a NUL after
+        each.
+        """
+        step = scripts.fill(shell.REHEARSED_STEP, PASS=f"{shlex.quote(front)} pass ", VALUES=shell.srun_values())
+        return "\n".join(
+            [
+                "#!/bin/sh",
+                "# Written by sdee. What a traced command starts runs here, once; nothing is submitted.",
+                step,
+                "sdee_name=$1",
+                "shift",
+                'case "$sdee_name" in',
+                'srun) srun "$@" ;;',
+                "sbatch)",
+                _RECORDED.replace("@RECORD@", shlex.quote(record)),
+                f'  case " $* " in *" --parsable "*) echo 0 ;; *) echo "{_SUBMITTED}" ;; esac ;;',
+                "esac",
+                "",
+            ]
+        )
+
+    def batch_program(self, job: Batch, script: str, bundle: str, served: Sequence[str]) -> str:
+        """Return the batch script that runs `job`'s own in a bundle, perhaps another command's.
+
+        `script`: where the job's own is; `served`: as of step_program.
+        """
+        lines = directive_lines(job.text)
+        given = names("sbatch", (*job.options, *scripts.directives(job.text, "#SBATCH")))
+        if "job-name" not in given and "SBATCH_JOB_NAME" not in os.environ:
+            lines.insert(0, f"#SBATCH --job-name={quoted(scripts.printable(job.name))}")
+        return "\n".join(
+            [
+                "#!/bin/sh",
+                *lines,
+                *scripts.heading("sdee env", (job.name, *job.arguments), "sbatch"),
+                f"export SDEE_COMMAND={shlex.quote(script)}",
+                *resubmit.run(bundle, served),
+                "",
+            ]
+        )
+
+    def resubmit_program(self, known: Mapping[str, str], bundle: str, served: Sequence[str]) -> str:
+        """Return the program that stands for sbatch."""
+        return resubmit.program(known, Slurm().table, bundle, served)

@@ -74,6 +74,7 @@ class Slurm(JobManager):
     directive = "#SBATCH"
     launchers = ("srun",)
     remote = "srun"
+    rehearsed = shell.REHEARSED
     crowded = _CROWDED
 
     def lacks(self) -> str:

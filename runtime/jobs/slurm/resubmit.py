@@ -2,7 +2,7 @@
 
 Scripts that the run on the login node submitted have bundles of their own. Any other (made by the job, given by --wrap
 or on standard input) runs in the bundle of the job that submits it: where that did so in the run here, all that was
-changed in the environment is in it (src/sdee/cli/inside/submissions.py).
+changed in the environment is in it (src/sdee/workflow/transparent/submissions.py).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class SdeeError(Exception):
           hint: ...
     """
 
-    exit_code = ExitCode.INTERNAL
+    exit_code: int = ExitCode.INTERNAL
 
     def __init__(self, message: str, *, hint: str = "", tried: tuple[str, ...] = ()) -> None:
         super().__init__(message)

@@ -1,11 +1,12 @@
-"""What the commands share in showing things: sizes, names that are safe on a terminal, JSON, a progress bar."""
+"""What the commands share in showing things: sentences, JSON, a progress bar."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -15,9 +16,38 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 
+def say(sentence: str) -> None:
+    """Say on standard error what is going on."""
+    click.echo(f"sdee: {sentence}", err=True)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON; bytes that are not UTF-8 become surrogate escapes, as Python's surrogateescape has it."""
     click.echo(json.dumps(value, indent=2))
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Let a terminated or hung up command raise an exception: the writer removes its temporary file then."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup(1) has it ignored, for the job too
+            signal.signal(number, _stop)
+    yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a terminated, hung up or interrupted command leave nothing that is half written, and say so."""
+    try:
+        with ending():
+            yield
+    except KeyboardInterrupt:
+        say("interrupted, nothing was written")
+        sys.exit(128 + signal.SIGINT)
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 @contextmanager

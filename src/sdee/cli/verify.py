@@ -15,6 +15,7 @@ from sdee.base.text import count_text, safe
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.cli.inspect import DEFAULT_BUNDLE
+from sdee.runtime.launch.bare_node import HOMES, ROOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,19 +23,17 @@ if TYPE_CHECKING:
     from sdee.packer.inspect.outcome import Report, RunReport
 
 SHOWN = 20
-_ROOTS = ("closed", "merged")
-_HOMES = ("here", "empty", "foreign")
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
 @click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
-@click.option("--root", "roots", multiple=True, type=click.Choice(_ROOTS), help="Try this root only.")
+@click.option("--root", "roots", multiple=True, type=click.Choice(ROOTS), help="Try this root only.")
 @click.option(
     "--home",
     "homes",
     multiple=True,
-    type=click.Choice(_HOMES),
+    type=click.Choice(HOMES),
     help="Try this home only: inputs as here, none, or none at another path.",
 )
 @click.option(
@@ -77,39 +76,19 @@ def _default_bundle() -> str:
     return DEFAULT_BUNDLE
 
 
-def run(
-    bundle_path: str,
-    arguments: Sequence[str],
-    *,
-    roots: Sequence[str] = (),
-    homes: Sequence[str] = (),
-    ignore: Sequence[str] = (),
-    compare: bool = False,
-) -> Report:
-    """Run a bundle on bare nodes under trace and compare.
+def run(bundle: str, arguments: Sequence[str], **options: Any) -> Report:
+    """Run a bundle as workflow.verifying does; what the job prints is shown. A job that Ctrl-C ended ends this."""
+    from sdee.workflow import verifying  # noqa: PLC0415 - not needed for --help
 
-    Raises BundleError, and KernelError when this machine cannot make a bare node.
-    """
-    from sdee.cli import trials  # noqa: PLC0415 - not needed for --help
-    from sdee.cli.globs import absolute  # noqa: PLC0415
-    from sdee.packer.closure.globs import Globs  # noqa: PLC0415
-    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
-    from sdee.packer.format.results import results_of  # noqa: PLC0415
-    from sdee.packer.inspect.outcome import STDOUT, Expected, judge  # noqa: PLC0415
+    try:
+        return verifying.run(bundle, arguments, show=_show, **options)
+    except verifying.JobInterrupted as ended:
+        sys.exit(ended.status)
 
-    arguments = arguments[1:] if arguments[:1] == ("--",) else arguments
-    ignored = Globs((*absolute(tuple(g for g in ignore if g != STDOUT)), *(g for g in ignore if g == STDOUT)))
-    with open_bundle(bundle_path) as bundle:
-        status, (results, stdout) = bundle.meta.get("status"), results_of(bundle)
-        expected = Expected(None, None, {}) if arguments else Expected(status, stdout, results)
-        if compare:
-            expected = Expected(*trials.bare(bundle, arguments), expected.results, "here")
-        tried = [c for c in _ROOTS if c in (roots or _ROOTS)], [h for h in _HOMES if h in (homes or _HOMES)]
-        seen = [
-            trials.observe(bundle, case, arguments, expected, shown=number == 0)
-            for number, case in enumerate(trials.cases(bundle, *tried))
-        ]
-        return judge(bundle, seen, expected, ignored)
+
+def _show(data: bytes) -> None:
+    sys.stderr.buffer.write(data)
+    sys.stderr.flush()
 
 
 def as_dict(result: Report) -> dict[str, Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
-from sdee.cli.inside import front
+from sdee.runtime.jobs.model import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from sdee.runtime.jobs.model import Words
 
 _LIMIT = 10  # seconds: a controller that does not answer now may later
 _FAILURE = "allocation failure: "
@@ -24,16 +23,15 @@ _SUBMITS = {
 }
 
 
-def end_if_refused(name: str, options: Sequence[str], job: Sequence[str], text: str) -> None:
-    """End as srun or sbatch (`name`) would with these options, in its words, if it will refuse them.
+def check(name: str, words: Words, text: str, front: str) -> None:
+    """Raise RefusedError as srun or sbatch (`name`) would end with these options, in its words, if it will refuse them.
 
-    `job`: the script or the command, with arguments; `text`: the script, where that is standard input. Nothing is
-    submitted.
+    `text`: the script, where that is standard input; `front`: the program that stands for both. Nothing is submitted.
     """
     try:
         done = subprocess.run(
-            [name, "--test-only", *options, *job],
-            executable=front.FRONT,
+            [name, "--test-only", *words.options, *words.command],
+            executable=front,
             input=text,
             capture_output=True,
             text=True,
@@ -47,5 +45,4 @@ def end_if_refused(name: str, options: Sequence[str], job: Sequence[str], text: 
     asked = _FAILURE in done.stderr
     if done.returncode == 0 or (asked and (in_allocation or not _FOR_GOOD.search(done.stderr))):
         return
-    sys.stderr.write(done.stderr.replace(_FAILURE, _SUBMITS[name]))
-    sys.exit(done.returncode)
+    raise RefusedError(done.stderr.replace(_FAILURE, _SUBMITS[name]), done.returncode)

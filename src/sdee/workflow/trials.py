@@ -25,13 +25,11 @@ from sdee.tracer.tracefile.model import Result
 from sdee.tracer.tracefile.reader import read_traces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sdee.packer.format.reader import Bundle
     from sdee.packer.inspect.outcome import Expected
 
-ROOTS = ("closed", "merged")
-HOMES = ("here", "empty", "foreign")
 ELSEWHERE = "/home/sdee-elsewhere"  # the foreign home
 # In the merged root the bundle lies over the node's own system: one that is there, and has nothing
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/var", "/opt")
@@ -137,11 +135,22 @@ def _input(*, first: bool) -> Iterator[None]:
         os.close(nothing)
 
 
-def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expected, *, shown: bool) -> Observed:
-    """Run a bundle on a node under trace. `shown`: what the job prints goes to standard error.
+class JobInterrupted(KeyboardInterrupt):
+    """Ctrl-C, or another signal that ends a command, went to the job. `status`: what it ended with."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+
+def observe(
+    bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expected, show: Callable[[bytes], None] | None
+) -> Observed:
+    """Run a bundle on a node under trace. `show`: given what the job printed, unless that went to standard error.
 
     Raises KernelError when this machine cannot make a bare node.
     """
+    shown = show is not None
     with tempfile.TemporaryDirectory(prefix="sdee-verify-") as scratch:
         # a regular file, as in a batch job: a pipe would be none of what the job had
         outputs = [
@@ -149,16 +158,15 @@ def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expe
         ]
         try:
             live = shown and expected.stdout is None
-            output, error = 2 if live else outputs[0], 2 if shown and case.root == ROOTS[0] else outputs[1]
+            output, error = 2 if live else outputs[0], 2 if shown and case.root == bare_node.ROOTS[0] else outputs[1]
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             with ours, theirs, _standard(output, error), _input(first=shown):
                 done, trace = _run(bundle, case, arguments, scratch, theirs)
                 theirs.close()
                 left = _left(ours, case, bundle, expected)
-            if shown and not live:
+            if show is not None and not live:
                 with open(f"{scratch}/out", "rb") as file:
-                    sys.stderr.buffer.write(file.read())
-                    sys.stderr.flush()
+                    show(file.read())
             stdout = None if live else _stdout(f"{scratch}/out")
             with open(f"{scratch}/err", encoding="utf-8", errors="replace") as file:
                 said = tuple(file.read().splitlines()[-_SAID:])
@@ -167,7 +175,7 @@ def observe(bundle: Bundle, case: Case, arguments: Sequence[str], expected: Expe
                 os.close(fd)
         status = done.status
         if done.signal in _INTERRUPTS and status != expected.status:
-            sys.exit(status)  # Ctrl-C went to the job
+            raise JobInterrupted(status)
         with open(trace, encoding="ascii") as file:
             kept = job_part(file, bare_node.PROGRAM)
         begun = any('"t":"exec"' in line for line in kept)

@@ -11,7 +11,6 @@ import signal
 from typing import TYPE_CHECKING
 
 from sdee.packer import knowledge
-from sdee.runtime.jobs.slurm.shell import REHEARSED
 
 if TYPE_CHECKING:
     from sdee.tracer.tracefile.model import Trace
@@ -20,14 +19,18 @@ if TYPE_CHECKING:
 _ENDED_BY_OTHERS = frozenset(128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE))
 
 
-def failed(trace: Trace) -> tuple[str, int] | None:
-    """Return the program of the first step, of srun's or of an MPI launcher's, that failed, and its exit status."""
+def failed(trace: Trace, mark: str) -> tuple[str, int] | None:
+    """Return the program of the first step that failed, and its exit status.
+
+    A step is what an MPI launcher starts, or what has `mark` in its command line (JobManager.rehearsed).
+    """
     statuses = {process.pid: process.status for process in trace.processes}
     became: dict[int, list[str]] = {}
     steps: dict[int, None] = {}
     for execution in trace.execs:
         became.setdefault(execution.pid, []).append(execution.path)
-        if REHEARSED in execution.argv or os.path.basename(os.path.realpath(execution.path)) in knowledge.COMPANIONS:
+        is_launcher = os.path.basename(os.path.realpath(execution.path)) in knowledge.COMPANIONS
+        if is_launcher or (mark and mark in execution.argv):
             steps[execution.pid] = None
     for pid in steps:
         status = statuses.get(pid)

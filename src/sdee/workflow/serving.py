@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from sdee.base.errors import OutputError
 from sdee.base.files import write_script
-from sdee.runtime.jobs.slurm import inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sdee.runtime.jobs.model import Inside
 
 _NAMES = frozenset(("mpirun", "mpiexec"))  # in MPICH and Open MPI 5 they start what has another name
 
@@ -30,11 +31,13 @@ def words(directory: str, bundle: str) -> tuple[str, ...]:
     return (os.path.join(directory, "sdee-front"), "serve", os.path.join(directory, outside))
 
 
-def prepare(directory: str, bundle: str, front: str, *, broadcast: str = "auto", results: str = "") -> tuple[str, ...]:
+def prepare(
+    directory: str, bundle: str, front: str, inside: Inside, *, broadcast: str = "auto", results: str = ""
+) -> tuple[str, ...]:
     """Make what serves a bundle, as far as it is not there; return the words that stand before it.
 
-    `directory`: where the nodes see it; `front`: sdee-front, to be copied there; `broadcast`, `results`: as of
-    model.Request, for what is started. Raises OutputError.
+    `directory`: where the nodes see it; `front`: sdee-front, to be copied there; `inside`: whose step it starts;
+    `broadcast`, `results`: as of model.Request, for what is started. Raises OutputError.
     """
     from sdee.packer import knowledge  # noqa: PLC0415
 
@@ -46,7 +49,7 @@ def prepare(directory: str, bundle: str, front: str, *, broadcast: str = "auto",
         raise OutputError(f"cannot make {directory!a}: {error.strerror}") from error
     _keep(front, served[0])
     program = inside.step_program(bundle, knowledge.FIXED_ENVIRONMENT, served, broadcast=broadcast, results=results)
-    write_once(os.path.join(directory, "srun"), program)
+    write_once(os.path.join(directory, inside.step), program)
     return served
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import TYPE_CHECKING
 
 from sdee.base.errors import UsageError
-from sdee.runtime.jobs.slurm import inside
+
+if TYPE_CHECKING:
+    from sdee.runtime.jobs.model import Inside
 
 NAME = "submitted"  # a file beside the trace
 
@@ -24,17 +27,17 @@ def read(directory: str) -> list[tuple[str, list[str], list[str]]]:
     return found
 
 
-def are_made(directory: str) -> bool:
+def are_made(directory: str, inside: Inside) -> bool:
     """Tell whether it submitted what it made itself: by --wrap, on standard input, a script that the run left not.
 
     In the job it makes others.
     """
     for here, arguments, _ in read(directory):
         try:
-            words = inside.split("sbatch", arguments)
+            call = inside.call(inside.batch, arguments)
         except UsageError:
             continue
-        asks = inside.names("sbatch", words.options).keys() & inside.ASKING
-        if not asks and not (words.command and os.path.isfile(os.path.join(here, words.command[0]))):
+        command = call.words.command
+        if not call.asks and not (command and os.path.isfile(os.path.join(here, command[0]))):
             return True
     return False

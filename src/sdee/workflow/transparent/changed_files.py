@@ -12,9 +12,9 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.cli.inside import host
 from sdee.runtime.environment.locations import COMMANDS
 from sdee.runtime.jobs.options import names as words
+from sdee.workflow.transparent import host_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ def _is_readable(path: str, status: os.stat_result) -> bool:
 
 def _hosts() -> Iterator[str]:
     """Yield what the host gives, directories among it."""
-    for path in host.files():
+    for path in host_packages.files():
         above = path
         while above not in ("/", "") and above not in NOT_NEEDED:
             above = os.path.dirname(above)

@@ -11,38 +11,38 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-import click
-
 from sdee.base.errors import InputError, SdeeError, UsageError
 from sdee.base.files import write_script
 from sdee.base.text import safe
-from sdee.cli import prepare, served
-from sdee.cli.inside import front, refused, rehearse, submissions, sweep
+from sdee.runtime.environment import real_commands
 from sdee.runtime.jobs import passed
-from sdee.runtime.jobs.slurm import inside, resubmit
-from sdee.runtime.jobs.slurm.manager import Slurm
+from sdee.runtime.jobs.model import RefusedError
+from sdee.workflow import preparation, serving
+from sdee.workflow.transparent import rehearsal, submissions, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sdee.runtime.jobs.model import Words
+    from sdee.runtime.jobs.model import Batch, Inside, Words
+    from sdee.workflow.transparent.context import Context
 
 
-def sbatch(arguments: Sequence[str]) -> NoReturn:
+def sbatch(arguments: Sequence[str], context: Context) -> NoReturn:
     """Submit a batch script that runs the given one in a bundle."""
-    words = inside.split("sbatch", arguments)
-    given = inside.names("sbatch", words.options)
-    if given.keys() & inside.ASKING or ("wrap" in given and words.command):  # which sbatch refuses
-        front.become("sbatch", arguments)
+    inside = context.inside
+    call = inside.call(inside.batch, arguments)
+    words = call.words
+    if call.asks:
+        real_commands.become(inside.batch, arguments)
     path = _script(words, os.getcwd())
-    stdin = "" if words.command or "wrap" in given else sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    job = inside.batch(words, _read(path) if path else "", stdin)
+    stdin = "" if words.command or call.inline else sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    job = inside.job(words, _read(path) if path else "", stdin)
     if not job.text.startswith("#!") or "\r\n" in job.text:
-        _refused(job)
-    asked = partial(refused.end_if_refused, "sbatch", words.options, words.command, stdin)
-    written = _Chain().prepared(_Submission(job, os.getcwd(), path), asked)
-    front.set_environment(passed.hidden(os.environ))
-    front.become("sbatch", [*job.options, written, *job.arguments])
+        _refused(job, inside)
+    asked = partial(inside.check, inside.batch, words, stdin, real_commands.FRONT)
+    written = _Chain(context).prepared(_Submission(job, os.getcwd(), path), asked)
+    real_commands.set_environment(passed.hidden(os.environ))
+    real_commands.become(inside.batch, [*job.options, written, *job.arguments])
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Submission:
     `various`: it is submitted several times, with other arguments.
     """
 
-    job: inside.Batch
+    job: Batch
     here: str
     path: str
     various: bool = False
@@ -62,6 +62,7 @@ class _Submission:
 class _Chain:
     """A job and those that it submits. `known`: scripts, by where they are found, and what is submitted for them."""
 
+    context: Context
     known: dict[str, str] = field(default_factory=dict)
 
     def prepared(self, submission: _Submission, before: Callable[[], None]) -> str:
@@ -69,65 +70,65 @@ class _Chain:
 
         `before`: called when the script is to run here. Raises SdeeError.
         """
-        job, here = submission.job, submission.here
-        options = (*Slurm().options_in(job.text), *job.options)
-        cwd, given_input = Slurm().place(options)
+        job, here, inside = submission.job, submission.here, self.context.inside
+        cwd, given_input = inside.place(job)
         directory = os.path.abspath(os.path.join(here, cwd))
-        family = sweep.family(rehearse.place(), job.name, directory, (), job.words, text=job.text)
+        family = sweep.family(rehearsal.place(self.context.say), job.name, directory, (), job.words, text=job.text)
         chosen = sweep.choose(family, directory, job.arguments, job.words, text=job.text)
         kept, known = chosen.directory, os.path.join(chosen.directory, job.name)
         is_its_own = not chosen.stands_in or _read(known) == job.text
         script = known if is_its_own else os.path.join(chosen.own, job.name)
-        with prepare.locked(os.path.dirname(script)):
-            served.write_once(script, job.text)
-        rehearsal = rehearse.Rehearsal(
-            "sbatch",
+        with preparation.locked(os.path.dirname(script)):
+            serving.write_once(script, job.text)
+        todo = rehearsal.Rehearsal(
+            inside.batch,
             (known, *chosen.arguments),
             job.name,
             kept,
             directory,
-            rehearse.readable(os.path.join(here, given_input) if given_input else ""),
-            Slurm().rehearsal_variables(job.name, options) | {"SLURM_SUBMIT_DIR": here},
+            rehearsal.readable(os.path.join(here, given_input) if given_input else ""),
+            inside.rehearsal_variables(job) | {f"{inside.variables}SUBMIT_DIR": here},
             interactive=submission.various,
             stands_in=chosen.stands_in,
         )
-        bundle = rehearse.ready(rehearsal, rehearse.fronts(), before)
-        words = rehearse.serve(kept, bundle)
-        with prepare.locked(kept):  # others of a sweep write there, too
-            path = prepare.script_in(kept)
+        bundle = rehearsal.ready(todo, rehearsal.fronts(), before, self.context)
+        words = rehearsal.serve(kept, bundle, inside)
+        with preparation.locked(kept):  # others of a sweep write there, too
+            path = preparation.script_in(kept)
             write_script(path, inside.batch_program(job, script, bundle, words))
         self.known |= {found: path for found in (script, submission.path) if found}
         self._prepare_what_it_submits(chosen, job.name)
-        write_script(os.path.join(words[-1], "sbatch"), resubmit.program(self.known, Slurm().table, bundle, words))
+        write_script(os.path.join(words[-1], inside.batch), inside.resubmit_program(self.known, bundle, words))
         return path
 
     def _prepare_what_it_submits(self, chosen: sweep.Choice, name: str) -> None:
-        for submission in _submitted(chosen):
+        for submission in _submitted(chosen, self.context.inside):
             if submission.path in self.known:
                 continue
             try:
                 self.prepared(submission, lambda: None)
             except SdeeError as error:
                 shown = safe(f"{submission.job.name}, which {name} submits, will run on the node itself")
-                click.echo(f"sdee: sbatch: {shown}: {error}", err=True)
+                self.context.say(f"{self.context.inside.batch}: {shown}: {error}")
 
 
-def _submitted(chosen: sweep.Choice) -> list[_Submission]:
+def _submitted(chosen: sweep.Choice, inside: Inside) -> list[_Submission]:
     """Return what the run here has submitted, each script once. Of another job's run not what that made itself."""
     found: dict[str, _Submission] = {}
     for here, arguments, texts in submissions.read(chosen.directory):
         try:
-            words = inside.split("sbatch", arguments)
+            call = inside.call(inside.batch, arguments)
         except UsageError:  # sbatch will say so, in the job
             continue
-        if not words.command or inside.names("sbatch", words.options).keys() & {*inside.ASKING, "wrap"}:
+        words = call.words
+        if not words.command or call.asks or call.inline:
             continue
         path, text = _script(words, here), texts[len(arguments) - len(words.command)]
         if chosen.stands_in and not os.path.isfile(path):
             continue
         with contextlib.suppress(InputError):  # the run made it, and it is gone
             text = _read(path)
-        job = inside.batch(words, text, "")
+        job = inside.job(words, text, "")
         first = found.get(path)
         if first is not None and first.job.arguments != job.arguments:
             found[path] = _Submission(first.job, first.here, path, various=True)
@@ -153,12 +154,12 @@ def _read(path: str) -> str:
         raise InputError(f"cannot read the batch script {os.path.relpath(path)!a}: {error.strerror}") from error
 
 
-def _refused(job: inside.Batch) -> NoReturn:
-    """Let sbatch say what is wrong with a script."""
-    command = ["sbatch", *job.options]
+def _refused(job: Batch, inside: Inside) -> NoReturn:
+    """Let sbatch say what is wrong with a script. Raises RefusedError."""
+    command = [inside.batch, *job.options]
     done = subprocess.run(
-        command, executable=front.FRONT, input=job.text, text=True, check=False, errors="surrogateescape"
+        command, executable=real_commands.FRONT, input=job.text, text=True, check=False, errors="surrogateescape"
     )
     if done.returncode == 0:
         raise UsageError("the script does not begin with #!, or has DOS line breaks")
-    sys.exit(done.returncode)
+    raise RefusedError("", done.returncode)

@@ -156,3 +156,15 @@ def _listed(lines: list[str]) -> list[str]:
     shown = [f"              {line}" for line in lines[:SHOWN]]
     more = len(lines) - SHOWN
     return shown + ([f"              … and {more} more: --dry-run lists everything"] if more > 0 else [])
+
+
+def warnings(summary: dict[str, Any]) -> list[str]:
+    """Return what a user must not overlook in a script's log."""
+    said = [f"warning: {safe(notice)}" for notice in summary["notices"]]
+    if summary["incomplete"]:
+        said.append(f"warning: the trace is incomplete: {safe(summary['incomplete'][0])}")
+    if summary["secret"]:
+        paths = ", ".join(safe(s["path"]) for s in summary["secret"][:3])
+        more = f" and {len(summary['secret']) - 3} more" if len(summary["secret"]) > 3 else ""
+        said.append(f"warning: left out as secret: {paths}{more} (--allow PATH to let one travel)")
+    return said

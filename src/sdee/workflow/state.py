@@ -22,12 +22,12 @@ from sdee.base.files import open_regular
 from sdee.base.paths import is_below_any
 from sdee.base.process import original_environment
 from sdee.base.secrets.tokens import redact
-from sdee.cli import policy
 from sdee.packer import knowledge
 from sdee.packer.model import Verdict
+from sdee.workflow import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sdee.packer.format.reader import Bundle
     from sdee.packer.model import Closure
@@ -133,9 +133,11 @@ def decisive_environment() -> dict[str, str]:
     }
 
 
-def settings() -> dict[str, Any]:
+def settings_now(say: Callable[[str], None]) -> dict[str, Any]:
     """Return the settings of sdee.toml as JSON has them."""
-    found: dict[str, Any] = json.loads(json.dumps({key: value.value for key, value in policy.load().values.items()}))
+    found: dict[str, Any] = json.loads(
+        json.dumps({key: value.value for key, value in settings.load(say).values.items()})
+    )
     return found
 
 
@@ -185,7 +187,7 @@ def _is_absent(access: Access) -> bool:
     return not access.existed and not access.ops & _CHANGES and not os.path.lexists(access.path)
 
 
-def of_bundle(bundle: Bundle, name: str, trace: str, closure: Closure) -> BundleState:
+def of_bundle(bundle: Bundle, name: str, trace: str, closure: Closure, say: Callable[[str], None]) -> BundleState:
     """Return what a bundle was made from, right after it was. `closure`: of the command that it is to serve."""
     own = os.path.dirname(os.path.abspath(bundle.path))  # we write there, and those above change with it
     trees, live = tuple(bundle.conf("tree")), tuple(bundle.conf("live"))
@@ -197,7 +199,7 @@ def of_bundle(bundle: Bundle, name: str, trace: str, closure: Closure) -> Bundle
     paths = [e.path for e in bundle.entries.values() if not stat.S_ISDIR(e.mode) or is_watched(e.path)]
     here = (Verdict.SHARED, Verdict.HOST)
     data = [path for path, item in closure.items.items() if item.verdict in here]
-    return BundleState(name, trace, sdee.__version__, settings(), _signatures(paths), data)
+    return BundleState(name, trace, sdee.__version__, settings_now(say), _signatures(paths), data)
 
 
 def stale_trace(state: State, command: list[str], cwd: str, path: str) -> str:
@@ -221,7 +223,7 @@ def stale_trace(state: State, command: list[str], cwd: str, path: str) -> str:
     return f"{new} was not there" if new else ""
 
 
-def stale_bundle(state: State, directory: str) -> str:
+def stale_bundle(state: State, directory: str, say: Callable[[str], None]) -> str:
     """Return why the trace has to be bundled again, "" when the bundle still holds."""
     known = state.bundle
     if known is None or state.trace is None or not os.access(os.path.join(directory, known.name), os.X_OK):
@@ -230,7 +232,7 @@ def stale_bundle(state: State, directory: str) -> str:
         return "it is of another trace"
     if known.version != sdee.__version__:
         return "it is of another version of sdee"
-    if known.settings != settings():
+    if known.settings != settings_now(say):
         return "sdee.toml has changed"
     changed = _changed(known.files)
     return f"{changed} has changed" if changed else ""

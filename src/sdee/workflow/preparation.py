@@ -9,23 +9,19 @@ import os
 import secrets
 import shlex
 import shutil
-import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import click
-
 from sdee.base import trust
-from sdee.base.errors import InputError, NodeError, OutputError, TraceError
+from sdee.base.errors import OutputError, TraceError
 from sdee.base.secrets.tokens import redact
 from sdee.base.text import safe, size_text
-from sdee.cli import fresh
 from sdee.runtime.programs import front_path
+from sdee.workflow import state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from sdee.packer.model import Closure
     from sdee.runtime.jobs.model import JobManager
 
 DIRECTORY = "sdee-jobs"
@@ -66,7 +62,7 @@ class Preparation:
         return [trace if self.trace_why else kept, bundle]
 
 
-def own_directory(place: str = "") -> str:
+def own_directory(say: Callable[[str], None], place: str = "") -> str:
     """Return the directory below which things of jobs are kept, relative to `place`.
 
     Where another user has made one, or may write to it, it is one of this user's own name: the jobs that it holds would
@@ -79,7 +75,7 @@ def own_directory(place: str = "") -> str:
     own = f"{path}-{_safe(trust.user_name(os.geteuid()))}"
     hint = "remove it, or take the others' right to write: chmod -R go-w" if trust.is_own(path) else "--dir DIR"
     said = f"{safe(path)} is not used: {why}; your jobs are kept in {safe(own)}"
-    click.echo(f"sdee: warning: {said}\n  hint: {hint}", err=True)
+    say(f"warning: {said}\n  hint: {hint}")
     return own
 
 
@@ -99,6 +95,7 @@ def plan(
     cwd: str,
     stdin: str,
     *,
+    say: Callable[[str], None],
     retrace: bool,
     no_trace: bool,
     changed: str = "",
@@ -110,16 +107,16 @@ def plan(
     `no_trace`: the trace that there is will do. `changed`, `outgrown`: why trace and bundle will not, besides what is
     found here. `manager`: for which the command may start daemons on other nodes. Raises TraceError when there is none.
     """
-    state = fresh.load(directory)
+    known = state.load(directory)
     trace = os.path.join(directory, "trace")
-    why = "--retrace" if retrace else fresh.stale_trace(state, list(command), cwd, trace) or changed
+    why = "--retrace" if retrace else state.stale_trace(known, list(command), cwd, trace) or changed
     stale = ""
     if no_trace:
-        if state.trace is None or not os.path.exists(trace):
+        if known.trace is None or not os.path.exists(trace):
             raise TraceError(f"there is no trace of {shlex.join(redact(command))!a}", hint="leave out --no-trace")
         why, stale = "", why
-    bundle_why = "the trace is new" if why else fresh.stale_bundle(state, directory) or outgrown
-    name = _next(directory, "bundle", ".sdee") if bundle_why or state.bundle is None else state.bundle.name
+    bundle_why = "the trace is new" if why else state.stale_bundle(known, directory, say) or outgrown
+    name = _next(directory, "bundle", ".sdee") if bundle_why or known.bundle is None else known.bundle.name
     path = os.path.normpath(os.path.join(directory, name))
     made = Preparation(directory, tuple(command), cwd, stdin, why, path, bundle_why, stale)
     remote = shutil.which(manager.remote) if manager and manager.remote else None
@@ -164,109 +161,79 @@ def locked(directory: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def carry_out(todo: Preparation) -> str:
+def carry_out(todo: Preparation, say: Callable[[str], None]) -> str:
     """Trace and bundle as far as it has to be. Return the bundle: an older one where the new one came out the same.
 
-    What the command prints goes to standard error. Ends the program with the command's own status when it fails.
+    What the command prints goes to standard error. Raises CommandFailedError with its status when it fails.
     """
     if todo.trace_why:
-        _trace(todo)
+        _trace(todo, say)
     elif todo.stale:
-        click.echo(f"sdee: the trace is used as it is, though {safe(todo.stale)}", err=True)
-    return make_bundle(todo) if todo.bundle_why else todo.bundle
+        say(f"the trace is used as it is, though {safe(todo.stale)}")
+    return make_bundle(todo, say) if todo.bundle_why else todo.bundle
 
 
-def _trace(todo: Preparation) -> None:
-    from sdee.cli.trace import say_summary  # noqa: PLC0415 - not needed for a dry run
-    from sdee.tracer import session  # noqa: PLC0415
-    from sdee.tracer.engine import choose  # noqa: PLC0415
-    from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
+def _trace(todo: Preparation, say: Callable[[str], None]) -> None:
+    from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415 - not needed for a dry run
+    from sdee.workflow import tracing  # noqa: PLC0415
 
     shown = safe(shlex.join(redact(todo.command)))
-    click.echo(f"sdee: tracing {shown} here first: {safe(todo.trace_why)}", err=True)
-    with _as_in_a_batch_job(todo):
-        done = session.plan(todo.command, todo.trace, append=False)
-        done = done._replace(environment={**todo.variables, **done.environment})
-        result = session.run(done, choose.choose("auto"), lambda text: click.echo(f"sdee: {text}", err=True))
-    say_summary(done, result)
-    if result.write_error:
-        raise OutputError(f"cannot write the trace {todo.trace!a}: {result.write_error.strerror}")
-    state = fresh.load(todo.directory)
-    trace = fresh.of_trace(read_traces([todo.trace]), todo.trace)
-    fresh.save(todo.directory, fresh.State(trace, state.bundle))
-    if result.status:
-        click.echo(
-            f"sdee: error: the traced command ended with status {result.status}; nothing was submitted\n"
-            "  hint: --no-trace submits with this trace all the same",
-            err=True,
+    say(f"tracing {shown} here first: {safe(todo.trace_why)}")
+    status = tracing.trace(todo.command, todo.trace, cwd=todo.cwd, stdin=todo.stdin, variables=todo.variables, say=say)
+    trace = state.of_trace(read_traces([todo.trace]), todo.trace)
+    state.save(todo.directory, state.State(trace, state.load(todo.directory).bundle))
+    if status:
+        raise tracing.CommandFailedError(
+            f"the traced command ended with status {status}; nothing was submitted",
+            status=status,
+            hint="--no-trace submits with this trace all the same",
         )
-        sys.exit(result.status)
-
-
-@contextlib.contextmanager
-def _as_in_a_batch_job(todo: Preparation) -> Iterator[None]:
-    """Let standard input be empty or the named file, standard output standard error, the directory the job's."""
-    sys.stdout.flush()
-    saved = [os.dup(0), os.dup(1)]
-    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            os.chdir(todo.cwd)
-        except OSError as error:
-            raise NodeError(f"cannot enter the job's directory {todo.cwd!a}: {error.strerror}") from error
-        try:
-            stdin = os.open(todo.stdin or os.devnull, os.O_RDONLY)
-        except OSError as error:
-            raise InputError(f"cannot read the job's input {todo.stdin!a}: {error.strerror}") from error
-        os.dup2(stdin, 0)
-        os.close(stdin)
-        os.dup2(2, 1)
-        yield
-    finally:
-        os.fchdir(here)
-        os.close(here)
-        for number, descriptor in enumerate(saved):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
 
 
 def make_bundle(
-    todo: Preparation, *, include: Sequence[str] = (), shared: str = "", notice: str = "", quiet: bool = False
+    todo: Preparation,
+    say: Callable[[str], None],
+    *,
+    include: Sequence[str] = (),
+    shared: str = "",
+    notice: str = "",
+    quiet: bool = False,
 ) -> str:
     """Bundle the trace. Return the bundle: an older one where the new one came out the same.
 
     `include`: as of `sdee bundle`; `shared`: a directory of bundles for several commands: one of these, where it holds
     all, else a new one there; `notice`: said before one is written; `quiet`: say nothing more. Raises SdeeError.
     """
-    from sdee.cli.bundle import ForJobs, bundle  # noqa: PLC0415 - not needed for a dry run
-    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415 - not needed for a dry run
+    from sdee.workflow import bundling, summary  # noqa: PLC0415
 
-    state = fresh.load(todo.directory)
-    older = os.path.normpath(os.path.join(todo.directory, state.bundle.name)) if state.bundle else ""
+    before = state.load(todo.directory)
+    older = os.path.normpath(os.path.join(todo.directory, before.bundle.name)) if before.bundle else ""
     others = _latest(shared) if shared else ()
     # Not by number: when all are removed, a queued job would find another bundle by its own one's name
     output = os.path.join(shared, f"bundle-{secrets.token_hex(4)}.sdee") if shared else todo.bundle
-    made: tuple[str, Closure] = click.get_current_context().invoke(
-        bundle,
-        traces=(todo.trace,),
-        output=output,
-        include=tuple(include),
-        reuse=tuple(name for name in (older, *others[:1]) if _identity(name)),
-        quiet=True,
-        for_jobs=ForJobs(todo.stand_ins, others, (os.path.dirname(todo.directory),), notice),
-    )
-    path, closure = made
+    made = bundling.plan((todo.trace,), bundling.Wanted(include=tuple(include), stand_ins=todo.stand_ins), say)
+    told = summary.summarize(made.closure)
+    path, closure = bundling.serving(others, (os.path.dirname(todo.directory),), made.closure)
+    if not path:
+        if notice:
+            say(safe(notice))
+        reuse = tuple(name for name in (older, *others[:1]) if _identity(name))
+        written = bundling.write(replace(made, closure=closure), output, reuse=reuse)
+        for sentence in summary.warnings(told):
+            say(sentence)
+        path = written.path
     with open_bundle(path) as new:
         size = os.path.getsize(path)
         is_known = path == output and _identity(older) == new.identity
         path = older if is_known else path
         name = os.path.relpath(path, todo.directory)
-        known = fresh.of_bundle(new, name, fresh.digest(todo.trace), closure)
-    fresh.save(todo.directory, fresh.State(state.trace, known))
+        known = state.of_bundle(new, name, state.digest(todo.trace), closure, say)
+    state.save(todo.directory, state.State(before.trace, known))
     if is_known:
         os.unlink(output)
     if not quiet:
-        click.echo(f"sdee: bundled {size_text(size)} → {safe(os.path.relpath(path))}", err=True)
+        say(f"bundled {size_text(size)} → {safe(os.path.relpath(path))}")
     return path
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import OutputError
-from sdee.cli import fresh, prepare
+from sdee.workflow import preparation, state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,18 +51,18 @@ def choose(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str]
     """
     directory = _directory(family, cwd, arguments, words, text)
     own = Choice(directory, tuple(arguments), directory)
-    if own.directory == family or fresh.load(own.directory).trace is not None:
+    if own.directory == family or state.load(own.directory).trace is not None:
         return own
     others = (path for path in glob.glob(f"{glob.escape(family)}-*") if os.path.exists(os.path.join(path, TOOK)))
     spent = {directory: seconds_of(directory) for directory in others}
     if not spent or (len(spent) < RUNS and sum(spent.values()) < limit()):
         return own
     for directory in sorted(spent, key=_made, reverse=True)[:_LOOKED_AT]:
-        state = fresh.load(directory)
-        if state.trace is not None:
-            tolerant = replace(state, trace=replace(state.trace, status=0))
-            command, trace = state.trace.command, os.path.join(directory, "trace")
-            if not fresh.stale_trace(tolerant, command, cwd, trace):
+        known = state.load(directory)
+        if known.trace is not None:
+            tolerant = replace(known, trace=replace(known.trace, status=0))
+            command, trace = known.trace.command, os.path.join(directory, "trace")
+            if not state.stale_trace(tolerant, command, cwd, trace):
                 return replace(own, directory=directory, arguments=tuple(command[1:]), stands_in=True)
     return own
 
@@ -72,13 +72,13 @@ def family(parent: str, name: str, cwd: str, key: Sequence[str], words: Sequence
     numbers.
     """
     same = (*(_without_numbers(word, cwd) for word in words), *([_NUMBER.sub("#", text)] if text else []))
-    return prepare.directory_of(parent, name, cwd, *key, *same)
+    return preparation.directory_of(parent, name, cwd, *key, *same)
 
 
 def _directory(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str], text: str) -> str:
     if all(word == _without_numbers(word, cwd) for word in words) and not _NUMBER.search(text):
         return family
-    return prepare.directory_of(os.path.dirname(family), os.path.basename(family), *arguments, text)
+    return preparation.directory_of(os.path.dirname(family), os.path.basename(family), *arguments, text)
 
 
 def _without_numbers(word: str, cwd: str) -> str:
