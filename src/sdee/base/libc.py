@@ -7,7 +7,7 @@ import errno
 import os
 import time
 
-WAITS = (*(0.001 * 2**step for step in range(10)), 0.977)  # s: 2 in all
+WAITS = (*(0.001 * 2**step for step in range(10)), *(0.512,) * 18)  # s: 10 in all
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
@@ -56,7 +56,7 @@ def die_with_parent(signal: int) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Make namespaces (man 2 unshare); try again for 2 s while there is no room for more.
+    """Make namespaces (man 2 unshare); try again for 10 s while there is no room for more.
 
     Raises OSError: with ENOSPC, a limit of /proc/sys/user is reached (man 7 namespaces).
     """
