@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -198,18 +199,33 @@ def test_nothing_is_left_to_do_later() -> None:
     assert [str(p) for p in sources if words.search(p.read_text())] == []
 
 
+def modules_of(code: str) -> set[str]:
+    """Return what a start imports, without what site has imported before."""
+    code = f"import os, sys; os.execv = lambda *a: sys.exit(' '.join(sys.modules))\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+    )  # fmt: skip
+    return set(done.stderr.split())
+
+
 def test_exec_imports_neither_click_nor_lief_nor_the_packer() -> None:
-    code = (
-        "import os, sys; sys.argv = ['sdee', 'exec', 'x.sdee']; os.execv = lambda *a: None\n"
-        "from sdee.__main__ import main\n"
-        "import sdee.runtime.launch.execute as e; e.launcher_path = lambda: '/bin/true'\n"
-        "try: e.main(['x.sdee'])\n"
-        "finally: print(sorted(sys.modules))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout
-    assert "sdee.runtime.launch.execute" in out
-    for heavy in ("click", "lief", "rich", "zstandard", "elftools", "sdee.packer", "sdee.tracer", "sdee.cli"):
-        assert f"'{heavy}'" not in out
+    found = modules_of("from sdee.__main__ import main; main(['exec', 'x.sdee'])")
+    assert "sdee.runtime.launch.execute" in found
+    heavy = {"click", "lief", "rich", "zstandard", "elftools", "typing", "ctypes", "sdee.packer", "sdee.tracer"}
+    assert found.isdisjoint(heavy | {"sdee.cli", "sdee.workflow", "sdee.runtime.environment"})
+
+
+def test_entering_an_environment_imports_next_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/stamp").touch()
+    now = "stamp.mount_points = lambda: []; open(f'{top}/mine/mounts', 'w').close()"
+    enter = "from sdee.__main__ import main; main(['env', 'enter', 'mine'])"
+    start = f"top = os.environ['SDEE_ENV_DIR'] = {str(tmp_path)!r}; from sdee.runtime.environment import stamp; {now}"
+    first, found = (modules_of(f"{start}\n{enter}") for _ in range(2))  # the first one writes what stands for srun
+    assert "sdee.runtime.environment.store" in first
+    assert "sdee.runtime.environment.enter" in found
+    assert found.isdisjoint({"click", "ctypes", "json", "sdee.cli", "sdee.workflow", "sdee.runtime.environment.store"})
 
 
 def test_every_module_is_of_a_size_that_one_can_read() -> None:

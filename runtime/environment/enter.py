@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
 
 from sdee.base.process import become
 from sdee.runtime.environment.locations import STATE_COMMANDS, base_directory
 from sdee.runtime.environment.stamp import changed_files, moved
 from sdee.runtime.programs import env_path, front_path
+
+TYPE_CHECKING = False  # not typing's: importing that takes longer than all else here
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 FLAGS = ("--x11", "--ssh-agent")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
 
 from sdee.base.process import become
 from sdee.runtime.programs import launcher_path
+
+TYPE_CHECKING = False  # not typing's: importing that takes longer than all else here
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main(arguments: list[str]) -> NoReturn:
