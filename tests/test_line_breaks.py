@@ -88,6 +88,6 @@ def test_in_an_environment_sbatch_itself_refuses_them(
     (tmp_path / "front").chmod(0o755)
     monkeypatch.setattr(real_commands, "FRONT", str(tmp_path / "front"))
     with pytest.raises(RefusedError) as ended:
-        batch.sbatch([str(tmp_path / "job.sh")], Context(SlurmInside(), print))
+        batch.submit([str(tmp_path / "job.sh")], Context(SlurmInside(), print))
     assert (ended.value.status, ended.value.text) == (1, "")
     assert (tmp_path / "given").read_bytes() == text.encode()

@@ -55,11 +55,11 @@ def _run(name: str, arguments: Sequence[str], caller: Mapping[str, str]) -> NoRe
     inside = registry.standing_for(name)
     context = Context(inside, show.say)
     if name == inside.allocation:
-        sys.exit(allocation.salloc(arguments, caller, inside))
+        sys.exit(allocation.start(arguments, caller, inside))
     with show.ending():
         if name == inside.step:
-            step.srun(arguments, context, _heard)
-        batch.sbatch(arguments, context)
+            step.start(arguments, context, _heard)
+        batch.submit(arguments, context)
 
 
 def _end(name: str, error: SdeeError) -> NoReturn:

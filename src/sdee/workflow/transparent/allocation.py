@@ -1,4 +1,4 @@
-"""salloc inside of a private environment: a command here, as root of the environment, with an allocation."""
+"""An allocation (salloc) from inside of a private environment: a command here, as its root, with an allocation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sdee.runtime.jobs.model import Inside
 
 
-def salloc(arguments: Sequence[str], caller: Mapping[str, str], inside: Inside) -> int:
+def start(arguments: Sequence[str], caller: Mapping[str, str], inside: Inside) -> int:
     """Run a command here with `caller`'s variables and those of an allocation, which is released after it.
 
     Return its exit status, or the manager's where there is no allocation.

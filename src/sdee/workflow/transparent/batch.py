@@ -1,4 +1,4 @@
-"""sbatch inside of a private environment: the script's bundle, and those of the scripts that it submits itself."""
+"""A batch job (sbatch) from inside of a private environment: its bundle, and those of the scripts that it submits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sdee.workflow.transparent.context import Context
 
 
-def sbatch(arguments: Sequence[str], context: Context) -> NoReturn:
+def submit(arguments: Sequence[str], context: Context) -> NoReturn:
     """Submit a batch script that runs the given one in a bundle."""
     inside = context.inside
     call = inside.call(inside.batch, arguments)

@@ -17,7 +17,7 @@ from sdee.base.errors import InputError, TraceError
 from sdee.base.files import write_script
 from sdee.base.interpreter import own_module
 from sdee.base.text import count_text, safe, size_text
-from sdee.runtime.environment import discard, private
+from sdee.runtime.environment import discard, private, real_commands
 from sdee.runtime.environment.locations import COMMANDS
 from sdee.workflow import failed_steps, preparation, serving, state
 from sdee.workflow.transparent import changed_files, submissions, sweep
@@ -153,7 +153,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation, context: Context) -> None:
 
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
     program = os.path.join(todo.directory, "rehearsal.sh")
-    front, record = os.path.join(COMMANDS, "sdee-front"), os.path.join(todo.directory, submissions.NAME)
+    front, record = real_commands.FRONT, os.path.join(todo.directory, submissions.NAME)
     write_script(program, context.inside.rehearsal_program(front, record))
     for path in (partial, record, os.path.join(todo.directory, discard.REAL)):
         with contextlib.suppress(FileNotFoundError):
@@ -261,4 +261,4 @@ def fronts() -> tuple[str, ...]:
 
 def serve(directory: str, bundle: str, inside: Inside) -> tuple[str, ...]:
     """Make, in a directory, what serves a bundle on the nodes; return the words before it. Raises OutputError."""
-    return serving.prepare(directory, bundle, os.path.join(COMMANDS, "sdee-front"), inside)
+    return serving.prepare(directory, bundle, real_commands.FRONT, inside)

@@ -1,4 +1,4 @@
-"""srun inside of a private environment: each task runs in a bundle of the command."""
+"""A step (srun) from inside of a private environment: each task runs in a bundle of the command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sdee.workflow.transparent.context import Context
 
 
-def srun(arguments: Sequence[str], context: Context, heard: Callable[[int], AbstractContextManager[None]]) -> NoReturn:
+def start(arguments: Sequence[str], context: Context, heard: Callable[[int], AbstractContextManager[None]]) -> NoReturn:
     """Run each task in a bundle of the command.
 
     `heard`: lets what is said be heard where a launcher, a process, has us start one of its daemons; 0: none.
