@@ -6,8 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
+from sdee.base.paths import is_below_any
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.own_directories import names_time_zones
 
@@ -197,7 +197,7 @@ class Headers(Unit):
                 if package and package not in done:
                     done.add(package)
                     members = view.packages.files(package)
-                    paths = tuple(p for p in members if not is_below_any(p, tables.FOR_PEOPLE))
+                    paths = tuple(p for p in members if not is_below_any(p, knowledge.FOR_PEOPLE))
                     yield Widening(f"the development package {package}", path, paths, limit=500 * _MB)
                     included += self._included(view, paths)
             read = included

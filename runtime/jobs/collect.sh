@@ -1,0 +1,12 @@
+case $1 in */) results=$1$SLURMD_NODENAME ;; *) results=$1 ;; esac
+begun=$2 failed=0 IFS=; shift 2
+for pattern; do
+  for file in $pattern; do
+    [ -n "$(find "$file" -user "$(id -u)" -newerct "@$begun" 2>/dev/null)" ] || continue
+    mkdir -p "$results${file%/*}" && cp -a "$file" "$results${file%/*}/" || {
+      echo "sdee: error: $(uname -n): $file cannot be brought back" >&2
+      failed=247
+    }
+  done
+done
+exit $failed
