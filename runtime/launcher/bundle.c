@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bytes.h"
+#include "conf.h"
 #include "sha256.h"
 
 #define MAGIC_TABLE 0x184D2A50u  /* zstd skippable frames, RFC 8878 section 3.1.2 */
@@ -16,16 +18,6 @@
 #define FORMAT 1
 
 static const char COPY_AGAIN[] = "copy or make the bundle again; `sdee info --verify` checks it";
-
-uint32_t read_u32(const uint8_t *bytes)
-{
-    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
-}
-
-uint64_t read_u64(const uint8_t *bytes)
-{
-    return read_u32(bytes) | (uint64_t)read_u32(bytes + 4) << 32;
-}
 
 static bool looks_like_footer(const uint8_t footer[FOOTER_SIZE])
 {
@@ -169,36 +161,6 @@ static bool read_sections(const struct bundle *bundle, struct span sections[6], 
     return true;
 }
 
-static bool check_conf(const struct bundle *bundle, struct error *error)
-{
-    static const char *const once[] = {"machine", "program", "arg", "cwd", "umask"};
-    static const char *const places[] = {"live", "tree", "left-out", "unused", "host"};
-    size_t strings = 0;
-    for (size_t i = 0; i < bundle->conf_size; i++)
-        strings += bundle->conf[i] == '\0';
-    if (bundle->conf_size == 0 || bundle->conf[bundle->conf_size - 1] != '\0' || strings % 2 != 0)
-        return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF is not pairs of strings", bundle->name);
-    for (size_t i = 0; i < sizeof once / sizeof *once; i++)
-        if (conf_get(bundle, once[i]) == NULL)
-            return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF has no %s", bundle->name, once[i]);
-    const char *text = conf_get(bundle, "umask");
-    char *rest;
-    const unsigned long mask = strtoul(text, &rest, 8);
-    if (*text == '\0' || *rest != '\0' || mask > 0777)
-        return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF has no octal umask", bundle->name);
-    if (conf_get(bundle, "program")[0] != '/' || conf_get(bundle, "cwd")[0] != '/')
-        return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: program or working directory in CONF is not absolute", bundle->name);
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        for (const char *cursor = NULL, *path; (path = conf_next(bundle, places[i], &cursor)) != NULL;)
-            if (strcmp(path, "/") != 0 && !path_is_normal(path))
-                return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF has %s = %s, which is not a normalised path", bundle->name,
-                            places[i], path);
-    for (const char *cursor = NULL, *pair; (pair = conf_next(bundle, "env", &cursor)) != NULL;)
-        if (strchr(pair, '=') == NULL)
-            return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF has env without '='", bundle->name);
-    return true;
-}
-
 bool bundle_parse(struct bundle *bundle, const char *name, const uint8_t *data, size_t size, bool check_launcher, struct error *error)
 {
     struct span sections[6];
@@ -210,7 +172,7 @@ bool bundle_parse(struct bundle *bundle, const char *name, const uint8_t *data, 
         return false;
     bundle->conf = (const char *)sections[4].data;
     bundle->conf_size = sections[4].size;
-    return check_conf(bundle, error);
+    return conf_check(bundle, error);
 }
 
 bool bundle_read_entries(struct bundle *bundle, struct error *error)
@@ -232,39 +194,3 @@ void bundle_close(struct bundle *bundle)
     bundle->mapped = false;
 }
 
-const char *conf_next(const struct bundle *bundle, const char *key, const char **cursor)
-{
-    const char *end = bundle->conf + bundle->conf_size;
-    const char *at = *cursor != NULL ? *cursor : bundle->conf;
-    while (at < end) {
-        const char *value = at + strlen(at) + 1;
-        const bool found = strcmp(at, key) == 0;
-        at = value + strlen(value) + 1;
-        if (found) {
-            *cursor = at;
-            return value;
-        }
-    }
-    *cursor = end;
-    return NULL;
-}
-
-const char *conf_get(const struct bundle *bundle, const char *key)
-{
-    const char *cursor = NULL;
-    return conf_next(bundle, key, &cursor);
-}
-
-bool path_is_normal(const char *path)
-{
-    if (path[0] != '/' || strlen(path) >= PATH_MAX - 64) /* room for a prefix such as /oldroot */
-        return false;
-    while (*path == '/') {
-        const char *name = path + 1;
-        const size_t length = strcspn(name, "/");
-        if (length == 0 || length > NAME_MAX || (length == 1 && name[0] == '.') || (length == 2 && memcmp(name, "..", 2) == 0))
-            return false;
-        path = name + length;
-    }
-    return true;
-}

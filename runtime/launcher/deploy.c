@@ -13,8 +13,8 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#include "keep.h"
 #include "node.h"
+#include "remove.h"
 #include "unpack.h"
 
 static const char *const PLACES[] = {"/dev/shm", "/tmp", "/var/tmp"};

@@ -5,8 +5,8 @@
 #ifndef SDEE_DEPLOY_H
 #define SDEE_DEPLOY_H
 
-#include "bundle.h"
 #include "options.h"
+#include "table.h"
 
 /* Unpack, verified; print where on standard output. Errors: EXIT_BUNDLE, EXIT_RESOURCES when there is no room anywhere. */
 bool deploy(const struct bundle *bundle, const struct options *options, struct error *error);

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "bundle.h"
+#include "table.h"
 
 struct diagnosis;
 

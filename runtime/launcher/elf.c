@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bundle.h"
+#include "bytes.h"
 
 static bool is_wide(const struct elf *elf)
 {

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf.h"
+
 extern char **environ;
 
 const char *environment_get(char *const *environment, const char *name)

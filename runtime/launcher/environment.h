@@ -1,8 +1,8 @@
 #ifndef SDEE_ENVIRONMENT_H
 #define SDEE_ENVIRONMENT_H
 
-#include "bundle.h"
 #include "options.h"
+#include "table.h"
 
 /* The job's environment, NULL-terminated: recorded variables, over them the live ones that match `live-env`, over them --env. */
 char **environment_make(const struct bundle *bundle, const struct options *options, struct arena *arena);

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "conf.h"
+
 /* x86-64 psABI, micro-architecture levels: by the features that tell each from the one before, since GCC 11 does not know the levels' own
  * names. libgcc looks at cpuid, and at xgetbv for what the kernel must save. */
 static int cpu_level(void)

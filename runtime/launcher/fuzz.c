@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bundle.h"
+#include "bytes.h"
 #include "sha256.h"
 #include "unpack.h"
 

@@ -8,8 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "conf.h"
 #include "elf.h"
 #include "ldcache.h"
+#include "paths.h"
 
 /* Where loaders of other systems than the job's look: for nodes without an ld.so.cache. */
 static const char *const COMMON[] = {"/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",

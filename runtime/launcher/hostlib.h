@@ -2,7 +2,7 @@
 #ifndef SDEE_HOSTLIB_H
 #define SDEE_HOSTLIB_H
 
-#include "bundle.h"
+#include "table.h"
 
 enum family_mode { FAMILY_NEVER, FAMILY_PREFER, FAMILY_ASKED };
 

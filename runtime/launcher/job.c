@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf.h"
 #include "diagnose.h"
 #include "environment.h"
 #include "script.h"

@@ -6,9 +6,9 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-#include "bundle.h"
 #include "options.h"
 #include "sys.h"
+#include "table.h"
 
 /* What the launcher was started with and the job gets back. */
 struct inherited {

@@ -12,7 +12,6 @@
 
 #include <pthread.h>
 
-#include "bundle.h"
 #include "options.h"
 #include "plan.h"
 #include "points.h"

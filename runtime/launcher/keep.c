@@ -1,4 +1,4 @@
-#include "keep_walk.h"
+#include "keep.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +10,11 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "conf.h"
+#include "keep_walk.h"
+#include "paths.h"
+#include "remove.h"
 
 static int by_target(const void *left, const void *right)
 {
@@ -78,7 +83,7 @@ static struct back node_directory(const struct walk *walk, const char *path)
 static bool is_software(const struct walk *walk, const char *path)
 {
     for (const char *cursor = NULL, *tree; (tree = conf_next(walk->bundle, "tree", &cursor)) != NULL;)
-        if (strcmp(path, tree) == 0 || plan_is_below(path, tree))
+        if (strcmp(path, tree) == 0 || path_is_below(path, tree))
             return true;
     return false;
 }

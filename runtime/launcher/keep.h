@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include "plan.h"
-#include "remove.h"
 
 /* How: where to, and who else is there. */
 struct keeping {

@@ -1,4 +1,6 @@
 /* The order of the walk: what is in a directory first, then the directories in it, by a stack on the heap. */
+#include "keep_walk.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -7,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "keep_walk.h"
+#include "remove.h"
 
 /* What is walked now is `name` in the last directory. */
 static void set_name(struct walk *walk, const char *name)

@@ -12,6 +12,7 @@
 
 #include "bundle.h"
 #include "carry.h"
+#include "conf.h"
 #include "deploy.h"
 #include "diagnose.h"
 #include "doctor.h"
@@ -25,6 +26,7 @@
 #include "namespaces.h"
 #include "node.h"
 #include "options.h"
+#include "paths.h"
 #include "plan.h"
 #include "points.h"
 #include "supervise.h"
@@ -86,7 +88,7 @@ static bool check_directory(const struct bundle *bundle, const struct options *o
     struct stat status;
     bool live = false;
     for (const char *cursor = NULL, *path; (path = conf_next(bundle, "live", &cursor)) != NULL;)
-        live = live || strcmp(path, recorded) == 0 || plan_is_below(recorded, path);
+        live = live || strcmp(path, recorded) == 0 || path_is_below(recorded, path);
     if (options->chdir != NULL || !live || (stat(recorded, &status) == 0 && S_ISDIR(status.st_mode)))
         return true;
     return fail(error, EXIT_NODE, "make it, or choose one that this node has: --chdir DIR (SDEE_CHDIR=DIR; . for this one)",

@@ -7,7 +7,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "plan.h"
+#include "conf.h"
+#include "paths.h"
 
 enum { MOST = 20000, RECENT = 512, SHOWN = 12 };
 
@@ -35,9 +36,9 @@ static void relate(struct misses *misses, size_t from, struct miss *new)
         struct miss *other = &misses->items[i];
         if (other == new || other->pid != new->pid)
             continue;
-        if (plan_is_below(other->path, new->path))
+        if (path_is_below(other->path, new->path))
             new->below = other->path;
-        else if (plan_is_below(new->path, other->path))
+        else if (path_is_below(new->path, other->path))
             other->below = new->path;
     }
 }
@@ -46,7 +47,7 @@ void misses_add(struct misses *misses, pid_t pid, const char *path, const char *
 {
     static const char *const kernels[] = {"/proc", "/sys", "/dev"};
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
-        if (plan_is_below(path, kernels[i]))
+        if (path_is_below(path, kernels[i]))
             return;
     const size_t length = strlen(path);
     if (is_of_loader(path))
@@ -106,7 +107,7 @@ static bool missed_before(const struct bundle *bundle, const char *path)
     static const char *const keys[] = {"absent", "looked-for"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         for (const char *cursor = NULL, *value; (value = conf_next(bundle, keys[i], &cursor)) != NULL;)
-            if (strcmp(path, value) == 0 || plan_is_below(path, value))
+            if (strcmp(path, value) == 0 || path_is_below(path, value))
                 return true;
     return false;
 }
@@ -153,7 +154,7 @@ static void print_group(const struct bundle *bundle, const struct group *group)
              name_of(path), program, group->places, path);
     else if (conf_lists(bundle, "shared", path))
         note("  %s, wanted by %s: input left on shared storage; `sdee bundle --with-data` carries it", path, program);
-    else if (plan_is_live(bundle, path))
+    else if (conf_is_live(bundle, path))
         note("  %s, wanted by %s: in a directory that is this node's own; copy it there, or `sdee bundle --include %s`", path, program, path);
     else
         note("  %s, wanted by %s: `sdee bundle --include %s` carries it", path, program, path);

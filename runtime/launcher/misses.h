@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "bundle.h"
+#include "table.h"
 
 struct miss {
     const char *path, *program; /* who wanted it: the file that the process executes */

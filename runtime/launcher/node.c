@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "conf.h"
 #include "elf.h"
 #include "mounted.h"
 

@@ -5,8 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bundle.h"
-#include "options.h"
+#include "table.h"
 
 struct node {
     char os[256];   /* os-release's ID and VERSION_ID: "debian 12" */

@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf.h"
 #include "passwd.h"
+#include "paths.h"
 
 /* Top-level directories that are the system itself: from the closure, over the node's own in the merged root. All others are live. */
 static const char *const SYSTEM[] = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc", "/opt", "/var", "/boot"};
@@ -17,14 +19,6 @@ static const char *const SYSTEM[] = {"/bin", "/sbin", "/lib", "/lib32", "/lib64"
 const char *join(struct planner *planner, const char *directory, const char *name)
 {
     return arena_format(planner->plan->arena, "%s/%s", strcmp(directory, "/") == 0 ? "" : directory, name);
-}
-
-bool conf_lists(const struct bundle *bundle, const char *key, const char *path)
-{
-    for (const char *cursor = NULL, *value; (value = conf_next(bundle, key, &cursor)) != NULL;)
-        if (strcmp(value, path) == 0)
-            return true;
-    return false;
 }
 
 struct op *plan_add(struct planner *planner, enum op_kind kind, const char *target, const char *why)
@@ -41,20 +35,6 @@ void plan_bind(struct planner *planner, const char *node_path, const char *targe
     struct op *op = plan_add(planner, OP_BIND, target, why);
     op->source = arena_format(planner->plan->arena, "/oldroot%s", node_path);
     op->optional = optional;
-}
-
-bool plan_is_below(const char *path, const char *directory)
-{
-    const size_t length = strlen(directory);
-    return strncmp(path, directory, length) == 0 && path[length] == '/';
-}
-
-bool plan_is_live(const struct bundle *bundle, const char *path)
-{
-    for (const char *cursor = NULL, *live; (live = conf_next(bundle, "live", &cursor)) != NULL;)
-        if (plan_is_below(path, live))
-            return true;
-    return false;
 }
 
 static bool is_system(const char *top)
@@ -215,9 +195,9 @@ void plan_keep_nodes(struct planner *planner, const char *path, const char *why)
 bool plan_is_kept(const struct bundle *bundle, const char *path)
 {
     for (const char *cursor = NULL, *live; (live = conf_next(bundle, "live", &cursor)) != NULL;)
-        if (strcmp(live, "/") != 0 && plan_is_below(path, live))
+        if (strcmp(live, "/") != 0 && path_is_below(path, live))
             return true;
-    return plan_is_below(path, "/var/tmp");
+    return path_is_below(path, "/var/tmp");
 }
 
 static void keep_listed(struct planner *planner)

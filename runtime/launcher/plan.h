@@ -12,7 +12,6 @@
 #include <sys/types.h>
 #include <time.h>
 
-#include "bundle.h"
 #include "hostlib.h"
 #include "node.h"
 #include "options.h"
@@ -168,10 +167,6 @@ bool plan_hides_below(const struct planner *planner, const char *directory);
 void plan_hide_below(struct planner *planner, const char *directory);
 const char *join(struct planner *planner, const char *directory, const char *name);
 void plan_show_nodes_own(struct planner *planner, const char *path, const char *node_path);
-bool plan_is_below(const char *path, const char *directory);
 void plan_skip_same(struct planner *planner, const char *node_path, uint32_t directory);
-/* Lies a path below a live directory (CONF live)? */
-bool plan_is_live(const struct bundle *bundle, const char *path);
-bool conf_lists(const struct bundle *bundle, const char *key, const char *path);
 
 #endif

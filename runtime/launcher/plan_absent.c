@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf.h"
+#include "paths.h"
 #include "plan.h"
 
 /* Is the path itself there, and not by way of a link: what is hidden by one name must not vanish by another. */
@@ -59,7 +61,7 @@ bool plan_hides(const struct planner *planner, const char *path)
 bool plan_hides_below(const struct planner *planner, const char *directory)
 {
     for (size_t i = 0; i < planner->absent_count; i++)
-        if (plan_is_below(planner->absent[i], directory))
+        if (path_is_below(planner->absent[i], directory))
             return true;
     return false;
 }
@@ -67,6 +69,6 @@ bool plan_hides_below(const struct planner *planner, const char *directory)
 void plan_hide_below(struct planner *planner, const char *directory)
 {
     for (size_t i = 0; i < planner->absent_count; i++)
-        if (plan_is_below(planner->absent[i], directory))
+        if (path_is_below(planner->absent[i], directory))
             plan_add(planner, OP_WHITEOUT, planner->absent[i], "was not there when the job was traced");
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf.h"
 #include "plan.h"
 #include "points.h"
 
@@ -73,7 +74,7 @@ static enum fate fate_of(struct planner *planner, uint32_t index, const char *no
 static void hold_back(struct planner *planner, const char *path, const char *node_path, const char *why)
 {
     struct plan *plan = planner->plan;
-    if ((!conf_lists(planner->bundle, "live", path) && !plan_is_live(planner->bundle, path)) || access(node_path, W_OK) != 0)
+    if ((!conf_lists(planner->bundle, "live", path) && !conf_is_live(planner->bundle, path)) || access(node_path, W_OK) != 0)
         return;
     plan->held = reallocate(plan->held, plan->held_count + 1, sizeof *plan->held);
     plan->held[plan->held_count++] = (struct held){path, why};

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "paths.h"
 #include "plan.h"
 #include "probe.h"
 
@@ -26,7 +27,7 @@ static const char *escaped(struct planner *planner, const char *path)
 static bool has_mounts_below(const struct node *node, const char *path)
 {
     for (size_t i = 0; i < node->mount_count; i++)
-        if (plan_is_below(node->mounts[i], path))
+        if (path_is_below(node->mounts[i], path))
             return true;
     return false;
 }
@@ -35,7 +36,7 @@ static bool has_mounts_below(const struct node *node, const char *path)
 static bool adds_below(const struct planner *planner, const char *directory)
 {
     for (size_t i = 0; i < planner->added_count; i++)
-        if (plan_is_below(planner->added[i], directory))
+        if (path_is_below(planner->added[i], directory))
             return true;
     return plan_hides_below(planner, directory);
 }
@@ -79,7 +80,7 @@ static bool is_nodes_own(const struct planner *planner, const char *target)
     static const char *const top[] = {"/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
     bool quiet = false;
     for (size_t i = 0; i < sizeof top / sizeof *top && geteuid() != 0; i++)
-        quiet = quiet || strcmp(target, top[i]) == 0 || plan_is_below(target, top[i]);
+        quiet = quiet || strcmp(target, top[i]) == 0 || path_is_below(target, top[i]);
     const uint32_t directory = bundle_find(planner->bundle, target);
     if (adds_below(planner, target))
         return false;

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "paths.h"
 #include "plan.h"
 
 enum { MOST = 256 /* files */, DEPTH = 16 /* of Include, as in readconf.c */, LARGEST = 1 << 20 };

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf.h"
 #include "plan.h"
 #include "points.h"
 #include "storage.h"

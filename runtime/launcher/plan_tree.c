@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf.h"
+#include "paths.h"
 #include "plan.h"
 #include "storage.h"
 
@@ -98,9 +100,9 @@ bool plan_same_tree(struct planner *planner, const char *node_path, uint32_t ind
 static const char *next_live(const struct bundle *bundle, const char *tree, const char **cursor)
 {
     for (const char *live; (live = conf_next(bundle, "live", cursor)) != NULL;) {
-        bool outermost = plan_is_below(live, tree) && path_is_normal(live);
+        bool outermost = path_is_below(live, tree) && path_is_normal(live);
         for (const char *other = NULL, *above; outermost && (above = conf_next(bundle, "live", &other)) != NULL;)
-            outermost = !(plan_is_below(above, tree) && plan_is_below(live, above));
+            outermost = !(path_is_below(above, tree) && path_is_below(live, above));
         if (outermost)
             return live;
     }
@@ -182,7 +184,7 @@ static bool is_below_live(const struct bundle *bundle, const char *tree, const c
 {
     bool below = false;
     for (const char *cursor = NULL, *live; !below && (live = next_live(bundle, tree, &cursor)) != NULL;)
-        below = plan_is_below(path, live);
+        below = path_is_below(path, live);
     return below;
 }
 
@@ -198,12 +200,12 @@ void plan_tree(struct planner *planner, uint32_t index, const char *node_path)
         place_directory(planner, live, arena_format(arena, "%s%s", node_path, live + strlen(tree)));
     for (size_t i = 0; i < planner->left_out_count; i++) {
         const char *path = planner->left_out[i];
-        const char *own = plan_is_below(path, tree) ? arena_format(arena, "%s%s", node_path, path + strlen(tree)) : NULL;
+        const char *own = path_is_below(path, tree) ? arena_format(arena, "%s%s", node_path, path + strlen(tree)) : NULL;
         struct stat status;
         if (own != NULL && !is_below_live(bundle, tree, path) && stat(own, &status) == 0)
             (S_ISDIR(status.st_mode) ? place_directory : place_file)(planner, path, own);
     }
     for (const char *cursor = NULL, *path; (path = conf_next(bundle, "fallback", &cursor)) != NULL;)
-        if (plan_is_below(path, tree) && path_is_normal(path) && !is_below_live(bundle, tree, path))
+        if (path_is_below(path, tree) && path_is_normal(path) && !is_below_live(bundle, tree, path))
             place_file(planner, path, arena_format(arena, "%s%s", node_path, path + strlen(tree)));
 }

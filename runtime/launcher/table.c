@@ -1,10 +1,13 @@
 /* The table's entries and frames: every rule of docs/bundle-format.md that keeps a hostile bundle inside its root. */
+#include "table.h"
+
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "bundle.h"
+#include "bytes.h"
+#include "paths.h"
 
 #define ENTRY_SIZE 48
 #define FLAG_HARD_LINK 1u

@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "node.h"
+
 #define ZSTD_STATIC_LINKING_ONLY
 #include <zstd.h>
-
-#include "node.h"
 
 struct work {
     const struct bundle *bundle;

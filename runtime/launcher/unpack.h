@@ -1,7 +1,7 @@
 #ifndef SDEE_UNPACK_H
 #define SDEE_UNPACK_H
 
-#include "bundle.h"
+#include "table.h"
 
 /* Unpack the entries that are `wanted` (one for each entry; NULL: all) below the directory `root`, frames in parallel by up to
  * `threads` threads (0: one for each CPU that this process may use). The umask must be 0; only directories may be there
