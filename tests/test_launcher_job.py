@@ -396,7 +396,7 @@ def test_all_directories_that_have_no_place_on_the_node_are_saved(work: str) -> 
 
 
 CLOCKS = """
-#include "keep.h"
+#include "keep_clock.h"
 #include <stdio.h>
 
 int main(void)

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +10,7 @@
 
 #include "bytes.h"
 #include "conf.h"
+#include "mark.h"
 #include "sha256.h"
 
 #define MAGIC_TABLE 0x184D2A50u  /* zstd skippable frames, RFC 8878 section 3.1.2 */

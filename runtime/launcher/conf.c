@@ -44,6 +44,18 @@ bool conf_is_live(const struct bundle *bundle, const char *path)
     return false;
 }
 
+const char *conf_next_live(const struct bundle *bundle, const char *tree, const char **cursor)
+{
+    for (const char *live; (live = conf_next(bundle, "live", cursor)) != NULL;) {
+        bool outermost = path_is_below(live, tree) && path_is_normal(live);
+        for (const char *other = NULL, *above; outermost && (above = conf_next(bundle, "live", &other)) != NULL;)
+            outermost = !(path_is_below(above, tree) && path_is_below(live, above));
+        if (outermost)
+            return live;
+    }
+    return NULL;
+}
+
 bool conf_check(const struct bundle *bundle, struct error *error)
 {
     static const char *const once[] = {"machine", "program", "arg", "cwd", "umask"};

@@ -17,4 +17,7 @@ bool conf_lists(const struct bundle *bundle, const char *key, const char *path);
 /* Lies a path below a live directory (CONF live)? */
 bool conf_is_live(const struct bundle *bundle, const char *path);
 
+/* The next live directory below a tree that lies in no other one below it; iteration as by conf_next(). */
+const char *conf_next_live(const struct bundle *bundle, const char *tree, const char **cursor);
+
 #endif

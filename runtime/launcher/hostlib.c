@@ -2,8 +2,6 @@
 
 #include <dirent.h>
 #include <fnmatch.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -2,14 +2,14 @@
  * does the launcher. Each is a cache by what its makers say of it: Python's compiled modules (PEP 3147), $XDG_CACHE_HOME ("non-essential",
  * XDG Base Directory Specification), /var/cache (FHS 5.5), and each directory with a CACHEDIR.TAG (bford.info/cachedir): those of fontconfig,
  * of pytest, mypy and others. */
+#include "keep_cache.h"
+
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "keep.h"
 
 static bool is_tagged(int directory)
 {

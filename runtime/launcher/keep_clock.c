@@ -1,4 +1,4 @@
-#include "keep.h"
+#include "keep_clock.h"
 
 enum { TICK = 100000000 /* ns: file systems' clock and the others differ by less than that */ };
 

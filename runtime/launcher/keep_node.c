@@ -1,13 +1,14 @@
 /* Directories on the node that what the job wrote goes back to. */
+#include "keep_node.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-#include "keep_walk.h"
 
 /* The node's directory that what is written goes back to: it must be the one that it was when the job began. Whoever may rename it could have
  * put a link to somewhere else in its place. */
@@ -28,21 +29,6 @@ bool keep_open_on_node(const struct back *back, struct belongs *belongs)
     }
     belongs->error = good ? 0 : errno;
     return good;
-}
-
-static void identify(const char *node, struct identity *identity)
-{
-    struct stat status;
-    if (node != NULL && stat(node, &status) == 0)
-        *identity = (struct identity){status.st_dev, status.st_ino};
-}
-
-void keep_begin(struct plan *plan)
-{
-    for (size_t i = 0; i < plan->synthetic_count; i++)
-        identify(plan->synthetic[i].node, &plan->synthetic[i].is);
-    for (size_t i = 0; i < plan->count; i++)
-        identify(plan->ops[i].back, &plan->ops[i].back_is);
 }
 
 /* mkdir(2) with the mode that the job gave it: our umask is 0. The set-group-ID bit it does not take; that is added by a descriptor, and

@@ -1,8 +1,8 @@
+#include "keep_place.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
-
-#include "keep_walk.h"
 
 enum { OPEN = 64 /* so many of a chain stay open */ };
 

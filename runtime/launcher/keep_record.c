@@ -1,13 +1,14 @@
 /* A rank that leaves copies back what there is; others go on, and may write the same files again. So that the next copy is not taken for a
  * conflict with somebody else's, each is noted in the base with the time that the node's file got. */
+#include "keep_record.h"
+
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "keep.h"
+#include "error.h"
 
 static const char RECORD[] = "/kept"; /* NUL-terminated: seconds, nanoseconds, path */
 

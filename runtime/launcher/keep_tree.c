@@ -1,12 +1,16 @@
 /* What the job wrote where the bundle's was mounted on the node's: below a tree (plan_tree.c), of which it saw the bundle's directory alone, so
  * that a file of the node's may be in the way that it knew nothing of; and in a file on a mount point (points.h). */
+#include "keep_tree.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "keep_walk.h"
+#include "keep_copy.h"
+#include "keep_lost.h"
+#include "keep_record.h"
+#include "plan_same.h"
 
 /* Is the node's file the one that the job saw, or what an earlier rank has made of it? */
 static bool was_seen(const struct walk *walk, uint32_t index, const struct stat *node)

@@ -9,6 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "keep_cache.h"
+#include "keep_child.h"
+#include "keep_lost.h"
+#include "keep_tree.h"
 #include "remove.h"
 
 /* What is walked now is `name` in the last directory. */

@@ -28,6 +28,7 @@
 #include "options.h"
 #include "paths.h"
 #include "plan.h"
+#include "plan_make.h"
 #include "points.h"
 #include "supervise.h"
 #include "unpack.h"

@@ -86,14 +86,10 @@ struct plan {
 
 #define FIRST_ROOT_OP 2 /* ops before it make the base and hold for any root */
 
-/* Compute the plan. Looks at the node, changes nothing. Errors: EXIT_NODE. */
-bool plan_make(struct plan *plan, enum root_kind root, const struct bundle *bundle, const struct node *node,
-               const struct host_libraries *libraries, struct error *error);
-
 /* One line for each op, tab-separated where it matters, on standard error. */
 void plan_print(const struct plan *plan);
 
-/* plan_*.c: used by plan.c. */
+/* What the steps of planning (plan_*.c) hand to each other. */
 struct planner {
     struct plan *plan;
     const struct bundle *bundle;
@@ -110,63 +106,26 @@ struct planner {
     const char **unused; /* below trees: what neither travels nor shows (CONF unused), sorted */
     size_t unused_count;
 };
-enum ground { GROUND_OURS, GROUND_NODES }; /* is the parent, in the new root, a tmpfs directory of ours or the node's own? */
 
 struct op *plan_add(struct planner *planner, enum op_kind kind, const char *target, const char *why);
 void plan_bind(struct planner *planner, const char *node_path, const char *target, bool optional, const char *why);
-/* plan_overlay.c */
-void plan_overlay(struct planner *planner, const char *node_path, const char *target, const char *why);
 
-/* A live directory that lacks entries of the closure: both in one, and what the job writes goes back to the node's at the end. False when
- * the kernel cannot do that with this directory. */
-bool plan_overlay_live(struct planner *planner, const char *node_path, const char *target);
-void plan_live(struct planner *planner, const char *path, const char *node_path, uint32_t entry, enum ground ground);
-void plan_keep_nodes(struct planner *planner, const char *path, const char *why);
 void plan_add_parents(struct planner *planner, const char *path);
 /* Directories in the closure's layer of an overlay, which need not be unpacked where the node has the same in them. */
 void plan_add_layer_parents(struct planner *planner, const char *path);
 const char *plan_resolve(struct planner *planner, const char *path);
+
+/* A path is kept once: below another one that was kept it is there already. */
 bool plan_is_kept(const struct bundle *bundle, const char *path);
 
-/* plan_libraries.c: in the merged root before its overlays; in both after all else. */
-void plan_link_libraries(struct planner *planner);
-void plan_bind_libraries(struct planner *planner);
-
-/* plan_points.c. Can all that the node's directory lacks be mounted in it, on mount points that are made there? Else `why` not. */
-bool plan_can_point(struct planner *planner, const char *node_path, uint32_t directory, const char **why);
-void plan_point(struct planner *planner, uint32_t index, const char *node_path);
-
-/* In memory, over a mount point that another run has made there. */
-void plan_over_point(struct planner *planner, uint32_t index, const char *node_path);
-
-/* Must a closure entry stand where the node has nothing, another run's mount point, or something of another type? */
-bool plan_is_missing(struct planner *planner, uint32_t index, const char *node_path);
-
-/* plan_tree.c. A directory that comes from the bundle as a whole (CONF tree), on a node that has a directory of that name: `node_path`. */
-void plan_tree(struct planner *planner, uint32_t index, const char *node_path);
-
-void plan_find_left_out(struct planner *planner);
-
-/* Does an entry hold nothing but empty trees? They only cover what the node has: where it lacks them nothing is missing. */
-bool plan_is_vacant(const struct bundle *bundle, uint32_t index);
-
-/* Has the node, at `node_path`, the same file, link, or directory with the same and no more below it? Readable, too: it may be another user's. */
-bool plan_same_tree(struct planner *planner, const char *node_path, uint32_t index);
-bool plan_is_nodes_tree(struct planner *planner, uint32_t index, const char *node_path); /* may its own serve as the tree? */
-bool plan_same_file(const struct bundle *bundle, const struct entry *entry, const struct stat *status);
-bool plan_same_link(const char *node_path, const struct entry *entry);
-
-/* plan_owned.c: in the merged root after all else. */
-void plan_own_files(struct planner *planner);
-bool plan_is_system(struct planner *planner, const char *path);
-
-/* plan_absent.c */
-void plan_find_absent(struct planner *planner);
-bool plan_hides(const struct planner *planner, const char *path);
-bool plan_hides_below(const struct planner *planner, const char *directory);
-void plan_hide_below(struct planner *planner, const char *directory);
+/* DIRECTORY/NAME. */
 const char *join(struct planner *planner, const char *directory, const char *name);
+
+/* In a directory of ours: an entry that only the node has. */
 void plan_show_nodes_own(struct planner *planner, const char *path, const char *node_path);
-void plan_skip_same(struct planner *planner, const char *node_path, uint32_t directory);
+
+/* "/usr/lib" → "/usr"; is that one the system itself, and not live? */
+const char *plan_top_of(struct planner *planner, const char *path);
+bool plan_is_system(struct planner *planner, const char *path);
 
 #endif

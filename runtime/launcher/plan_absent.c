@@ -3,6 +3,8 @@
  * A whiteout is a character device 0:0 (Documentation/filesystems/overlayfs.rst), here in a layer of its own between the closure's and the
  * node's: through an overlay, which a deployed closure is, none can be made. Making one needs no privilege since Linux 5.8; where the kernel
  * refuses it, carry.c takes the closed root instead, or says so when the merged one was asked for. */
+#include "plan_absent.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -1,73 +1,101 @@
 /* Closure entries below directories that stay the node's own. Cost grows with the closure, except where a directory becomes
  * synthetic: there it grows with that one directory's entries. */
+#include "plan_live.h"
+
 #include <dirent.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "conf.h"
+#include "mark.h"
+#include "paths.h"
 #include "plan.h"
-#include "points.h"
+#include "plan_fate.h"
+#include "plan_overlay.h"
+#include "plan_points.h"
 
-/* Below an overlaid directory, what the node has as well need not be unpacked: overlayfs shows the node's. On a node with the
- * same software as where the bundle was made that is nearly everything. */
-void plan_skip_same(struct planner *planner, const char *node_path, uint32_t directory)
+/* Are all entries above a path directories, so that a mount point for it can be made? */
+static bool is_reachable(struct planner *planner, const char *path)
+{
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        const uint32_t above = bundle_find(planner->bundle, arena_format(planner->plan->arena, "%.*s", (int)(slash - path), path));
+        if (above != NO_ENTRY && !S_ISDIR(planner->bundle->entries[above].mode))
+            return false;
+    }
+    return true;
+}
+
+/* A directory in a tree that stays the node's own. */
+static void place_directory(struct planner *planner, const char *path, const char *node_path)
 {
     const struct bundle *bundle = planner->bundle;
-    for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY; i = bundle->entries[i].next_sibling) {
-        const struct entry *entry = &bundle->entries[i];
-        const char *node_child = join(planner, node_path, strrchr(entry->path, '/') + 1);
-        struct stat status;
-        if (!S_ISDIR(entry->mode)) {
-            planner->plan->wanted[i] = !plan_same_tree(planner, node_child, i);
-        } else if (lstat(node_child, &status) == 0 && S_ISDIR(status.st_mode)) {
-            plan_skip_same(planner, node_child, i);
-            bool wanted = false;
-            for (uint32_t k = entry->first_child; k != NO_ENTRY && !wanted; k = bundle->entries[k].next_sibling)
-                wanted = planner->plan->wanted[k];
-            planner->plan->wanted[i] = wanted;
-        }
+    const uint32_t entry = bundle_find(bundle, path);
+    struct stat status;
+    char *real = realpath(node_path, NULL);
+    if (real == NULL || stat(real, &status) != 0 || !S_ISDIR(status.st_mode) || !is_reachable(planner, path) ||
+        (entry != NO_ENTRY && !S_ISDIR(bundle->entries[entry].mode))) {
+        free(real);
+        return;
     }
+    const char *own = arena_format(planner->plan->arena, "%s", real);
+    free(real);
+    if (entry != NO_ENTRY) {
+        plan_live(planner, path, own, entry, GROUND_OURS);
+        return;
+    }
+    plan_add_parents(planner, path);
+    plan_add(planner, OP_DIRECTORY, path, "mount point")->mode = status.st_mode & 0777;
+    plan_bind(planner, own, path, false, "the node's own directory in a tree");
 }
 
-/* What becomes of one closure entry whose parent directory the node has. */
-enum fate {
-    FATE_NODES,   /* the node has the same, or has the file that the job writes: what it writes must reach the node's */
-    FATE_COVER,   /* the node has another file: the closure's is bound over it */
-    FATE_TREE,    /* both have the directory and it is a tree: the closure's is bound over it */
-    FATE_VACANT,  /* the node lacks an empty tree, which would cover what it has: nothing is to be done */
-    FATE_RECURSE, /* both have the directory */
-    FATE_CLOSURE, /* only the closure's can stand there, on a mount point; or the parent must become an overlay or synthetic */
-};
-
-bool plan_is_missing(struct planner *planner, uint32_t index, const char *node_path)
+/* A file in a tree that stays the node's own. The bundle need not hold it: a log that the traced run made anew, and that a later run finds. */
+static void place_file(struct planner *planner, const char *path, const char *node_path)
 {
-    const struct entry *entry = &planner->bundle->entries[index];
+    const uint32_t entry = bundle_find(planner->bundle, path);
     struct stat status;
-    if (lstat(node_path, &status) != 0)
-        return !plan_is_vacant(planner->bundle, index);
-    if (S_ISLNK(entry->mode))
-        return !plan_same_link(node_path, entry);
-    return (S_ISREG(entry->mode) ? !S_ISREG(status.st_mode) : !S_ISDIR(status.st_mode)) || point_at(node_path) != POINT_NONE;
+    if (lstat(node_path, &status) != 0 || !S_ISREG(status.st_mode) || !is_reachable(planner, path) ||
+        (entry != NO_ENTRY && !S_ISREG(planner->bundle->entries[entry].mode)))
+        return;
+    if (entry == NO_ENTRY) {
+        plan_add_parents(planner, path);
+        plan_add(planner, OP_FILE, path, "mount point");
+    }
+    plan_bind(planner, node_path, path, false, "the node's own data");
 }
 
-static enum fate fate_of(struct planner *planner, uint32_t index, const char *node_path)
+static bool is_below_live(const struct bundle *bundle, const char *tree, const char *path)
 {
-    const struct entry *entry = &planner->bundle->entries[index];
-    struct stat status;
-    if (plan_is_missing(planner, index, node_path))
-        return FATE_CLOSURE;
-    if (lstat(node_path, &status) != 0)
-        return FATE_VACANT;
-    if (S_ISLNK(entry->mode))
-        return FATE_NODES;
-    if (S_ISREG(entry->mode))
-        return plan_same_file(planner->bundle, entry, &status) || planner->fallback[index] ? FATE_NODES : FATE_COVER;
-    if (!conf_lists(planner->bundle, "tree", entry->path))
-        return FATE_RECURSE;
-    return plan_is_nodes_tree(planner, index, node_path) ? FATE_NODES : FATE_TREE;
+    bool below = false;
+    for (const char *cursor = NULL, *live; !below && (live = conf_next_live(bundle, tree, &cursor)) != NULL;)
+        below = path_is_below(path, live);
+    return below;
+}
+
+/* A directory of software that comes from the bundle as a whole (CONF tree). What the node has besides, a newer package or a .pth that
+ * was installed after bundling, does not show. The closure's directory is bound on the node's. Rejected: an overlay of the closure's alone,
+ * in which hard links break and directories cannot be renamed (Documentation/filesystems/overlayfs.rst), for nothing: it is private already. */
+void plan_tree(struct planner *planner, uint32_t index, const char *node_path)
+{
+    const struct bundle *bundle = planner->bundle;
+    const char *tree = bundle->entries[index].path;
+    struct arena *arena = planner->plan->arena;
+    struct op *op = plan_add(planner, OP_BIND, tree, "software comes from the bundle as a whole");
+    op->source = arena_format(arena, "/closure%s", tree);
+    op->back = node_path;
+    for (const char *cursor = NULL, *live; (live = conf_next_live(bundle, tree, &cursor)) != NULL;)
+        place_directory(planner, live, arena_format(arena, "%s%s", node_path, live + strlen(tree)));
+    for (size_t i = 0; i < planner->left_out_count; i++) {
+        const char *path = planner->left_out[i];
+        const char *own = path_is_below(path, tree) ? arena_format(arena, "%s%s", node_path, path + strlen(tree)) : NULL;
+        struct stat status;
+        if (own != NULL && !is_below_live(bundle, tree, path) && stat(own, &status) == 0)
+            (S_ISDIR(status.st_mode) ? place_directory : place_file)(planner, path, own);
+    }
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "fallback", &cursor)) != NULL;)
+        if (path_is_below(path, tree) && path_is_normal(path) && !is_below_live(bundle, tree, path))
+            place_file(planner, path, arena_format(arena, "%s%s", node_path, path + strlen(tree)));
 }
 
 /* A live directory whose new files are not real at once: said at the start. Where the user may not write the bare job could make none. */
@@ -93,7 +121,7 @@ static void place_child(struct planner *planner, uint32_t index, const char *nod
     const struct entry *entry = &planner->bundle->entries[index];
     struct stat status;
     char *real = NULL;
-    switch (fate_of(planner, index, node_path)) {
+    switch (plan_fate_of(planner, index, node_path)) {
     case FATE_NODES:
         if (!S_ISLNK(entry->mode))
             plan_bind(planner, node_path, entry->path, false, planner->fallback[index] ? "the node's own data" : "the node has the same");
@@ -124,24 +152,6 @@ static void place_child(struct planner *planner, uint32_t index, const char *nod
     }
 }
 
-/* In a directory of ours: an entry that only the node has. */
-void plan_show_nodes_own(struct planner *planner, const char *path, const char *node_path)
-{
-    static const char why[] = "the node's own entry of a directory that also holds closure";
-    struct stat status;
-    if (lstat(node_path, &status) != 0)
-        return;
-    if (S_ISLNK(status.st_mode)) {
-        char text[PATH_MAX];
-        const ssize_t size = readlink(node_path, text, sizeof text - 1);
-        if (size > 0)
-            plan_add(planner, OP_SYMLINK, path, why)->data = arena_format(planner->plan->arena, "%.*s", (int)size, text);
-        return;
-    }
-    plan_add(planner, S_ISDIR(status.st_mode) ? OP_DIRECTORY : OP_FILE, path, "mount point")->mode = status.st_mode & 0777;
-    plan_bind(planner, node_path, path, !S_ISREG(status.st_mode), why); /* an empty file in its place would pass for the node's */
-}
-
 /* Both in one overlay, in which the job can do what it can do in a directory of one file system. Directories that the node has are its own
  * again on top, so that what is written there is real at once. */
 static void place_over(struct planner *planner, const char *path, const char *node_path, uint32_t directory)
@@ -150,7 +160,7 @@ static void place_over(struct planner *planner, const char *path, const char *no
     struct stat status;
     for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY; i = bundle->entries[i].next_sibling) {
         const char *node_child = join(planner, node_path, strrchr(bundle->entries[i].path, '/') + 1);
-        const enum fate fate = fate_of(planner, i, node_child);
+        const enum fate fate = plan_fate_of(planner, i, node_child);
         if (fate == FATE_NODES && !S_ISDIR(bundle->entries[i].mode))
             planner->plan->wanted[i] = !(planner->plan->nodes_own[i] = true); /* the overlay shows the node's */
         else if (fate == FATE_NODES)
@@ -224,7 +234,7 @@ void plan_live(struct planner *planner, const char *path, const char *node_path,
     for (uint32_t i = bundle_children(bundle, directory); i != NO_ENTRY; i = bundle->entries[i].next_sibling) {
         const struct entry *entry = &bundle->entries[i];
         const char *node_child = join(planner, node_path, strrchr(entry->path, '/') + 1);
-        const enum fate fate = fate_of(planner, i, node_child);
+        const enum fate fate = plan_fate_of(planner, i, node_child);
         if (fate == FATE_COVER)
             plan_add(planner, OP_BIND, entry->path, "the node's file differs from the closure's")->source =
                 arena_format(planner->plan->arena, "/closure%s", entry->path);

@@ -1,4 +1,6 @@
 /* Closure entries over a directory that the node has as well: one overlay or, where the node has mounts below, several. */
+#include "plan_overlay.h"
+
 #include <dirent.h>
 #include <limits.h>
 #include <string.h>
@@ -7,6 +9,8 @@
 
 #include "paths.h"
 #include "plan.h"
+#include "plan_absent.h"
+#include "plan_same.h"
 #include "probe.h"
 
 /* overlayfs separates layers by ':' and options by ',': both and '\' are escaped (Documentation/filesystems/overlayfs.rst). */

@@ -5,6 +5,8 @@
  *
  * Rejected: copies of all of /etc (2,000 files at each start); a layer of an overlay, which a kernel may refuse; newuidmap: root itself is
  * in nobody's /etc/subuid. */
+#include "plan_owned.h"
+
 #include <fcntl.h>
 #include <glob.h>
 #include <limits.h>

@@ -1,13 +1,16 @@
 /* What a live directory of the node's lacks, mounted in it: the directory stays real, so that a checkpoint is there at once, locks of two jobs
  * exclude each other and a killed job's results stay. */
+#include "plan_points.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "conf.h"
+#include "mark.h"
 #include "plan.h"
-#include "points.h"
+#include "plan_fate.h"
 #include "storage.h"
 
 enum { MOST = 256 }; /* each is a mount, an open file and some requests to the storage */

@@ -12,75 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mark.h"
 #include "mounted.h"
 
-static const char MARK[] = ".sdee-mount-point";
-static const char TEXT[] = "sdee mount point: a job that runs has software of its bundle here. Safe to delete when no job runs; the next run removes it.\n";
 enum { ATTEMPTS = 2000, PAUSE = 2000000 /* ns */ };
-
-/* Does a directory hold the mark and nothing else? Without readdir(3): a signal handler asks, too. */
-static bool is_bare(int directory)
-{
-    char buffer[2048];
-    long size;
-    bool bare = lseek(directory, 0, SEEK_SET) == 0;
-    while (bare && (size = syscall(SYS_getdents64, directory, buffer, sizeof buffer)) > 0)
-        for (long at = 0; at < size;) {
-            const char *name = buffer + at + 19; /* struct linux_dirent64 */
-            unsigned short length;
-            memcpy(&length, buffer + at + 16, sizeof length);
-            bare = bare && (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, MARK) == 0);
-            at += length;
-        }
-    return bare;
-}
-
-static bool has_text(int fd)
-{
-    char text[sizeof TEXT];
-    return pread(fd, text, sizeof text, 0) == sizeof TEXT - 1 && memcmp(text, TEXT, sizeof TEXT - 1) == 0;
-}
-
-/* The file with the text of what stands in `parent`; -1: ENOENT when nothing does, EEXIST when something else does. */
-static int open_mark(int parent, const char *name, bool directory, int flags)
-{
-    struct stat status;
-    if (fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
-        return -1;
-    int fd = -1;
-    if (directory && S_ISDIR(status.st_mode)) {
-        const int inside = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        fd = inside >= 0 ? openat(inside, MARK, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
-        if (fd >= 0 && !is_bare(inside)) { /* it holds results: the node's own */
-            close(fd);
-            fd = -1;
-        }
-        if (inside >= 0)
-            close(inside);
-    } else if (!directory && S_ISREG(status.st_mode) && status.st_size == sizeof TEXT - 1) {
-        fd = openat(parent, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    }
-    if (fd >= 0 && (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || !has_text(fd))) {
-        close(fd);
-        fd = -1;
-    }
-    if (fd < 0)
-        errno = EEXIST;
-    return fd;
-}
-
-enum point_kind point_at(const char *path)
-{
-    struct stat status;
-    if (lstat(path, &status) != 0 || (!S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode)))
-        return POINT_NONE;
-    const int fd = open_mark(AT_FDCWD, path, S_ISDIR(status.st_mode), O_RDONLY);
-    if (fd < 0)
-        return POINT_NONE;
-    const bool own = fstat(fd, &status) == 0 && status.st_uid == geteuid();
-    close(fd);
-    return own ? POINT_OWN : POINT_FOREIGN;
-}
 
 static bool lock(int fd, short type)
 {
@@ -107,7 +42,7 @@ static bool write_text(int fd)
         errno = EPERM;
         return false;
     }
-    return status.st_size == sizeof TEXT - 1 || pwrite(fd, TEXT, sizeof TEXT - 1, 0) == sizeof TEXT - 1;
+    return status.st_size == sizeof MARK_TEXT - 1 || pwrite(fd, MARK_TEXT, sizeof MARK_TEXT - 1, 0) == sizeof MARK_TEXT - 1;
 }
 
 /* Never over what is there. NFS and others know no flags: there an empty directory may be replaced, and nothing else. */
@@ -176,7 +111,7 @@ static void take_away(int parent, const char *name, bool directory, int fd)
         return;
     }
     const int inside = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (inside >= 0 && !is_bare(inside)) {
+    if (inside >= 0 && !mark_is_alone(inside)) {
         unlinkat(inside, MARK, 0); /* it holds results, and is the node's own from now on */
     } else if (inside >= 0) {
         snprintf(away, sizeof away, "%s.%.*s.%d", MARK, NAME_MAX - 32, name, (int)getpid());
@@ -222,7 +157,7 @@ static int hold(const struct points *points, const char *path, mode_t mode, bool
     if (parent < 0)
         return -1;
     for (int i = 0; i < ATTEMPTS; i++) {
-        fd = open_mark(parent, name, directory, O_RDWR);
+        fd = mark_open(parent, name, directory, O_RDWR);
         number = errno;
         if (fd < 0 && number == ENOENT && making && make(parent, name, mode)) {
             made = true;
@@ -340,7 +275,7 @@ static void release(const struct points *points, const struct point *point, bool
 {
     const char *name;
     const int parent = remove ? open_parent(points, point->path, &name) : -1;
-    if (parent >= 0 && lock_alone(point->fd) && is_current(parent, name, point->directory, point->fd) && has_text(point->fd))
+    if (parent >= 0 && lock_alone(point->fd) && is_current(parent, name, point->directory, point->fd) && mark_has_text(point->fd))
         take_away(parent, name, point->directory, point->fd);
     else
         close(point->fd);

@@ -24,11 +24,6 @@ struct points {
     size_t unfit_count;
 };
 
-enum point_kind { POINT_NONE, POINT_OWN, POINT_FOREIGN /* another user's */ };
-
-/* Is what stands at a path a mount point with nothing else in it? */
-enum point_kind point_at(const char *path);
-
 /* Make and lock what a plan needs and is not held yet. False when something cannot be: its directory is then in `unfit`. */
 bool points_hold(struct points *points, const struct plan *plan);
 
