@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "error.h"
 #include "waiting.h"
 
 enum { SLACK = 50000 }; /* the kernel's own default: 50 microseconds; a nanosecond more or less is nothing */

@@ -20,6 +20,7 @@
 #include "end.h"
 #include "filter.h"
 #include "holder.h"
+#include "plan.h"
 #include "rights.h"
 #include "unshare.h"
 
@@ -61,7 +62,7 @@ static void restore_signals(void)
 }
 
 /* What the user asks for at this start is bound in besides. */
-static void add_on_request(const struct enter_options *options, struct plan *plan)
+static void add_on_request(const struct enter_options *options, struct steps *plan)
 {
     const char *agent = getenv("SSH_AUTH_SOCK"), *runtime = getenv("XDG_RUNTIME_DIR");
     if (options->ssh_agent && agent != NULL && agent[0] == '/')
@@ -85,7 +86,7 @@ static bool is_current(const char *directory)
 }
 
 /* Connect to the holder, started when need be; two terminals that come at once start one. */
-static int connect_or_start(const struct enter_options *options, struct plan *plan, struct error *error)
+static int connect_or_start(const struct enter_options *options, struct steps *plan, struct error *error)
 {
     const int lock = open("lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if ((lock < 0 && errno != ENOENT) || (lock >= 0 && flock(lock, LOCK_EX) != 0)) {
@@ -267,7 +268,7 @@ int enter(const struct enter_options *options, struct error *error)
         before[0] = '\0';
     if (!in_directory(options->directory, error))
         return -1;
-    struct plan plan;
+    struct steps plan;
     if (!plan_read("plan", &plan, error))
         return lost(options, -1, error);
     int socket = -1, init = -1;
@@ -301,7 +302,7 @@ int enter(const struct enter_options *options, struct error *error)
 
 int as_root(const char *directory, char **command, struct error *error)
 {
-    struct plan plan = {0};
+    struct steps plan = {0};
     int go[2], made[2];
     char byte;
     if (directory[0] != '\0') {

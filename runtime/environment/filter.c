@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "calls.h"
+#include "rules.h"
 
 #if defined(__x86_64__)
 enum { NATIVE = AUDIT_ARCH_X86_64 };

@@ -21,6 +21,7 @@
 
 #include "fronts.h"
 #include "owner.h"
+#include "plan.h"
 #include "remove.h"
 #include "rights.h"
 #include "session.h"
@@ -81,7 +82,7 @@ static bool run_newmap(const char *program, pid_t pid, unsigned own, const struc
                                (unsigned long long)range->start, WEXITSTATUS(status));
 }
 
-bool map_ids(pid_t pid, const struct plan *plan, struct error *error)
+bool map_ids(pid_t pid, const struct steps *plan, struct error *error)
 {
     char text[64];
     if (plan->uids.count > 0)
@@ -125,7 +126,7 @@ static void end_all(sigset_t *awaited)
 }
 
 /* PID 1 of the environment: takes in orphans until it is killed, which ends all others. */
-static void be_init(struct plan *plan, int go, int result)
+static void be_init(struct steps *plan, int go, int result)
 {
     struct error error = {0};
     char byte;
@@ -158,7 +159,7 @@ static void be_init(struct plan *plan, int go, int result)
 }
 
 /* Make the namespaces and all in them. The pid of their PID 1, or -1. */
-static pid_t make_namespaces(struct plan *plan, struct error *error)
+static pid_t make_namespaces(struct steps *plan, struct error *error)
 {
     int go[2], result[2];
     if (pipe2(go, O_CLOEXEC) != 0 || pipe2(result, O_CLOEXEC) != 0) {
@@ -336,13 +337,13 @@ static void settle(int keep)
     umask(0);
 }
 
-static void be_holder(struct plan *plan, int ready)
+static void be_holder(struct steps *plan, int ready)
 {
     static struct session session;
     static struct error error;
     settle(ready);
     ready = 3;
-    session = (struct session){.plan = *plan, .uid = geteuid(), .gid = getegid(), .emulate = plan->uids.count == 0};
+    session = (struct session){.steps = *plan, .uid = geteuid(), .gid = getegid(), .emulate = plan->uids.count == 0};
     session.group_count = getgroups(sizeof session.groups / sizeof session.groups[0], session.groups);
     if (session.group_count < 0)
         session.group_count = 0;
@@ -357,7 +358,7 @@ static void be_holder(struct plan *plan, int ready)
     const bool good = session.root >= 0 && init_fd >= 0 && bind(door, (const struct sockaddr *)&ADDRESS, sizeof ADDRESS) == 0 && listen(door, 64) == 0;
     if (!good && error.code == 0)
         fail(&error, EXIT_KERNEL, NULL, "cannot hold the environment: %s", strerror(errno));
-    plan_identify(&session.plan, session.root);
+    steps_identify(&session.steps, session.root);
     owners_load(AT_FDCWD);
     prctl(PR_SET_NAME, "sdee-env-hold");
     if (write(ready, &error, sizeof error) != sizeof error || !good)
@@ -371,7 +372,7 @@ static void be_holder(struct plan *plan, int ready)
     _exit(0);
 }
 
-bool holder_start(struct plan *plan, struct error *error)
+bool holder_start(struct steps *plan, struct error *error)
 {
     int ready[2];
     if (pipe2(ready, O_CLOEXEC) != 0)

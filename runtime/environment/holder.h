@@ -6,15 +6,15 @@
 #include <sys/types.h>
 
 #include "error.h"
-#include "plan.h"
+#include "steps.h"
 
 /* Start it for the environment that is the working directory; returns when it is ready. */
-bool holder_start(struct plan *plan, struct error *error);
+bool holder_start(struct steps *plan, struct error *error);
 
 /* Connect to the one that runs. The socket, or -1 when there is none. */
 int holder_connect(void);
 
 /* Map the user's ids in `pid`'s new user namespace: 0 is the user; the rest of a subordinate range follows. */
-bool map_ids(pid_t pid, const struct plan *plan, struct error *error);
+bool map_ids(pid_t pid, const struct steps *plan, struct error *error);
 
 #endif

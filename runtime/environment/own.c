@@ -11,7 +11,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "error.h"
 #include "kernel.h"
+#include "owner.h"
 #include "resolve.h"
 
 enum { PATH_SIZE = 4096 };
@@ -45,7 +47,7 @@ bool needs_own(const struct session *session, const struct statx *file)
 {
     if (S_ISDIR(file->stx_mode) || !is_foreign(session, file))
         return false;
-    const struct step *step = plan_step(&session->plan, file);
+    const struct step *step = step_of(&session->steps, file);
     return step != NULL && step->kind == STEP_OVERLAY;
 }
 
@@ -116,7 +118,7 @@ static void times_of(const struct statx *file, struct timespec times[2])
 static int workshop(const struct session *session, const struct statx *file)
 {
     char path[PATH_SIZE];
-    const struct step *step = plan_step(&session->plan, file);
+    const struct step *step = step_of(&session->steps, file);
     const int top = in_root(session->root, step->path, true);
     if (top < 0)
         return top;
@@ -166,8 +168,8 @@ static void give_away(const struct session *session, int fd, const struct statx 
 {
     char name[64];
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-    const uid_t uid = owner.uid <= session->plan.uids.count ? owner.uid : 0;
-    const gid_t gid = owner.gid <= session->plan.gids.count ? owner.gid : 0;
+    const uid_t uid = owner.uid <= session->steps.uids.count ? owner.uid : 0;
+    const gid_t gid = owner.gid <= session->steps.gids.count ? owner.gid : 0;
     if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0 && !S_ISLNK(file->stx_mode))
         chmod(name, file->stx_mode & 07777); /* chown(2) has dropped the set-user-ID bits */
 }
@@ -253,7 +255,7 @@ static bool path_in_ours(const struct session *session, const struct statx *file
 {
     char tried[PATH_SIZE];
     struct statx found;
-    const struct step *step = plan_step(&session->plan, file);
+    const struct step *step = step_of(&session->steps, file);
     for (const char *end = path; end != NULL; end = strchr(end + 1, '/')) {
         if (snprintf(tried, sizeof tried, "%s%s", step->path, end) >= (int)sizeof tried)
             continue;
@@ -277,7 +279,7 @@ int own(const struct session *session, int *fd, struct statx *file, bool empty)
     char path[PATH_SIZE];
     if (!path_of(*fd, path, sizeof path))
         return -EXDEV;
-    if (plan_step(&session->plan, file)->mount_id != file->stx_mnt_id && !path_in_ours(session, file, path))
+    if (step_of(&session->steps, file)->mount_id != file->stx_mnt_id && !path_in_ours(session, file, path))
         return -EXDEV;
     char *slash = strrchr(path, '/'), *name = slash + 1;
     *slash = '\0';

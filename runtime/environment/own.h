@@ -2,7 +2,7 @@
 #ifndef SDEE_OWN_H
 #define SDEE_OWN_H
 
-#include "owner.h"
+#include "session.h"
 
 #define OWN_WORKSHOP ".sdee-own"
 

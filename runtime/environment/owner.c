@@ -1,6 +1,8 @@
 #include "owner.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,11 +10,10 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
-#include <linux/magic.h>
-
+#include "error.h"
 #include "inside.h"
-#include "kernel.h"
 
 /* Files of which the attribute cannot tell, by inode. The birth time tells an inode number that is used again. */
 struct entry {
@@ -44,18 +45,18 @@ static bool mapped(const struct range *range, uint32_t own, uint32_t id, uint32_
 bool is_foreign(const struct session *session, const struct statx *file)
 {
     uint32_t shown;
-    return !mapped(&session->plan.uids, session->uid, file->stx_uid, &shown) || !mapped(&session->plan.gids, session->gid, file->stx_gid, &shown);
+    return !mapped(&session->steps.uids, session->uid, file->stx_uid, &shown) || !mapped(&session->steps.gids, session->gid, file->stx_gid, &shown);
 }
 
 bool is_anothers(const struct session *session, const struct statx *file)
 {
     uint32_t shown;
-    return !mapped(&session->plan.uids, session->uid, file->stx_uid, &shown);
+    return !mapped(&session->steps.uids, session->uid, file->stx_uid, &shown);
 }
 
 static bool is_ours(const struct session *session, const struct statx *file, bool *marked)
 {
-    const struct step *step = plan_step(&session->plan, file);
+    const struct step *step = step_of(&session->steps, file);
     *marked = step != NULL && step->kind != STEP_BIND && step->kind != STEP_LIVE && step->kind != STEP_PROC;
     return step != NULL && step->kind == STEP_OVERLAY;
 }
@@ -166,8 +167,8 @@ static int get_attribute(const void *name, char *value)
 struct owner owner_shown_of(const struct session *session, const char *name, const struct statx *file)
 {
     struct owner shown;
-    const bool own = mapped(&session->plan.uids, session->uid, file->stx_uid, &shown.uid);
-    mapped(&session->plan.gids, session->gid, file->stx_gid, &shown.gid);
+    const bool own = mapped(&session->steps.uids, session->uid, file->stx_uid, &shown.uid);
+    mapped(&session->steps.gids, session->gid, file->stx_gid, &shown.gid);
     if (!own || !session->emulate)
         return shown;
     bool marked;
@@ -235,8 +236,8 @@ int owner_set(const struct session *session, int fd, const struct statx *file, s
     bool marked;
     is_ours(session, file, &marked);
     struct owner unrecorded; /* not root's everywhere: see is_anothers() */
-    mapped(&session->plan.uids, session->uid, file->stx_uid, &unrecorded.uid);
-    mapped(&session->plan.gids, session->gid, file->stx_gid, &unrecorded.gid);
+    mapped(&session->steps.uids, session->uid, file->stx_uid, &unrecorded.uid);
+    mapped(&session->steps.gids, session->gid, file->stx_gid, &unrecorded.gid);
     const bool plain = owner.uid == unrecorded.uid && owner.gid == unrecorded.gid;
     if (marked && can_have_attributes(file)) {
         const int result = mark(fd, file, owner, plain);

@@ -11,17 +11,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "kernel.h"
-
 static const char *const NAMES[] = {"dir", "link", "overlay", "own", "bind", "live", "tmp", "tmpfs", "proc", "mqueue", "hide"};
 
-void plan_add(struct plan *plan, enum step_kind kind, const char *path, const char *argument)
+void plan_add(struct steps *plan, enum step_kind kind, const char *path, const char *argument)
 {
-    plan->steps = reallocate(plan->steps, plan->count + 1, sizeof *plan->steps);
-    plan->steps[plan->count++] = (struct step){.kind = kind, .path = strdup(path), .argument = strdup(argument), .work = "", .lower = ""};
+    plan->items = reallocate(plan->items, plan->count + 1, sizeof *plan->items);
+    plan->items[plan->count++] = (struct step){.kind = kind, .path = strdup(path), .argument = strdup(argument), .work = "", .lower = ""};
 }
 
-static bool read_line(struct plan *plan, char *line)
+static bool read_line(struct steps *plan, char *line)
 {
     char *field[5] = {line, "", "", "", ""};
     for (int i = 1; i < 5 && (line = strchr(line, '\t')) != NULL; i++) {
@@ -39,16 +37,16 @@ static bool read_line(struct plan *plan, char *line)
     for (unsigned kind = 0; kind < sizeof NAMES / sizeof NAMES[0]; kind++)
         if (strcmp(field[0], NAMES[kind]) == 0) {
             plan_add(plan, kind, field[1], field[2]);
-            plan->steps[plan->count - 1].work = strdup(field[3]);
-            plan->steps[plan->count - 1].lower = strdup(field[4]);
+            plan->items[plan->count - 1].work = strdup(field[3]);
+            plan->items[plan->count - 1].lower = strdup(field[4]);
             return field[1][0] == '/';
         }
     return false;
 }
 
-bool plan_read(const char *file, struct plan *plan, struct error *error)
+bool plan_read(const char *file, struct steps *plan, struct error *error)
 {
-    *plan = (struct plan){0};
+    *plan = (struct steps){0};
     FILE *stream = fopen(file, "re");
     if (stream == NULL)
         return fail(error, EXIT_INPUT, "make it anew: sdee env remove NAME, sdee env create NAME", "the environment has no mount plan: %s",
@@ -171,7 +169,7 @@ static bool carry_out(struct step *step, struct error *error)
     }
 }
 
-bool plan_carry_out(struct plan *plan, struct error *error)
+bool plan_carry_out(struct steps *plan, struct error *error)
 {
     if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) != 0)
         return fail(error, EXIT_KERNEL, NULL, "cannot make mounts private: %s", strerror(errno));
@@ -179,38 +177,10 @@ bool plan_carry_out(struct plan *plan, struct error *error)
         return fail(error, EXIT_KERNEL, NULL, "cannot mount a tmpfs for the root: %s", strerror(errno));
     mount(NULL, "root", NULL, MS_UNBINDABLE, NULL); /* it may lie below what is bound into it: the user's home */
     for (unsigned i = 0; i < plan->count; i++)
-        if (!carry_out(&plan->steps[i], error))
+        if (!carry_out(&plan->items[i], error))
             return false;
     if (chdir("root") != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
         return fail(error, EXIT_KERNEL, "in a chroot the kernel refuses it", "cannot enter the root: pivot_root: %s", strerror(errno));
     mount(NULL, "/", NULL, MS_PRIVATE, NULL);
     return true;
-}
-
-void plan_identify(struct plan *plan, int root)
-{
-    for (unsigned i = 0; i < plan->count; i++) {
-        struct statx buffer;
-        const int fd = in_root(root, plan->steps[i].path, true);
-        if (fd >= 0 && sys_statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &buffer) == 0 && (buffer.stx_mask & STATX_MNT_ID) != 0) {
-            plan->steps[i].mount_id = buffer.stx_mnt_id;
-            plan->steps[i].device[0] = buffer.stx_dev_major;
-            plan->steps[i].device[1] = buffer.stx_dev_minor;
-        }
-        if (fd >= 0)
-            close(fd);
-    }
-}
-
-const struct step *plan_step(const struct plan *plan, const struct statx *file)
-{
-    for (unsigned i = plan->count; i-- > 0;)
-        if (plan->steps[i].mount_id == file->stx_mnt_id && plan->steps[i].kind != STEP_DIR && plan->steps[i].kind != STEP_LINK)
-            return &plan->steps[i];
-    for (unsigned i = plan->count; i-- > 0;) {
-        const struct step *step = &plan->steps[i];
-        if (step->kind == STEP_OVERLAY && step->mount_id != 0 && step->device[0] == file->stx_dev_major && step->device[1] == file->stx_dev_minor)
-            return step;
-    }
-    return NULL;
 }

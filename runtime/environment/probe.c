@@ -109,7 +109,7 @@ bool probe(const char *directory, struct error *error)
         _exit(write(told[1], &outcome, sizeof outcome) != sizeof outcome);
     }
     close(told[1]);
-    const struct plan plan = {0};
+    const struct steps plan = {0};
     const bool answered = pid > 0 && read(told[0], &byte, 1) == 1, unshared = answered && byte == 'm';
     const int number = answered ? byte : ECHILD; /* the outcome begins with it */
     const bool mapped = unshared && map_ids(pid, &plan, error) && write(go[1], "g", 1) == 1;

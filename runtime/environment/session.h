@@ -7,10 +7,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "plan.h"
+#include "steps.h"
 
 struct session {
-    struct plan plan;
+    struct steps steps;
     int root;              /* O_PATH: the environment's root, seen from outside its namespaces */
     int init;              /* pidfd of its PID 1 */
     uid_t uid;             /* the user's own ids, which are 0 inside */
@@ -41,5 +41,8 @@ struct answer {
 
 #define GO_ON ((struct answer){.go_on = true})
 #define RESULT(number) ((struct answer){.value = (number)})
+
+/* What is done about one system call. */
+typedef struct answer handler(const struct stop *stop);
 
 #endif

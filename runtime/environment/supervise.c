@@ -13,7 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "calls.h"
+#include "error.h"
+#include "rules.h"
 #include "waiting.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS

@@ -193,4 +193,3 @@ void bundle_close(struct bundle *bundle)
         munmap((void *)(uintptr_t)bundle->map, bundle->map_size);
     bundle->mapped = false;
 }
-

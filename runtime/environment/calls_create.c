@@ -1,4 +1,6 @@
 /* What a process with emulated credentials makes shows these as its owner: so we make it, and record the owner. */
+#include "calls_create.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
@@ -8,7 +10,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#include "calls.h"
 #include "creds.h"
 #include "kernel.h"
 #include "owner.h"

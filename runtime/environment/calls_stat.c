@@ -1,4 +1,6 @@
 /* stat(2) and its relatives, where the owner to show is not the kernel's answer. */
+#include "calls_stat.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -6,7 +8,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "calls.h"
 #include "kernel.h"
 #include "owner.h"
 #include "resolve.h"

@@ -1,4 +1,6 @@
 /* Credentials: set*id(2) by the rules of credentials(7), where the kernel would say EINVAL because an id is not mapped. */
+#include "calls_credentials.h"
+
 #include <errno.h>
 #include <linux/capability.h>
 #include <string.h>
@@ -7,7 +9,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "calls.h"
 #include "creds.h"
 #include "waiting.h"
 

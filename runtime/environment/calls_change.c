@@ -1,5 +1,4 @@
-/* Calls that change a file, and the table of all that stop. */
-#include "calls.h"
+#include "calls_change.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,9 +14,11 @@
 #include <unistd.h>
 
 #include "caller.h"
+#include "calls_create.h"
 #include "creds.h"
 #include "kernel.h"
 #include "own.h"
+#include "owner.h"
 #include "resolve.h"
 #include "waiting.h"
 
@@ -102,18 +103,18 @@ static struct answer open_for_writing(const struct stop *stop, int dirfd, uint64
 }
 
 #ifdef SYS_open
-static struct answer on_open(const struct stop *stop)
+struct answer on_open(const struct stop *stop)
 {
     return open_for_writing(stop, AT_FDCWD, stop->arg[0], stop->arg[1], (mode_t)stop->arg[2]);
 }
 
-static struct answer on_creat(const struct stop *stop)
+struct answer on_creat(const struct stop *stop)
 {
     return open_for_writing(stop, AT_FDCWD, stop->arg[0], O_CREAT | O_WRONLY | O_TRUNC, (mode_t)stop->arg[1]);
 }
 #endif
 
-static struct answer on_openat(const struct stop *stop)
+struct answer on_openat(const struct stop *stop)
 {
     return open_for_writing(stop, (int)stop->arg[0], stop->arg[1], stop->arg[2], (mode_t)stop->arg[3]);
 }
@@ -135,7 +136,7 @@ static struct answer open_within(const struct stop *stop, const struct open_how 
     return then_go_on(result);
 }
 
-static struct answer on_openat2(const struct stop *stop)
+struct answer on_openat2(const struct stop *stop)
 {
     struct open_how how;
     if (stop->arg[3] < sizeof how || !read_memory(stop, stop->arg[2], &how, sizeof how) || (how.flags & (O_ACCMODE | O_CREAT | O_TRUNC)) == 0)
@@ -146,27 +147,27 @@ static struct answer on_openat2(const struct stop *stop)
 }
 
 /* Calls whose first argument is a path that is followed / not followed. */
-static struct answer on_path(const struct stop *stop)
+struct answer on_path(const struct stop *stop)
 {
     return own_path(stop, AT_FDCWD, stop->arg[0], true, false);
 }
 
-static struct answer on_lpath(const struct stop *stop)
+struct answer on_lpath(const struct stop *stop)
 {
     return own_path(stop, AT_FDCWD, stop->arg[0], false, false);
 }
 
-static struct answer on_path_at(const struct stop *stop)
+struct answer on_path_at(const struct stop *stop)
 {
     return own_path(stop, (int)stop->arg[0], stop->arg[1], true, false);
 }
 
-static struct answer on_xattrat(const struct stop *stop)
+struct answer on_xattrat(const struct stop *stop)
 {
     return own_path(stop, (int)stop->arg[0], stop->arg[1], (stop->arg[2] & AT_SYMLINK_NOFOLLOW) == 0, (stop->arg[2] & AT_EMPTY_PATH) != 0);
 }
 
-static struct answer on_renameat(const struct stop *stop)
+struct answer on_renameat(const struct stop *stop)
 {
     const struct answer answer = own_path(stop, (int)stop->arg[0], stop->arg[1], false, false);
     if (!answer.go_on || stop->nr != SYS_renameat2 || (stop->arg[4] & RENAME_EXCHANGE) == 0)
@@ -175,7 +176,7 @@ static struct answer on_renameat(const struct stop *stop)
 }
 
 #ifdef SYS_chmod
-static struct answer on_chmod(const struct stop *stop)
+struct answer on_chmod(const struct stop *stop)
 {
     struct statx file;
     const int fd = look(stop, AT_FDCWD, stop->arg[0], true, false, &file);
@@ -183,7 +184,7 @@ static struct answer on_chmod(const struct stop *stop)
 }
 #endif
 
-static struct answer on_fchmodat(const struct stop *stop)
+struct answer on_fchmodat(const struct stop *stop)
 {
     struct statx file;
     const unsigned flags = stop->nr == SYS_fchmodat ? 0 : (unsigned)stop->arg[3]; /* fchmodat2 has a fourth argument */
@@ -193,20 +194,20 @@ static struct answer on_fchmodat(const struct stop *stop)
     return change_mode(stop, fd, &file, (mode_t)stop->arg[2]);
 }
 
-static struct answer on_linkat(const struct stop *stop)
+struct answer on_linkat(const struct stop *stop)
 {
     return own_path(stop, (int)stop->arg[0], stop->arg[1], (stop->arg[4] & AT_SYMLINK_FOLLOW) != 0, (stop->arg[4] & AT_EMPTY_PATH) != 0);
 }
 
 /* Calls by descriptor: the descriptor stays the host's file, so what is asked for is done to the copy. */
-static struct answer on_fchmod(const struct stop *stop)
+struct answer on_fchmod(const struct stop *stop)
 {
     struct statx file;
     const int fd = look_fd(stop, (int)stop->arg[0], &file);
     return change_mode(stop, fd, &file, (mode_t)stop->arg[1]);
 }
 
-static struct answer on_utimensat(const struct stop *stop)
+struct answer on_utimensat(const struct stop *stop)
 {
     if ((stop->arg[3] & ~(uint64_t)(stop->arg[1] != 0 ? NAMING : 0)) != 0)
         return GO_ON;
@@ -250,13 +251,13 @@ static struct answer may_write(const struct stop *stop, int dirfd, uint64_t addr
 }
 
 #ifdef SYS_access
-static struct answer on_access(const struct stop *stop)
+struct answer on_access(const struct stop *stop)
 {
     return may_write(stop, AT_FDCWD, stop->arg[0], (unsigned)stop->arg[1], 0);
 }
 #endif
 
-static struct answer on_faccessat(const struct stop *stop)
+struct answer on_faccessat(const struct stop *stop)
 {
     return may_write(stop, (int)stop->arg[0], stop->arg[1], (unsigned)stop->arg[2], stop->nr == SYS_faccessat ? 0 : (int)stop->arg[3]);
 }
@@ -302,7 +303,7 @@ static struct answer change_owner(const struct stop *stop, int fd, struct statx 
 }
 
 #ifdef SYS_chown
-static struct answer on_chown(const struct stop *stop)
+struct answer on_chown(const struct stop *stop)
 {
     struct statx file;
     const int fd = look(stop, AT_FDCWD, stop->arg[0], stop->nr == SYS_chown, false, &file);
@@ -310,14 +311,14 @@ static struct answer on_chown(const struct stop *stop)
 }
 #endif
 
-static struct answer on_fchown(const struct stop *stop)
+struct answer on_fchown(const struct stop *stop)
 {
     struct statx file;
     const int fd = look_fd(stop, (int)stop->arg[0], &file);
     return change_owner(stop, fd, &file, (uint32_t)stop->arg[1], (uint32_t)stop->arg[2], true);
 }
 
-static struct answer on_fchownat(const struct stop *stop)
+struct answer on_fchownat(const struct stop *stop)
 {
     struct statx file;
     if ((stop->arg[4] & ~(uint64_t)NAMING) != 0)
@@ -326,89 +327,3 @@ static struct answer on_fchownat(const struct stop *stop)
     const int fd = look(stop, (int)stop->arg[0], stop->arg[1], follow, empty, &file);
     return change_owner(stop, fd, &file, (uint32_t)stop->arg[2], (uint32_t)stop->arg[3], empty);
 }
-
-/* From now on processes may have other roots: each one's own is looked at, which costs a little. */
-static struct answer on_view(const struct stop *stop)
-{
-    atomic_store(&stop->session->views_vary, true);
-    return GO_ON;
-}
-
-enum { WRITES = O_WRONLY | O_RDWR | O_TRUNC | O_CREAT };
-
-/* fstat of the standard descriptors is let go: pipes, terminals and logs nearly always, and asked by every program that prints. */
-const struct rule RULES[] = {
-#ifdef SYS_open
-    {SYS_open, on_open, 1, WRITES, false, 0, 0},
-    {SYS_creat, on_creat, 0, 0, false, 0, 0},
-    {SYS_access, on_access, 1, W_OK, false, 0, 0},
-    {SYS_stat, on_stat, 0, 0, false, 0, 0},
-    {SYS_lstat, on_lstat, 0, 0, false, 0, 0},
-    {SYS_link, on_lpath, 0, 0, false, 0, 0},
-    {SYS_rename, on_lpath, 0, 0, false, 0, 0},
-    {SYS_chmod, on_chmod, 0, 0, false, 0, 0},
-    {SYS_utime, on_path, 0, 0, false, 0, 0},
-    {SYS_utimes, on_path, 0, 0, false, 0, 0},
-    {SYS_futimesat, on_path_at, 0, 0, false, 0, 0},
-    {SYS_chown, on_chown, 0, 0, false, 0, 0},
-    {SYS_lchown, on_chown, 0, 0, false, 0, 0},
-    {SYS_mkdir, on_mkdir, 0, 0, true, 0, 0},
-    {SYS_mknod, on_mknod, 0, 0, true, 0, 0},
-    {SYS_symlink, on_symlink, 0, 0, true, 0, 0},
-#endif
-#ifdef SYS_renameat
-    {SYS_renameat, on_renameat, 0, 0, false, 0, 0},
-#endif
-    {SYS_openat, on_openat, 2, WRITES, false, 0, 0},
-    {SYS_openat2, on_openat2, 0, 0, false, 0, 0},
-    {SYS_truncate, on_path, 0, 0, false, 0, 0},
-    {SYS_faccessat, on_faccessat, 2, W_OK, false, 0, 0},
-    {SYS_faccessat2, on_faccessat, 2, W_OK, false, 0, 0},
-    {SYS_fstat, on_fstat, 0, 0, false, 0, STDERR_FILENO},
-    {SYS_newfstatat, on_newfstatat, 0, 0, false, 0, STDERR_FILENO},
-    {SYS_statx, on_statx, 0, 0, false, 0, STDERR_FILENO},
-    {SYS_linkat, on_linkat, 0, 0, false, 0, 0},
-    {SYS_renameat2, on_renameat, 0, 0, false, 0, 0},
-    {SYS_fchmod, on_fchmod, 0, 0, false, 0, 0},
-    {SYS_fchmodat, on_fchmodat, 0, 0, false, 0, 0},
-    {452 /* fchmodat2, Linux 6.6 */, on_fchmodat, 0, 0, false, 0, 0},
-    {SYS_utimensat, on_utimensat, 0, 0, false, 0, 0},
-    {SYS_setxattr, on_path, 0, 0, false, 0, 0},
-    {SYS_lsetxattr, on_lpath, 0, 0, false, 0, 0},
-    {SYS_removexattr, on_path, 0, 0, false, 0, 0},
-    {SYS_lremovexattr, on_lpath, 0, 0, false, 0, 0},
-    {463 /* setxattrat, Linux 6.13 */, on_xattrat, 0, 0, false, 0, 0},
-    {466 /* removexattrat */, on_xattrat, 0, 0, false, 0, 0},
-    {SYS_chroot, on_view, 0, 0, false, 0, 0},
-    {SYS_pivot_root, on_view, 0, 0, false, 0, 0},
-    {SYS_mount, on_view, 0, 0, false, 0, 0},
-    {SYS_move_mount, on_view, 0, 0, false, 0, 0},
-    {SYS_setns, on_view, 0, 0, false, 0, 0},
-    {SYS_unshare, on_view, 0, CLONE_NEWNS, false, 0, 0},
-    {SYS_clone, on_view, 0, CLONE_NEWNS, false, 0, 0},
-    {SYS_fchown, on_fchown, 0, 0, false, 0, 0},
-    {SYS_fchownat, on_fchownat, 0, 0, false, 0, 0},
-    {SYS_mkdirat, on_mkdirat, 0, 0, true, 0, 0},
-    {SYS_mknodat, on_mknodat, 0, 0, true, 0, 0},
-    {SYS_symlinkat, on_symlinkat, 0, 0, true, 0, 0},
-    {SYS_getuid, on_getid, 0, 0, true, 0, 0},
-    {SYS_geteuid, on_getid, 0, 0, true, 0, 0},
-    {SYS_getgid, on_getid, 0, 0, true, 0, 0},
-    {SYS_getegid, on_getid, 0, 0, true, 0, 0},
-    {SYS_getresuid, on_getresid, 0, 0, true, 0, 0},
-    {SYS_getresgid, on_getresid, 0, 0, true, 0, 0},
-    {SYS_getgroups, on_getgroups, 0, 0, true, 0, 0},
-    {SYS_setgroups, on_setgroups, 0, 0, true, 0, 0},
-    {SYS_setuid, on_setid, 0, 0, true, 0, 0},
-    {SYS_setgid, on_setid, 0, 0, true, 0, 0},
-    {SYS_setreuid, on_setreid, 0, 0, true, 0, 0},
-    {SYS_setregid, on_setreid, 0, 0, true, 0, 0},
-    {SYS_setresuid, on_setresid, 0, 0, true, 0, 0},
-    {SYS_setresgid, on_setresid, 0, 0, true, 0, 0},
-    {SYS_setfsuid, on_setfsid, 0, 0, true, 0, 0},
-    {SYS_setfsgid, on_setfsid, 0, 0, true, 0, 0},
-    {SYS_prctl, on_keepcaps, 0, 0, true, PR_SET_KEEPCAPS, 0},
-    {SYS_capset, on_capset, 0, 0, true, 0, 0},
-    {SYS_getsockopt, on_peercred, 2, 0, true, SO_PEERCRED, 0},
-};
-const unsigned RULE_COUNT = sizeof RULES / sizeof RULES[0];
