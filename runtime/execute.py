@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher", "sdee-launcher")
+LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "sdee-launcher")
 
 
 def launcher_path() -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
-PROGRAM = os.path.join(_HERE, "sdee-env")
-FRONT = os.path.join(os.path.dirname(_HERE), "front", "sdee-front")
+_NATIVE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native")
+PROGRAM = os.path.join(_NATIVE, "sdee-env")
+FRONT = os.path.join(_NATIVE, "sdee-front")
 
 
 def base_directory() -> str:

@@ -31,7 +31,7 @@ LIVE = (
     "/var/lib/sss/pipes",
 )
 
-# Inside: what stands in place of the job manager's commands (runtime/front/)
+# Inside: what stands in place of the job manager's commands (runtime/native/front/)
 COMMANDS = "/run/sdee"
 
 

@@ -1,6 +1,6 @@
 """Texts and words of jobs that are submitted from inside of a private environment, with Slurm's own commands.
 
-Inside, srun, sbatch and salloc are sdee-front (runtime/front/). What they start runs in a bundle: of srun each task, of
+Inside, srun, sbatch and salloc are sdee-front (native/front/). What they start runs in a bundle: of srun each task, of
 sbatch the whole script, which may call what the environment alone has, and in which srun, wherever it stands and
 however it is found, is sdee-front again. That hands the call to a server outside of the bundle, on the node itself,
 which runs `srun` of a directory of ours (step_program): the node's own srun, with each task in the same bundle.
@@ -33,7 +33,7 @@ SRUN_OPTIONS = Table(
     frozenset((*shell.SRUN_LONG, *shell.SRUN_SHORT)), frozenset(string.ascii_letters) - frozenset(shell.SRUN_SHORT), {}
 )
 ASKING = frozenset(("help", "usage", "version", "h", "V", "test-only"))  # nothing is started
-_PASSED = "SDEE_PASSED_"  # runtime/front/passed.c, runtime/launcher/environment.c
+_PASSED = "SDEE_PASSED_"  # runtime/native/front/passed.c, runtime/native/launcher/environment.c
 _SUBMITTED = "Submitted batch job 0"
 # The command is its argument, so that jobs that differ in numbers alone have one script
 _WRAP = '#!/bin/sh\n# made of sbatch --wrap\nsdee_wrapped=$1\nshift\neval "$sdee_wrapped"\n'
