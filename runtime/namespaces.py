@@ -1,4 +1,4 @@
-"""New namespaces, where many ended just before: runtime/native/launcher/unshare.c in Python."""
+"""New namespaces, where many ended just before: runtime/native/lib/unshare.c in Python."""
 
 from __future__ import annotations
 

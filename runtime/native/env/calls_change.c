@@ -16,11 +16,12 @@
 #include "env/caller.h"
 #include "env/calls_create.h"
 #include "env/creds.h"
-#include "env/kernel.h"
 #include "env/own.h"
 #include "env/owner.h"
 #include "env/resolve.h"
 #include "env/waiting.h"
+#include "lib/beneath.h"
+#include "lib/sys.h"
 
 enum { PATH_SIZE = 4096, NAMING = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH /* another flag, where we answer: EINVAL, and the kernel's to say */ };
 

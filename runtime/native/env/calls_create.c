@@ -11,10 +11,11 @@
 #include <sys/stat.h>
 
 #include "env/creds.h"
-#include "env/kernel.h"
 #include "env/owner.h"
 #include "env/resolve.h"
 #include "env/waiting.h"
+#include "lib/beneath.h"
+#include "lib/sys.h"
 
 /* False: the thread waits no more. */
 static bool umask_of(const struct stop *stop, mode_t *mask)

@@ -8,10 +8,10 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#include "env/kernel.h"
 #include "env/owner.h"
 #include "env/resolve.h"
 #include "env/waiting.h"
+#include "lib/sys.h"
 
 /* musl's struct stat is the kernel's on the machines where it is built for 64 bits. */
 _Static_assert(sizeof(struct stat) == (sizeof(long) == 8 && sizeof(((struct stat *)0)->st_nlink) == 8 ? 144 : 128), "struct stat is not the kernel's");

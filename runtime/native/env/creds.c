@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "env/waiting.h"
-#include "launcher/error.h"
+#include "lib/arena.h"
 
 enum { SLACK = 50000 }; /* the kernel's own default: 50 microseconds; a nanosecond more or less is nothing */
 

@@ -20,9 +20,9 @@
 #include "env/filter.h"
 #include "env/holder.h"
 #include "env/plan.h"
-#include "env/rights.h"
-#include "launcher/end.h"
-#include "launcher/unshare.h"
+#include "lib/end.h"
+#include "lib/fds.h"
+#include "lib/unshare.h"
 
 enum { JOINED = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };
 

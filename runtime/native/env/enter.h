@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-#include "launcher/error.h"
+#include "lib/error.h"
 
 struct enter_options {
     const char *directory, *name;

@@ -10,7 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "launcher/error.h"
+#include "lib/error.h"
 
 #define DIRECTORY "/run/sdee"
 #define DIVERTED "/usr/lib/sdee"

@@ -22,11 +22,11 @@
 #include "env/fronts.h"
 #include "env/owner.h"
 #include "env/plan.h"
-#include "env/rights.h"
 #include "env/session.h"
 #include "env/supervise.h"
-#include "launcher/remove.h"
-#include "launcher/unshare.h"
+#include "lib/fds.h"
+#include "lib/remove.h"
+#include "lib/unshare.h"
 
 enum { GRACE = 5 /* s; `sdee env stop` waits for twice that */ };
 enum { NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS };

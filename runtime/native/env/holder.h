@@ -6,7 +6,7 @@
 #include <sys/types.h>
 
 #include "env/steps.h"
-#include "launcher/error.h"
+#include "lib/error.h"
 
 /* Start it for the environment that is the working directory; returns when it is ready. */
 bool holder_start(struct steps *plan, struct error *error);

@@ -13,6 +13,7 @@
 #include "env/enter.h"
 #include "env/probe.h"
 #include "env/skeleton.h"
+#include "lib/arena.h"
 
 static bool take(char ***arguments, const char *option)
 {

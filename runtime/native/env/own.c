@@ -11,10 +11,11 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "env/kernel.h"
 #include "env/owner.h"
 #include "env/resolve.h"
-#include "launcher/error.h"
+#include "lib/arena.h"
+#include "lib/beneath.h"
+#include "lib/sys.h"
 
 enum { PATH_SIZE = 4096 };
 

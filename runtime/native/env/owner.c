@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 #include "env/inside.h"
-#include "launcher/error.h"
+#include "lib/arena.h"
+#include "lib/error.h"
 
 /* Files of which the attribute cannot tell, by inode. The birth time tells an inode number that is used again. */
 struct entry {

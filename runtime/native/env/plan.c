@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/arena.h"
+
 static const char *const NAMES[] = {"dir", "link", "overlay", "own", "bind", "live", "tmp", "tmpfs", "proc", "mqueue", "hide"};
 
 void plan_add(struct steps *plan, enum step_kind kind, const char *path, const char *argument)

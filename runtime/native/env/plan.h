@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 #include "env/steps.h"
-#include "launcher/error.h"
+#include "lib/error.h"
 
 /* Read `file` of the environment's directory. False with `error` when it is not one of ours. */
 bool plan_read(const char *file, struct steps *plan, struct error *error);

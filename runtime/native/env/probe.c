@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "env/holder.h"
-#include "launcher/unshare.h"
+#include "lib/unshare.h"
 
 static const char *type_name(const char *directory, char *room, size_t size)
 {

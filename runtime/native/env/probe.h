@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-#include "launcher/error.h"
+#include "lib/error.h"
 
 /* Can overlayfs have its upper layer in this directory, and does it all that an environment needs? Tries it, in a process of
  * its own; a directory is made there and removed. */

@@ -9,8 +9,9 @@
 #include <linux/magic.h>
 
 #include "env/inside.h"
-#include "env/kernel.h"
 #include "env/waiting.h"
+#include "lib/beneath.h"
+#include "lib/sys.h"
 
 enum { PAGE = 4096, LINKS = 40 /* path_resolution(7) */ };
 

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "env/owner.h"
+#include "lib/arena.h"
 
 enum { COMMON = 0755 /* what nearly all directories have: one call less */, PATH_SIZE = 4096, ENTRIES = 32 << 10, THREADS = 8 };
 enum { INSIDE = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };

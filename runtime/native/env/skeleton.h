@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-#include "launcher/error.h"
+#include "lib/error.h"
 
 struct skeleton_options {
     bool mask_files;  /* put empty files in place of those that the user may not read */

@@ -4,7 +4,8 @@
 #include <stddef.h>
 #include <unistd.h>
 
-#include "env/kernel.h"
+#include "lib/beneath.h"
+#include "lib/sys.h"
 
 void steps_identify(struct steps *steps, int root)
 {

@@ -15,7 +15,7 @@
 
 #include "env/rules.h"
 #include "env/waiting.h"
-#include "launcher/error.h"
+#include "lib/arena.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)

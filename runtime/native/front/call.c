@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #include "front/front.h"
-#include "launcher/end.h"
+#include "lib/arena.h"
+#include "lib/end.h"
 
 extern char **environ;
 

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <sys/resource.h>
 
-#include "launcher/error.h"
+#include "lib/error.h"
 
 /* Where a private environment keeps what this program needs (runtime/environment/fronts.c makes it). */
 #define FRONT_DIRECTORY "/run/sdee"

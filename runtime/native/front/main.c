@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "front/front.h"
+#include "lib/arena.h"
 
 const char *const NODE_VARIABLES[] = {"PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT", "BASH_ENV", "ENV", "SLURM_CONF", NULL};
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "front/front.h"
+#include "lib/arena.h"
 
 extern char **environ;
 

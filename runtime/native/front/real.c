@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "front/front.h"
-#include "launcher/unshare.h"
+#include "lib/unshare.h"
 
 static bool write_file(const char *path, const char *text)
 {

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "front/front.h"
+#include "lib/arena.h"
 
 extern char **environ;
 

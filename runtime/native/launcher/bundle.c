@@ -8,10 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/bytes.h"
 #include "launcher/conf.h"
 #include "launcher/mark.h"
 #include "launcher/sha256.h"
+#include "lib/bytes.h"
 
 #define MAGIC_TABLE 0x184D2A50u  /* zstd skippable frames, RFC 8878 section 3.1.2 */
 #define MAGIC_FOOTER 0x184D2A5Du

@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "launcher/error.h"
 #include "launcher/table.h"
+#include "lib/error.h"
 
 #define FOOTER_SIZE 128
 

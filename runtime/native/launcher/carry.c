@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/sys.h"
 #include "launcher/unpack.h"
+#include "lib/mounts.h"
 
 /* Open the parent directory of `path` below `root` without following any link: a hostile bundle's links, or a race on the node,
  * must not lead a mount or a mkdir elsewhere. openat2(RESOLVE_BENEATH) would do it in one call but needs Linux 5.6. */

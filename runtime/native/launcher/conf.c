@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launcher/paths.h"
+#include "lib/paths.h"
 
 const char *conf_next(const struct bundle *bundle, const char *key, const char **cursor)
 {

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "launcher/node.h"
-#include "launcher/remove.h"
 #include "launcher/unpack.h"
+#include "lib/remove.h"
 
 static const char *const PLACES[] = {"/dev/shm", "/tmp", "/var/tmp"};
 enum { PLACE_COUNT = sizeof PLACES / sizeof *PLACES, NAME_SIZE = 96 };

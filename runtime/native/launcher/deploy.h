@@ -7,6 +7,7 @@
 
 #include "launcher/options.h"
 #include "launcher/table.h"
+#include "lib/arena.h"
 
 /* Unpack, verified; print where on standard output. Errors: EXIT_BUNDLE, EXIT_RESOURCES when there is no room anywhere. */
 bool deploy(const struct bundle *bundle, const struct options *options, struct error *error);

@@ -8,9 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launcher/namespaces.h"
 #include "launcher/node.h"
-#include "launcher/sys.h"
+#include "lib/mounts.h"
+#include "lib/namespaces.h"
 
 struct finding {
     bool ok;

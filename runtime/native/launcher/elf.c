@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/bytes.h"
+#include "lib/bytes.h"
 
 static bool is_wide(const struct elf *elf)
 {

@@ -3,6 +3,7 @@
 
 #include "launcher/options.h"
 #include "launcher/table.h"
+#include "lib/arena.h"
 
 /* The job's environment, NULL-terminated: recorded variables, over them the live ones that match `live-env`, over them --env. */
 char **environment_make(const struct bundle *bundle, const struct options *options, struct arena *arena);

@@ -9,7 +9,7 @@
 #include "launcher/conf.h"
 #include "launcher/elf.h"
 #include "launcher/ldcache.h"
-#include "launcher/paths.h"
+#include "lib/paths.h"
 
 /* Where loaders of other systems than the job's look: for nodes without an ld.so.cache. */
 static const char *const COMMON[] = {"/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu",

@@ -3,6 +3,7 @@
 #define SDEE_LAUNCHER_HOSTLIB_H
 
 #include "launcher/table.h"
+#include "lib/arena.h"
 
 enum family_mode { FAMILY_NEVER, FAMILY_PREFER, FAMILY_ASKED };
 

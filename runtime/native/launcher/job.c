@@ -16,7 +16,8 @@
 #include "launcher/diagnose.h"
 #include "launcher/environment.h"
 #include "launcher/script.h"
-#include "launcher/unshare.h"
+#include "lib/mounts.h"
+#include "lib/unshare.h"
 
 void inherited_save(struct inherited *inherited)
 {

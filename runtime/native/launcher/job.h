@@ -7,8 +7,8 @@
 #include <sys/types.h>
 
 #include "launcher/options.h"
-#include "launcher/sys.h"
 #include "launcher/table.h"
+#include "lib/sys.h"
 
 /* What the launcher was started with and the job gets back. */
 struct inherited {

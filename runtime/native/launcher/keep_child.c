@@ -9,12 +9,12 @@
 
 #include "launcher/conf.h"
 #include "launcher/keep_cache.h"
-#include "launcher/keep_copy.h"
 #include "launcher/keep_lost.h"
 #include "launcher/keep_record.h"
 #include "launcher/keep_tree.h"
-#include "launcher/paths.h"
-#include "launcher/remove.h"
+#include "lib/copy.h"
+#include "lib/paths.h"
+#include "lib/remove.h"
 
 /* First op with this target, or NULL; the others follow it. */
 static const struct op *const *places_of(const struct walk *walk, const char *path)

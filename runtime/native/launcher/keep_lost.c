@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/keep_copy.h"
 #include "launcher/keep_record.h"
+#include "lib/copy.h"
 
 void keep_could_not(struct walk *walk, const char *path, const char *where)
 {

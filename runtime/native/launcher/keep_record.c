@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/error.h"
+#include "lib/arena.h"
 
 static const char RECORD[] = "/kept"; /* NUL-terminated: seconds, nanoseconds, path */
 

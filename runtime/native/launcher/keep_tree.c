@@ -7,10 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "launcher/keep_copy.h"
 #include "launcher/keep_lost.h"
 #include "launcher/keep_record.h"
 #include "launcher/plan_same.h"
+#include "lib/copy.h"
 
 /* Is the node's file the one that the job saw, or what an earlier rank has made of it? */
 static bool was_seen(const struct walk *walk, uint32_t index, const struct stat *node)

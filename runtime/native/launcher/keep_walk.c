@@ -13,7 +13,7 @@
 #include "launcher/keep_child.h"
 #include "launcher/keep_lost.h"
 #include "launcher/keep_tree.h"
-#include "launcher/remove.h"
+#include "lib/remove.h"
 
 /* What is walked now is `name` in the last directory. */
 static void set_name(struct walk *walk, const char *name)

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/bytes.h"
+#include "lib/bytes.h"
 
 static const char OLD[] = "ld.so-1.7.0", NEW[] = "glibc-ld.so.cache1.1";
 enum { OLD_HEADER = 16, OLD_ENTRY = 12, HEADER = 48, ENTRY = 24 };

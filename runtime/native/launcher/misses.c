@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 
 #include "launcher/conf.h"
-#include "launcher/paths.h"
+#include "lib/paths.h"
 
 enum { MOST = 20000, RECENT = 512, SHOWN = 12 };
 

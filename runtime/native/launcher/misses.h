@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "launcher/table.h"
+#include "lib/arena.h"
 
 struct miss {
     const char *path, *program; /* who wanted it: the file that the process executes */

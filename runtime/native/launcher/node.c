@@ -10,7 +10,7 @@
 
 #include "launcher/conf.h"
 #include "launcher/elf.h"
-#include "launcher/mounted.h"
+#include "lib/mountinfo.h"
 
 /* Value of KEY=value or KEY="value", os-release(5). */
 static bool os_value(const char *line, const char *key, char *value, size_t size)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "launcher/table.h"
+#include "lib/arena.h"
 
 struct node {
     char os[256];   /* os-release's ID and VERSION_ID: "debian 12" */

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/arena.h"
+
 static const char *const VARIABLES[] = {"SDEE_ROOT", "SDEE_DEBUG", "SDEE_DRY_RUN", "SDEE_COMMAND", "SDEE_SHELL",
                                         "SDEE_CHDIR", "SDEE_ENV", "SDEE_SAVE", "SDEE_THREADS", "SDEE_QUIET", "SDEE_FORCE",
                                         "SDEE_DIAGNOSE", "SDEE_JOIN", "SDEE_DEPLOY", "SDEE_UNDEPLOY", "SDEE_DEPLOY_DIR", "SDEE_MPI"};

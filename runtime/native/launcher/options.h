@@ -1,7 +1,7 @@
 #ifndef SDEE_LAUNCHER_OPTIONS_H
 #define SDEE_LAUNCHER_OPTIONS_H
 
-#include "launcher/error.h"
+#include "lib/error.h"
 
 enum root_kind { ROOT_AUTO, ROOT_MERGED, ROOT_CLOSED };
 

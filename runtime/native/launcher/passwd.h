@@ -1,7 +1,7 @@
 #ifndef SDEE_LAUNCHER_PASSWD_H
 #define SDEE_LAUNCHER_PASSWD_H
 
-#include "launcher/error.h"
+#include "lib/arena.h"
 
 /* passwd(5), group(5): the node's file with a line for this user or group added, or NULL when it has one already. */
 const char *passwd_with_user(struct arena *arena);

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "launcher/conf.h"
-#include "launcher/paths.h"
+#include "lib/paths.h"
 
 /* Top-level directories that are the system itself: from the closure, over the node's own in the merged root. All others are live. */
 static const char *const SYSTEM[] = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc", "/opt", "/var", "/boot"};

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "launcher/conf.h"
-#include "launcher/paths.h"
 #include "launcher/plan.h"
+#include "lib/paths.h"
 
 /* Is the path itself there, and not by way of a link: what is hidden by one name must not vanish by another. */
 static bool is_there(const char *path, struct planner *planner)

@@ -10,11 +10,11 @@
 
 #include "launcher/conf.h"
 #include "launcher/mark.h"
-#include "launcher/paths.h"
 #include "launcher/plan.h"
 #include "launcher/plan_fate.h"
 #include "launcher/plan_overlay.h"
 #include "launcher/plan_points.h"
+#include "lib/paths.h"
 
 /* Are all entries above a path directories, so that a mount point for it can be made? */
 static bool is_reachable(struct planner *planner, const char *path)

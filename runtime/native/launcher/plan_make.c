@@ -10,7 +10,6 @@
 
 #include "launcher/conf.h"
 #include "launcher/passwd.h"
-#include "launcher/paths.h"
 #include "launcher/plan_absent.h"
 #include "launcher/plan_fate.h"
 #include "launcher/plan_libraries.h"
@@ -18,6 +17,7 @@
 #include "launcher/plan_overlay.h"
 #include "launcher/plan_owned.h"
 #include "launcher/plan_same.h"
+#include "lib/paths.h"
 
 /* A top-level entry that the node has. */
 static void place_top(struct planner *planner, const char *top)

@@ -7,11 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/paths.h"
 #include "launcher/plan.h"
 #include "launcher/plan_absent.h"
 #include "launcher/plan_same.h"
 #include "launcher/probe.h"
+#include "lib/paths.h"
 
 /* overlayfs separates layers by ':' and options by ',': both and '\' are escaped (Documentation/filesystems/overlayfs.rst). */
 static const char *escaped(struct planner *planner, const char *path)

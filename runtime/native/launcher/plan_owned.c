@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/paths.h"
 #include "launcher/plan.h"
+#include "lib/paths.h"
 
 enum { MOST = 256 /* files */, DEPTH = 16 /* of Include, as in readconf.c */, LARGEST = 1 << 20 };
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "launcher/conf.h"
-#include "launcher/paths.h"
+#include "lib/paths.h"
 
 bool plan_same_file(const struct bundle *bundle, const struct entry *entry, const struct stat *status)
 {

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "launcher/mark.h"
-#include "launcher/mounted.h"
+#include "lib/mountinfo.h"
 
 enum { ATTEMPTS = 2000, PAUSE = 2000000 /* ns */ };
 

@@ -7,9 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launcher/error.h"
-#include "launcher/namespaces.h"
-#include "launcher/sys.h"
+#include "lib/error.h"
+#include "lib/mounts.h"
+#include "lib/namespaces.h"
 
 static bool try_overlay(const char *lower)
 {

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "launcher/exit_codes.h"
+#include "lib/exit_codes.h"
 
 static void all_signals(sigset_t *set)
 {

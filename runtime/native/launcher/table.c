@@ -6,8 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "launcher/bytes.h"
-#include "launcher/paths.h"
+#include "lib/arena.h"
+#include "lib/bytes.h"
+#include "lib/paths.h"
 
 #define ENTRY_SIZE 48
 #define FLAG_HARD_LINK 1u

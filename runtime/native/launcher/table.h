@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "launcher/error.h"
+#include "lib/error.h"
 
 #define NO_ENTRY UINT32_MAX /* also stands for the root directory where a parent is meant */
 #define FRAME_MAX (16u << 20)

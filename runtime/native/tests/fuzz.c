@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "launcher/bundle.h"
-#include "launcher/bytes.h"
 #include "launcher/sha256.h"
 #include "launcher/unpack.h"
+#include "lib/bytes.h"
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
 {

@@ -1,4 +1,4 @@
-#include "launcher/namespaces.h"
+#include "lib/namespaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,9 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/groups.h"
-#include "launcher/sys.h"
-#include "launcher/unshare.h"
+#include "lib/groups.h"
+#include "lib/mounts.h"
+#include "lib/sys.h"
+#include "lib/unshare.h"
 
 /* One write(2) to a file of /proc, as user_namespaces(7) asks. */
 static bool write_proc(const char *path, const char *text)

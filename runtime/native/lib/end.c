@@ -1,4 +1,4 @@
-#include "launcher/end.h"
+#include "lib/end.h"
 
 #include <signal.h>
 #include <sys/prctl.h>

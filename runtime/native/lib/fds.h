@@ -1,6 +1,6 @@
 /* Descriptors that go from process to process. */
-#ifndef SDEE_ENV_RIGHTS_H
-#define SDEE_ENV_RIGHTS_H
+#ifndef SDEE_LIB_FDS_H
+#define SDEE_LIB_FDS_H
 
 #include <stdbool.h>
 

@@ -1,10 +1,10 @@
 /* New namespaces, where many ended just before; and the limit that was hit where there are too many. Shared with sdee-env and sdee-front. */
-#ifndef SDEE_LAUNCHER_UNSHARE_H
-#define SDEE_LAUNCHER_UNSHARE_H
+#ifndef SDEE_LIB_UNSHARE_H
+#define SDEE_LIB_UNSHARE_H
 
 #include <sys/types.h>
 
-#include "launcher/error.h"
+#include "lib/error.h"
 
 /* unshare(2) of namespaces. Tries again for up to 2 s while the kernel says ENOSPC. 0, or -1 and errno. */
 int unshare_namespaces(int flags);

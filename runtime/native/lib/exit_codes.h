@@ -1,6 +1,6 @@
 /* sdee's own exit codes: the same table as src/sdee/errors.py and docs/exit-codes.md; a test compares them. */
-#ifndef SDEE_LAUNCHER_EXIT_CODES_H
-#define SDEE_LAUNCHER_EXIT_CODES_H
+#ifndef SDEE_LIB_EXIT_CODES_H
+#define SDEE_LIB_EXIT_CODES_H
 
 enum exit_code {
     EXIT_USAGE = 2,            /* the command line asks for something that cannot be meant */

@@ -1,7 +1,8 @@
-#ifndef SDEE_LAUNCHER_NAMESPACES_H
-#define SDEE_LAUNCHER_NAMESPACES_H
+/* The namespaces in which mounts may be made. */
+#ifndef SDEE_LIB_NAMESPACES_H
+#define SDEE_LIB_NAMESPACES_H
 
-#include "launcher/error.h"
+#include "lib/error.h"
 
 /* Enter an own mount namespace: with CAP_SYS_ADMIN directly, else by a user namespace that maps this user and group to
  * themselves. `in_user_namespace` says which. Must be called with one thread. Errors: EXIT_KERNEL with the site's setting named. */

@@ -1,6 +1,6 @@
 /* Paths as text. */
-#ifndef SDEE_LAUNCHER_PATHS_H
-#define SDEE_LAUNCHER_PATHS_H
+#ifndef SDEE_LIB_PATHS_H
+#define SDEE_LIB_PATHS_H
 
 #include <stdbool.h>
 

@@ -1,4 +1,4 @@
-#include "launcher/remove.h"
+#include "lib/remove.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/error.h"
+#include "lib/arena.h"
 
 bool let_owner_in(int directory)
 {

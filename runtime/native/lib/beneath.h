@@ -1,25 +1,14 @@
-/* One thin function for each system call that musl does not wrap. */
-#ifndef SDEE_ENV_KERNEL_H
-#define SDEE_ENV_KERNEL_H
+/* Opening what is below a directory, whatever links are there (openat2(2)). */
+#ifndef SDEE_LIB_BENEATH_H
+#define SDEE_LIB_BENEATH_H
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <linux/stat.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#ifndef STATX_MNT_ID
-#define STATX_MNT_ID 0x00001000U
-#endif
-
-/* statx(2), the kernel's own struct: musl before 1.2.4 has none. */
-static inline int sys_statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *buffer)
-{
-    return (int)syscall(SYS_statx, dirfd, path, flags, mask, buffer);
-}
 
 /* openat2(2) with O_PATH: a descriptor or -errno. RESOLVE_IN_ROOT may meet a rename by others and say EAGAIN. */
 static inline int sys_openat2(int dirfd, const char *path, uint64_t flags, uint64_t resolve)

@@ -1,4 +1,4 @@
-#include "launcher/unshare.h"
+#include "lib/unshare.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -1,6 +1,6 @@
 /* Removal of trees whose depth others decided on: no recursion, one descriptor at a time. For sdee-env, too. */
-#ifndef SDEE_LAUNCHER_REMOVE_H
-#define SDEE_LAUNCHER_REMOVE_H
+#ifndef SDEE_LIB_REMOVE_H
+#define SDEE_LIB_REMOVE_H
 
 #include <stdbool.h>
 

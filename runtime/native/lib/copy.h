@@ -1,6 +1,6 @@
 /* A file as a whole, from directory to directory. */
-#ifndef SDEE_LAUNCHER_KEEP_COPY_H
-#define SDEE_LAUNCHER_KEEP_COPY_H
+#ifndef SDEE_LIB_COPY_H
+#define SDEE_LIB_COPY_H
 
 #include <stdbool.h>
 #include <sys/stat.h>

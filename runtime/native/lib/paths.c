@@ -1,4 +1,4 @@
-#include "launcher/paths.h"
+#include "lib/paths.h"
 
 #include <limits.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Supplementary groups in a user namespace: where the site lets the user map them (/etc/subgid), the job may give files to them. */
-#ifndef SDEE_LAUNCHER_GROUPS_H
-#define SDEE_LAUNCHER_GROUPS_H
+#ifndef SDEE_LIB_GROUPS_H
+#define SDEE_LIB_GROUPS_H
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -1,4 +1,4 @@
-#include "launcher/groups.h"
+#include "lib/groups.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launcher/error.h"
+#include "lib/arena.h"
 
 enum { MOST = 64 /* groups; the kernel takes 340 (Linux 4.15) */, DIGITS = 24 };
 

@@ -1,4 +1,4 @@
-#include "launcher/mounted.h"
+#include "lib/mountinfo.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "launcher/error.h"
+#include "lib/arena.h"
 
 enum { LINK = 48 }; /* "mnt:[4026531840]" */
 

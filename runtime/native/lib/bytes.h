@@ -1,6 +1,6 @@
 /* Little-endian numbers of a bundle, at any address. */
-#ifndef SDEE_LAUNCHER_BYTES_H
-#define SDEE_LAUNCHER_BYTES_H
+#ifndef SDEE_LIB_BYTES_H
+#define SDEE_LIB_BYTES_H
 
 #include <stdint.h>
 

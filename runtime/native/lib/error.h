@@ -1,10 +1,10 @@
 /* Errors as values: the same layout as src/sdee/errors.py. Only main.c and the job's last moments print them. */
-#ifndef SDEE_LAUNCHER_ERROR_H
-#define SDEE_LAUNCHER_ERROR_H
+#ifndef SDEE_LIB_ERROR_H
+#define SDEE_LIB_ERROR_H
 
 #include <stdbool.h>
 
-#include "launcher/exit_codes.h"
+#include "lib/exit_codes.h"
 
 struct error {
     enum exit_code code;
@@ -29,16 +29,5 @@ void error_print(const struct error *error);
 
 /* One line "sdee: ..." on standard error. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* malloc(3) and friends that end the process with EXIT_RESOURCES instead of returning NULL. */
-void *allocate(unsigned long count, unsigned long size);
-void *reallocate(void *old, unsigned long count, unsigned long size);
-
-/* Strings that live until arena_free(): plans and paths are made once and thrown away together. */
-struct arena {
-    struct arena_block *blocks;
-};
-char *arena_format(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void arena_free(struct arena *arena);
 
 #endif

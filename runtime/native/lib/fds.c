@@ -1,4 +1,4 @@
-#include "env/rights.h"
+#include "lib/fds.h"
 
 #include <string.h>
 #include <sys/socket.h>

@@ -1,10 +1,6 @@
-/* One thin function for each system call that musl does not wrap or that needs a fixed set of flags. */
-#ifndef SDEE_LAUNCHER_SYS_H
-#define SDEE_LAUNCHER_SYS_H
-
-#include <stdbool.h>
-#include <stdint.h>
-#include <sys/types.h>
+/* Mounts, each with the flags that it needs here. */
+#ifndef SDEE_LIB_MOUNTS_H
+#define SDEE_LIB_MOUNTS_H
 
 /* mount(2) with MS_BIND | MS_REC: a user namespace may not separate mounts that it inherited (mount_namespaces(7)). */
 int sys_bind(const char *source, const char *target);
@@ -20,14 +16,5 @@ int sys_pivot_root(const char *new_root, const char *put_old);
 
 /* pivot_root(".", ".") and umount2(MNT_DETACH), as pivot_root(2) NOTES: the old root is gone afterwards. */
 int sys_enter_root(const char *new_root);
-
-/* capget(2): the capabilities of this process; false when unknown. */
-struct capabilities {
-    uint64_t effective, permitted, inheritable;
-};
-bool sys_capabilities(struct capabilities *capabilities);
-
-/* capset(2): inheritable and ambient capabilities none. */
-void sys_drop_inheritable(void);
 
 #endif

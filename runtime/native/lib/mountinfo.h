@@ -1,6 +1,6 @@
 /* What processes on this node have mounted. */
-#ifndef SDEE_LAUNCHER_MOUNTED_H
-#define SDEE_LAUNCHER_MOUNTED_H
+#ifndef SDEE_LIB_MOUNTINFO_H
+#define SDEE_LIB_MOUNTINFO_H
 
 #include <stdbool.h>
 #include <stddef.h>
