@@ -396,7 +396,7 @@ def test_all_directories_that_have_no_place_on_the_node_are_saved(work: str) -> 
 
 
 CLOCKS = """
-#include "launcher/keep_clock.h"
+#include "launcher/keep/clock.h"
 #include <stdio.h>
 
 int main(void)
@@ -430,7 +430,7 @@ def test_a_clock_that_is_set_back_hides_nothing_that_others_wrote(
     """By its parts, since a test cannot set the clock: what is newer than `found` was written since the job began."""
     (tmp_path / "driver.c").write_text(CLOCKS)
     command = ["gcc", "-Wall", "-Werror", "-D_GNU_SOURCE", f"-I{SOURCES}", str(tmp_path / "driver.c")]
-    subprocess.run([*command, f"{SOURCES}/launcher/keep_clock.c", "-o", tmp_path / "driver"], check=True)
+    subprocess.run([*command, f"{SOURCES}/launcher/keep/clock.c", "-o", tmp_path / "driver"], check=True)
     said = " ".join(map(str, times))
     done = subprocess.run([tmp_path / "driver"], input=said, capture_output=True, text=True, check=True)
     assert int(done.stdout) == found

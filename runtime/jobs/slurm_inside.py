@@ -33,7 +33,7 @@ SRUN_OPTIONS = Table(
     frozenset((*shell.SRUN_LONG, *shell.SRUN_SHORT)), frozenset(string.ascii_letters) - frozenset(shell.SRUN_SHORT), {}
 )
 ASKING = frozenset(("help", "usage", "version", "h", "V", "test-only"))  # nothing is started
-_PASSED = "SDEE_PASSED_"  # runtime/native/front/passed.c, runtime/native/launcher/environment.c
+_PASSED = "SDEE_PASSED_"  # runtime/native/front/passed.c, runtime/native/launcher/run/variables.c
 _SUBMITTED = "Submitted batch job 0"
 # The command is its argument, so that jobs that differ in numbers alone have one script
 _WRAP = '#!/bin/sh\n# made of sbatch --wrap\nsdee_wrapped=$1\nshift\neval "$sdee_wrapped"\n'

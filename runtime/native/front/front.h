@@ -15,7 +15,7 @@
 #define INSIDE_PREFIX "SDEE_INSIDE_"
 extern const char *const NODE_VARIABLES[]; /* ends with NULL */
 
-#define PASSED_PREFIX "SDEE_PASSED_" /* passed.c; runtime/native/launcher/environment.c has it too */
+#define PASSED_PREFIX "SDEE_PASSED_" /* passed.c; runtime/native/launcher/run/variables.c has it too */
 
 /* What is sent first, in the machine's own byte order: both ends run on it. umask(2) and the limits of getrlimit(2) go
  * along, since srun(1) hands them on to its tasks. Then argc + envc strings and the working

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launcher/node.h"
+#include "launcher/memory.h"
 #include "lib/mounts.h"
 #include "lib/namespaces.h"
 
@@ -83,7 +83,7 @@ static void probe_overlay(struct finding *finding)
 static void probe_memory(struct finding *finding)
 {
     char limit[4500];
-    const uint64_t available = node_memory_available(limit, sizeof limit);
+    const uint64_t available = memory_available(limit, sizeof limit);
     finding->ok = available >= 256u << 20;
     snprintf(finding->detail, sizeof finding->detail, "%llu MB for unpacked closures (%.900s)", (unsigned long long)(available >> 20), limit);
     if (!finding->ok)

@@ -10,25 +10,26 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launcher/bundle.h"
-#include "launcher/carry.h"
-#include "launcher/conf.h"
-#include "launcher/deploy.h"
-#include "launcher/diagnose.h"
+#include "launcher/bundle/bundle.h"
+#include "launcher/bundle/conf.h"
+#include "launcher/bundle/unpack.h"
 #include "launcher/doctor.h"
-#include "launcher/environment.h"
-#include "launcher/expect.h"
 #include "launcher/help.h"
-#include "launcher/job.h"
-#include "launcher/join.h"
-#include "launcher/keep.h"
-#include "launcher/node.h"
+#include "launcher/keep/keep.h"
+#include "launcher/memory.h"
+#include "launcher/node/expect.h"
+#include "launcher/node/node.h"
 #include "launcher/options.h"
-#include "launcher/plan.h"
-#include "launcher/plan_make.h"
-#include "launcher/points.h"
-#include "launcher/supervise.h"
-#include "launcher/unpack.h"
+#include "launcher/plan/make.h"
+#include "launcher/plan/plan.h"
+#include "launcher/root/carry.h"
+#include "launcher/root/deploy.h"
+#include "launcher/root/points.h"
+#include "launcher/run/diagnose.h"
+#include "launcher/run/job.h"
+#include "launcher/run/join.h"
+#include "launcher/run/supervise.h"
+#include "launcher/run/variables.h"
 #include "lib/end.h"
 #include "lib/namespaces.h"
 #include "lib/paths.h"
@@ -221,7 +222,7 @@ static bool prepare(struct plan *plan, const struct bundle *bundle, const struct
         return false;
     if (options->dry_run)
         return true;
-    if (plan->deployed == NULL && !node_check_memory(unpack_memory(bundle, plan->wanted) + unpack_worker_memory(bundle), bundle->name, error))
+    if (plan->deployed == NULL && !memory_check(unpack_memory(bundle, plan->wanted) + unpack_worker_memory(bundle), bundle->name, error))
         return false; /* before anything is done */
     if (!options->quiet) {
         warn(bundle, options);
@@ -271,7 +272,7 @@ static bool run_with(struct bundle *bundle, struct options *options, struct inhe
         return false;
     if (options->deploy || options->undeploy)
         return bundle_read_entries(bundle, error) && (options->deploy ? deploy(bundle, options, error) : undeploy(bundle, options, error));
-    job.environment = environment_make(bundle, options, arena);
+    job.environment = variables_make(bundle, options, arena);
     plan.deployed = deploy_find(bundle, options, arena, &plan.deployed_fd); /* kept to this process' end: the lock */
     if (!options->dry_run && !join_begin(&join, bundle, options, points, arena, error))
         return false;

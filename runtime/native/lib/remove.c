@@ -13,14 +13,9 @@
 
 bool let_owner_in(int directory)
 {
-    static const char *const places[] = {"/proc", "/oldroot/proc"}; /* the second in the base of the job's namespaces */
-    char name[64];
-    bool done = false;
-    for (int i = 0; i < 2 && !done; i++) { /* by /proc, since fchmod(2) takes no O_PATH, and O_RDONLY needs what is to be given */
-        snprintf(name, sizeof name, "%s/self/fd/%d", places[i], directory);
-        done = chmod(name, 0700) == 0;
-    }
-    return done;
+    char name[64]; /* by /proc, since fchmod(2) takes no O_PATH, and O_RDONLY needs what is to be given */
+    snprintf(name, sizeof name, "/proc/self/fd/%d", directory);
+    return chmod(name, 0700) == 0;
 }
 
 static int open_to_empty(int directory, const char *name, bool ours)

@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/bundle.h"
-#include "launcher/sha256.h"
-#include "launcher/unpack.h"
+#include "launcher/bundle/bundle.h"
+#include "launcher/bundle/sha256.h"
+#include "launcher/bundle/unpack.h"
 #include "lib/bytes.h"
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
