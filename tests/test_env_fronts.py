@@ -40,7 +40,7 @@ def source(path: str) -> str:
 
 
 def test_the_same_commands_are_named_in_c_and_in_python() -> None:
-    listed = source("native/env/fronts.c").partition("COMMANDS[] = {")[2].partition("}")[0]
+    listed = source("native/env/stand_ins.c").partition("COMMANDS[] = {")[2].partition("}")[0]
     assert tuple(word.strip().strip('"') for word in listed.split(",")) == fronts.NAMES
 
 

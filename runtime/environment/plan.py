@@ -206,7 +206,7 @@ def build(
         for name, mode in (("lock", "1777"), ("user", "0755")):
             builder.add("tmpfs" if name == "lock" else "dir", f"/run/{name}", f"mode={mode}" if name == "lock" else "")
         builder.add("own", COMMANDS, "commands")
-        builder.add("own", f"{COMMANDS}/layers", "layers")  # read-only: fronts.c
+        builder.add("own", f"{COMMANDS}/layers", "layers")  # read-only: stand_ins.c
         if os.path.isfile(f"{fronts.PROGRAMS}/srun"):
             builder.add("own", fronts.HOST_PROGRAMS, fronts.PROGRAMS)
     if Plan(tuple(builder.steps)).layer_of("/var/tmp") is not None:

@@ -17,9 +17,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "env/filter.h"
 #include "env/holder.h"
 #include "env/plan.h"
+#include "env/supervisor/filter.h"
 #include "lib/end.h"
 #include "lib/fds.h"
 #include "lib/unshare.h"

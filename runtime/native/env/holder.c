@@ -19,11 +19,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "env/fronts.h"
-#include "env/owner.h"
 #include "env/plan.h"
-#include "env/session.h"
-#include "env/supervise.h"
+#include "env/stand_ins.h"
+#include "env/supervisor/owners.h"
+#include "env/supervisor/session.h"
+#include "env/supervisor/threads.h"
 #include "lib/fds.h"
 #include "lib/remove.h"
 #include "lib/unshare.h"

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "env/steps.h"
+#include "env/supervisor/steps.h"
 #include "lib/error.h"
 
 /* Start it for the environment that is the working directory; returns when it is ready. */

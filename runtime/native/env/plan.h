@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "env/steps.h"
+#include "env/supervisor/steps.h"
 #include "lib/error.h"
 
 /* Read `file` of the environment's directory. False with `error` when it is not one of ours. */

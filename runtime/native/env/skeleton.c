@@ -22,7 +22,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "env/owner.h"
+#include "env/supervisor/owners.h"
 #include "lib/arena.h"
 
 enum { COMMON = 0755 /* what nearly all directories have: one call less */, PATH_SIZE = 4096, ENTRIES = 32 << 10, THREADS = 8 };

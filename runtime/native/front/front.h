@@ -7,7 +7,7 @@
 
 #include "lib/error.h"
 
-/* Where a private environment keeps what this program needs (runtime/environment/fronts.c makes it). */
+/* Where a private environment keeps what this program needs (runtime/native/env/stand_ins.c makes it). */
 #define FRONT_DIRECTORY "/run/sdee"
 
 /* Of the caller's variables these decide on how a program of the node itself starts. There it gets the node's; the

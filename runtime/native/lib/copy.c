@@ -1,5 +1,5 @@
 /* Copying one thing that the job made back to the node, or below --save: by the descriptor of its directory and one name, which is never
- * followed. What leads to that directory is keep.c's: below the directory that things go back to no link is followed either, and that one must
+ * followed. What leads to that directory is keep/walk.c's: below the directory that things go back to no link is followed either, and that one must
  * be the directory that it was when the job began. Links above it count when the job begins, as they do for any program. */
 #include "lib/copy.h"
 

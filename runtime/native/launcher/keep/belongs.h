@@ -13,7 +13,7 @@
 struct belongs {
     struct place place;
     struct belongs *parent;
-    struct belongs *tree; /* the uppermost one of the tree (plan_tree.c) that it belongs to, of which the job saw the bundle's; NULL: of none */
+    struct belongs *tree; /* the uppermost one of the tree (plan/live.c) that it belongs to, of which the job saw the bundle's; NULL: of none */
     const char *node;     /* of an uppermost one: its path on the node */
     size_t copied;        /* of an uppermost one: files copied back below it, less caches */
     mode_t mode;

@@ -83,7 +83,7 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
         if (plan->ops[i].kind != OP_ENTER)
             walk->places[walk->place_count++] = &plan->ops[i];
     qsort(walk->places, walk->place_count, sizeof *walk->places, by_target);
-    struct rlimit files; /* some for each of the last levels: keep_place.c */
+    struct rlimit files; /* some for each of the last levels: place.c */
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);

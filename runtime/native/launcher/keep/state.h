@@ -1,4 +1,4 @@
-/* What the steps of the walk over what the job may have written (keep_*.c) hand to each other. */
+/* What the steps of the walk over what the job may have written (in this folder) hand to each other. */
 #ifndef SDEE_LAUNCHER_KEEP_STATE_H
 #define SDEE_LAUNCHER_KEEP_STATE_H
 

@@ -1,4 +1,4 @@
-/* What the job wrote where the bundle's was mounted on the node's: below a tree (plan_tree.c), of which it saw the bundle's directory alone, so
+/* What the job wrote where the bundle's was mounted on the node's: below a tree (plan/live.c), of which it saw the bundle's directory alone, so
  * that a file of the node's may be in the way that it knew nothing of; and in a file on a mount point (points.h). */
 #include "launcher/keep/tree.h"
 

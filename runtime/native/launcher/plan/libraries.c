@@ -1,4 +1,4 @@
-/* The node's own libraries (hostlib.h) where the job's loader finds them: in its default directories, under their own names, without
+/* The node's own libraries (node/host_libraries.h) where the job's loader finds them: in its default directories, under their own names, without
  * LD_LIBRARY_PATH, which the job and its children would see. Rejected: a changed ld.so.cache; programs that read the file itself
  * (ldconfig -p) are not helped, and its format differs between versions of glibc. */
 #include "launcher/plan/libraries.h"

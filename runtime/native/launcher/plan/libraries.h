@@ -1,4 +1,4 @@
-/* The node's own libraries (hostlib.h) where the job's loader finds them. */
+/* The node's own libraries (node/host_libraries.h) where the job's loader finds them. */
 #ifndef SDEE_LAUNCHER_PLAN_LIBRARIES_H
 #define SDEE_LAUNCHER_PLAN_LIBRARIES_H
 

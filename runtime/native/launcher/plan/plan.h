@@ -84,7 +84,7 @@ struct plan {
 /* One line for each op, tab-separated where it matters, on standard error. */
 void plan_print(const struct plan *plan);
 
-/* What the steps of planning (plan_*.c) hand to each other. */
+/* What the steps of planning (in this folder) hand to each other. */
 struct planner {
     struct plan *plan;
     const struct bundle *bundle;
