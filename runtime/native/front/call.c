@@ -19,6 +19,7 @@
 #include "front/front.h"
 #include "lib/arena.h"
 #include "lib/end.h"
+#include "lib/fds.h"
 
 extern char **environ;
 
@@ -66,20 +67,6 @@ static bool write_all(int fd, const char *data, size_t size)
     return true;
 }
 
-/* The header goes with descriptors 0 to 2. */
-static bool send_header(int fd, struct call_header header)
-{
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(3 * sizeof(int))];
-    } control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(3 * sizeof(int))}};
-    const int standard[3] = {0, 1, 2};
-    memcpy(CMSG_DATA(&control.header), standard, sizeof standard);
-    struct iovec content = {&header, sizeof header};
-    const struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)sizeof header;
-}
-
 static char *append(char *text, size_t *used, const char *word)
 {
     const size_t length = strlen(word) + 1;
@@ -92,6 +79,7 @@ static char *append(char *text, size_t *used, const char *word)
 static bool send_call(int fd, char **argv)
 {
     static char directory[65536];
+    static const int standard[3] = {0, 1, 2};
     struct call_header header = {.magic = CALL_MAGIC};
     char *text = NULL;
     size_t used = 0;
@@ -108,7 +96,7 @@ static bool send_call(int fd, char **argv)
     umask(header.umask);
     for (int limit = 0; limit < RLIM_NLIMITS; limit++)
         getrlimit(limit, &header.limits[limit]);
-    const bool good = used <= CALL_MOST && send_header(fd, header) && write_all(fd, text, used);
+    const bool good = used <= CALL_MOST && send_with_fds(fd, &header, sizeof header, standard, 3) && write_all(fd, text, used);
     free(text);
     return good;
 }

@@ -69,7 +69,7 @@ int real(const char *name, char **argv, struct error *error)
     unsetenv("SDEE_REAL");
     unsetenv("SDEE_ENVIRONMENT"); /* the job is in none */
     const char *proof = getenv("PMIX_MCA_psec");
-    if (proof != NULL && strcmp(proof, "^munge") == 0) /* set by runtime/environment/enter.c */
+    if (proof != NULL && strcmp(proof, "^munge") == 0) /* set by runtime/native/env/enter.c */
         unsetenv("PMIX_MCA_psec");
     execv(path, argv);
     fail(error, errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "was it removed in this environment?", "cannot execute %s: %s", path, strerror(errno));

@@ -20,6 +20,7 @@
 
 #include "front/front.h"
 #include "lib/arena.h"
+#include "lib/fds.h"
 
 extern char **environ;
 
@@ -28,19 +29,8 @@ static char *outside; /* the directory of programs that stand for commands, abso
 /* The header and three descriptors, or false. */
 static bool receive_header(int fd, struct call_header *header, int standard[3])
 {
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(3 * sizeof(int))];
-    } control;
-    struct iovec content = {header, sizeof *header};
-    struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL) != (ssize_t)sizeof *header)
-        return false;
-    const struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
-    if (rights == NULL || rights->cmsg_type != SCM_RIGHTS || rights->cmsg_len != CMSG_LEN(3 * sizeof(int)))
-        return false;
-    memcpy(standard, CMSG_DATA(rights), 3 * sizeof(int));
-    return header->magic == CALL_MAGIC && header->argc > 0 && header->bytes <= CALL_MOST && header->argc < header->bytes && header->envc < header->bytes;
+    return receive_with_fds(fd, header, sizeof *header, standard, 3) && header->magic == CALL_MAGIC && header->argc > 0 &&
+           header->bytes <= CALL_MOST && header->argc < header->bytes && header->envc < header->bytes;
 }
 
 /* Split `bytes` of text into words: argv, then the environment; what follows is the directory. */

@@ -23,6 +23,7 @@
 #include "launcher/layout.h"
 #include "launcher/plan/file.h"
 #include "launcher/run/ranks.h"
+#include "lib/fds.h"
 
 static const char MEMBERS[] = "/members", ENDING[] = "/ending", PLAN[] = "/plan"; /* in the base */
 enum {
@@ -79,20 +80,6 @@ static bool is_own_user(int socket)
     return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
 }
 
-static bool send_namespaces(int socket, const int fds[2], bool in_user_namespace)
-{
-    struct welcome welcome = {in_user_namespace};
-    char control[CMSG_SPACE(2 * sizeof(int))] = {0};
-    struct iovec part = {&welcome, sizeof welcome};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(2 * sizeof(int));
-    memcpy(CMSG_DATA(head), fds, 2 * sizeof(int));
-    return sendmsg(socket, &message, MSG_NOSIGNAL) == sizeof welcome;
-}
-
 /* Is the leader stopped (proc_pid_stat(5))? Its job is then, and that may last. */
 static bool is_stopped(int socket)
 {
@@ -115,21 +102,14 @@ static bool receive_namespaces(int socket, int fds[2], bool *in_user_namespace, 
 {
     const struct timeval patience = {1, 0};
     struct welcome welcome;
-    char control[CMSG_SPACE(2 * sizeof(int))] = {0};
-    struct iovec part = {&welcome, sizeof welcome};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    ssize_t size;
+    bool good;
     setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     do {
-        size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-        *stopped = size < 0 && errno == EAGAIN && is_stopped(socket);
-    } while (size < 0 && (errno == EINTR || errno == EAGAIN) && !*stopped);
-    const struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    if (size != sizeof welcome || head == NULL || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(2 * sizeof(int)))
-        return false;
-    memcpy(fds, CMSG_DATA(head), 2 * sizeof(int));
-    *in_user_namespace = welcome.in_user_namespace;
-    return true;
+        good = receive_with_fds(socket, &welcome, sizeof welcome, fds, 2);
+        *stopped = !good && errno == EAGAIN && is_stopped(socket);
+    } while (!good && (errno == EINTR || errno == EAGAIN) && !*stopped);
+    *in_user_namespace = good && welcome.in_user_namespace;
+    return good;
 }
 
 static int become_member(int flags)
@@ -254,12 +234,13 @@ void join_found(struct join *join, const struct plan *plan, bool in_user_namespa
 /* One rank that waits: until it has become a member, so that nobody takes itself for the last meanwhile. */
 static void let_in(const struct join *join, int socket, const int fds[2])
 {
+    const struct welcome welcome = {join->in_user_namespace};
     const struct timeval patience = {PATIENCE, 0};
     char answer;
     if (!is_own_user(socket))
         return;
     setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (send_namespaces(socket, fds, join->in_user_namespace))
+    if (send_with_fds(socket, &welcome, sizeof welcome, fds, 2))
         (void)!recv(socket, &answer, 1, 0);
 }
 
