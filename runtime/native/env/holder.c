@@ -48,19 +48,6 @@ int holder_connect(void)
     return -1;
 }
 
-static bool write_proc(pid_t pid, const char *name, const char *text)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-    const int fd = open(path, O_WRONLY | O_CLOEXEC);
-    const bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    const int number = errno;
-    if (fd >= 0)
-        close(fd);
-    errno = number;
-    return good;
-}
-
 /* newuidmap(1), newgidmap(1): set-user-ID programs of the site that check /etc/subuid. */
 static bool run_newmap(const char *program, pid_t pid, unsigned own, const struct range *range, struct error *error)
 {
@@ -84,14 +71,10 @@ static bool run_newmap(const char *program, pid_t pid, unsigned own, const struc
 
 bool map_ids(pid_t pid, const struct steps *plan, struct error *error)
 {
-    char text[64];
     if (plan->uids.count > 0)
         return run_newmap("newuidmap", pid, geteuid(), &plan->uids, error) && run_newmap("newgidmap", pid, getegid(), &plan->gids, error);
-    snprintf(text, sizeof text, "0 %u 1", geteuid());
-    bool good = write_proc(pid, "uid_map", text); /* the step where Ubuntu's AppArmor refuses */
-    snprintf(text, sizeof text, "0 %u 1", getegid());
-    good = good && write_proc(pid, "setgroups", "deny") && write_proc(pid, "gid_map", text);
-    return good || fail(error, EXIT_KERNEL, "`sdee doctor` names the setting that is missing", "cannot map the user's ids in a user namespace: %s", strerror(errno));
+    return idmap_write(pid, (struct id_pair){0, geteuid()}, &(struct id_pair){0, getegid()}) == NULL ||
+           fail(error, EXIT_KERNEL, "`sdee doctor` names the setting that is missing", "cannot map the user's ids in a user namespace: %s", strerror(errno));
 }
 
 /* What is in /tmp. */

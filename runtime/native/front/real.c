@@ -1,7 +1,6 @@
 /* The host's own command, as the user. Slurm says who calls in its messages, and munge(7) proves who it is: the two must
  * agree, so root of a private environment becomes the user again first. */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
@@ -13,22 +12,11 @@
 #include "front/front.h"
 #include "lib/unshare.h"
 
-static bool write_file(const char *path, const char *text)
-{
-    const int fd = open(path, O_WRONLY | O_CLOEXEC);
-    const bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    const int number = errno;
-    if (fd >= 0)
-        close(fd);
-    errno = number;
-    return good;
-}
-
 /* FRONT_DIRECTORY/user: "UID GID NAME", those of the user outside. */
 static bool become_user(struct error *error)
 {
     unsigned uid, gid;
-    char name[256] = "", text[64];
+    char name[256] = "";
     FILE *file = fopen(FRONT_DIRECTORY "/user", "re");
     const bool read = file != NULL && fscanf(file, "%u %u %255s", &uid, &gid, name) == 3;
     if (file != NULL)
@@ -42,10 +30,7 @@ static bool become_user(struct error *error)
     const unsigned from = geteuid(), group = getegid();
     if (unshare_namespaces(CLONE_NEWUSER) != 0)
         return fail_to_unshare(error, "a user namespace, to become the user outside", CLONE_NEWUSER, "`sdee doctor` names the setting that is missing");
-    snprintf(text, sizeof text, "%u %u 1", uid, from);
-    bool good = write_file("/proc/self/uid_map", text);
-    snprintf(text, sizeof text, "%u %u 1", gid, group);
-    good = good && write_file("/proc/self/setgroups", "deny") && write_file("/proc/self/gid_map", text);
+    const bool good = idmap_write(0, (struct id_pair){uid, from}, &(struct id_pair){gid, group}) == NULL;
     return good || fail(error, EXIT_KERNEL, NULL, "cannot become %s: user namespace: %s", name, strerror(errno));
 }
 

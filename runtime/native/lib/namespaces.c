@@ -1,7 +1,6 @@
 #include "lib/namespaces.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
@@ -13,19 +12,6 @@
 #include "lib/mounts.h"
 #include "lib/sys.h"
 #include "lib/unshare.h"
-
-/* One write(2) to a file of /proc, as user_namespaces(7) asks. */
-static bool write_proc(const char *path, const char *text)
-{
-    const int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    const bool good = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    const int number = errno;
-    close(fd);
-    errno = number;
-    return good;
-}
 
 /* Is our root surely not the root of our mount namespace? In a chroot mountinfo mostly has no mount on "/" that is its file
  * system's own top. A chroot into a mount point cannot be told: mountinfo looks the same there. */
@@ -72,7 +58,8 @@ static bool refused(struct error *error, const char *what, int number)
 bool namespaces_enter(bool *in_user_namespace, struct error *error)
 {
     struct capabilities capabilities;
-    const unsigned long uid = geteuid(), gid = getegid();
+    const unsigned uid = geteuid(), gid = getegid();
+    char what[64];
     *in_user_namespace = !(sys_capabilities(&capabilities) && (capabilities.effective >> CAP_SYS_ADMIN & 1) != 0);
     if (!*in_user_namespace) {
         if (unshare_namespaces(CLONE_NEWNS) == 0)
@@ -89,15 +76,12 @@ bool namespaces_enter(bool *in_user_namespace, struct error *error)
         groups_end(&groups);
         return refused(error, "unshare(CLONE_NEWUSER)", number);
     }
-    const bool mapped = groups_map(&groups);
-    char map[64];
-    snprintf(map, sizeof map, "%lu %lu 1", uid, uid);
-    if (!write_proc("/proc/self/uid_map", map)) /* the step where Ubuntu's AppArmor refuses */
-        return refused(error, "writing /proc/self/uid_map", errno);
-    if (!mapped && !write_proc("/proc/self/setgroups", "deny") && errno != ENOENT) /* ENOENT: before Linux 3.19 */
-        return refused(error, "writing /proc/self/setgroups", errno);
-    snprintf(map, sizeof map, "%lu %lu 1", gid, gid);
-    if (!mapped && !write_proc("/proc/self/gid_map", map))
-        return refused(error, "writing /proc/self/gid_map", errno);
+    const struct id_pair group = {gid, gid};
+    const char *failed = idmap_write(0, (struct id_pair){uid, uid}, groups_map(&groups) ? NULL : &group);
+    if (failed != NULL) {
+        const int number = errno;
+        snprintf(what, sizeof what, "writing /proc/self/%s", failed);
+        return refused(error, what, number);
+    }
     return sys_make_slave() == 0 || fail(error, EXIT_KERNEL, NULL, "cannot make mounts private: %s", strerror(errno));
 }

@@ -1,6 +1,7 @@
 #include "lib/unshare.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -130,4 +131,39 @@ bool fail_to_unshare(struct error *error, const char *what, int flags, const cha
     return fail(error, EXIT_KERNEL, text, "cannot make %s: %s (the limit user.%s%s)", what,
                 limit == 0 ? "the kernel allows you none" : "you have as many on this node as the kernel allows", LIMITS[kind].name,
                 limit == 0 ? " is 0" : value);
+}
+
+/* By one write(2). */
+static bool write_to(pid_t pid, const char *name, const char *text)
+{
+    char path[64];
+    if (pid != 0)
+        snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    else
+        snprintf(path, sizeof path, "/proc/self/%s", name);
+    const int fd = open(path, O_WRONLY | O_CLOEXEC);
+    const bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    const int number = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = number;
+    return good;
+}
+
+static bool write_pair(pid_t pid, const char *name, struct id_pair pair)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%u %u 1", pair.inside, pair.outside);
+    return write_to(pid, name, text);
+}
+
+const char *idmap_write(pid_t pid, struct id_pair user, const struct id_pair *group)
+{
+    if (!write_pair(pid, "uid_map", user))
+        return "uid_map";
+    if (group == NULL)
+        return NULL;
+    if (!write_to(pid, "setgroups", "deny") && errno != ENOENT) /* ENOENT: before Linux 3.19 */
+        return "setgroups";
+    return write_pair(pid, "gid_map", *group) ? NULL : "gid_map";
 }

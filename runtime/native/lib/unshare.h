@@ -1,4 +1,4 @@
-/* New namespaces, where many ended just before; and the limit that was hit where there are too many. Shared with sdee-env and sdee-front. */
+/* New namespaces, where many ended just before; and the limit that was hit where there are too many. */
 #ifndef SDEE_LIB_UNSHARE_H
 #define SDEE_LIB_UNSHARE_H
 
@@ -18,5 +18,14 @@ bool fail_to_unshare(struct error *error, const char *what, int flags, const cha
 
 /* A number in a file of /proc/sys; -1 when it cannot be read. */
 long sysctl_value(const char *path);
+
+/* One user and group in a new user namespace (user_namespaces(7)). */
+struct id_pair {
+    unsigned inside, outside;
+};
+
+/* Map a user and a group in the user namespace of `pid` (0: this process), which can change its groups no more then; `group` NULL: the user
+ * alone. NULL, or the file of /proc/PID that could not be written, with errno. uid_map is where Ubuntu's AppArmor refuses. */
+const char *idmap_write(pid_t pid, struct id_pair user, const struct id_pair *group);
 
 #endif
