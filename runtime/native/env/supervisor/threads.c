@@ -16,6 +16,7 @@
 #include "env/supervisor/rules.h"
 #include "env/supervisor/waiting.h"
 #include "lib/arena.h"
+#include "lib/notify.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
@@ -72,14 +73,16 @@ static void answer_one(const struct group *group, const struct seccomp_notif *ca
     const struct answer answer = rule > 0 ? RULES[rule - 1].handle(&stop) : GO_ON;
     if (answer.sent)
         return;
+    if (answer.go_on) {
+        notify_continue(group->listener, call->id);
+        return;
+    }
     struct seccomp_notif_resp response = {.id = call->id};
-    if (answer.go_on)
-        response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-    else if (answer.value < 0)
+    if (answer.value < 0)
         response.error = (int)answer.value;
     else
         response.val = answer.value;
-    ioctl(group->listener, SECCOMP_IOCTL_NOTIF_SEND, &response); /* fails where the process was killed meanwhile */
+    ioctl(group->listener, SECCOMP_IOCTL_NOTIF_SEND, &response); /* as notify_continue() */
 }
 
 /* Shall the answer wake the caller on our own processor? That is half the cost of a stop where the caller's call woke us on its

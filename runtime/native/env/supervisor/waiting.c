@@ -10,34 +10,21 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { PAGE = 4096 };
+#include "lib/notify.h"
 
 bool still_waits(const struct stop *stop)
 {
-    return ioctl(stop->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &stop->id) == 0;
+    return notify_waits(stop->listener, stop->id);
 }
 
 bool read_memory(const struct stop *stop, uint64_t address, void *buffer, size_t size)
 {
-    const struct iovec ours = {buffer, size}, theirs = {(void *)(uintptr_t)address, size};
-    return process_vm_readv(stop->tid, &ours, 1, &theirs, 1, 0) == (ssize_t)size && still_waits(stop);
+    return notify_read(stop->tid, address, buffer, size) && still_waits(stop);
 }
 
 bool read_string(const struct stop *stop, uint64_t address, char *text, size_t size)
 {
-    for (size_t used = 0; used < size;) { /* a page at a time: the next one may not be mapped */
-        size_t piece = PAGE - (address + used) % PAGE;
-        if (piece > 256 && used == 0)
-            piece = 256; /* most paths are short, and copying costs */
-        if (piece > size - used)
-            piece = size - used;
-        if (!read_memory(stop, address + used, text + used, piece))
-            return false;
-        if (memchr(text + used, '\0', piece) != NULL)
-            return true;
-        used += piece;
-    }
-    return false;
+    return notify_read_string(stop->tid, address, text, size) && still_waits(stop);
 }
 
 /* By /proc/TID/mem, which stays the memory that it was when it was opened (seccomp_unotify(2)): process_vm_writev(2) looks the number up again,

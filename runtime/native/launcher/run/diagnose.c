@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
-#include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -18,23 +17,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "launcher/node/script.h"
 #include "launcher/run/misses.h"
+#include "lib/beneath.h"
 #include "lib/fds.h"
-
-#if defined __x86_64__
-#define OWN_ARCH AUDIT_ARCH_X86_64
-#elif defined __aarch64__
-#define OWN_ARCH AUDIT_ARCH_AARCH64
-#else
-#error "add this architecture's AUDIT_ARCH_*"
-#endif
-#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5) /* Linux 5.19 */
-#endif
+#include "lib/notify.h"
 
 /* The calls that tell of a missing file, and which arguments are directory, path and flags (-1: none). */
 static const struct call {
@@ -85,10 +74,7 @@ void diagnose_install(struct diagnosis *diagnosis)
     code[size++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     code[size++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
     const struct sock_fprog program = {size, code};
-    const unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    int fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
-    if (fd < 0 && errno == EINVAL)
-        fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+    const int fd = notify_install(&program);
     if (fd < 0)
         note("warning: cannot diagnose, the job runs all the same: seccomp: %s%s", strerror(errno),
              errno == EBUSY ? " (another tracer or container listens already)" : "");
@@ -96,25 +82,6 @@ void diagnose_install(struct diagnosis *diagnosis)
         note("warning: cannot diagnose: %s", strerror(errno));
     if (fd >= 0)
         close(fd);
-}
-
-/* A string of the tracee, page by page: the next page may not be there (process_vm_readv(2)). */
-static bool read_text(pid_t pid, uint64_t address, char text[PATH_MAX])
-{
-    size_t done = 0;
-    while (done < PATH_MAX - 1) {
-        size_t length = 4096 - (address + done) % 4096;
-        if (length > PATH_MAX - 1 - done)
-            length = PATH_MAX - 1 - done;
-        const struct iovec local = {text + done, length}, remote = {(void *)(uintptr_t)(address + done), length};
-        const ssize_t size = process_vm_readv(pid, &local, 1, &remote, 1, 0);
-        if (size <= 0)
-            return false;
-        if (memchr(text + done, '\0', (size_t)size) != NULL)
-            return true;
-        done += (size_t)size;
-    }
-    return false;
 }
 
 static bool read_link(pid_t pid, const char *name, char text[PATH_MAX])
@@ -130,7 +97,7 @@ static bool read_link(pid_t pid, const char *name, char text[PATH_MAX])
 static bool full_path(pid_t pid, const struct call *call, const struct seccomp_data *data, char path[PATH_MAX])
 {
     char text[PATH_MAX], base[PATH_MAX], name[32] = "cwd";
-    if (!read_text(pid, data->args[call->path], text) || text[0] == '\0')
+    if (!notify_read_string(pid, data->args[call->path], text, sizeof text) || text[0] == '\0')
         return false;
     if (text[0] == '/') {
         snprintf(path, PATH_MAX, "%s", text);
@@ -150,19 +117,9 @@ static bool full_path(pid_t pid, const struct call *call, const struct seccomp_d
 static bool creates(pid_t pid, const struct call *call, const struct seccomp_data *data)
 {
     uint64_t flags = call->flags >= 0 ? data->args[(int)call->flags] : 0;
-    if (call->flags == -2) { /* struct open_how */
-        const struct iovec local = {&flags, sizeof flags}, remote = {(void *)(uintptr_t)data->args[2], sizeof flags};
-        if (process_vm_readv(pid, &local, 1, &remote, 1, 0) != sizeof flags)
-            flags = 0;
-    }
+    if (call->flags == -2 && !notify_read(pid, data->args[2], &flags, sizeof flags)) /* struct open_how */
+        flags = 0;
     return (flags & O_CREAT) != 0;
-}
-
-/* An O_PATH descriptor of what a path leads to in the job's root; -1 with errno (openat2(2), Linux 5.6). */
-static int look_up(int root, const char *path)
-{
-    const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
-    return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
 }
 
 /* The path without links: of the nearest directory above that is there, and the rest as it was asked for. */
@@ -173,7 +130,7 @@ static void make_real(int root, char path[PATH_MAX])
     for (char *slash; (slash = strrchr(above, '/')) != NULL && slash != above;) {
         const size_t length = (size_t)(slash - above);
         *slash = '\0';
-        const int fd = look_up(root, above);
+        const int fd = in_root(root, above, true);
         if (fd < 0)
             continue;
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
@@ -186,12 +143,6 @@ static void make_real(int root, char path[PATH_MAX])
         }
         return;
     }
-}
-
-/* Was what has been read by its number about the process that waits? seccomp_unotify(2); runtime/native/env/supervisor/waiting.h has the rule. */
-static bool still_waits(int listener, const struct seccomp_notif *stop)
-{
-    return ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &stop->id) == 0;
 }
 
 static void look(struct diagnosis *diagnosis, int listener, const struct seccomp_notif *stop)
@@ -207,21 +158,21 @@ static void look(struct diagnosis *diagnosis, int listener, const struct seccomp
     const int root = open(self, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return;
-    if (!still_waits(listener, stop)) {
+    if (!notify_waits(listener, stop->id)) {
         close(root);
         return;
     }
-    const int fd = look_up(root, path);
-    const bool missing = fd < 0 && (errno == ENOENT || errno == ENOTDIR);
-    if (missing && read_link(pid, "exe", program) && still_waits(listener, stop)) {
+    const int fd = in_root(root, path, true); /* Linux 5.6 */
+    const bool missing = fd == -ENOENT || fd == -ENOTDIR;
+    if (missing && read_link(pid, "exe", program) && notify_waits(listener, stop->id)) {
         make_real(root, path);
         misses_add(&diagnosis->misses, pid, path, program);
     }
     if (fd >= 0) {
         misses_found(&diagnosis->misses, pid, path);
         snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-        const int other = call->executes && script_interpreter(self, interpreter) ? look_up(root, interpreter) : 0;
-        if (other < 0 && errno == ENOENT)
+        const int other = call->executes && script_interpreter(self, interpreter) ? in_root(root, interpreter, true) : 0;
+        if (other == -ENOENT)
             misses_add(&diagnosis->misses, pid, interpreter, path);
         if (other > 0)
             close(other);
@@ -253,8 +204,7 @@ static void answer(int listener, int stop, struct diagnosis *diagnosis)
             continue; /* ENOENT: the caller was killed */
         if (diagnosis != NULL)
             look(diagnosis, listener, call);
-        struct seccomp_notif_resp go = {.id = call->id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
-        ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &go);
+        notify_continue(listener, call->id);
     }
     free(call);
 }
