@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "env/holder.h"
+#include "lib/remove.h"
 #include "lib/unshare.h"
 
 static const char *type_name(const char *directory, char *room, size_t size)
@@ -65,22 +65,6 @@ static const char *attempt(void)
     return NULL;
 }
 
-static int remove_entry(const char *path, const struct stat *file, int kind, struct FTW *at)
-{
-    (void)file;
-    (void)kind;
-    (void)at;
-    chmod(path, 0700); /* overlayfs leaves work/work with mode 0 */
-    return remove(path) != 0 && errno == EACCES;
-}
-
-static int make_searchable(const char *path, const struct stat *file, int kind, struct FTW *at)
-{
-    (void)file;
-    (void)at;
-    return kind == FTW_DNR || kind == FTW_D ? chmod(path, 0700) != 0 : 0;
-}
-
 bool probe(const char *directory, struct error *error)
 {
     char place[4096], room[64];
@@ -118,8 +102,7 @@ bool probe(const char *directory, struct error *error)
     close(told[0]);
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
-    nftw(place, make_searchable, 16, FTW_PHYS);
-    nftw(place, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    remove_one(AT_FDCWD, place, true); /* overlayfs leaves work/work with mode 0 */
     errno = number;
     if (!unshared)
         return fail_to_unshare(error, "a user namespace and a mount namespace", CLONE_NEWUSER | CLONE_NEWNS, "`sdee doctor` names the setting that is missing");
