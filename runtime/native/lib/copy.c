@@ -10,35 +10,49 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool write_whole(int to, const char *data, size_t size)
+/* One stretch of data: shared blocks where the file system can (copy_file_range(2)), bytes else. */
+static int copy_piece(int from, int to, off_t at, off_t end)
 {
-    for (size_t done = 0; done < size;) {
-        const ssize_t count = write(to, data + done, size - done);
-        if (count <= 0)
-            return false;
-        done += (size_t)count;
+    char buffer[1 << 16];
+    off_t there = at;
+    while (at < end) {
+        const ssize_t done = copy_file_range(from, &at, to, &there, (size_t)(end - at), 0);
+        if (done <= 0)
+            break; /* some file systems say 0 where there is more */
     }
-    return true;
+    while (at < end) {
+        const size_t wanted = end - at < (off_t)sizeof buffer ? (size_t)(end - at) : sizeof buffer;
+        const ssize_t got = pread(from, buffer, wanted, at);
+        if (got <= 0)
+            return got == 0 ? 0 : -errno; /* it has become shorter */
+        for (ssize_t done = 0; done < got;) {
+            const ssize_t written = pwrite(to, buffer + done, (size_t)(got - done), at + done);
+            if (written < 0)
+                return -errno;
+            done += written;
+        }
+        at += got;
+    }
+    return 0;
 }
 
-/* Holes stay holes (lseek(2), SEEK_DATA). */
-static bool copy_content(int from, int to, off_t size)
+int copy_content(int from, int to)
 {
-    static char buffer[1 << 17];
-    off_t at = 0;
-    while (at < size && (at = lseek(from, at, SEEK_DATA)) >= 0) {
-        const off_t hole = lseek(from, at, SEEK_HOLE), end = hole > at ? hole : size;
-        if (lseek(from, at, SEEK_SET) < 0 || lseek(to, at, SEEK_SET) < 0)
-            return false;
-        while (at < end) {
-            const size_t wanted = (size_t)(end - at) < sizeof buffer ? (size_t)(end - at) : sizeof buffer;
-            const ssize_t count = read(from, buffer, wanted);
-            if (count <= 0 || !write_whole(to, buffer, (size_t)count))
-                return count == 0 && at >= size;
-            at += count;
-        }
+    struct stat file;
+    int result = 0;
+    if (fstat(from, &file) != 0)
+        return -errno;
+    for (off_t at = 0, end = 0; result == 0 && (at = lseek(from, end, SEEK_DATA)) < file.st_size;) {
+        if (at < 0 && errno == ENXIO)
+            break; /* a hole to the end */
+        if (at < 0)
+            return -errno;
+        end = lseek(from, at, SEEK_HOLE);
+        if (end <= at)
+            end = file.st_size;
+        result = copy_piece(from, to, at, end);
     }
-    return (at >= size || errno == ENXIO) && ftruncate(to, size) == 0;
+    return result != 0 ? result : ftruncate(to, file.st_size) == 0 ? 0 : -errno;
 }
 
 /* What stands there and is not of this type goes; a directory stays, and is an error. */
@@ -78,17 +92,20 @@ bool copy_one(int from_directory, const char *name, const struct stat *status, i
     /* O_NONBLOCK: in a shared directory another user may have put a FIFO there by now */
     const int flags = O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
     const int out = from < 0 ? -1 : openat(to_directory, to, flags, status->st_mode & 0777);
-    bool good = out >= 0 && is_regular(out) && ftruncate(out, 0) == 0 && copy_content(from, out, status->st_size);
+    const int result = out >= 0 && is_regular(out) && ftruncate(out, 0) == 0 ? copy_content(from, out) : -errno;
+    bool good = result == 0;
     const struct timespec times[2] = {status->st_atim, status->st_mtim};
     if (good) { /* as cp -p: nice to have, refused for a file of somebody else's */
         (void)!fchmod(out, status->st_mode & 07777);
         (void)!futimens(out, times);
     }
-    const int number = errno;
-    if (out >= 0 && close(out) != 0) /* NFS tells a full disk here */
+    int number = -result;
+    if (out >= 0 && close(out) != 0 && good) { /* NFS tells a full disk here */
+        number = errno;
         good = false;
+    }
     if (from >= 0)
         close(from);
-    errno = good ? 0 : number;
+    errno = number;
     return good;
 }

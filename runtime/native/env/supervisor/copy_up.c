@@ -15,6 +15,7 @@
 #include "env/supervisor/resolve.h"
 #include "lib/arena.h"
 #include "lib/beneath.h"
+#include "lib/copy.h"
 #include "lib/sys.h"
 
 enum { PATH_SIZE = 4096 };
@@ -50,50 +51,6 @@ bool needs_own(const struct session *session, const struct statx *file)
         return false;
     const struct step *step = step_of(&session->steps, file);
     return step != NULL && step->kind == STEP_OVERLAY;
-}
-
-/* One stretch of data: shared blocks where the file system can (copy_file_range(2)), bytes else. */
-static int copy_piece(int from, int to, off_t at, off_t end)
-{
-    char buffer[1 << 16];
-    off_t there = at;
-    while (at < end) {
-        const ssize_t done = copy_file_range(from, &at, to, &there, (size_t)(end - at), 0);
-        if (done == 0)
-            return 0; /* it has become shorter */
-        if (done < 0)
-            break;
-    }
-    while (at < end) {
-        const size_t wanted = end - at < (off_t)sizeof buffer ? (size_t)(end - at) : sizeof buffer;
-        const ssize_t got = pread(from, buffer, wanted, at);
-        if (got <= 0)
-            return got == 0 ? 0 : -errno;
-        for (ssize_t done = 0; done < got;) {
-            const ssize_t written = pwrite(to, buffer + done, (size_t)(got - done), at + done);
-            if (written < 0)
-                return -errno;
-            done += written;
-        }
-        at += got;
-    }
-    return 0;
-}
-
-/* Holes stay holes: /var/log/lastlog has the size of the largest uid. */
-static int copy_content(int from, int to)
-{
-    struct stat file;
-    int result = 0;
-    if (fstat(from, &file) != 0)
-        return -errno;
-    for (off_t at = 0, end = 0; result == 0 && (at = lseek(from, end, SEEK_DATA)) >= 0 && at < file.st_size;) {
-        end = lseek(from, at, SEEK_HOLE);
-        if (end <= at)
-            end = file.st_size;
-        result = copy_piece(from, to, at, end);
-    }
-    return result != 0 ? result : ftruncate(to, file.st_size) == 0 ? 0 : -errno;
 }
 
 static void copy_attributes(const char *from, int to)
