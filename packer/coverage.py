@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sdee.packer.filesystem import is_below_any
+from sdee.packer.filesystem import ancestors, is_below_any
 from sdee.packer.layout import lay_out
 from sdee.packer.model import Item, Reason, Verdict
 
@@ -57,7 +57,9 @@ def lacking(bundle: Bundle, closure: Closure, apart: tuple[str, ...]) -> Lack | 
     differing = sorted((key for key, values in others.items() if values), key=lambda key: (key in _JOINED, key))
     if differing:
         return Lack(f"{differing[0]} differs: {min(others[differing[0]])}", mends=differing[0] in _JOINED)
-    nodes = {path: node for path, node in _nodes(closure).items() if not is_below_any(path, apart)}
+    # nodes have the directories above `apart`, too; a script that lies there brings them, and a command by its name not
+    seen = frozenset(above for path in apart for above in ancestors(path))
+    nodes = {path: node for path, node in _nodes(closure).items() if path not in seen and not is_below_any(path, apart)}
     missing = nodes.keys() - bundle.entries.keys()
     if missing:
         return Lack(f"it lacks {min(missing)}", mends=True)

@@ -8,12 +8,12 @@ import os
 import time
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000  # linux/sched.h
-WAITS = (*(0.001 * 2**step for step in range(10)), 0.977)  # s: 2 in all
+WAITS = (*(0.001 * 2**step for step in range(10)), *(0.512,) * 18)  # s: 10 in all
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def unshare(flags: int) -> None:
-    """Make namespaces (man 2 unshare); try again for 2 s while there is no room for more.
+    """Make namespaces (man 2 unshare); try again for 10 s while there is no room for more.
 
     Raises OSError: with ENOSPC, a limit of /proc/sys/user is reached (man 7 namespaces).
     """

@@ -34,8 +34,8 @@ class Toolchains(Unit):
     """What a compiler or a build's driver starts when a command goes further than the traced one: assembler, linker."""
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield each driver's, once."""
-        for program in view.programs():
+        """Yield each driver's, once: of those that ran and those that scripts name."""
+        for program in dict.fromkeys((*view.programs(), *view.started)):
             name = os.path.basename(program)
             wanted = dict.fromkeys(w for p, words in tables.TOOLCHAINS.items() if p.fullmatch(name) for w in words)
             places = dict.fromkeys((os.path.dirname(program), *view.search))

@@ -104,14 +104,27 @@ class Certificates(Unit):
 class CompilerSupport(Unit):
     """GCC's own directory less its large programs: start files, headers, libraries (libgcc.a) are chosen by options.
 
-    Where GCC's driver ran its C and C++ compilers travel too, with C++'s headers: a build that began with C goes on.
+    Where GCC's driver ran, or a script names it, its C and C++ compilers travel too, with C++'s headers: a build that
+    began with C goes on, and a driver alone ends with "cannot execute 'cc1'".
     """
 
     _DRIVER = re.compile(r"([\w.]+-)*(gcc|g\+\+|cc|c\+\+)-(?P<version>[\d.]+)")
     _TOP = re.compile(r"(?P<top>.*/lib(?:64|exec)?/gcc/[^/]+/\d+[\d.]*)/.+$")
 
+    _OF_C = "include/stdio.h"  # below a driver's prefix: of the C library's development package
+
+    def counts_as_seen(self, view: View) -> tuple[str, ...]:
+        """Return a file of GCC's own directory, and a header of the C library, of each driver that a script names."""
+        found: list[str] = []
+        for program in view.started:
+            if match := self._DRIVER.fullmatch(os.path.basename(program)):
+                prefix = os.path.dirname(os.path.dirname(program))
+                homes = self._homes(view, prefix, match["version"])
+                found += [f"{prefix}/{self._OF_C}", *(f"{home}/crtbegin.o" for home in homes)]
+        return tuple(view.fs.resolve(path).real for path in found if view.fs.is_file(path))
+
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield the small files of each GCC directory that was used; compilers travel when they ran."""
+        """Yield the small files of each GCC directory that was used; compilers travel when they ran or are named."""
         done: set[str] = set()
         for path in view.seen:
             match = self._TOP.match(path)
@@ -120,7 +133,7 @@ class CompilerSupport(Unit):
                 tree = view.tree(match["top"], frozenset(("plugin", "install-tools")))
                 paths = tuple(p for p in tree if self._small(view, p))
                 yield Widening("GCC's own files", path, paths, limit=500 * _MB)
-        for program in view.programs():
+        for program in dict.fromkeys((*view.programs(), *view.started)):
             match = self._DRIVER.fullmatch(os.path.basename(program))
             paths = tuple(self._compilers(view, program, match["version"])) if match else ()
             if paths:
@@ -134,12 +147,17 @@ class CompilerSupport(Unit):
         drivers = {program, f"{directory}/{name.replace('gcc', 'g++')}", f"{directory}/{name.replace('g++', 'gcc')}"}
         names = (f"{directory}/{n}" for n in view.fs.names(directory) if re.search(r"gcc|g\+\+|^c(c|\+\+)$", n))
         yield from (path for path in names if view.fs.resolve(path).real in drivers)
+        for home in CompilerSupport._homes(view, prefix, version):
+            yield from filter(view.fs.is_file, (f"{home}/{name}" for name in ("cc1", "cc1plus")))
+            machine = os.path.basename(os.path.dirname(home))
+            for top in (f"{prefix}/include/c++/{version}", f"{prefix}/include/{machine}/c++/{version}"):
+                yield from view.tree(top) if view.fs.is_dir(top) else ()
+
+    @staticmethod
+    def _homes(view: View, prefix: str, version: str) -> Iterator[str]:
+        """Yield where GCC of that version has its own directories, one for each machine that it compiles for."""
         for home in (f"{prefix}/lib/gcc", f"{prefix}/libexec/gcc"):
-            for machine in view.fs.names(home):
-                own = (f"{home}/{machine}/{version}/{name}" for name in ("cc1", "cc1plus"))
-                yield from filter(view.fs.is_file, own)
-                for top in (f"{prefix}/include/c++/{version}", f"{prefix}/include/{machine}/c++/{version}"):
-                    yield from view.tree(top) if view.fs.is_dir(top) else ()
+            yield from (f"{home}/{machine}/{version}" for machine in view.fs.names(home))
 
     @staticmethod
     def _small(view: View, path: str) -> bool:

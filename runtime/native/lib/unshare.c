@@ -56,27 +56,28 @@ static bool allows_none(int flags)
 }
 
 /* The kernel frees a namespace some milliseconds after its last process has ended (a work queue, kernel/user_namespace.c), and until then
- * it counts. Waits of 1, 2, 4, ... 512 ms and a last one: 2 s in all. A limit of 0 is a decision and not waited for. */
-static bool wait_for_room(int flags, int *round)
+ * it counts; on a node whose processors are all busy that took over 2 s. Waits of 1, 2, 4, ... 512 ms, and of 512 ms until 10 s are over.
+ * A limit of 0 is a decision and not waited for. */
+static bool wait_for_room(int flags, int *waited_ms)
 {
-    enum { LONGEST = 10, LAST_MS = 2000 - 1023 };
-    if (allows_none(flags) || *round > LONGEST)
+    enum { LONGEST_MS = 512, ALL_MS = 10000 };
+    if (allows_none(flags) || *waited_ms >= ALL_MS)
         return false;
-    const long milliseconds = *round < LONGEST ? 1L << *round : LAST_MS;
-    const struct timespec pause = {0, milliseconds * 1000000};
-    ++*round;
+    const int milliseconds = *waited_ms < LONGEST_MS ? *waited_ms + 1 : LONGEST_MS; /* 1, 2, 4: always one more than all before */
+    const struct timespec pause = {0, milliseconds * 1000000L};
+    *waited_ms += milliseconds;
     nanosleep(&pause, NULL);
     return true;
 }
 
 int unshare_namespaces(int flags)
 {
-    int round = 0;
+    int waited_ms = 0;
     allows_none(flags);
     while (unshare(flags) != 0) {
         if (errno != ENOSPC)
             return -1;
-        if (!wait_for_room(flags, &round)) {
+        if (!wait_for_room(flags, &waited_ms)) {
             errno = ENOSPC;
             return -1;
         }
@@ -86,12 +87,12 @@ int unshare_namespaces(int flags)
 
 pid_t clone_into_namespaces(int flags)
 {
-    int round = 0;
+    int waited_ms = 0;
     for (;;) {
         const pid_t pid = (pid_t)syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
         if (pid >= 0 || errno != ENOSPC)
             return pid;
-        if (!wait_for_room(flags, &round)) {
+        if (!wait_for_room(flags, &waited_ms)) {
             errno = ENOSPC;
             return -1;
         }
@@ -121,7 +122,7 @@ bool fail_to_unshare(struct error *error, const char *what, int flags, const cha
         return fail(error, EXIT_KERNEL, hint, "cannot make %s: %s", what, strerror(errno));
     const int kind = exhausted_kind(flags);
     if (kind < 0) /* there is room by now */
-        return fail(error, EXIT_KERNEL, "run it again", "cannot make %s: for 2 s there was no room for more (limits: /proc/sys/user)", what);
+        return fail(error, EXIT_KERNEL, "run it again", "cannot make %s: for 10 s there was no room for more (limits: /proc/sys/user)", what);
     const long limit = limit_of(kind);
     char value[32] = "";
     if (limit > 0)
