@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-LAUNCHER = os.path.join(_HERE, "launcher", "sdee-launcher")
-ENV = os.path.join(_HERE, "environment", "sdee-env")
-FRONT = os.path.join(_HERE, "front", "sdee-front")
+LAUNCHER = os.path.join(_HERE, "native", "sdee-launcher")
+ENV = os.path.join(_HERE, "native", "sdee-env")
+FRONT = os.path.join(_HERE, "native", "sdee-front")
 
 
 def launcher_path() -> str:

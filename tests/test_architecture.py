@@ -195,7 +195,7 @@ def test_no_string_holds_python_that_imports_sdee() -> None:
 
 def test_nothing_is_left_to_do_later() -> None:
     words = re.compile(r"\b(TO" r"DO|FIX" r"ME|NotImplemented" r"Error)\b")
-    sources = [*PRODUCT, *ROOT.glob("runtime/launcher/*.[ch]")]
+    sources = [*PRODUCT, *ROOT.glob("runtime/native/**/*.[ch]")]
     assert [str(p) for p in sources if words.search(p.read_text())] == []
 
 
@@ -229,13 +229,13 @@ def test_entering_an_environment_imports_next_to_nothing(tmp_path: Path) -> None
 
 
 def test_every_module_is_of_a_size_that_one_can_read() -> None:
-    sources = [*PRODUCT, *ROOT.glob("runtime/launcher/*.[ch]")]
+    sources = [*PRODUCT, *ROOT.glob("runtime/native/**/*.[ch]")]
     assert {str(p.relative_to(ROOT)): n for p in sources if (n := p.read_text().count("\n")) > 450} == {}
 
 
 def test_only_one_file_uses_the_number_of_a_thread_that_waits() -> None:
     """What is read by it may be another process's: waiting.h has the rule."""
-    sources = {p.name: p.read_text() for p in (ROOT / "runtime/environment").glob("*.c")}
+    sources = {p.name: p.read_text() for p in (ROOT / "runtime/native/env").glob("**/*.c")}
     assert {name for name, text in sources.items() if re.search(r"stop(->|\.)tid", text)} == {"waiting.c"}
 
 

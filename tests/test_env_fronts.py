@@ -42,7 +42,7 @@ def source(path: str) -> str:
 
 
 def test_the_same_commands_are_named_in_c_and_in_python() -> None:
-    listed = source("environment/fronts.c").partition("COMMANDS[] = {")[2].partition("}")[0]
+    listed = source("native/env/stand_ins.c").partition("COMMANDS[] = {")[2].partition("}")[0]
     assert tuple(word.strip().strip('"') for word in listed.split(",")) == stand_ins.NAMES
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-COMMANDS = "/run/sdee"  # inside: what stands in place of the job manager's commands (runtime/front/)
+COMMANDS = "/run/sdee"  # inside: what stands in place of the job manager's commands (runtime/native/front/)
 STATE_COMMANDS = "commands"  # the directory of an environment's state that is bound there
 PROGRAMS = "/usr/bin"  # where Debian has the job manager's commands
 DIVERTED = "/usr/lib/sdee"  # where a package's own are, inside

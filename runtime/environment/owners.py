@@ -1,4 +1,4 @@
-"""The file `owners`: emulated owners of what can have no attribute (links, pipes, sockets), as owner.c keeps them.
+"""The file `owners`: emulated owners of what can have no attribute (links, pipes, sockets), as owners.c keeps them.
 
 A line says device, inode, birth time in nanoseconds, uid, gid; the last for a file counts. The device is 0 for files of
 the environment, since an overlay has another one at each mount.
@@ -47,7 +47,7 @@ class _Statx(ctypes.Structure):
 
 
 def key_of(path: str) -> Key:
-    """Return by what owner.c knows a file: inode number and birth time, 0 where the file system keeps none."""
+    """Return by what owners.c knows a file: inode number and birth time, 0 where the file system keeps none."""
     file = _Statx()
     arguments = (_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, 0x7FF | _STATX_BTIME, ctypes.byref(file))
     checked(LIBC.statx(*arguments), "statx", path)

@@ -206,7 +206,7 @@ def build(
         for name, mode in (("lock", "1777"), ("user", "0755")):
             builder.add("tmpfs" if name == "lock" else "dir", f"/run/{name}", f"mode={mode}" if name == "lock" else "")
         builder.add("own", COMMANDS, STATE_COMMANDS)
-        builder.add("own", f"{COMMANDS}/layers", "layers")  # read-only: fronts.c
+        builder.add("own", f"{COMMANDS}/layers", "layers")  # read-only: stand_ins.c
         if os.path.isfile(f"{locations.PROGRAMS}/srun"):
             builder.add("own", locations.HOST_PROGRAMS, locations.PROGRAMS)
     if Plan(tuple(builder.steps)).layer_of("/var/tmp") is not None:

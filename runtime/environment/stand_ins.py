@@ -1,6 +1,6 @@
 """Slurm's commands that belong to a package: sdee-front in their place, by a diversion of dpkg's (dpkg-divert(1)).
 
-Where they belong to none (/opt/slurm) it is mounted over them at each start (fronts.c). Mounting is no way for a
+Where they belong to none (/opt/slurm) it is mounted over them at each start (stand_ins.c). Mounting is no way for a
 package's: dpkg can neither replace nor remove a file that is a mount point. With a diversion it puts a new version of
 srun where the environment looks for the real one.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sdee.runtime.environment.store import Environment
 
-# As in fronts.c
+# As in stand_ins.c
 _JOBS = ("salloc", "sbatch", "srun", "sacct", "sacctmgr", "sattach", "sbcast", "scancel", "scontrol")
 NAMES = (*_JOBS, "sdiag", "sinfo", "sprio", "squeue", "sreport", "sshare", "sstat", "strigger")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 
-OWNER = "user.sdee.owner"  # owner.h
+OWNER = "user.sdee.owner"  # owners.h
 OPAQUE = "user.overlay.opaque"
-WORKSHOP = ".sdee-own"  # own.c: where copies are made
+WORKSHOP = ".sdee-own"  # copy_up.c: where copies are made
 
 
 def is_whiteout(file: os.stat_result) -> bool:

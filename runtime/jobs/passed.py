@@ -1,4 +1,4 @@
-"""Variables whose names no shell keeps, on their way through one: runtime/front/passed.c in Python."""
+"""Variables whose names no shell keeps, on their way through one: runtime/native/front/passed.c in Python."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PASSED = "SDEE_PASSED_"  # runtime/front/passed.c, runtime/launcher/environment.c
+_PASSED = "SDEE_PASSED_"  # runtime/native/front/passed.c, runtime/native/launcher/run/variables.c
 
 
 def hidden(environment: Mapping[str, str]) -> dict[str, str]:

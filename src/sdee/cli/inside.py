@@ -1,6 +1,6 @@
 """What srun, sbatch and salloc do inside of a private environment: their job runs in a bundle of what it needs.
 
-Not a command that users type: sdee-front (runtime/front/) stands in place of Slurm's own and comes here.
+Not a command that users type: sdee-front (runtime/native/front/) stands in place of Slurm's own and comes here.
 """
 
 from __future__ import annotations

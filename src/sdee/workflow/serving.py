@@ -1,6 +1,6 @@
 """What runs outside of a bundle for the job in it: the job manager's srun, which starts more of the job on other nodes.
 
-A batch script becomes `sdee-front serve DIRECTORY BUNDLE` (runtime/front/): in the bundle srun is sdee-front, too, and
+A batch script becomes `sdee-front serve DIRECTORY BUNDLE` (native/front/): in the bundle srun is sdee-front, too, and
 hands its call over to that, which runs DIRECTORY/srun: the node's own, with each task in the same bundle.
 """
 

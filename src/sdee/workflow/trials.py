@@ -248,7 +248,7 @@ def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
 
 
 def _environment(bundle: Bundle) -> dict[str, str]:
-    """Return the variables that the launcher would give the job here (runtime/launcher/environment.c)."""
+    """Return the variables that the launcher would give the job here (runtime/native/launcher/run/variables.c)."""
     pairs = (pair.partition("=") for pair in bundle.conf("env"))
     recorded = {name: value for name, _, value in pairs}
     fixed = bundle.conf("fixed-env")
