@@ -416,6 +416,8 @@ def test_header_files_come_by_package_and_cxx_headers_whole(made: TraceMaker) ->
     assert verdict(closure, "/usr/include/wctype.h") == "bundle"
     assert verdict(closure, "/usr/lib/x86_64-linux-gnu/crt1.o") == "bundle"
     assert "the development package libc6-dev" in why(closure, "/usr/include/wctype.h")
+    # <limits.h> includes it, and it is another package's
+    assert "the development package linux-libc-dev" in why(closure, "/usr/include/linux/limits.h")
     assert closure.items["/usr/include/stdio.h"].package.startswith("libc6-dev ")
 
 
