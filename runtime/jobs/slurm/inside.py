@@ -1,8 +1,8 @@
 """Texts and words of jobs that are submitted from inside of a private environment, with Slurm's own commands.
 
 Inside, srun, sbatch and salloc are sdee-front (runtime/native/front/). What they start runs in a bundle: of srun each
-task, of sbatch the whole script, which may call what the environment alone has, and in which srun, wherever it stands and
-however it is found, is sdee-front again. That hands the call to a server outside of the bundle, on the node itself,
+task, of sbatch the whole script, which may call what the environment alone has, and in which srun, wherever it stands
+and however it is found, is sdee-front again. That hands the call to a server outside of the bundle, on the node itself,
 which runs `srun` of a directory of ours (step_program): the node's own srun, with each task in the same bundle.
 
 Rejected: Slurm's commands of the login node in the bundle. Their plugins alone are 150, and need what sites do not
