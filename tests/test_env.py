@@ -361,7 +361,9 @@ def test_a_directory_with_mounts_in_it_is_split(tmp_path: Path) -> None:
 
 
 def test_mountinfo_with_escapes_is_read() -> None:
-    assert mountinfo.parse("1 1 0:1 / /a\\040b rw - nfs4 host:/x rw\n") == (mountinfo.Mount("/a b", "nfs4", "host:/x", "0:1"),)
+    assert mountinfo.parse("1 1 0:1 / /a\\040b rw - nfs4 host:/x rw\n") == (
+        mountinfo.Mount("/a b", "nfs4", "host:/x", "0:1"),
+    )
     assert re.fullmatch(r"/.*", mountinfo.of_this_machine()[0].path)
 
 
