@@ -239,6 +239,82 @@ def test_only_one_file_uses_the_number_of_a_thread_that_waits() -> None:
     assert {name for name, text in sources.items() if re.search(r"stop(->|\.)tid", text)} == {"waiting.c"}
 
 
+NATIVE = ROOT / "runtime/native"
+# What each folder may include beside itself. The launcher: from the file to the job, in this order.
+BELOW = {
+    "lib": set(),
+    "launcher/bundle": {"lib", "launcher"},
+    "launcher/node": {"lib", "launcher", "launcher/bundle"},
+    "launcher/plan": {"lib", "launcher", "launcher/bundle", "launcher/node"},
+    "launcher/root": {"lib", "launcher", "launcher/bundle", "launcher/node", "launcher/plan"},
+    "launcher/keep": {"lib", "launcher", "launcher/bundle", "launcher/node", "launcher/plan"},
+    "launcher/run": {"lib", "launcher"} | {f"launcher/{name}" for name in ("bundle", "node", "plan", "root")},
+    "env/supervisor": {"lib"},
+    "env": {"lib", "env/supervisor"},
+    "front": {"lib"},
+}
+# On the ground of launcher/: what every folder of it may ask. The others there use the folders, and none includes them.
+GROUND = {"launcher/layout.h", "launcher/memory.h", "launcher/options.h"}
+ON_TOP = {"launcher/main.c", "launcher/doctor.c", "launcher/help.c"}
+
+
+def includes_of(path: Path) -> set[str]:
+    """The headers of this project that a C file includes, as it names them."""
+    return set(re.findall(r'^#include "(.+)"', path.read_text(), re.MULTILINE))
+
+
+def not_allowed(name: str, included: set[str]) -> set[str]:
+    """What the C file `name` includes against the order of the folders. Below the ground of launcher/ is only lib."""
+    folder = name.rpartition("/")[0]
+    if folder == "tests" or name in ON_TOP:
+        return set()
+    below = BELOW["lib" if folder == "launcher" else folder] | {folder, "lib"}
+    found = {other for other in included if other.rpartition("/")[0] not in below}
+    return found | {
+        o for o in included if o.rpartition("/")[0] == "launcher" and folder != "launcher" and o not in GROUND
+    }
+
+
+def reached(arrows: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    todo = [start]
+    while todo:
+        new = arrows.get(todo.pop(), set()) - seen
+        seen |= new
+        todo += new
+    return seen
+
+
+def test_c_includes_follow_the_order_of_the_folders() -> None:
+    sources = {str(p.relative_to(NATIVE)): includes_of(p) for p in NATIVE.glob("**/*.[ch]")}
+    assert len(sources) > 100
+    assert all((NATIVE / name).is_file() for included in sources.values() for name in included)
+    assert {name: found for name, included in sources.items() if (found := not_allowed(name, included))} == {}
+
+
+def test_the_rule_would_see_what_it_forbids() -> None:
+    assert not_allowed("lib/mounts.c", {"lib/arena.h", "launcher/layout.h"}) == {"launcher/layout.h"}
+    assert not_allowed("env/supervisor/threads.c", {"env/plan.h"}) == {"env/plan.h"}
+    assert not_allowed("front/call.c", {"env/holder.h"}) == {"env/holder.h"}
+    assert not_allowed("launcher/plan/live.c", {"launcher/root/points.h"}) == {"launcher/root/points.h"}
+    assert not_allowed("launcher/bundle/table.c", {"launcher/doctor.h", "launcher/memory.h"}) == {"launcher/doctor.h"}
+
+
+def test_no_c_file_includes_itself_by_way_of_others() -> None:
+    arrows: dict[str, set[str]] = {}
+    for path in NATIVE.glob("**/*.[ch]"):
+        unit = str(path.relative_to(NATIVE))[:-2]  # a .c file and its header are one
+        arrows.setdefault(unit, set()).update({name[:-2] for name in includes_of(path)} - {unit})
+    assert {unit for unit in arrows if unit in reached(arrows, unit)} == set()
+    assert "a" in reached({"a": {"b"}, "b": {"c"}, "c": {"a"}}, "a")
+
+
+def test_include_guards_bear_the_path() -> None:
+    for path in NATIVE.glob("**/*.h"):
+        guard = "SDEE_" + re.sub(r"\W", "_", str(path.relative_to(NATIVE))).upper()
+        assert re.search(rf"^#ifndef {guard}\n#define {guard}\n", path.read_text(), re.MULTILINE), path
+
+
 def test_each_promise_of_security_md_names_tests_that_there_are() -> None:
     text = (ROOT / "SECURITY.md").read_text()
     rows = text.partition("## What is promised")[2].partition("\n## ")[0].splitlines()

@@ -8,10 +8,10 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/arena.h"
+#include "lib/mounts.h"
 
 static const char *const NAMES[] = {"dir", "link", "overlay", "own", "bind", "live", "tmp", "tmpfs", "proc", "mqueue", "hide"};
 
@@ -93,28 +93,15 @@ static bool make_target(char *target, mode_t kind)
     return fd >= 0 || errno == EEXIST;
 }
 
-/* One option of overlayfs: commas, colons and backslashes of a name are escaped by a backslash. */
-static size_t add_option(char *text, size_t used, size_t size, const char *key, const char *path)
-{
-    const int length = snprintf(text + used, size - used, ",%s=", key);
-    used += length > 0 ? (size_t)length : 0;
-    for (const char *at = path; *at != '\0' && used + 2 < size; at++) {
-        if (*at == ',' || *at == ':' || *at == '\\')
-            text[used++] = '\\';
-        text[used++] = *at;
-    }
-    text[used] = '\0';
-    return used;
-}
-
 static bool overlay_options(char *text, size_t size, const struct step *step)
 {
-    size_t used = (size_t)snprintf(text, size, "userxattr");
-    used = add_option(text, used, size, "lowerdir", step->lower[0] != '\0' ? step->lower : step->path);
-    used = add_option(text, used, size, "upperdir", step->argument);
-    used = add_option(text, used, size, "workdir", step->work);
+    struct arena arena = {NULL};
+    const char *lower = overlay_escaped(&arena, step->lower[0] != '\0' ? step->lower : step->path);
+    const int used = snprintf(text, size, "userxattr,lowerdir=%s,upperdir=%s,workdir=%s", lower, overlay_escaped(&arena, step->argument),
+                              overlay_escaped(&arena, step->work));
+    arena_free(&arena);
     mkdir(step->work, 0700);
-    return used + 2 < size; /* the kernel takes a page of options */
+    return used > 0 && (size_t)used < size; /* the kernel takes a page of options */
 }
 
 static bool mounted(struct error *error, const struct step *step, int result)
@@ -139,7 +126,7 @@ static bool carry_out(struct step *step, struct error *error)
         /* What has gone since, or may not be looked at, is left empty: so it looks to the user outside as well. */
         if (stat(step->path, &host) != 0)
             return step->kind == STEP_LIVE || make_target(target, S_IFDIR) || mounted(error, step, -1);
-        return make_target(target, host.st_mode) ? mounted(error, step, mount(step->path, target, NULL, MS_BIND | MS_REC, NULL))
+        return make_target(target, host.st_mode) ? mounted(error, step, sys_bind(step->path, target))
                                                  : mounted(error, step, -1);
     default:
         break;
@@ -156,7 +143,7 @@ static bool carry_out(struct step *step, struct error *error)
     case STEP_TMP:
         return mounted(error, step, mount("tmp", target, NULL, MS_BIND, NULL));
     case STEP_TMPFS:
-        return mounted(error, step, mount("sdee", target, "tmpfs", MS_NOSUID | MS_NODEV, step->argument));
+        return mounted(error, step, sys_mount_tmpfs(target, step->argument));
     case STEP_HIDE:
         return mounted(error, step, mount("sdee", target, "tmpfs", MS_NOSUID | MS_NODEV | MS_RDONLY, "mode=0700,size=4k"));
     case STEP_MQUEUE: /* only /dev/mqueue of the own IPC namespace; programs live without */
@@ -165,7 +152,7 @@ static bool carry_out(struct step *step, struct error *error)
     case STEP_PROC: /* where a container hides parts of /proc the kernel refuses a new one: the outer one serves */
         if (mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0)
             return true;
-        return mounted(error, step, mount("/proc", target, NULL, MS_BIND | MS_REC, NULL));
+        return mounted(error, step, sys_bind("/proc", target));
     default:
         return true;
     }
@@ -173,7 +160,7 @@ static bool carry_out(struct step *step, struct error *error)
 
 bool plan_carry_out(struct steps *plan, struct error *error)
 {
-    if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) != 0)
+    if (sys_make_slave() != 0)
         return fail(error, EXIT_KERNEL, NULL, "cannot make mounts private: %s", strerror(errno));
     if (mount("sdee", "root", "tmpfs", MS_NODEV, "mode=0755") != 0)
         return fail(error, EXIT_KERNEL, NULL, "cannot mount a tmpfs for the root: %s", strerror(errno));
@@ -181,7 +168,7 @@ bool plan_carry_out(struct steps *plan, struct error *error)
     for (unsigned i = 0; i < plan->count; i++)
         if (!carry_out(&plan->items[i], error))
             return false;
-    if (chdir("root") != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
+    if (sys_enter_root("root") != 0)
         return fail(error, EXIT_KERNEL, "in a chroot the kernel refuses it", "cannot enter the root: pivot_root: %s", strerror(errno));
     mount(NULL, "/", NULL, MS_PRIVATE, NULL);
     return true;

@@ -1,5 +1,6 @@
 #include "lib/mounts.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -35,4 +36,16 @@ int sys_enter_root(const char *new_root)
     if (chdir(new_root) != 0 || sys_pivot_root(".", ".") != 0)
         return -1;
     return umount2(".", MNT_DETACH) != 0 ? -1 : chdir("/");
+}
+
+const char *overlay_escaped(struct arena *arena, const char *path)
+{
+    char text[2 * PATH_MAX], *to = text;
+    for (const char *from = path; *from != '\0' && to < text + sizeof text - 3; from++) {
+        if (*from == ':' || *from == ',' || *from == '\\')
+            *to++ = '\\';
+        *to++ = *from;
+    }
+    *to = '\0';
+    return arena_format(arena, "%s", text);
 }

@@ -10,7 +10,6 @@
 
 #include "launcher/bundle/conf.h"
 #include "launcher/bundle/sha256.h"
-#include "launcher/node/mark.h"
 #include "lib/bytes.h"
 
 #define MAGIC_TABLE 0x184D2A50u  /* zstd skippable frames, RFC 8878 section 3.1.2 */

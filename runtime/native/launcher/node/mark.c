@@ -17,7 +17,7 @@ bool mark_is_alone(int directory)
             const char *name = buffer + at + 19; /* struct linux_dirent64 */
             unsigned short length;
             memcpy(&length, buffer + at + 16, sizeof length);
-            bare = bare && (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, MARK) == 0);
+            bare = bare && (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, MARK_NAME) == 0);
             at += length;
         }
     return bare;
@@ -37,7 +37,7 @@ int mark_open(int parent, const char *name, bool directory, int flags)
     int fd = -1;
     if (directory && S_ISDIR(status.st_mode)) {
         const int inside = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        fd = inside >= 0 ? openat(inside, MARK, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+        fd = inside >= 0 ? openat(inside, MARK_NAME, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
         if (fd >= 0 && !mark_is_alone(inside)) { /* it holds results: the node's own */
             close(fd);
             fd = -1;

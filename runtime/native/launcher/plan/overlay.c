@@ -19,19 +19,6 @@
 #include "lib/namespaces.h"
 #include "lib/paths.h"
 
-/* overlayfs separates layers by ':' and options by ',': both and '\' are escaped (Documentation/filesystems/overlayfs.rst). */
-static const char *escaped(struct planner *planner, const char *path)
-{
-    char text[2 * PATH_MAX], *to = text;
-    for (const char *from = path; *from != '\0' && to < text + sizeof text - 3; from++) {
-        if (*from == ':' || *from == ',' || *from == '\\')
-            *to++ = '\\';
-        *to++ = *from;
-    }
-    *to = '\0';
-    return arena_format(planner->plan->arena, "%s", text);
-}
-
 /* A layer must not have mounts below it: in a user namespace these are locked, and overlayfs refuses the layer (EINVAL), since it
  * would show what they hide. */
 static bool has_mounts_below(const struct node *node, const char *path)
@@ -119,8 +106,8 @@ void plan_overlay(struct planner *planner, const char *node_path, const char *ta
     if (hides)
         plan_hide_below(planner, target);
     struct op *op = plan_add(planner, OP_OVERLAY, target, why);
-    op->source = arena_format(arena, CLOSURE "%s:%s%s%s" OLDROOT "%s", escaped(planner, target), hides ? HIDDEN : "",
-                              hides ? escaped(planner, target) : "", hides ? ":" : "", escaped(planner, node_path));
+    op->source = arena_format(arena, CLOSURE "%s:%s%s%s" OLDROOT "%s", overlay_escaped(arena, target), hides ? HIDDEN : "",
+                              hides ? overlay_escaped(arena, target) : "", hides ? ":" : "", overlay_escaped(arena, node_path));
     op->data = arena_format(arena, UPPER "/%zu", planner->plan->count);
 }
 
@@ -164,7 +151,7 @@ bool plan_overlay_live(struct planner *planner, const char *node_path, const cha
     if (has_mounts_below(planner->node, node_path) || stat(node_path, &status) != 0 || !can_be_layer(node_path))
         return false;
     struct op *op = plan_add(planner, OP_OVERLAY, target, "the node's directory lacks entries that the closure has here");
-    op->source = arena_format(arena, CLOSURE "%s:" OLDROOT "%s", escaped(planner, target), escaped(planner, node_path));
+    op->source = arena_format(arena, CLOSURE "%s:" OLDROOT "%s", overlay_escaped(arena, target), overlay_escaped(arena, node_path));
     op->data = arena_format(arena, UPPER "/%zu", planner->plan->count);
     op->back = node_path;
     op->mode = status.st_mode & 07777;

@@ -27,9 +27,9 @@ static bool lock(int fd, short type)
 /* Is it still what the name leads to? Another run may have removed it between open and lock. */
 static bool is_current(int parent, const char *name, bool directory, int fd)
 {
-    char path[NAME_MAX + sizeof MARK + 1];
+    char path[NAME_MAX + sizeof MARK_NAME + 1];
     struct stat one, other;
-    snprintf(path, sizeof path, directory ? "%s/%s" : "%s", name, MARK);
+    snprintf(path, sizeof path, directory ? "%s/%s" : "%s", name, MARK_NAME);
     return fstat(fd, &one) == 0 && fstatat(parent, path, &other, AT_SYMLINK_NOFOLLOW) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
@@ -63,13 +63,13 @@ static bool make_directory(int parent, const char *temporary, const char *name, 
         return false;
     const int fd = openat(parent, temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     const bool own = fd >= 0 && fstat(fd, &status) == 0 && status.st_uid == geteuid();
-    const int mark = own ? openat(fd, MARK, O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644) : -1;
+    const int mark = own ? openat(fd, MARK_NAME, O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644) : -1;
     bool good = mark >= 0 && write_text(mark) && rename_to(parent, temporary, name, true);
     const int number = fd >= 0 && !own ? EPERM : errno;
     if (mark >= 0)
         close(mark);
     if (!good && mark >= 0 && number != ENOENT) {
-        unlinkat(fd, MARK, 0);
+        unlinkat(fd, MARK_NAME, 0);
         unlinkat(parent, temporary, AT_REMOVEDIR);
     }
     if (fd >= 0)
@@ -95,8 +95,8 @@ static bool make_file(int parent, const char *temporary, const char *name)
 
 static bool make(int parent, const char *name, mode_t mode)
 {
-    char temporary[NAME_MAX + sizeof MARK + 1];
-    snprintf(temporary, sizeof temporary, "%s.%s", MARK, name);
+    char temporary[NAME_MAX + sizeof MARK_NAME + 1];
+    snprintf(temporary, sizeof temporary, "%s.%s", MARK_NAME, name);
     const bool good = S_ISDIR(mode) ? make_directory(parent, temporary, name, mode & 0777) : make_file(parent, temporary, name);
     return good || errno == ENOENT || errno == EEXIST || errno == ENOTEMPTY; /* another run was faster: look again */
 }
@@ -113,13 +113,13 @@ static void take_away(int parent, const char *name, bool directory, int fd)
     }
     const int inside = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (inside >= 0 && !mark_is_alone(inside)) {
-        unlinkat(inside, MARK, 0); /* it holds results, and is the node's own from now on */
+        unlinkat(inside, MARK_NAME, 0); /* it holds results, and is the node's own from now on */
     } else if (inside >= 0) {
-        snprintf(away, sizeof away, "%s.%.*s.%d", MARK, NAME_MAX - 32, name, (int)getpid());
+        snprintf(away, sizeof away, "%s.%.*s.%d", MARK_NAME, NAME_MAX - 32, name, (int)getpid());
         const bool moved = renameat(parent, name, parent, away) == 0;
         close(fd);
         fd = -1;
-        if (moved && unlinkat(inside, MARK, 0) == 0)
+        if (moved && unlinkat(inside, MARK_NAME, 0) == 0)
             unlinkat(parent, away, AT_REMOVEDIR);
     }
     if (inside >= 0)
