@@ -16,6 +16,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.files import private_opener
 from sdee.runtime import namespaces
 from sdee.runtime.environment import mounts, private
 
@@ -67,7 +68,8 @@ def writes(kept: str) -> None:
     places = dict.fromkeys((here, os.path.realpath(os.path.expanduser("~"))))
     used = [path for path in places if os.path.isdir(path) and not private.is_private(path, text)]
     real = carry_out(plan(text, used), used, kept)
-    with contextlib.suppress(OSError), open(os.path.join(kept, REAL), "w", encoding="utf-8") as file:
+    path = os.path.join(kept, REAL)
+    with contextlib.suppress(OSError), open(path, "w", encoding="utf-8", opener=private_opener) as file:
         file.writelines(f"{path!a}\n" for path in real)
     os.chdir(here)
 

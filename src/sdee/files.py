@@ -1,4 +1,4 @@
-"""Files that a user names: opened without waiting where they are something else."""
+"""Files that a user names: opened without waiting where they are something else. And new ones, the user's alone."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def open_regular(path: str, *, passed: bool = False) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def private_opener(path: str, flags: int) -> int:
+    """Open a file that is the user's alone when it is made, whatever the umask is: an `opener` for open()."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _check(path: str, mode: int) -> None:

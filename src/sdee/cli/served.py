@@ -11,7 +11,9 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from sdee import trust
 from sdee.errors import OutputError
+from sdee.files import private_opener
 from sdee.runtime.jobs import model, slurm_inside
 
 if TYPE_CHECKING:
@@ -40,9 +42,12 @@ def prepare(directory: str, bundle: str, front: str, *, broadcast: str = "auto",
     served = words(directory, bundle)
     directory = served[-1]
     try:
-        os.makedirs(directory, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o755)  # what lies there runs as the user: nobody else may write, whatever the umask is
     except OSError as error:
         raise OutputError(f"cannot make {directory!a}: {error.strerror}") from error
+    if why := trust.distrusted(directory):
+        raise OutputError(f"{directory!a} is not used: {why}", hint="remove it, if it is yours")
     _keep(front, served[0])
     program = slurm_inside.step_program(bundle, tables.FIXED_ENVIRONMENT, served, broadcast=broadcast, results=results)
     write_once(os.path.join(directory, "srun"), program)
@@ -52,7 +57,11 @@ def prepare(directory: str, bundle: str, front: str, *, broadcast: str = "auto",
 def _keep(front: str, path: str) -> None:
     try:
         if not os.path.exists(path) or os.path.getmtime(path) != os.path.getmtime(front):
-            shutil.copy2(front, f"{path}.new")
+            with open(front, "rb") as source, open(f"{path}.new", "wb", opener=private_opener) as copy:
+                shutil.copyfileobj(source, copy)
+                times = os.fstat(source.fileno())
+                os.fchmod(copy.fileno(), 0o755)  # not a group installation's, which the group may write to
+            os.utime(f"{path}.new", ns=(times.st_atime_ns, times.st_mtime_ns))
             os.replace(f"{path}.new", path)
     except OSError as error:
         with contextlib.suppress(OSError):  # a part of it, on a full disk

@@ -19,6 +19,7 @@ from sdee.cli import fresh, prepare, served, steps
 from sdee.cli import output as show
 from sdee.cli.inside import changes, submissions, sweep
 from sdee.errors import InputError, TraceError
+from sdee.files import private_opener
 from sdee.interpreter import own_python
 from sdee.runtime.environment import discard, private
 from sdee.runtime.environment.enter import COMMANDS_INSIDE
@@ -157,7 +158,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     program = os.path.join(todo.directory, "rehearsal.sh")
     front, record = os.path.join(COMMANDS_INSIDE, "sdee-front"), os.path.join(todo.directory, submissions.NAME)
     model.write_script(program, slurm_inside.rehearsal_program(front, record))
-    for path in (partial, record, os.path.join(todo.directory, discard.REAL)):
+    for path in (partial, record, log, os.path.join(todo.directory, discard.REAL)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     shown = show.safe(rehearsal.shown)
@@ -174,7 +175,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation) -> None:
     environment.pop("SDEE_REAL", None)
     before = time.monotonic()
     try:
-        with open(rehearsal.stdin or os.devnull, "rb") as stdin, open(log, "wb") as file:
+        with open(rehearsal.stdin or os.devnull, "rb") as stdin, open(log, "wb", opener=private_opener) as file:
             ended = _run(todo, environment, rehearsal.cwd, (stdin, file))
     except OSError as error:
         raise InputError(f"cannot run {shown!a} here: {error.filename}: {error.strerror}") from error

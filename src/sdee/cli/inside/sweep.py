@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sdee.cli import fresh, prepare
 from sdee.errors import OutputError
+from sdee.files import private_opener
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,7 @@ def note_seconds(directory: str, seconds: float) -> None:
     """Keep how long a run took. Raises OutputError."""
     path = os.path.join(directory, TOOK)
     try:
-        with open(path, "w", encoding="ascii") as file:
+        with open(path, "w", encoding="ascii", opener=private_opener) as file:
             file.write(f"{seconds:.3f}\n")
     except OSError as error:
         raise OutputError(f"cannot write {path!a}: {error.strerror}") from error
