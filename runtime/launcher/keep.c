@@ -102,6 +102,19 @@ static mode_t mode_of(const struct walk *walk, size_t length)
     return 0777;
 }
 
+/* A directory of another user serves when it is no more open than the job's. */
+static int make_saved(int parent, const char *name, mode_t mode, mode_t mask)
+{
+    struct stat status;
+    const bool made = mkdirat(parent, name, (mode | 0700) & ~mask) == 0;
+    const int fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (made || fd < 0 || (fstat(fd, &status) == 0 && (status.st_uid == geteuid() || (status.st_mode & ~mode & 055) == 0)))
+        return fd;
+    close(fd);
+    errno = EPERM;
+    return -1;
+}
+
 void keep_save(struct walk *walk, int directory, const char *name, const struct stat *status, const char *path)
 {
     int at = dup(walk->keeping->save);
@@ -111,12 +124,11 @@ void keep_save(struct walk *walk, int directory, const char *name, const struct 
         if (rest[length] == '\0')
             break;
         snprintf(component, sizeof component, "%.*s", (int)length, rest);
-        mkdirat(at, component, ((mode_of(walk, (size_t)(rest - path) + length) & 0777) | 0700) & ~walk->keeping->umask);
-        const int next = openat(at, component, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        const int next = make_saved(at, component, mode_of(walk, (size_t)(rest - path) + length) & 0777, walk->keeping->umask);
         close(at);
         at = next;
     }
-    if (at < 0 || !copy_one(directory, name, status, at, strrchr(path, '/') + 1))
+    if (at < 0 || !copy_one(directory, name, status, at, strrchr(path, '/') + 1, false))
         keep_could_not(walk, path, "the directory of --save");
     if (at >= 0)
         close(at);
@@ -164,14 +176,19 @@ static bool same_as_node(int directory, const char *name, const struct stat *sta
     return same;
 }
 
+static bool is_later(const struct timespec *one, const struct timespec *other)
+{
+    return one->tv_sec > other->tv_sec || (one->tv_sec == other->tv_sec && one->tv_nsec > other->tv_nsec);
+}
+
 bool keep_has_changed(const struct walk *walk, int directory, const char *name)
 {
     struct stat other;
     if (walk->begun.tv_sec == 0 || fstatat(directory, name, &other, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(other.st_mode))
         return false;
-    const bool newer = other.st_mtim.tv_sec > walk->begun.tv_sec ||
-                       (other.st_mtim.tv_sec == walk->begun.tv_sec && other.st_mtim.tv_nsec > walk->begun.tv_nsec);
-    return newer && !(walk->keeping->shared && record_has(walk->path, &other.st_mtim));
+    /* mtime is its owner's to set. By ctime one tells what another user has put there, and what got this name besides its own. */
+    const bool planted = (other.st_uid != geteuid() || other.st_nlink > 1) && is_later(&other.st_ctim, &walk->begun);
+    return (planted || is_later(&other.st_mtim, &walk->begun)) && !(walk->keeping->shared && record_has(walk->path, &other.st_mtim));
 }
 
 static bool is_unchanged(const struct walk *walk, uint32_t index, const struct stat *status)
@@ -227,13 +244,18 @@ struct level *keep_enter(struct walk *walk, const char *name)
             (void)keep_there_on_node(own);
         own->ours = own->ours && !own->place.there;
     }
+    const bool anothers = above->node != NULL && index == NO_ENTRY && !placed && own->tree == NULL && keep_is_anothers(own, &status);
+    if (anothers && !level->cache) {
+        keep_directory_beside(own, level->beside);
+        keep_tell_beside(walk, level->beside, "was made on this node by another user while the job ran: what the job made of it");
+    }
     const bool live = back.node == NULL && own->tree != NULL && is_on_node(walk, walk->path); /* what it covers was not the job's to see */
     const bool known = back.node != NULL ||
                        (above->node != NULL && !live && (own->later || own->place.there || (!placed && !(index != NO_ENTRY && is_software(walk, walk->path)))));
     const bool made = index == NO_ENTRY && known && !own->place.there && !own->ours && own->tree == NULL; /* by the job, empty or not */
     if (made && keep_on_node(own) < 0)
         keep_could_not(walk, walk->path, "the node");
-    level->node = known ? own : NULL;
+    level->node = known && !(anothers && level->cache) ? own : NULL;
     return level;
 }
 
@@ -257,20 +279,26 @@ static bool node_has(struct belongs *node, const char *name)
     return there >= 0 && fstatat(there, name, &other, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+void keep_tell_beside(struct walk *walk, const char *beside, const char *why)
+{
+    const char *name = strrchr(walk->path, '/') + 1;
+    if (!walk->failed)
+        fail(walk->error, EXIT_OUTPUT, "compare the two", "%s %s is in %.*s%s", walk->path, why, (int)(name - walk->path), walk->path, beside);
+    walk->failed = true;
+}
+
 void keep_beside(struct walk *walk, int directory, const char *name, const struct stat *status, int to, const char *why)
 {
-    char beside[NAME_MAX + 32];
+    char beside[BESIDE];
     if (walk->in_cache)
         return; /* the newer one serves */
-    snprintf(beside, sizeof beside, "%s.sdee-%d", name, (int)getpid());
-    if (!copy_one(directory, name, status, to, beside)) {
+    keep_name_beside(to, name, beside);
+    if (!copy_one(directory, name, status, to, beside, false)) {
         keep_could_not(walk, walk->path, "the node");
         keep_lose(walk, directory, name, status, walk->path);
         return;
     }
-    if (!walk->failed)
-        fail(walk->error, EXIT_OUTPUT, "compare the two", "%s %s is in %s.sdee-%d", walk->path, why, walk->path, (int)getpid());
-    walk->failed = true;
+    keep_tell_beside(walk, beside, why);
 }
 
 /* The mount point on the node of a file that only the bundle has, or NULL. */
@@ -319,11 +347,11 @@ bool keep_child(struct walk *walk, int directory, const char *name, const struct
         return false;
     }
     const int to = keep_on_node(node);
-    if (to >= 0 && removals && keep_has_changed(walk, to, name)) {
+    if (to >= 0 && keep_has_changed(walk, to, name)) {
         keep_beside(walk, directory, name, &status, to, "was changed on this node while the job ran: what the job made of it");
         return false;
     }
-    if (to >= 0 && copy_one(directory, name, &status, to, name)) {
+    if (to >= 0 && copy_one(directory, name, &status, to, name, true)) {
         if (walk->keeping->shared)
             record_add(walk->path, &status.st_mtim);
         return false;
@@ -401,8 +429,11 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
 
 bool keep_open(const char *directory, mode_t mask, int *save, struct error *error)
 {
+    struct stat status;
     if (mkdir(directory, 0777 & ~mask) != 0 && errno != EEXIST)
         return fail(error, EXIT_OUTPUT, NULL, "the directory of --save, %s, cannot be made: %s", directory, strerror(errno));
+    if (lstat(directory, &status) == 0 && S_ISLNK(status.st_mode) && status.st_uid != geteuid() && status.st_uid != 0)
+        return fail(error, EXIT_OUTPUT, "name a directory of your own", "the directory of --save, %s, is not used: it is a link of another user", directory);
     *save = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*save < 0 || faccessat(*save, ".", W_OK | X_OK, 0) != 0)
         return fail(error, EXIT_OUTPUT, "name a directory that you may write to", "the directory of --save, %s, cannot be written: %s", directory,

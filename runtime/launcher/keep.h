@@ -33,8 +33,9 @@ bool keep_is_in_cache(const char *path);
 void record_add(const char *path, const struct timespec *mtime);
 bool record_has(const char *path, const struct timespec *mtime);
 
-/* keep_copy.c. Copy a file, link or FIFO, in place of what is there unless that is a directory; false with errno. */
-bool copy_one(int from_directory, const char *name, const struct stat *status, int to_directory, const char *to);
+/* keep_copy.c. Copy a file, link or FIFO, in place of what is there unless that is a directory; false with errno. A file that is there is
+ * written into when it is `known`: one that the job saw, or that an earlier rank has made. Else it goes: another user may have planted it. */
+bool copy_one(int from_directory, const char *name, const struct stat *status, int to_directory, const char *to, bool known);
 
 /* Open the directory of --save, made when missing with `mask` as umask, and prove that it can be written. Errors: EXIT_OUTPUT. */
 bool keep_open(const char *directory, mode_t mask, int *save, struct error *error);

@@ -7,6 +7,7 @@
 #include "keep.h"
 
 #define NAMES 10 /* so many lost files are named */
+enum { BESIDE = NAME_MAX + 48 };
 
 /* A directory of a chain, of which not all are open at once: a tree may be deeper than there are descriptors. */
 struct place {
@@ -34,6 +35,7 @@ struct belongs {
 struct level {
     struct place place;
     struct belongs own, *node; /* NULL: what is in it belongs nowhere on the node */
+    char beside[BESIDE]; /* its name on the node, where that has another user's */
     mode_t mode;
     bool removals, cache;
     size_t length;               /* of its path */
@@ -80,6 +82,7 @@ void keep_save(struct walk *walk, int directory, const char *name, const struct 
 
 /* The job's file goes beside the node's, which the job did not see: `why` says so after the name. */
 void keep_beside(struct walk *walk, int directory, const char *name, const struct stat *status, int to, const char *why);
+void keep_tell_beside(struct walk *walk, const char *beside, const char *why);
 
 /* keep_tree.c. A file that the job wrote below a tree goes to the node's directory of that name. */
 void keep_in_tree(struct walk *walk, int directory, const char *name, const struct stat *status, uint32_t index, struct belongs *node);
@@ -98,6 +101,13 @@ int keep_on_node(struct belongs *node);
 
 /* The same, without making it; -1 where it is not there. */
 int keep_there_on_node(struct belongs *node);
+
+/* Is a directory on the node another user's than the one that the job made? Then it came meanwhile, and is not the one that the job closed. */
+bool keep_is_anothers(struct belongs *node, const struct stat *made);
+
+/* A name beside it, which is free. */
+void keep_name_beside(int directory, const char *name, char beside[BESIDE]);
+void keep_directory_beside(struct belongs *node, char beside[BESIDE]);
 
 /* keep_place.c. The descriptor of a directory, opened again by names without following links; -1 with errno. */
 int keep_open_place(struct place *place);
