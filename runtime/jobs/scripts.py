@@ -120,9 +120,11 @@ def expand(name: str, values: Mapping[str, str]) -> str:
 
 
 # For `sh -c`: copies to $1 what the other words name, as globs, where something of this user's has changed in it since
-# $2 (seconds since 1970). The node's name is added to $1 where that ends with a slash
+# $2 (seconds since 1970), $3 seconds ago. The node's name is added to $1 where that ends with a slash. A clock that was
+# set back, or a node's that is behind, would hide results: then the seconds count, of a clock that nobody sets
 _COLLECT = r"""case $1 in */) results=$1$SLURMD_NODENAME ;; *) results=$1 ;; esac
-begun=$2 failed=0 IFS=; shift 2
+begun=$2 then=$(($(date +%s) - $3)) failed=0 IFS=; shift 3
+[ $((begun - then)) -le 2 ] || begun=$((then - 1))
 for pattern; do
   for file in $pattern; do
     [ -n "$(find "$file" -user "$(id -u)" -newerct "@$begun" 2>/dev/null)" ] || continue
@@ -136,7 +138,11 @@ exit $failed"""
 
 # What the job left in the nodes' own directories comes back too, and stays there, as ever
 _FINISH = r"""
-sdee_begun=$(date +%s)
+sdee_uptime() { # s; 0 where it is unknown
+  { read -r sdee_up sdee_idle </proc/uptime; } 2>/dev/null || sdee_up=0
+  echo "${sdee_up%.*}"
+}
+sdee_begun=$(date +%s) sdee_started=$(sdee_uptime)
 sdee_finish() { # $1: the status of a step
   sdee_status=$1
   @COLLECT@
@@ -146,6 +152,9 @@ sdee_finish() { # $1: the status of a step
 """
 
 
+_ELAPSED = '"$(($(sdee_uptime) - $sdee_started))"'
+
+
 def finish(on_each_node: str, where: str, patterns: Sequence[str]) -> str:
     """Return a function that brings results back after a step. `where`: the directory, as a word of sh.
 
@@ -153,7 +162,7 @@ def finish(on_each_node: str, where: str, patterns: Sequence[str]) -> str:
     cannot be brought back.
     """
     files = shlex.join(patterns)
-    call = f'{on_each_node} /bin/sh -c {shlex.quote(_COLLECT)} sdee {where} "$sdee_begun" {files}'.lstrip()
+    call = f'{on_each_node} /bin/sh -c {shlex.quote(_COLLECT)} sdee {where} "$sdee_begun" {_ELAPSED} {files}'.lstrip()
     return _FINISH.strip("\n").replace(
         "@COLLECT@", f'{call} || [ "$sdee_status" -ne 0 ] || sdee_status=247' if files else ":"
     )
