@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from sdee.runtime.environment import front
-from two_users import GROUP, needs_root
+from two_users import GROUP, MINE, needs_root
 from two_users import project as project  # noqa: PLC0414 - a fixture
 
 if TYPE_CHECKING:
@@ -49,3 +49,50 @@ def test_what_runs_for_a_job_outside_of_its_bundle_is_the_users_to_change(projec
     (kept / "app-1/b.outside").chmod(0o775)  # as earlier versions left it
     said = project.mine(sys.executable, "-c", SERVE, "2", str(copied), status=1).stderr
     assert f"its group {GROUP} may write to it" in said
+
+
+def traced(project: Project, *options: str, status: int | None = 0) -> str:
+    """Trace a command that changes a file that it had read: a copy of that is kept."""
+    (project.home / "data").write_text("as it was")
+    os.chown(project.home / "data", MINE, MINE)
+    change = f"read x <{project.home}/data; echo new >{project.home}/data"
+    return project.mine("sdee", "trace", "-q", *options, "-o", "t", "--", "sh", "-c", change, status=status).stderr
+
+
+def test_a_directory_of_the_users_is_not_cleared_away_for_copies_of_changed_files(project: Project) -> None:
+    """Who may move it there may not remove what is in it."""
+    project.mine(
+        "sh", "-c", "mkdir -m 755 results && echo mine >results/thesis && echo mine >results/0 && mkdir results/1"
+    )
+    project.theirs("mv results t.saved")
+    said = traced(project, status=None)
+    saved = project.shared / "t.saved"
+    assert sorted(os.listdir(saved)) == ["0", "1", "thesis"]
+    assert {(saved / name).read_text() for name in ("0", "thesis")} == {"mine\n"}
+    assert "Traceback" not in said
+    assert "holds other things than copies" in (project.shared / "t").read_text()
+    # the other side: what sdee has made is made anew, and added to by --append
+    project.mine("mv", "t.saved", "results")
+    for options, names in (((), ["0"]), ((), ["0"]), (("--append",), ["0", "1"])):
+        traced(project, *options)
+        assert sorted(os.listdir(saved)) == names
+
+
+def test_names_of_another_user_in_the_directory_of_copies_end_no_trace(project: Project) -> None:
+    project.theirs("mkdir t.saved && touch t.saved/\u00b2 t.saved/\u0663")
+    assert "Traceback" not in traced(project, "--append")
+    assert "is not used: it belongs to" in (project.shared / "t").read_text()
+
+
+def test_a_trace_is_not_written_into_another_file_of_the_users_by_a_second_name(project: Project) -> None:
+    """A hard link: anybody can make it where fs.protected_hardlinks is 0. Here root does."""
+    thesis = project.home / "thesis"
+    project.mine("sh", "-c", f"echo mine >{thesis}; chmod 644 {thesis}")
+    os.link(thesis, project.shared / "t")
+    traced(project)
+    assert (thesis.read_text(), thesis.stat().st_mode & 0o777) == ("mine\n", 0o644)
+    assert '"t":"header"' in (project.shared / "t").read_text()
+    os.unlink(project.shared / "t")
+    os.link(thesis, project.shared / "t")
+    assert "it has another name, too" in traced(project, "--append", status=247)
+    assert thesis.read_text() == "mine\n"
