@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 def _discard(places: tuple[str, ...], kept: str, space: str) -> None:
     """Discard what is written from now on. Raises OSError when that cannot be in one of `places`."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         text = file.read()
     used = [p for p in dict.fromkeys(map(os.path.realpath, places)) if os.path.isdir(p) and p != "/"]
     # What is mounted on / would not be this process's root

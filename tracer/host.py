@@ -120,7 +120,7 @@ def mounts(text: str) -> list[list[str]]:
     Not overlays that only catch what the traced run writes (runtime/environment/discard.py): what they cover counts.
     """
     found = []
-    for line in text.splitlines():
+    for line in filter(None, text.split("\n")):  # other line ends may be in names
         left, _, right = line.partition(" - ")
         point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), left.split(" ")[4])
         kind, source = right.split(" ")[:2]
@@ -132,7 +132,7 @@ def mounts(text: str) -> list[list[str]]:
 def mountinfo() -> str:
     """Return this process's mountinfo file, "" where it cannot be read."""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             return file.read()
     except OSError:
         return ""

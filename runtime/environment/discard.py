@@ -62,7 +62,7 @@ def plan(text: str, used: Sequence[str]) -> tuple[Step, ...]:
 
 def writes(kept: str) -> None:
     """Discard from now on what this process and its children write into live directories, but for that in `kept`."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         text = file.read()
     here = os.path.realpath(".")
     places = dict.fromkeys((here, os.path.realpath(os.path.expanduser("~"))))

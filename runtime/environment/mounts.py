@@ -44,7 +44,7 @@ class Mount:
 def parse(text: str) -> tuple[Mount, ...]:
     """Return the mounts of a mountinfo file; the last on a path counts."""
     found: dict[str, Mount] = {}
-    for line in text.splitlines():
+    for line in filter(None, text.split("\n")):  # other line ends may be in names
         before, _, after = line.partition(" - ")
         path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
         found[path] = Mount(path, *after.split(" ")[:2])
@@ -53,7 +53,7 @@ def parse(text: str) -> tuple[Mount, ...]:
 
 def of_this_machine() -> tuple[Mount, ...]:
     """Return the mounts that this process sees."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         return parse(file.read())
 
 
