@@ -30,6 +30,8 @@ def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> En
     for path in binds:
         if not os.path.isdir(path):
             raise UsageError(f"--bind {path}: is no directory")
+        if not plan.is_plain(os.path.realpath(path)):
+            raise UsageError(f"--bind {path}: a name with a tab or a line break cannot be shown")
     with being_made(name) as made:
         fill(made, tuple(binds), emulate=emulate)
     return Environment(name, os.path.join(os.path.dirname(made.directory), name))

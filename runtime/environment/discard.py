@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdee.base import libc, mountinfo, paths
+from sdee.base.files import private_opener
 from sdee.base.libc import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 from sdee.runtime.environment import private
 
@@ -64,7 +65,8 @@ def writes(kept: str) -> None:
     places = dict.fromkeys((here, os.path.realpath(os.path.expanduser("~"))))
     used = [path for path in places if os.path.isdir(path) and not private.is_private(path, text)]
     real = carry_out(plan(text, used), used, kept)
-    with contextlib.suppress(OSError), open(os.path.join(kept, REAL), "w", encoding="utf-8") as file:
+    path = os.path.join(kept, REAL)
+    with contextlib.suppress(OSError), open(path, "w", encoding="utf-8", opener=private_opener) as file:
         file.writelines(f"{path!a}\n" for path in real)
     os.chdir(here)
 

@@ -98,7 +98,7 @@ class Plan:
 def read(text: str) -> Plan:
     """Return the plan that `text` says."""
     steps, ranges = [], None
-    for line in text.splitlines()[1:]:
+    for line in filter(None, text.split("\n")[1:]):  # other line ends may be in names
         fields = line.split("\t")
         if fields[0] == "range":
             numbers = [int(number) for number in fields[1].split()]
@@ -180,7 +180,7 @@ def _top_level(builder: _Builder, entry: os.DirEntry[str], home: str) -> None:
 
 def is_plain(path: str) -> bool:
     """Tell whether a plan, which is lines of words, can name it."""
-    return "\t" not in path and "\n" not in path
+    return set("\t\n\r").isdisjoint(path)
 
 
 def build(
@@ -192,7 +192,7 @@ def build(
     directories to show live; `installed`: where sdee is, to be shown where it would not be seen (/tmp).
     """
     shown = [*([home] if os.path.isdir(home) and os.path.realpath(home) != "/" else []), *binds]
-    live = tuple(dict.fromkeys(map(os.path.realpath, shown)))
+    live = tuple(filter(is_plain, dict.fromkeys(map(os.path.realpath, shown))))  # an archive may name them
     builder = _Builder(mounts, os.path.realpath(base), live)
     for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
         if is_plain(entry.path):

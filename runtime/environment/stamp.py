@@ -38,14 +38,14 @@ def stamp_line(path: str) -> str:
 
 def mount_points() -> list[str]:
     """Return what is mounted below the system's directories, as mountinfo(5) writes it."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         points = {line.split(" ", 5)[4] for line in file}
     return sorted(point for point in points if not point.startswith(NOT_SYSTEM))
 
 
 def moved(directory: str) -> bool:
     """Tell whether other things are mounted there than when the plan was made."""
-    with open(os.path.join(directory, "mounts"), encoding="utf-8", errors="surrogateescape") as file:
+    with open(os.path.join(directory, "mounts"), encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         return file.read() != "\n".join(mount_points())
 
 

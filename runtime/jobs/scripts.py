@@ -117,11 +117,15 @@ def expand(name: str, values: Mapping[str, str]) -> str:
 
 
 # For `sh -c`: copies to $1 what the other words name, as globs, where something of this user's has changed in it since
-# $2 (seconds since 1970). The node's name is added to $1 where that ends with a slash
+# $2 (seconds since 1970), $3 seconds ago. The node's name is added to $1 where that ends with a slash. A clock that was
+# set back, or a node's that is behind, would hide results: then the seconds count, of a clock that nobody sets
 _COLLECT = beside(__file__, "collect.sh").rstrip("\n")
 
 # What the job left in the nodes' own directories comes back too, and stays there, as ever
 _FINISH = "\n" + beside(__file__, "finish.sh")
+
+
+_ELAPSED = '"$(($(sdee_uptime) - $sdee_started))"'
 
 
 def finish(on_each_node: str, where: str, patterns: Sequence[str]) -> str:
@@ -131,7 +135,7 @@ def finish(on_each_node: str, where: str, patterns: Sequence[str]) -> str:
     cannot be brought back.
     """
     files = shlex.join(patterns)
-    call = f'{on_each_node} /bin/sh -c {shlex.quote(_COLLECT)} sdee {where} "$sdee_begun" {files}'.lstrip()
+    call = f'{on_each_node} /bin/sh -c {shlex.quote(_COLLECT)} sdee {where} "$sdee_begun" {_ELAPSED} {files}'.lstrip()
     return _FINISH.strip("\n").replace(
         "@COLLECT@", f'{call} || [ "$sdee_status" -ne 0 ] || sdee_status=247' if files else ":"
     )

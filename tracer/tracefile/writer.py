@@ -61,6 +61,9 @@ def _open(path: str, more: int) -> int:
             link = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             found = os.fstat(link)
+            if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink > 1:
+                _leave_other_names(path, more)
+                continue
             if not stat.S_ISLNK(found.st_mode):
                 return _open_known(link, flags, found)
             if trust.foreign(found):
@@ -71,6 +74,13 @@ def _open(path: str, more: int) -> int:
         finally:
             os.close(link)
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _leave_other_names(path: str, more: int) -> None:
+    """Make way for a new file: another user may have linked a file of this user's there. Raises OSError."""
+    if more & os.O_APPEND:
+        raise OSError(errno.EPERM, "it has another name, too, by a hard link")
+    os.unlink(path)
 
 
 def _open_known(descriptor: int, flags: int, found: os.stat_result, path: str = "") -> int:

@@ -48,7 +48,9 @@ def read(environment: Environment, source: str) -> list[str]:
         raise BundleError(f"{source} is damaged: it holds {reader.count} files, and says {reader.end}")
     reader.finish()
     left_out = {path for path in reader.left_out if path.rpartition("/")[0] not in reader.left_out}
-    return [f"left out, since it is the host's own here: {path}" for path in sorted(left_out)]
+    # a line each, which reaches the terminal
+    shown = (path if path.isprintable() else ascii(path) for path in sorted(left_out))
+    return [f"left out, since it is the host's own here: {path}" for path in shown]
 
 
 class _Reader:

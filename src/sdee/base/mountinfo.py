@@ -51,7 +51,7 @@ class Mount:
 
 def entries(text: str) -> Iterator[Mount]:
     """Yield the mounts of a mountinfo file, in its order: one on the same path covers those before it."""
-    for line in text.splitlines():
+    for line in filter(None, text.split("\n")):  # other line ends may be in names
         before, _, after = line.partition(" - ")
         device, root, path = before.split(" ")[2:5]
         kind, source = after.split(" ")[:2]
@@ -69,7 +69,7 @@ def parse(text: str) -> tuple[Mount, ...]:
 
 def own_text() -> str:
     """Return this process's mountinfo file. Raises OSError."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         return file.read()
 
 

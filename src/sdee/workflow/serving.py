@@ -11,8 +11,9 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from sdee.base import trust
 from sdee.base.errors import OutputError
-from sdee.base.files import write_script
+from sdee.base.files import private_opener, write_script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +45,12 @@ def prepare(
     served = words(directory, bundle)
     directory = served[-1]
     try:
-        os.makedirs(directory, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o755)  # what lies there runs as the user: nobody else may write, whatever the umask is
     except OSError as error:
         raise OutputError(f"cannot make {directory!a}: {error.strerror}") from error
+    if why := trust.distrusted(directory):
+        raise OutputError(f"{directory!a} is not used: {why}", hint="remove it, if it is yours")
     _keep(front, served[0])
     program = inside.step_program(bundle, knowledge.FIXED_ENVIRONMENT, served, broadcast=broadcast, results=results)
     write_once(os.path.join(directory, inside.step), program)
@@ -56,7 +60,11 @@ def prepare(
 def _keep(front: str, path: str) -> None:
     try:
         if not os.path.exists(path) or os.path.getmtime(path) != os.path.getmtime(front):
-            shutil.copy2(front, f"{path}.new")
+            with open(front, "rb") as source, open(f"{path}.new", "wb", opener=private_opener) as copy:
+                shutil.copyfileobj(source, copy)
+                times = os.fstat(source.fileno())
+                os.fchmod(copy.fileno(), 0o755)  # not a group installation's, which the group may write to
+            os.utime(f"{path}.new", ns=(times.st_atime_ns, times.st_mtime_ns))
             os.replace(f"{path}.new", path)
     except OSError as error:
         with contextlib.suppress(OSError):  # a part of it, on a full disk

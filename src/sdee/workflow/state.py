@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import sdee
 from sdee.base import trust
 from sdee.base.errors import OutputError
-from sdee.base.files import open_regular
+from sdee.base.files import open_regular, private_opener
 from sdee.base.paths import is_below_any
 from sdee.base.process import original_environment
 from sdee.base.secrets.tokens import redact
@@ -97,15 +97,11 @@ def save(directory: str, state: State) -> None:
     """Keep what is known. Raises OutputError."""
     path = os.path.join(directory, NAME)
     try:
-        with open(f"{path}.new", "w", encoding="ascii", opener=_private) as file:
+        with open(f"{path}.new", "w", encoding="ascii", opener=private_opener) as file:
             json.dump(asdict(state), file)
         os.replace(f"{path}.new", path)
     except OSError as error:
         raise OutputError(f"cannot write {path!a}: {error.strerror}") from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def digest(path: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import sdee
 from sdee.base.errors import InputError, TraceError
-from sdee.base.files import write_script
+from sdee.base.files import private_opener, write_script
 from sdee.base.interpreter import own_module
 from sdee.base.text import count_text, safe, size_text
 from sdee.runtime.environment import discard, private, real_commands
@@ -155,7 +155,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation, context: Context) -> None:
     program = os.path.join(todo.directory, "rehearsal.sh")
     front, record = real_commands.FRONT, os.path.join(todo.directory, submissions.NAME)
     write_script(program, context.inside.rehearsal_program(front, record))
-    for path in (partial, record, os.path.join(todo.directory, discard.REAL)):
+    for path in (partial, record, log, os.path.join(todo.directory, discard.REAL)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     shown = safe(rehearsal.shown)
@@ -173,7 +173,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation, context: Context) -> None:
     environment.pop("SDEE_REAL", None)
     before = time.monotonic()
     try:
-        with open(rehearsal.stdin or os.devnull, "rb") as stdin, open(log, "wb") as file:
+        with open(rehearsal.stdin or os.devnull, "rb") as stdin, open(log, "wb", opener=private_opener) as file:
             ended = _run(todo, environment, rehearsal.cwd, (stdin, file))
     except OSError as error:
         raise InputError(f"cannot run {shown!a} here: {error.filename}: {error.strerror}") from error

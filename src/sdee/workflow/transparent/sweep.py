@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import OutputError
+from sdee.base.files import private_opener
 from sdee.workflow import preparation, state
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def note_seconds(directory: str, seconds: float) -> None:
     """Keep how long a run took. Raises OutputError."""
     path = os.path.join(directory, TOOK)
     try:
-        with open(path, "w", encoding="ascii") as file:
+        with open(path, "w", encoding="ascii", opener=private_opener) as file:
             file.write(f"{seconds:.3f}\n")
     except OSError as error:
         raise OutputError(f"cannot write {path!a}: {error.strerror}") from error
