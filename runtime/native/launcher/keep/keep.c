@@ -1,7 +1,6 @@
 #include "launcher/keep/keep.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,15 +99,4 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
     free(walk->path);
     free(walk);
     return good;
-}
-
-bool keep_open(const char *directory, mode_t mask, int *save, struct error *error)
-{
-    if (mkdir(directory, 0777 & ~mask) != 0 && errno != EEXIST)
-        return fail(error, EXIT_OUTPUT, NULL, "the directory of --save, %s, cannot be made: %s", directory, strerror(errno));
-    *save = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*save < 0 || faccessat(*save, ".", W_OK | X_OK, 0) != 0)
-        return fail(error, EXIT_OUTPUT, "name a directory that you may write to", "the directory of --save, %s, cannot be written: %s", directory,
-                    strerror(errno));
-    return true;
 }
