@@ -27,10 +27,11 @@ _SUFFIXES = tuple(f".{shell}" for shell in sorted(_SHELLS))
 _INTERPRETER = re.compile(rb"#![ \t]*(/[^\s\0]+)(?:[ \t]+([^\s\0-][^\s\0]*))?")
 _COMMENT = re.compile(r"(?m)^[ \t]*#.*$")
 _WORD = re.compile(r"(?<![\w.$/+-])(?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*")
-# The same where a shell takes it for a command, or for one that it keeps in a variable
+# The same where a shell takes it for a command, or for one that it keeps in a variable. Taken whole, by a lookahead:
+# without one each of its parts would be tried, which takes minutes for a line of 64 kB
 _COMMAND = re.compile(
     r"(?m)(?:^|[|;&(`{!]|=[\"']?|:-|\b(?:then|do|else|if|elif|while|until|exec|command|xargs|env|time|nohup)\b)[ \t]*"
-    r"((?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*)(?![\w=/])"
+    r"(?=((?:/[\w.+-]{1,255}){1,32}|[A-Za-z_][\w.+-]{0,255}))\1(?![\w=/])"
 )
 # A file of code: those of languages whose code is read (python_code.py, code.py), and shells'
 _FILE = re.compile(r"(?<![\w.@+/-])[\w.@+/-]{0,400}\w\.(?:py|pl|pm|rb|lua|R|r|tcl|js|mjs|cjs|sh|bash)\b")
