@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bundles import CONF, closure_of, launcher
-from sdee.packer.coverage import lacking, with_both
-from sdee.packer.reader import open_bundle
-from sdee.packer.writer import write_bundle
+from sdee.packer.format.reader import open_bundle
+from sdee.packer.format.writer import write_bundle
+from sdee.packer.inspect.coverage import lacking, with_both
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,17 @@ def test_a_command_that_needs_the_same_or_less_may(tree: Path) -> None:
     (tree / "jobs/two").mkdir()
     (tree / "jobs/one/run").rename(tree / "jobs/two/run")
     assert why_not(tree, asked(tree)) == "", "what lies there the nodes see"
+
+
+def test_directories_above_what_the_nodes_see_do_not_count(tree: Path) -> None:
+    """A command that is a script there asks for them, one by its name does not."""
+    by_name, script = closure_of(tree / "bin", f"{tree}/bin"), closure_of(tree / "jobs/one", f"{tree}/jobs/one")
+    bundle(tree, by_name)
+    with open_bundle(f"{tree}.sdee") as opened:
+        assert lacking(opened, script, (f"{tree}/jobs/one",)) is None
+        unseen = lacking(opened, script, (f"{tree}/elsewhere",))
+    assert unseen
+    assert unseen.why == f"it lacks {tree}/jobs"
 
 
 def _replace(path: Path) -> None:

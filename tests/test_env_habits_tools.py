@@ -61,7 +61,7 @@ DEBUGGING = {
     "ltrace": ("ltrace ./program", ("malloc(10)", "free(", "exited (status 0)")),
     "valgrind": ("valgrind ./program", ("ERROR SUMMARY: 0 errors",)),
     "perf stat": ("perf stat true", ("task-clock",)),
-    "perf record": ("perf record -o perf.data ./program && perf report -i perf.data --stdio", ("Captured and wrote", "cpu-clock")),
+    "perf record": ("perf record -o perf.data sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done' && perf report -i perf.data --stdio", ("Captured and wrote", "cpu-clock")),
     "perf of the kernel": ("perf stat -e cpu-clock:k true", ()),
     "perf of all processes": ("perf stat -a true", ()),
 }  # fmt: skip

@@ -327,7 +327,6 @@ srun hello -g "a step of it"
 """
 
 
-@pytest.mark.xfail(reason="a second command gets a bundle of its own; the cause is not found yet")
 def test_jobs_with_all_changes_share_a_bundle_until_the_environment_changes(evening: Evening) -> None:
     def bundles() -> list[str]:
         return sorted(glob.glob(evening.place.file("sdee-jobs/all-changes-*/bundle-*.sdee")))

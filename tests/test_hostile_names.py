@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from env_support import SDEE, needs_root
+from sdee.base import mountinfo
 from sdee.cli import env
-from sdee.runtime.environment import changes, extract, mounts, plan, private
+from sdee.runtime.environment import changes, plan, private
+from sdee.runtime.environment.archive import read as extraction
 from sdee.tracer import host
 from test_env_archive import member, pack, place
 
@@ -27,7 +29,7 @@ def test_the_name_of_a_mount_ends_no_line(end: str) -> None:
     """Any user can mount a directory of the own by FUSE; each sdee of the machine reads its name."""
     name = f"/home/other/x{end}y"
     text = MOUNT.format(name) + MOUNT.format("/mnt")
-    assert [mount.path for mount in mounts.parse(text)] == [name, "/mnt"]
+    assert [mount.path for mount in mountinfo.parse(text)] == [name, "/mnt"]
     assert host.mounts(text) == [[name, "fuse.sshfs"], ["/mnt", "fuse.sshfs"]]
     assert not private.is_private("/mnt", text)
     step = plan.Step("bind", name)
@@ -58,7 +60,7 @@ def test_a_mount_of_another_user_is_nobodys_hindrance(tmp_path: Path, end: str) 
 def test_what_an_archive_holds_reaches_no_terminal_when_it_is_left_out(tmp_path: Path) -> None:
     names = ["root/home/\x1b[2J", "root/home/a\nforged", "root/home/plain", "root/home/\x9b2J"]
     archive = pack(tmp_path / "archive", [(member(name), b"") for name in names])
-    said = extract.read(place(tmp_path / "made"), str(archive))
+    said = extraction.read(place(tmp_path / "made"), str(archive))
     assert all(line.isprintable() for line in said)
     assert "left out, since it is the host's own here: /home/plain" in said
     assert len(said) == len(names)

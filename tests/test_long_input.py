@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdee.cli import wrap
-from sdee.errors import UsageError
+from sdee.base.errors import UsageError
 from sdee.packer.units import code, python_index, shell
 from sdee.runtime.jobs import scripts
 from sdee.runtime.jobs.model import Wrapping
+from sdee.workflow import wrapping as wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def long(unit: str, end: str = "") -> str:
     "unit", ["exec ", "env a ", "srun", "srun-", " srun.", "command\\", "/", " ", "exec srun-", "a"]
 )
 def test_a_script_is_looked_through_for_launchers(unit: str) -> None:
-    wrap._check_lines(f"#!/bin/sh\n{long(unit)}\n", ("srun", "mpirun"), "job.sh")
+    wrap._check_lines(f"#!/bin/sh\n{long(unit)}\n", ("srun", "mpirun"), "job.sh", print)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_what_starts_a_launcher_past_the_shell_is_told_as_before(line: str, *, p
     assert bool(quadratic.search(line)) == past
     if past:
         with pytest.raises(UsageError, match="starts srun past the shell"):
-            wrap._check_lines(f"#!/bin/sh\n{line}\n", ("srun",), "job.sh")
+            wrap._check_lines(f"#!/bin/sh\n{line}\n", ("srun",), "job.sh", print)
     else:
-        wrap._check_lines(f"#!/bin/sh\n{line}\n", ("srun",), "job.sh")
+        wrap._check_lines(f"#!/bin/sh\n{line}\n", ("srun",), "job.sh", print)
 
 
 @pytest.mark.parametrize("unit", [" ", "a ", "-", " -", "\t-j"])

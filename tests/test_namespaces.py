@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(not ROOT, reason="becomes another user, root of a namespace")
 ORDINARY = "setpriv --bounding-set=-sys_admin --inh-caps=-all"  # uid 0 as it may be in a container
-UNSHARED = "from sdee.runtime import namespaces; namespaces.unshare(namespaces.CLONE_NEWUSER)"
+UNSHARED = "from sdee.base import libc; libc.unshare(libc.CLONE_NEWUSER)"
 
 
 @pytest.fixture
@@ -56,11 +56,11 @@ def test_bare_nodes_and_environments_wait_too(work: str) -> None:
 @pytest.mark.parametrize(("kind", "holds"), [("user", "unshare -U"), ("mnt", "unshare -Urm")])
 def test_a_limit_that_stays_reached_is_named_with_its_value(work: str, kind: str, holds: str) -> None:
     bundle = script("echo ran").write(f"{work}/b.sdee")
-    holder = f'for i in 1 2 3; do {ORDINARY} {holds} sleep 20 >/dev/null 2>&1 & held="$held $!"; done; sleep 0.5\n'
+    holder = f'for i in 1 2 3; do {ORDINARY} {holds} sleep 60 >/dev/null 2>&1 & held="$held $!"; done; sleep 0.5\n'
     begun = time.monotonic()
     result = limited(kind, 3, f"{holder}{ORDINARY} {bundle}; echo $?; kill $held")
     assert result.stdout == "242\n"
-    assert 2 < time.monotonic() - begun < 15
+    assert time.monotonic() - begun > 10
     assert "error: cannot make a user namespace and a mount namespace: " in result.stderr
     assert f"the limit user.max_{kind}_namespaces is 3" in result.stderr
     assert "hint: start fewer jobs at a time on this node, or ask the administrator for: sysctl user." in result.stderr
@@ -72,4 +72,4 @@ def test_a_limit_of_none_is_not_waited_for(work: str) -> None:
     result = limited("mnt", 0, f"{ORDINARY} {bundle}; echo $?")
     assert result.stdout == "242\n"
     assert "the kernel allows you none (the limit user.max_mnt_namespaces is 0)" in result.stderr
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 8, "it waited"

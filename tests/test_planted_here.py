@@ -7,7 +7,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from sdee.runtime.environment import front
+from sdee.runtime.programs import front_path
 from two_users import GROUP, MINE, needs_root
 from two_users import project as project  # noqa: PLC0414 - a fixture
 
@@ -27,17 +27,19 @@ def writable_by_others(top: Path) -> list[str]:
 
 SERVE = """
 import os, sys
-from sdee.cli import prepare, served
+from sdee.runtime.jobs.slurm.inside import SlurmInside
+from sdee.workflow import preparation, serving
 os.umask(int(sys.argv[1], 8))
-with prepare.locked(os.path.abspath("sdee-jobs/app-1")):
-    served.prepare(os.path.abspath("sdee-jobs/app-1"), os.path.abspath("sdee-jobs/app-1/b.sdee"), sys.argv[2])
+directory = os.path.abspath("sdee-jobs/app-1")
+with preparation.locked(directory):
+    serving.prepare(directory, f"{directory}/b.sdee", sys.argv[2], SlurmInside())
 """
 
 
 def test_what_runs_for_a_job_outside_of_its_bundle_is_the_users_to_change(project: Project) -> None:
     """sdee-front runs OUTSIDE/srun as the user: with umask 002 its directory was the whole project's."""
     copied = project.top / "sdee-front"
-    shutil.copy(front(), copied)
+    shutil.copy(front_path(), copied)
     copied.chmod(0o775)  # as a group installs it
     project.mine(sys.executable, "-c", SERVE, "0", str(copied))
     kept = project.shared / "sdee-jobs"

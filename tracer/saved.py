@@ -9,8 +9,8 @@ import os
 import stat
 from typing import NamedTuple
 
-from sdee import trust
-from sdee.secret_files import secret_content, secret_name, secret_place, to_look_into
+from sdee.base import trust
+from sdee.base.secrets.files import secret_content, secret_name, secret_place, to_look_into
 
 COPY_LIMIT = 64 << 20  # bytes copied where the file system has no reflinks: the job waits meanwhile
 SUM_LIMIT = 1 << 30  # bytes of all copies together

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdee.base.errors import InputError
+from sdee.base.text import safe
 from sdee.cli.completion import command_line, files
-from sdee.cli.output import print_json, safe, working
-from sdee.errors import InputError
-from sdee.runtime.environment import base_directory, changes, leftovers, store, transfer
+from sdee.cli.output import print_json, working
+from sdee.runtime.environment import changes, leftovers, store, transfer
 from sdee.runtime.environment.create import create as make
 from sdee.runtime.environment.enter import enter as start
+from sdee.runtime.environment.locations import base_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
