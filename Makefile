@@ -23,6 +23,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck -s sh $$(git ls-files 'runtime/*.sh')
 
 bench: system-packages $(VENV)/.ready launcher
 	$(BIN)/python bench/run.py

@@ -1,4 +1,4 @@
-"""One table: src/sdee/errors.py, runtime/native/lib/exit_codes.h and docs/exit-codes.md say the same."""
+"""Exit codes: src/sdee/base/errors.py, runtime/native/lib/exit_codes.h and docs/exit-codes.md say the same."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sdee import errors
-from sdee.errors import ExitCode, SdeeError
+from sdee.base import errors
+from sdee.base.errors import ExitCode, SdeeError
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = {code.name: code.value for code in ExitCode}

@@ -17,8 +17,8 @@ from elftools.elf.elffile import ELFFile
 
 from bundle_maker import Entry, Maker
 from launcher_tools import PLAIN, REPO, ROOT, SOURCES, TESTER, as_user, built, mounts, open_directory, run, script
-from sdee.errors import BundleError
-from sdee.packer.reader import open_bundle
+from sdee.base.errors import BundleError
+from sdee.packer.format.reader import open_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

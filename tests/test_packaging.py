@@ -50,7 +50,15 @@ def test_the_wheel_depends_on_the_platform_but_not_on_pythons_version(built: Pat
         names = set(archive.namelist())
         mode = archive.getinfo("sdee/runtime/native/sdee-launcher").external_attr >> 16
     assert mode & 0o111
-    assert {"sdee/cli/__init__.py", "sdee/tracer/model.py", "sdee/packer/model.py", "sdee/py.typed"} <= names
+    assert {
+        "sdee/cli/__init__.py",
+        "sdee/tracer/tracefile/model.py",
+        "sdee/packer/closure/build.py",
+        "sdee/py.typed",
+    } <= names
+    sources = [path for path in (ROOT / "runtime").rglob("*") if path.suffix in (".sh", ".zsh", ".fish")]
+    assert len(sources) >= 16
+    assert {f"sdee/{path.relative_to(ROOT)}" for path in sources} <= names
 
 
 def test_the_installed_wheel_traces_bundles_and_executes(built: Path, tmp_path: Path) -> None:

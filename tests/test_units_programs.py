@@ -11,7 +11,7 @@ import pytest
 
 from closure_support import TraceMaker, trace_for_units, verdict, why, write
 from sdee.packer.units import libraries, resources, shell
-from sdee.tracer.model import Exec
+from sdee.tracer.tracefile.model import Exec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening, is_the_c_librarys
 from sdee.packer.units.own_directories import named_paths, path_texts, prefix_of
 
@@ -58,7 +58,7 @@ class ProgramResources(Unit):
         for top in _family(view, prefix, name):
             if top not in done:
                 done.add(top)
-                paths = tuple(p for p in view.tree(top, tables.NOT_RUN) if not p.endswith(tables.NOT_RUN_FILES))
+                paths = tuple(p for p in view.tree(top, knowledge.NOT_RUN) if not p.endswith(knowledge.NOT_RUN_FILES))
                 limit = LIMIT if used else UNTOUCHED_LIMIT
                 yield Widening(f"the resources of {name}", source, paths, limit=limit, with_libraries=not used)
 
@@ -109,7 +109,7 @@ def _names_of_programs(view: View) -> dict[tuple[str, str], str]:
     for program in programs:
         package = owners.get(program, "").partition(" ")[0]
         for name in dict.fromkeys((os.path.basename(program), package)):
-            if name and (is_own(name) or (name in tables.NAMED_FOR_ONE and program.endswith(f"/{name}"))):
+            if name and (is_own(name) or (name in knowledge.NAMED_FOR_ONE and program.endswith(f"/{name}"))):
                 found.setdefault((prefix_of(program), name), program)
     return found
 
@@ -141,7 +141,7 @@ def homes(path: str) -> Iterator[tuple[str, str]]:
 
 def is_own(name: str) -> bool:
     """Return whether a directory of that name in share, lib or libexec is one program's, not one that many share."""
-    if name in tables.COMMON_DIRECTORIES or name in tables.NAMED_FOR_ONE:
+    if name in knowledge.COMMON_DIRECTORIES or name in knowledge.NAMED_FOR_ONE:
         return False
     return not re.match(r"python\d|pypy\d|gcc\d*$|llvm-\d", name)
 

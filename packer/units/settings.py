@@ -10,8 +10,8 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
+from sdee.base.paths import is_below_any
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.own_directories import path_texts
 from sdee.packer.units.resources import SETTINGS_LIMIT, TABLE_LIMIT, homes, is_own, is_small
@@ -73,7 +73,7 @@ def _names(view: View, path: str) -> Iterator[str]:
 
 def _is_settings(view: View, path: str) -> bool:
     """Return whether a file is one of settings that everybody may read, and not the node's own."""
-    return "/etc/" in path and not is_below_any(path, tables.HOST_FILES) and is_small(view, path, SETTINGS_LIMIT)
+    return "/etc/" in path and not is_below_any(path, knowledge.HOST_FILES) and is_small(view, path, SETTINGS_LIMIT)
 
 
 def _is_data(view: View, path: str) -> bool:
@@ -89,4 +89,4 @@ def _with_neighbours(view: View, path: str) -> tuple[str, ...]:
     directory = os.path.dirname(real)
     name = next((name for _, name in homes(real)), "")
     own = bool(name) and (is_own(name) or os.path.basename(directory) != name)
-    return (path, *view.tree(directory, tables.NOT_RUN)) if own else (path,)
+    return (path, *view.tree(directory, knowledge.NOT_RUN)) if own else (path,)

@@ -12,8 +12,8 @@ import stat
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
+from sdee.base.paths import is_below_any
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.interpreters import core_library
 from sdee.packer.units.own_directories import named_programs, prefix_of
@@ -22,7 +22,7 @@ from sdee.packer.units.resources import with_constants
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sdee.tracer.model import Exec
+    from sdee.tracer.tracefile.model import Exec
 
 _SHELLS = frozenset(("sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"))
 _SUFFIXES = tuple(f".{shell}" for shell in sorted(_SHELLS))
@@ -84,7 +84,7 @@ def named_files(view: View) -> dict[str, str]:
         for word in dict.fromkeys(_FILE.findall(_COMMENT.sub("", text))):
             for place in (view.cwd, os.path.dirname(source)):
                 path = os.path.normpath(os.path.join(place, word))
-                if view.fs.is_file(path) and not is_below_any(path, tables.SYSTEM_ROOTS):
+                if view.fs.is_file(path) and not is_below_any(path, knowledge.SYSTEM_ROOTS):
                     found.setdefault(path, source)
                     break
     return found
@@ -151,12 +151,12 @@ def _texts(view: View) -> Iterator[tuple[str, str]]:
     shells = [e for e in view.execs if not _SHELLS.isdisjoint(map(os.path.basename, (e.path, *e.interpreters)))]
     if not shells:
         return
-    own = [path for path in view.named if not is_below_any(path, tables.SYSTEM_ROOTS)]
+    own = [path for path in view.named if not is_below_any(path, knowledge.SYSTEM_ROOTS)]
     by_name: dict[str, list[str]] = defaultdict(list)
     for path in own:
         by_name[os.path.basename(path)].append(path)
     for execution in shells:
-        if not is_below_any(execution.path, tables.SYSTEM_ROOTS):
+        if not is_below_any(execution.path, knowledge.SYSTEM_ROOTS):
             script = execution.path
             yield from ((script, text) for text in (_content(view, script), *execution.argv[1:]) if text)
         elif any(re.fullmatch(r"-[a-z]*c", word) for word in execution.argv[1:3]):  # -c, -lc
@@ -184,7 +184,7 @@ def _is_shells(view: View, path: str) -> bool:
 def _is_executable_text(view: View, path: str) -> bool:
     status = view.fs.status(path)
     executable = status is not None and stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o111)
-    return executable and not tables.SHARED_OBJECT.search(path) and _is_shells(view, path)
+    return executable and not knowledge.SHARED_OBJECT.search(path) and _is_shells(view, path)
 
 
 def _content(view: View, path: str) -> str:
@@ -203,7 +203,7 @@ def _named(view: View, text: str, words: set[str], pattern: re.Pattern[str] = _W
 
 def _program(view: View, word: str) -> str:
     """Return the program that a word names, "" where it names none."""
-    if os.path.basename(word) in tables.OF_JOB_MANAGERS:
+    if os.path.basename(word) in knowledge.OF_JOB_MANAGERS:
         return ""
     for directory in ("",) if word.startswith("/") else view.search:
         path = f"{directory}/{word}" if directory else word

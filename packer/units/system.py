@@ -6,8 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
+from sdee.base.paths import is_below_any
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.own_directories import names_time_zones
 
@@ -176,22 +176,42 @@ class CxxHeaders(Unit):
 
 
 class Headers(Unit):
-    """What a compiler takes of a development package, headers, libraries, start files: source and options decide."""
+    """What a compiler takes of a development package, headers, libraries, start files: source and options decide.
 
-    _HEADER = re.compile(r".*/include/.+$")
+    With it those packages whose headers its own include: <limits.h> of the C library is nothing without the kernel's.
+    """
+
+    _HEADER = re.compile(r"(?P<root>.*/include(?:/[^/]+-linux-[^/]+)?)/.+$")
+    _INCLUDE = re.compile(rb"^[ \t]*#[ \t]*include[ \t]*[<\"]([\w.+/-]+)[>\"]", re.MULTILINE)
+    _LIMIT = 1 << 20  # bytes of a header that is read
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield each package of which a header was read, less what people read."""
+        """Yield each package of which a header was read or is included, less what people read."""
         read = [path for path in view.seen if self._HEADER.match(path)]
-        owners = view.packages.owners(read) if read else {}
         done: set[str] = set()
-        for path in read:
-            package = owners.get(path, "")
-            if package and package not in done:
-                done.add(package)
-                members = view.packages.files(package)
-                paths = tuple(p for p in members if not is_below_any(p, tables.FOR_PEOPLE))
-                yield Widening(f"the development package {package}", path, paths, limit=500 * _MB)
+        while read:
+            owners = view.packages.owners(read)
+            included: list[str] = []
+            for path in read:
+                package = owners.get(path, "")
+                if package and package not in done:
+                    done.add(package)
+                    members = view.packages.files(package)
+                    paths = tuple(p for p in members if not is_below_any(p, knowledge.FOR_PEOPLE))
+                    yield Widening(f"the development package {package}", path, paths, limit=500 * _MB)
+                    included += self._included(view, paths)
+            read = included
+
+    def _included(self, view: View, paths: tuple[str, ...]) -> Iterator[str]:
+        """Yield the headers of other packages that headers include, as a compiler finds them from the same roots."""
+        headers = [path for path in paths if self._HEADER.match(path) and view.fs.is_file(path)]
+        roots = dict.fromkeys(match["root"] for path in headers if (match := self._HEADER.match(path)))
+        names = {name for path in headers for name in self._INCLUDE.findall(view.fs.read(path, self._LIMIT))}
+        own = frozenset(paths)
+        for name in sorted(map(os.fsdecode, names)):
+            found = next((path for root in roots if view.fs.is_file(path := f"{root}/{name}")), "")
+            if found and found not in own:
+                yield found
 
 
 class Fonts(Unit):

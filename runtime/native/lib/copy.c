@@ -55,31 +55,34 @@ int copy_content(int from, int to)
     return result != 0 ? result : ftruncate(to, file.st_size) == 0 ? 0 : -errno;
 }
 
-/* What stands there and is not of this type goes; a directory stays, and is an error. */
-static bool make_way(int directory, const char *name, mode_t type)
+/* What stands there and is not of this type goes; a directory stays, and is an error. `stays`: it is a file that is written into, so that its
+ * owner, its other names and who has it open stay. */
+static bool make_way(int directory, const char *name, mode_t type, bool known, struct stat *there, bool *stays)
 {
-    struct stat there;
-    if (fstatat(directory, name, &there, AT_SYMLINK_NOFOLLOW) != 0)
+    *stays = false;
+    if (fstatat(directory, name, there, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT;
-    if ((there.st_mode & S_IFMT) == type && type == S_IFREG)
-        return true; /* written into: its owner, its other names and who has it open stay */
-    return unlinkat(directory, name, 0) == 0;
+    *stays = known && type == S_IFREG && S_ISREG(there->st_mode);
+    return *stays || unlinkat(directory, name, 0) == 0;
 }
 
-static bool is_regular(int fd)
+/* The file that was looked at; its number may be forgotten by FUSE, but then it is this user's. */
+static bool is_that(int fd, const struct stat *seen)
 {
     struct stat status;
     if (fstat(fd, &status) != 0)
         return false;
-    errno = ENXIO;
-    return S_ISREG(status.st_mode);
+    errno = S_ISREG(status.st_mode) ? ESTALE : ENXIO;
+    return S_ISREG(status.st_mode) && (status.st_uid == geteuid() || (status.st_dev == seen->st_dev && status.st_ino == seen->st_ino));
 }
 
-bool copy_one(int from_directory, const char *name, const struct stat *status, int to_directory, const char *to)
+bool copy_one(int from_directory, const char *name, const struct stat *status, int to_directory, const char *to, bool known)
 {
     const mode_t type = status->st_mode & S_IFMT;
     char text[PATH_MAX];
-    if (!make_way(to_directory, to, type))
+    struct stat there;
+    bool stays;
+    if (!make_way(to_directory, to, type, known, &there, &stays))
         return false;
     if (type == S_IFLNK) {
         const ssize_t size = readlinkat(from_directory, name, text, sizeof text - 1);
@@ -89,10 +92,10 @@ bool copy_one(int from_directory, const char *name, const struct stat *status, i
     if (type == S_IFIFO)
         return mkfifoat(to_directory, to, status->st_mode & 0777) == 0;
     const int from = openat(from_directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    /* O_NONBLOCK: in a shared directory another user may have put a FIFO there by now */
-    const int flags = O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+    /* In a shared directory another user may have put a file or a FIFO there by now. */
+    const int flags = (stays ? 0 : O_CREAT | O_EXCL) | O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
     const int out = from < 0 ? -1 : openat(to_directory, to, flags, status->st_mode & 0777);
-    const int result = out >= 0 && is_regular(out) && ftruncate(out, 0) == 0 ? copy_content(from, out) : -errno;
+    const int result = out >= 0 && (!stays || is_that(out, &there)) && ftruncate(out, 0) == 0 ? copy_content(from, out) : -errno;
     bool good = result == 0;
     const struct timespec times[2] = {status->st_atim, status->st_mtim};
     if (good) { /* as cp -p: nice to have, refused for a file of somebody else's */

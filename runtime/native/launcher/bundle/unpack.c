@@ -20,6 +20,7 @@ struct work {
     const struct bundle *bundle;
     int root;
     const bool *wanted;
+    uint32_t *stand_ins; /* for each entry that is not wanted: a wanted hard link to it, which gets its content, or NO_ENTRY */
     _Atomic uint32_t next_frame;
     _Atomic uint64_t *missing; /* for each content: bytes not yet written */
     atomic_bool failed;
@@ -47,12 +48,37 @@ static bool is_wanted(const bool *wanted, uint32_t index)
     return wanted == NULL || wanted[index];
 }
 
+/* Where the node has one name of a file already, another may still be needed: the content goes to the first name that is wanted. */
+static uint32_t *find_stand_ins(const struct bundle *bundle, const bool *wanted)
+{
+    uint32_t *stand_ins = allocate(bundle->entry_count, sizeof *stand_ins);
+    for (uint32_t i = 0; i < bundle->entry_count; i++)
+        stand_ins[i] = NO_ENTRY;
+    for (uint32_t i = 0; i < bundle->entry_count; i++) {
+        const uint32_t target = bundle->entries[i].target;
+        if (target != NO_ENTRY && is_wanted(wanted, i) && !is_wanted(wanted, target) && stand_ins[target] == NO_ENTRY)
+            stand_ins[target] = i;
+    }
+    return stand_ins;
+}
+
+/* The name that gets an entry's content; NO_ENTRY: none is wanted. */
+static uint32_t name_of(const struct work *work, uint32_t entry)
+{
+    return is_wanted(work->wanted, entry) ? entry : work->stand_ins[entry];
+}
+
 uint64_t unpack_memory(const struct bundle *bundle, const bool *wanted)
 {
-    uint64_t sum = 0; /* contents do not overlap: less than 2^57 in all */
-    for (uint32_t i = 0; i < bundle->entry_count; i++)
+    struct work work = {.bundle = bundle, .wanted = wanted, .stand_ins = find_stand_ins(bundle, wanted)};
+    uint64_t sum = 0; /* contents do not overlap, and each counts once: less than 2^57 in all */
+    for (uint32_t i = 0; i < bundle->entry_count; i++) {
+        const struct entry *entry = &bundle->entries[i];
+        const bool gets_content = entry->target == NO_ENTRY || name_of(&work, entry->target) == i;
         if (is_wanted(wanted, i))
-            sum += 1024 + (bundle->entries[i].size + 4095) / 4096 * 4096; /* inode and directory entry, rounded up; pages */
+            sum += 1024 + (gets_content ? (entry_size(bundle, entry) + 4095) / 4096 * 4096 : 0); /* inode and directory entry; pages */
+    }
+    free(work.stand_ins);
     return sum;
 }
 
@@ -77,13 +103,15 @@ uint64_t unpack_worker_memory(const struct bundle *bundle)
 }
 
 /* Directories (still writable), symbolic links and empty files: the frame everything else hangs in. */
-static bool make_tree(const struct bundle *bundle, int root, const bool *wanted, struct error *error)
+static bool make_tree(const struct work *work, struct error *error)
 {
+    const struct bundle *bundle = work->bundle;
+    const int root = work->root;
     for (uint32_t i = 0; i < bundle->entry_count; i++) {
         const struct entry *entry = &bundle->entries[i];
         const char *path = entry->path + 1;
         struct timespec times[2];
-        if (!is_wanted(wanted, i))
+        if (!is_wanted(work->wanted, i))
             continue;
         times_of(entry, times);
         if (S_ISDIR(entry->mode)) {
@@ -92,7 +120,7 @@ static bool make_tree(const struct bundle *bundle, int root, const bool *wanted,
         } else if (S_ISLNK(entry->mode)) {
             if (symlinkat(entry->link, root, path) != 0 || utimensat(root, path, times, AT_SYMLINK_NOFOLLOW) != 0)
                 return unpack_failed(bundle, entry->path, error);
-        } else if (entry->size == 0 && entry->target == NO_ENTRY) {
+        } else if (entry_size(bundle, entry) == 0 && (entry->target == NO_ENTRY || name_of(work, entry->target) == i)) {
             const int fd = openat(root, path, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, entry->mode & 07777);
             if (fd < 0)
                 return unpack_failed(bundle, entry->path, error);
@@ -106,18 +134,21 @@ static bool make_tree(const struct bundle *bundle, int root, const bool *wanted,
 }
 
 /* What can only be done when all contents are there. */
-static bool finish_tree(const struct bundle *bundle, int root, const bool *wanted, struct error *error)
+static bool finish_tree(const struct work *work, struct error *error)
 {
+    const struct bundle *bundle = work->bundle;
+    const int root = work->root;
     for (uint32_t i = 0; i < bundle->entry_count; i++) {
         const struct entry *entry = &bundle->entries[i];
-        if (entry->target != NO_ENTRY && is_wanted(wanted, i) && linkat(root, bundle->entries[entry->target].path + 1, root, entry->path + 1, 0) != 0)
+        const uint32_t name = entry->target != NO_ENTRY && is_wanted(work->wanted, i) ? name_of(work, entry->target) : i;
+        if (name != i && linkat(root, bundle->entries[name].path + 1, root, entry->path + 1, 0) != 0)
             return unpack_failed(bundle, entry->path, error);
     }
     for (uint32_t i = bundle->entry_count; i-- > 0;) {
         const struct entry *entry = &bundle->entries[i];
         struct timespec times[2];
         times_of(entry, times);
-        if (!S_ISDIR(entry->mode) || !is_wanted(wanted, i))
+        if (!S_ISDIR(entry->mode) || !is_wanted(work->wanted, i))
             continue;
         if (((entry->mode & 0700) != 0700 && fchmodat(root, entry->path + 1, entry->mode & 07777, 0) != 0) ||
             utimensat(root, entry->path + 1, times, 0) != 0)
@@ -129,7 +160,7 @@ static bool finish_tree(const struct bundle *bundle, int root, const bool *wante
 /* Write the part of an entry that lies in this frame; a file that spans frames is opened once for each. */
 static bool write_part(struct work *work, uint32_t content, const uint8_t *data, uint64_t from, uint64_t size, struct error *error)
 {
-    const struct entry *entry = &work->bundle->entries[work->bundle->contents[content].entry];
+    const struct entry *entry = &work->bundle->entries[name_of(work, work->bundle->contents[content].entry)];
     const int fd = openat(work->root, entry->path + 1, O_CREAT | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, (entry->mode & 07777) | 0200);
     if (fd < 0)
         return unpack_failed(work->bundle, entry->path, error);
@@ -169,7 +200,7 @@ static uint32_t first_content(const struct bundle *bundle, uint64_t offset)
 static uint32_t next_wanted(const struct work *work, uint32_t content, uint64_t end)
 {
     const struct bundle *bundle = work->bundle;
-    while (content < bundle->content_count && bundle->contents[content].offset < end && !is_wanted(work->wanted, bundle->contents[content].entry))
+    while (content < bundle->content_count && bundle->contents[content].offset < end && name_of(work, bundle->contents[content].entry) == NO_ENTRY)
         content++;
     return content < bundle->content_count && bundle->contents[content].offset < end ? content : bundle->content_count;
 }
@@ -257,11 +288,14 @@ static unsigned thread_count(const struct work *work, unsigned asked)
 bool unpack(const struct bundle *bundle, int root, const bool *wanted, unsigned threads, struct error *error)
 {
     struct work work = {.bundle = bundle, .root = root, .wanted = wanted, .error = error, .lock = PTHREAD_MUTEX_INITIALIZER};
-    if (!make_tree(bundle, root, wanted, error))
+    work.stand_ins = find_stand_ins(bundle, wanted);
+    if (!make_tree(&work, error)) {
+        free(work.stand_ins);
         return false;
+    }
     work.missing = allocate(bundle->content_count, sizeof *work.missing);
     for (uint32_t i = 0; i < bundle->content_count; i++)
-        work.missing[i] = is_wanted(wanted, bundle->contents[i].entry) ? bundle->entries[bundle->contents[i].entry].size : 0;
+        work.missing[i] = name_of(&work, bundle->contents[i].entry) != NO_ENTRY ? bundle->entries[bundle->contents[i].entry].size : 0;
     pthread_t others[64];
     unsigned started = 0;
     for (const unsigned count = thread_count(&work, threads); started + 1 < count; started++)
@@ -276,5 +310,7 @@ bool unpack(const struct bundle *bundle, int root, const bool *wanted, unsigned 
             good = fail(error, EXIT_BUNDLE, NULL, "%s is damaged: %s is incomplete", bundle->name,
                         bundle->entries[bundle->contents[i].entry].path);
     free((void *)work.missing);
-    return good && finish_tree(bundle, root, wanted, error);
+    good = good && finish_tree(&work, error);
+    free(work.stand_ins);
+    return good;
 }

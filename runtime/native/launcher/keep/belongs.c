@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -49,6 +50,13 @@ static bool make_on_node(struct belongs *node)
         node->place.there = false;
         return false;
     }
+    if (!made && (fstat(node->place.fd, &status) != 0 || status.st_uid != geteuid())) {
+        close(node->place.fd);
+        node->place.fd = -1;
+        node->place.there = false;
+        errno = EEXIST;
+        return false;
+    }
     const int fd = made && (node->mode & S_ISGID) != 0 ? openat(node->place.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (fd >= 0) {
         if (fstat(fd, &status) == 0)
@@ -56,6 +64,29 @@ static bool make_on_node(struct belongs *node)
         close(fd);
     }
     return true;
+}
+
+bool keep_is_anothers(struct belongs *node, const struct stat *made)
+{
+    struct stat status;
+    const int fd = keep_there_on_node(node);
+    return fd >= 0 && fstat(fd, &status) == 0 && status.st_uid != made->st_uid;
+}
+
+void keep_name_beside(int directory, const char *name, char beside[BESIDE])
+{
+    struct stat status;
+    unsigned random = 0;
+    snprintf(beside, BESIDE, "%s.sdee-%d", name, (int)getpid());
+    if (fstatat(directory, beside, &status, AT_SYMLINK_NOFOLLOW) == 0 && getrandom(&random, sizeof random, 0) == sizeof random)
+        snprintf(beside, BESIDE, "%s.sdee-%d-%08x", name, (int)getpid(), random); /* somebody has foretold it */
+}
+
+void keep_directory_beside(struct belongs *node, char beside[BESIDE])
+{
+    keep_name_beside(keep_open_place(&node->parent->place), node->place.name, beside);
+    close(node->place.fd);
+    node->place = (struct place){.above = node->place.above, .name = beside, .fd = -1};
 }
 
 /* Is it there? Each directory is asked for once, from the uppermost on: how deep they are is the job's to say. */

@@ -2,12 +2,16 @@
 #ifndef SDEE_LAUNCHER_KEEP_BELONGS_H
 #define SDEE_LAUNCHER_KEEP_BELONGS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "launcher/keep/place.h"
 #include "launcher/plan/plan.h"
+
+enum { BESIDE = NAME_MAX + 48 }; /* a name beside another one, for what stays apart */
 
 /* A directory on the node that one of ours belongs to; made there when something is to be put into it. */
 struct belongs {
@@ -31,5 +35,12 @@ int keep_on_node(struct belongs *node);
 
 /* The same, without making it; -1 where it is not there. */
 int keep_there_on_node(struct belongs *node);
+
+/* Is a directory on the node another user's than the one that the job made? Then it came meanwhile, and is not the one that the job closed. */
+bool keep_is_anothers(struct belongs *node, const struct stat *made);
+
+/* A name beside it, which is free. */
+void keep_name_beside(int directory, const char *name, char beside[BESIDE]);
+void keep_directory_beside(struct belongs *node, char beside[BESIDE]);
 
 #endif

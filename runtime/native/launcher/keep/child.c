@@ -169,13 +169,18 @@ struct level *keep_enter(struct walk *walk, const char *name)
             (void)keep_there_on_node(own);
         own->ours = own->ours && !own->place.there;
     }
+    const bool anothers = above->node != NULL && index == NO_ENTRY && !placed && own->tree == NULL && keep_is_anothers(own, &status);
+    if (anothers && !level->cache) {
+        keep_directory_beside(own, level->beside);
+        keep_tell_beside(walk, level->beside, "was made on this node by another user while the job ran: what the job made of it");
+    }
     const bool live = back.node == NULL && own->tree != NULL && is_on_node(walk, walk->path); /* what it covers was not the job's to see */
     const bool known = back.node != NULL ||
                        (above->node != NULL && !live && (own->later || own->place.there || (!placed && !(index != NO_ENTRY && is_software(walk, walk->path)))));
     const bool made = index == NO_ENTRY && known && !own->place.there && !own->ours && own->tree == NULL; /* by the job, empty or not */
     if (made && keep_on_node(own) < 0)
         keep_could_not(walk, walk->path, "the node");
-    level->node = known ? own : NULL;
+    level->node = known && !(anothers && level->cache) ? own : NULL;
     return level;
 }
 
@@ -245,11 +250,11 @@ bool keep_child(struct walk *walk, int directory, const char *name, const struct
         return false;
     }
     const int to = keep_on_node(node);
-    if (to >= 0 && removals && keep_has_changed(walk, to, name)) {
+    if (to >= 0 && keep_has_changed(walk, to, name)) {
         keep_beside(walk, directory, name, &status, to, "was changed on this node while the job ran: what the job made of it");
         return false;
     }
-    if (to >= 0 && copy_one(directory, name, &status, to, name)) {
+    if (to >= 0 && copy_one(directory, name, &status, to, name, true)) {
         if (walk->keeping->shared)
             record_add(walk->path, &status.st_mtim);
         return false;

@@ -30,6 +30,19 @@ static mode_t mode_of(const struct walk *walk, size_t length)
     return 0777;
 }
 
+/* A directory of another user serves when it is no more open than the job's. */
+static int make_saved(int parent, const char *name, mode_t mode, mode_t mask)
+{
+    struct stat status;
+    const bool made = mkdirat(parent, name, (mode | 0700) & ~mask) == 0;
+    const int fd = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (made || fd < 0 || (fstat(fd, &status) == 0 && (status.st_uid == geteuid() || (status.st_mode & ~mode & 055) == 0)))
+        return fd;
+    close(fd);
+    errno = EPERM;
+    return -1;
+}
+
 static void keep_save(struct walk *walk, int directory, const char *name, const struct stat *status, const char *path)
 {
     int at = dup(walk->keeping->save);
@@ -39,12 +52,11 @@ static void keep_save(struct walk *walk, int directory, const char *name, const 
         if (rest[length] == '\0')
             break;
         snprintf(component, sizeof component, "%.*s", (int)length, rest);
-        mkdirat(at, component, ((mode_of(walk, (size_t)(rest - path) + length) & 0777) | 0700) & ~walk->keeping->umask);
-        const int next = openat(at, component, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        const int next = make_saved(at, component, mode_of(walk, (size_t)(rest - path) + length) & 0777, walk->keeping->umask);
         close(at);
         at = next;
     }
-    if (at < 0 || !copy_one(directory, name, status, at, strrchr(path, '/') + 1))
+    if (at < 0 || !copy_one(directory, name, status, at, strrchr(path, '/') + 1, false))
         keep_could_not(walk, path, "the directory of --save");
     if (at >= 0)
         close(at);
@@ -58,28 +70,39 @@ void keep_lose(struct walk *walk, int directory, const char *name, const struct 
         keep_save(walk, directory, name, status, path);
 }
 
+static bool is_later(const struct timespec *one, const struct timespec *other)
+{
+    return one->tv_sec > other->tv_sec || (one->tv_sec == other->tv_sec && one->tv_nsec > other->tv_nsec);
+}
+
 bool keep_has_changed(const struct walk *walk, int directory, const char *name)
 {
     struct stat other;
     if (walk->begun.tv_sec == 0 || fstatat(directory, name, &other, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(other.st_mode))
         return false;
-    const bool newer = other.st_mtim.tv_sec > walk->begun.tv_sec ||
-                       (other.st_mtim.tv_sec == walk->begun.tv_sec && other.st_mtim.tv_nsec > walk->begun.tv_nsec);
-    return newer && !(walk->keeping->shared && record_has(walk->path, &other.st_mtim));
+    /* mtime is its owner's to set. By ctime one tells what another user has put there, and what got this name besides its own. */
+    const bool planted = (other.st_uid != geteuid() || other.st_nlink > 1) && is_later(&other.st_ctim, &walk->begun);
+    return (planted || is_later(&other.st_mtim, &walk->begun)) && !(walk->keeping->shared && record_has(walk->path, &other.st_mtim));
+}
+
+void keep_tell_beside(struct walk *walk, const char *beside, const char *why)
+{
+    const char *name = strrchr(walk->path, '/') + 1;
+    if (!walk->failed)
+        fail(walk->error, EXIT_OUTPUT, "compare the two", "%s %s is in %.*s%s", walk->path, why, (int)(name - walk->path), walk->path, beside);
+    walk->failed = true;
 }
 
 void keep_beside(struct walk *walk, int directory, const char *name, const struct stat *status, int to, const char *why)
 {
-    char beside[NAME_MAX + 32];
+    char beside[BESIDE];
     if (walk->in_cache)
         return; /* the newer one serves */
-    snprintf(beside, sizeof beside, "%s.sdee-%d", name, (int)getpid());
-    if (!copy_one(directory, name, status, to, beside)) {
+    keep_name_beside(to, name, beside);
+    if (!copy_one(directory, name, status, to, beside, false)) {
         keep_could_not(walk, walk->path, "the node");
         keep_lose(walk, directory, name, status, walk->path);
         return;
     }
-    if (!walk->failed)
-        fail(walk->error, EXIT_OUTPUT, "compare the two", "%s %s is in %s.sdee-%d", walk->path, why, walk->path, (int)getpid());
-    walk->failed = true;
+    keep_tell_beside(walk, beside, why);
 }

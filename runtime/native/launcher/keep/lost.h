@@ -18,5 +18,6 @@ void keep_lose(struct walk *walk, int directory, const char *name, const struct 
 
 /* The job's file goes beside the node's, which the job did not see: `why` says so after the name. */
 void keep_beside(struct walk *walk, int directory, const char *name, const struct stat *status, int to, const char *why);
+void keep_tell_beside(struct walk *walk, const char *beside, const char *why);
 
 #endif

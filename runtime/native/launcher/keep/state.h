@@ -17,6 +17,7 @@
 struct level {
     struct place place;
     struct belongs own, *node; /* NULL: what is in it belongs nowhere on the node */
+    char beside[BESIDE]; /* its name on the node, where that has another user's */
     mode_t mode;
     bool removals, cache;
     size_t length;               /* of its path */

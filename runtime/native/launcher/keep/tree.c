@@ -44,7 +44,7 @@ void keep_in_tree(struct walk *walk, int directory, const char *name, const stru
         keep_beside(walk, directory, name, status, to, "is on this node, but not in the bundled software that the job saw: what the job wrote");
         return;
     }
-    if (to < 0 || !copy_one(directory, name, status, to, name)) {
+    if (to < 0 || !copy_one(directory, name, status, to, name, true)) {
         not_kept(walk, directory, name, status);
         return;
     }
@@ -68,7 +68,7 @@ void keep_at_point(struct walk *walk, int directory, const char *name, const str
     const int to = keep_open_on_node(&back, &parent) ? parent.place.fd : -1;
     if (to >= 0 && keep_has_changed(walk, to, name)) {
         keep_beside(walk, directory, name, status, to, "was changed on this node while the job ran: what the job made of it");
-    } else if (to >= 0 && copy_one(directory, name, status, to, name)) {
+    } else if (to >= 0 && copy_one(directory, name, status, to, name, true)) {
         if (walk->keeping->shared)
             record_add(walk->path, &status->st_mtim);
     } else {

@@ -23,10 +23,16 @@ bool mark_is_alone(int directory)
     return bare;
 }
 
-bool mark_has_text(int fd)
+ssize_t mark_text_in(int fd)
 {
     char text[sizeof MARK_TEXT];
-    return pread(fd, text, sizeof text, 0) == sizeof MARK_TEXT - 1 && memcmp(text, MARK_TEXT, sizeof MARK_TEXT - 1) == 0;
+    const ssize_t size = pread(fd, text, sizeof text, 0);
+    return size >= 0 && size < (ssize_t)sizeof text && memcmp(text, MARK_TEXT, (size_t)size) == 0 ? size : -1;
+}
+
+bool mark_has_text(int fd)
+{
+    return mark_text_in(fd) == sizeof MARK_TEXT - 1;
 }
 
 int mark_open(int parent, const char *name, bool directory, int flags)

@@ -34,6 +34,36 @@ static void name_of(const struct bundle *bundle, char name[NAME_SIZE])
         used += (size_t)snprintf(name + used, NAME_SIZE - used, "%02x", bundle->identity[i]);
 }
 
+/* What tells a deployed closure from any other directory of this user's, and from another bundle's: in a directory of many, somebody else can
+ * give it that name. It is there before all else, and goes last. */
+static const char IDENTITY[] = "identity";
+
+static bool is_of(int fd, const char *name)
+{
+    char text[NAME_SIZE];
+    struct stat status;
+    const int file = openat(fd, IDENTITY, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    const bool own = file >= 0 && fstat(file, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid();
+    const bool same = own && read(file, text, sizeof text) == (ssize_t)strlen(name) && memcmp(text, name, strlen(name)) == 0;
+    if (file >= 0)
+        close(file);
+    return same;
+}
+
+static bool set_identity(int fd, const char *name)
+{
+    const int file = openat(fd, IDENTITY, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    const bool good = file >= 0 && write(file, name, strlen(name)) == (ssize_t)strlen(name);
+    return file >= 0 && close(file) == 0 && good;
+}
+
+/* Remove one that is open, and nothing else that may have its name by now. */
+static bool remove_deployed(int directory, const char *name, int fd)
+{
+    return remove_one(fd, "complete", false) && remove_one(fd, "closure", true) && remove_one(fd, IDENTITY, false) &&
+           unlinkat(directory, name, AT_REMOVEDIR) == 0;
+}
+
 /* Open what has the name in a directory, whatever its state, if it is this user's; -1 otherwise. */
 static int open_own(const char *directory, const char *name)
 {
@@ -51,11 +81,11 @@ static int open_own(const char *directory, const char *name)
 
 /* Can it be used: complete, nobody else's to look into, and on a file system that can be the layer of a layer? overlayfs stacks two high,
  * and the job's own overlays are the second. */
-static bool is_usable(int fd)
+static bool is_usable(int fd, const char *name)
 {
     struct stat status, complete;
     struct statfs system;
-    return fstat(fd, &status) == 0 && (status.st_mode & 077) == 0 && fstatat(fd, "complete", &complete, AT_SYMLINK_NOFOLLOW) == 0 &&
+    return fstat(fd, &status) == 0 && (status.st_mode & 077) == 0 && is_of(fd, name) && fstatat(fd, "complete", &complete, AT_SYMLINK_NOFOLLOW) == 0 &&
            fstatfs(fd, &system) == 0 && system.f_type != OVERLAYFS_SUPER_MAGIC;
 }
 
@@ -84,7 +114,7 @@ const char *deploy_find(const struct bundle *bundle, const struct options *optio
     name_of(bundle, name);
     for (size_t i = 0; place(options, i) != NULL; i++) {
         *lock = open_own(place(options, i), name);
-        if (*lock >= 0 && flock(*lock, LOCK_SH | LOCK_NB) == 0 && is_usable(*lock))
+        if (*lock >= 0 && flock(*lock, LOCK_SH | LOCK_NB) == 0 && is_usable(*lock, name))
             return arena_format(arena, "%s/%s/closure", place(options, i), name);
         if (*lock >= 0)
             close(*lock);
@@ -108,7 +138,7 @@ static void remove_stale(int directory, const char *name)
         const int stale = openat(directory, item->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         struct stat status;
         if (stale >= 0 && fstat(stale, &status) == 0 && status.st_uid == geteuid() && flock(stale, LOCK_EX | LOCK_NB) == 0)
-            remove_one(directory, item->d_name, true);
+            (void)!(is_of(stale, name) ? remove_deployed(directory, item->d_name, stale) : unlinkat(directory, item->d_name, AT_REMOVEDIR) == 0);
         if (stale >= 0)
             close(stale);
     }
@@ -140,8 +170,12 @@ static bool deploy_in(const struct bundle *bundle, const struct options *options
         return false;
     if (mkdirat(directory, temporary, 0700) != 0)
         return fail(error, EXIT_RESOURCES, NULL, "cannot make a directory in %s: %s", path, strerror(errno));
+    struct stat status;
     const int fd = openat(directory, temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    bool good = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && mkdirat(fd, "closure", 0755) == 0;
+    const bool ours = fd >= 0 && fstat(fd, &status) == 0 && status.st_uid == geteuid() && (status.st_mode & 077) == 0 && set_identity(fd, name);
+    if (ours && (status.st_mode & S_ISGID) != 0 && fchown(fd, (uid_t)-1, getegid()) == 0)
+        (void)!fchmod(fd, 0700); /* of a set-group-ID directory: overlayfs copies up no file of a group that is not mapped */
+    bool good = ours && flock(fd, LOCK_EX | LOCK_NB) == 0 && mkdirat(fd, "closure", 0755) == 0;
     const int tree = good ? openat(fd, "closure", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     if (good && tree >= 0)
         good = unpack(bundle, tree, NULL, options->threads, error);
@@ -155,13 +189,19 @@ static bool deploy_in(const struct bundle *bundle, const struct options *options
         if (!good)
             fail(error, EXIT_RESOURCES, NULL, "cannot finish in %s: %s", path, strerror(errno));
     }
-    if (!good)
-        remove_one(directory, temporary, true);
+    if (!good && ours)
+        remove_deployed(directory, temporary, fd);
     if (tree >= 0)
         close(tree);
     if (fd >= 0)
         close(fd);
     return good;
+}
+
+static bool not_deployed(const char *path, const char *name, struct error *error)
+{
+    return fail(error, EXIT_RESOURCES, "who gave it that name? Rename it; or remove it, if it is one of an earlier sdee",
+                "%s/%s is not a closure that sdee deployed for this bundle", path, name);
 }
 
 /* Make way for a new one where there is one that cannot be used. */
@@ -174,9 +214,11 @@ static bool clear(const char *path, int directory, const char *name, struct erro
     const int fd = open_own(path, name);
     if (fd < 0)
         return fail(error, EXIT_RESOURCES, NULL, "%s/%s belongs to somebody else", path, name);
-    const bool free = flock(fd, LOCK_EX | LOCK_NB) == 0;
-    const bool good = free && remove_one(directory, name, true);
+    const bool free = flock(fd, LOCK_EX | LOCK_NB) == 0, deployed = is_of(fd, name);
+    const bool good = free && deployed && remove_deployed(directory, name, fd);
     close(fd);
+    if (free && !deployed)
+        return not_deployed(path, name, error);
     return good || fail(error, EXIT_RESOURCES, NULL, "%s/%s is damaged and %s", path, name, free ? "cannot be removed" : "in use");
 }
 
@@ -226,7 +268,9 @@ bool undeploy(const struct bundle *bundle, const struct options *options, struct
             remove_stale(directory, name);
         if (in_use)
             return fail(error, EXIT_RESOURCES, "undeploy when the job's steps have ended", "%s/%s is in use", path, name);
-        if (fd >= 0 && !remove_one(directory, name, true))
+        if (fd >= 0 && !is_of(fd, name))
+            return not_deployed(path, name, error);
+        if (fd >= 0 && !remove_deployed(directory, name, fd))
             return fail(error, EXIT_RESOURCES, NULL, "cannot remove %s/%s: %s", path, name, strerror(errno));
         if (fd >= 0)
             close(fd);
