@@ -37,6 +37,11 @@ def open_regular(path: str, *, passed: bool = False) -> int:
     return fd
 
 
+def private_opener(path: str, flags: int) -> int:
+    """Open a file that is the user's alone when it is made, whatever the umask is: an `opener` for open()."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
 def _check(path: str, mode: int) -> None:
     kind = _KINDS.get(stat.S_IFMT(mode))
     if kind is not None:
@@ -50,7 +55,7 @@ def write_script(path: str, text: str) -> None:
     """
     new = f"{path}.{os.getpid()}"
     try:
-        with open(new, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=_private) as file:
+        with open(new, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=private_opener) as file:
             file.write(text)
         os.chmod(new, 0o700)
         os.replace(new, path)
@@ -58,15 +63,6 @@ def write_script(path: str, text: str) -> None:
         if os.path.exists(new):
             os.unlink(new)
         raise OutputError(f"cannot write the script {path!a}: {error.strerror}") from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o700)
-
-
-def private_opener(path: str, flags: int) -> int:
-    """Open a file that is the user's alone when it is made, whatever the umask is: an `opener` for open()."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def text_of(path: str) -> str:

@@ -11,7 +11,7 @@
 #include "launcher/keep/place.h"
 #include "launcher/plan/plan.h"
 
-enum { BESIDE = NAME_MAX + 48 };
+enum { BESIDE = NAME_MAX + 48 }; /* a name beside another one, for what stays apart */
 
 /* A directory on the node that one of ours belongs to; made there when something is to be put into it. */
 struct belongs {
