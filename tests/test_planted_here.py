@@ -28,12 +28,12 @@ def writable_by_others(top: Path) -> list[str]:
 
 SERVE = """
 import os, sys
-from sdee.runtime.jobs import registry
+from sdee.runtime.jobs.slurm.inside import SlurmInside
 from sdee.workflow import preparation, serving
 os.umask(int(sys.argv[1], 8))
-with preparation.locked(os.path.abspath("sdee-jobs/app-1")):
-    place = os.path.abspath("sdee-jobs/app-1")
-    serving.prepare(place, f"{place}/b.sdee", sys.argv[2], registry.standing_for("srun"))
+directory = os.path.abspath("sdee-jobs/app-1")
+with preparation.locked(directory):
+    serving.prepare(directory, f"{directory}/b.sdee", sys.argv[2], SlurmInside())
 """
 
 

@@ -124,8 +124,6 @@ _COLLECT = beside(__file__, "collect.sh").rstrip("\n")
 
 # What the job left in the nodes' own directories comes back too, and stays there, as ever
 _FINISH = "\n" + beside(__file__, "finish.sh")
-
-
 _ELAPSED = '"$(($(sdee_uptime) - $sdee_started))"'
 
 
