@@ -37,6 +37,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck -s sh $$(git ls-files 'runtime/*.sh')
 
 bench: system-packages $(VENV)/.ready launcher
 	$(BIN)/python bench/run.py
@@ -46,9 +47,7 @@ corpus: system-packages $(VENV)/.ready launcher
 	$(BIN)/python tests/corpus/run.py $(JOB) $(addprefix --root ,$(ROOT)) $(CORPUS)
 
 launcher:
-	@$(MAKE) -s -C runtime/launcher sdee-launcher
-	@$(MAKE) -s -C runtime/environment sdee-env
-	@$(MAKE) -s -C runtime/front sdee-front
+	@$(MAKE) -s -C runtime/native
 
 # An editable install: the tests test this checkout. The stamp is renewed when the project's metadata changes.
 $(VENV)/.ready: pyproject.toml setup.py .ci/packages.txt
@@ -68,6 +67,4 @@ system-build-packages:
 
 clean:
 	rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
-	$(MAKE) -s -C runtime/launcher clean
-	$(MAKE) -s -C runtime/environment clean
-	$(MAKE) -s -C runtime/front clean
+	$(MAKE) -s -C runtime/native clean

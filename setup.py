@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,12 +12,12 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 
 HERE = Path(__file__).resolve().parent
-# folder of runtime/ → what make builds there
-PROGRAMS = {"launcher": "sdee-launcher", "environment": "sdee-env", "front": "sdee-front"}
+SOURCE = HERE / "runtime" / "native"
+PROGRAMS = ("sdee-launcher", "sdee-env", "sdee-front")  # what make builds there
 
 
 class BuildLauncher(Command):
-    """`make` in their folders, then the executables go where package data is looked for."""
+    """`make` in their folder, then the executables go where package data is looked for."""
 
     description = "build the static C programs"
     user_options: list[tuple[str, str | None, str]] = []  # noqa: RUF012 - setuptools wants a class attribute
@@ -32,34 +31,29 @@ class BuildLauncher(Command):
         self.set_undefined_options("build_py", ("build_lib", "build_lib"))
 
     def run(self) -> None:
-        for folder, program in PROGRAMS.items():
-            source = HERE / "runtime" / folder
-            try:
-                subprocess.run(["make", "-s", "-C", str(source), program], check=True)
-            except (OSError, subprocess.CalledProcessError) as error:
-                sys.exit(
-                    f"error: {program} could not be built: {error}\n"
-                    "  it needs make, a C compiler that links statically (musl-gcc, or gcc with libc.a) and libzstd.a\n"
-                    "  hint: apt-get install make gcc musl-tools libzstd-dev, or install the wheel, which has them"
-                )
-            if not self.editable_mode:
-                target = self._target(folder)
-                target.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source / program, target / program)
+        try:
+            subprocess.run(["make", "-s", "-C", str(SOURCE), *PROGRAMS], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            sys.exit(
+                f"error: the static C programs could not be built: {error}\n"
+                "  they need make, a C compiler that links statically (musl-gcc, or gcc with libc.a) and libzstd.a\n"
+                "  hint: apt-get install make gcc musl-tools libzstd-dev, or install the wheel, which has them"
+            )
+        if not self.editable_mode:
+            self._target.mkdir(parents=True, exist_ok=True)
+            for program in PROGRAMS:
+                shutil.copy2(SOURCE / program, self._target / program)
 
-    def _target(self, folder: str) -> Path:
-        return Path(self.build_lib or ".") / "sdee" / "runtime" / folder
+    @property
+    def _target(self) -> Path:
+        return Path(self.build_lib or ".") / "sdee" / "runtime" / "native"
 
     def get_source_files(self) -> list[str]:
-        return [
-            f"runtime/{folder}/{name}"
-            for folder in PROGRAMS
-            for name in sorted(os.listdir(HERE / "runtime" / folder))
-            if name.endswith((".c", ".h")) or name == "Makefile"
-        ]
+        sources = [SOURCE / "Makefile", *SOURCE.rglob("*.[ch]")]
+        return sorted(str(path.relative_to(HERE)) for path in sources)
 
     def get_outputs(self) -> list[str]:
-        return [str(self._target(folder) / program) for folder, program in PROGRAMS.items()]
+        return [str(self._target / program) for program in PROGRAMS]
 
     def get_output_mapping(self) -> dict[str, str]:
         return {}

@@ -72,7 +72,7 @@ tail -5 /tmp/log | cut -c1-200
 # sdee-env itself, with the flags of its Makefile; only make is timed, and what is entered before is another line
 BUILD = """
 cd ~ && rm -rf build && cp -r source build && cd build && rm Makefile
-printf 'all: $(patsubst %%.c,%%.o,$(wildcard *.c))\\n%%.o: %%.c\\n\\tgcc -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O2 -I. -c $< -o $@\\n' >Makefile
+printf 'all: $(patsubst %%.c,%%.o,$(wildcard env/*.c env/*/*.c lib/*.c))\\n%%.o: %%.c\\n\\tgcc -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O2 -I. -c $< -o $@\\n' >Makefile
 TIMEFORMAT=%R; time make -s -j{} all"""
 
 # Without subordinate ids: one id is mapped, and owners that cannot be had are dropped
@@ -202,12 +202,8 @@ def measure_podman(bench: Bench) -> None:
 def measure_build(bench: Bench) -> None:
     """In turn inside and outside, so that what else the machine does meets both."""
     shutil.copytree(
-        ROOT / "runtime/environment",
-        bench.home / "source",
-        ignore=shutil.ignore_patterns("sdee-env", "*.py", "__pycache__"),
+        ROOT / "runtime/native", bench.home / "source", ignore=shutil.ignore_patterns("sdee-*", "tests", "fuzz")
     )
-    for path in (ROOT / "runtime/launcher").glob("e*.h"):
-        shutil.copy(path, bench.home / "source")
     for jobs in (1, 2):
         script = BUILD.format(jobs)
         pairs = [(_timed(bench.inside(script)), _timed(bench.run("bash", "-c", script))) for _ in range(9)]

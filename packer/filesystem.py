@@ -9,25 +9,13 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
-from functools import lru_cache
+
+from sdee.base.paths import is_below_any
 
 MAX_LINKS = 40  # path_resolution(7)
 HEAD = 128  # bytes
 # Links in these are the kernel's or the node's own affair: they are never followed here
 KERNEL_ROOTS = ("/proc", "/sys", "/dev")
-
-
-def is_below(path: str, top: str) -> bool:
-    """Return whether `path` is `top` or lies below it; both absolute and normalised."""
-    return path == top or path.startswith(top if top.endswith("/") else top + "/")
-
-
-def ancestors(path: str) -> list[str]:
-    """Return the directories above `path`, nearest first, without "/"."""
-    found = []
-    while (path := os.path.dirname(path)) != "/" and path:
-        found.append(path)
-    return found
 
 
 @dataclass(frozen=True)
@@ -178,13 +166,3 @@ def _read_up_to(fd: int, limit: int) -> bytes:
         limit -= len(piece)
         size = min(limit, max(size - len(piece), 4096))
     return b"".join(pieces)
-
-
-def is_below_any(path: str, tops: tuple[str, ...]) -> bool:
-    """Return whether `path` is one of `tops` or lies below one."""
-    return path in tops or path.startswith(_prefixes(tops))
-
-
-@lru_cache(maxsize=256)
-def _prefixes(tops: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(top if top.endswith("/") else f"{top}/" for top in tops)

@@ -11,7 +11,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sdee.tracer.model import Result
+    from sdee.tracer.tracefile.model import Result
+
+STANDS_IN = "is sdee's own there: what a launcher starts with it on other nodes runs in the bundle, too"
 
 
 class Verdict(str, Enum):

@@ -5,28 +5,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
+
+from sdee.base import dpkg, rpm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sdee.packer.filesystem import FileSystem
 
-DPKG = "/var/lib/dpkg"
-# Where rpm has its database, newer systems first, and the names it has by format. Without one rpm is not asked: it
-# would make an empty one in the home
-RPM = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
-_RPM_FILES = ("rpmdb.sqlite", "Packages.db", "Packages")
-_RPM_PATIENCE = 60  # seconds; 60,000 paths take 0.05
 _RPM_QUERY = r"[%{=NAME}\t%{=VERSION}-%{=RELEASE}\t%{FILENAMES}\n]"  # rpm(8), --queryformat
 
 
 class Packages:
     """The packages of this machine. Paths come and go without symbolic links in their directories."""
 
-    def __init__(self, fs: FileSystem, database: str = DPKG) -> None:
+    def __init__(self, fs: FileSystem, database: str = dpkg.DATABASE) -> None:
         self._fs = fs
         self._database = database
 
@@ -50,12 +45,23 @@ class Packages:
 
         rpm knows no such thing: () there.
         """
-        pattern = r"^Package: (\S+)\n(?:(?!Package:|Essential:).*\n)*?Essential: yes$"
-        return frozenset(re.findall(pattern, self._status, re.MULTILINE))
+        return frozenset(name for name, stanza in self._stanzas if dpkg.field(stanza, "Essential") == "yes")
+
+    def depends(self, package: str) -> frozenset[str]:
+        """Return the names of the packages that one depends on, alternatives too, versions aside (deb-control(5)).
+
+        Of rpm's packages it is not asked: () there.
+        """
+        name = package.partition(" ")[0]
+        words = (dpkg.field(stanza, "Depends") for found, stanza in self._stanzas if found == name)
+        each = (re.split(r"[ (:]", word.strip(), maxsplit=1)[0] for text in words for word in re.split(r"[,|]", text))
+        return frozenset(filter(None, each))
 
     @cached_property
-    def _status(self) -> str:
-        return os.fsdecode(self._fs.read(f"{self._database}/status", 64 << 20))
+    def _stanzas(self) -> list[tuple[str, str]]:
+        """Return dpkg's paragraphs, each with its package's name."""
+        status = os.fsdecode(self._fs.read(f"{self._database}/status", 64 << 20))
+        return [(key.partition(":")[0], stanza) for key, stanza in dpkg.stanzas(status).items()]
 
     @cached_property
     def _files(self) -> dict[str, frozenset[str]]:
@@ -69,18 +75,16 @@ class Packages:
 
     @cached_property
     def _versions(self) -> dict[str, str]:
-        pairs = re.findall(
-            r"^Package: (\S+)\n(?:(?!Package:|Version:).*\n)*?Version: (\S+)$", self._status, re.MULTILINE
-        )
-        return {**dict(pairs), **{name: version for name, (version, _) in self._rpm.items()}}
+        pairs = {name: version for name, stanza in self._stanzas if (version := dpkg.field(stanza, "Version"))}
+        return {**pairs, **{name: version for name, (version, _) in self._rpm.items()}}
 
     @cached_property
     def _rpm(self) -> dict[str, tuple[str, frozenset[str]]]:
         """Version and paths by package, from rpm(8): its formats are its own."""
         if not shutil.which("rpm"):
             return {}
-        for directory in RPM:
-            for name in _RPM_FILES:
+        for directory in rpm.DIRECTORIES:
+            for name in rpm.DATABASES:
                 if status := self._fs.status(f"{directory}/{name}"):
                     return _listed_by_rpm(directory, status.st_mtime_ns)
         return {}
@@ -89,15 +93,14 @@ class Packages:
 @lru_cache(maxsize=1)
 def _listed_by_rpm(database: str, _stamp: int) -> dict[str, tuple[str, frozenset[str]]]:
     """Ask rpm for all packages and their files; once for a state of the database."""
-    command = ["rpm", "--dbpath", database, "--query", "--all", "--queryformat", _RPM_QUERY]
     try:
-        said = subprocess.run(command, capture_output=True, check=False, timeout=_RPM_PATIENCE).stdout
-    except (OSError, subprocess.TimeoutExpired):
+        said = rpm.query(database, _RPM_QUERY).stdout
+    except OSError:
         return {}
     canonical = _Canonical()
     versions: dict[str, str] = {}
     paths: dict[str, set[str]] = {}
-    for line in os.fsdecode(said).split("\n"):
+    for line in said.split("\n"):
         name, version, path = (*line.split("\t", 2), "", "")[:3]
         if path.startswith("/"):  # a package without files says "(none)" or nothing
             versions[name] = version
@@ -124,15 +127,7 @@ def _listed_by_dpkg(database: str, names: tuple[str, ...], _stamp: int) -> dict[
     """Read dpkg's lists, 226,000 paths in 0.2 s on a machine with 1,285 packages; once for a state of the database."""
     canonical = _Canonical()
     found: dict[str, frozenset[str]] = {}
-    for file in names:
-        if not file.endswith(".list"):
-            continue
-        try:
-            with open(f"{database}/info/{file}", encoding="utf-8", errors="surrogateescape") as stream:
-                lines = stream.read().splitlines()
-        except OSError:
-            continue
-        name = file.removesuffix(".list").split(":")[0]
+    for name, lines in dpkg.lists(f"{database}/info", names):
         # packages do not link directories below /usr, and asking of each path would cost seconds
         paths = {path if path.startswith("/usr/") else canonical(path) for path in lines}
         found[name] = found.get(name, frozenset()) | paths

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from sdee.packer import frames as frames_module
+from sdee.packer.format import frames as frames_module
+from sdee.packer.format.table import SKIPPABLE_HEADER, SKIPPABLE_TABLE, Entry, Footer, Frame, Table, pack_table
 from sdee.packer.model import Closure, Item, Reason, Verdict
-from sdee.packer.table import SKIPPABLE_HEADER, SKIPPABLE_TABLE, Entry, Footer, Frame, Table, pack_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,10 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.closure import build_closure
-from sdee.packer.options import ClosureOptions
-from sdee.tracer.model import Access, Exec, Host, Process, Run, Saved, Trace
+from sdee.packer import knowledge
+from sdee.packer.closure.build import build_closure
+from sdee.packer.closure.options import ClosureOptions
+from sdee.tracer.tracefile.model import Access, Exec, Host, Process, Run, Saved, Trace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ class TraceMaker:
         self.saved: dict[str, Saved] = {}
         self.sockets: list[str] = []
         self.incomplete: tuple[str, ...] = ()
-        self.software_limit = tables.SOFTWARE_LIMIT
+        self.software_limit = knowledge.SOFTWARE_LIMIT
 
     def use(self, path: str | Path, *ops: str, existed: bool | None = None, pid: int = 1) -> str:
         """Record what was done to a path; without ops it was read."""
@@ -98,7 +98,7 @@ class TraceMaker:
         allow: tuple[str, ...] = (),
         expand: tuple[str, ...] = (),
         stand_ins: tuple[tuple[str, str], ...] = (),
-        package_limit: int = tables.PACKAGES_LIMIT,
+        package_limit: int = knowledge.PACKAGES_LIMIT,
     ) -> Closure:
         options = ClosureOptions(
             minimal,
@@ -119,7 +119,7 @@ def trace_for_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMak
 
     Software directories bring nothing of their own (test_software.py), so that tests see what units bring.
     """
-    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
+    monkeypatch.setattr(knowledge, "TEMPORARY_ROOTS", ())
     (tmp_path / "work").mkdir()
     maker = TraceMaker(str(tmp_path / "work"))
     maker.software_limit = 0

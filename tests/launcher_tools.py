@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SOURCES = os.path.join(REPO, "runtime", "launcher")
+SOURCES = os.path.join(REPO, "runtime", "native")
 NODE = os.path.join(REPO, "fixtures", "launcher", "node.py")
 TESTER = 1001  # any uid that is not root will do
 ROOT = os.getuid() == 0

@@ -217,7 +217,7 @@ def test_results_go_back_however_deep_they_are(project: str, levels: int) -> Non
 
 
 REMOVES = """
-#include "remove.h"
+#include "lib/remove.h"
 #include <fcntl.h>
 
 int main(int count, char **arguments)
@@ -231,7 +231,7 @@ def test_a_tree_is_removed_however_deep_it_is_and_no_link_is_followed(project: s
     put(f"{private}/file", "mine\n")
     put(f"{project}/removes.c", REMOVES)
     options = ["-Wall", "-Werror", "-D_GNU_SOURCE", f"-I{SOURCES}"]
-    parts = [f"{project}/removes.c", f"{SOURCES}/remove.c", f"{SOURCES}/error.c"]
+    parts = [f"{project}/removes.c", f"{SOURCES}/lib/remove.c", f"{SOURCES}/lib/arena.c"]
     subprocess.run(["gcc", *options, *parts, "-o", f"{project}/removes"], check=True)
     subprocess.run(["gcc", f"{REPO}/fixtures/launcher/deep.c", "-o", f"{project}/deep"], check=True)
     limited = ["prlimit", "--nofile=16:16", "--stack=262144", f"{project}/removes"]

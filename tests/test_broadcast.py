@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdee.runtime.jobs import gridengine_shell
-from sdee.runtime.jobs import slurm_shell as shell
+from sdee.runtime.jobs.gridengine import shell as gridengine_shell
+from sdee.runtime.jobs.slurm import shell
 from two_users import GROUP, MINE, THEIRS, needs_root
 from two_users import project as project  # noqa: PLC0414 - a fixture
 

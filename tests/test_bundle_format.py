@@ -19,12 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bundles import CONF, closure_of, launcher, shrink_frames
-from sdee.errors import InputError, InternalError, OutputError
-from sdee.packer import content, frames
-from sdee.packer.extract import extract, select
+from sdee.base.errors import InputError, InternalError, OutputError
+from sdee.packer.format import content, frames
+from sdee.packer.format.extract import extract, select
+from sdee.packer.format.reader import open_bundle
+from sdee.packer.format.writer import BundleSummary, write_bundle
 from sdee.packer.model import Closure, Item, Reason, Verdict
-from sdee.packer.reader import open_bundle
-from sdee.packer.writer import BundleSummary, write_bundle
 
 BINARY_NAME = os.fsdecode(b"\xff\xfe not utf-8")
 
@@ -287,8 +287,8 @@ def run_writer(tree: Path, tmp_path: Path, prologue: str, wrapper: tuple[str, ..
         sys.path.insert(0, {os.path.dirname(__file__)!r})
         from pathlib import Path
         from bundles import closure_of, launcher
-        from sdee.errors import SdeeError
-        from sdee.packer.writer import write_bundle
+        from sdee.base.errors import SdeeError
+        from sdee.packer.format.writer import write_bundle
         closure, program = closure_of(Path({str(tree)!r})), launcher(Path({str(tree.parent)!r}))
         {prologue}
         try:

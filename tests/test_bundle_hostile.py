@@ -25,11 +25,11 @@ from bundles import (
     meta_frame,
     shrink_frames,
 )
-from sdee.errors import BundleError, OutputError, SdeeError
-from sdee.packer.extract import extract, select
-from sdee.packer.reader import Bundle, open_bundle
-from sdee.packer.table import Entry
-from sdee.packer.writer import write_bundle
+from sdee.base.errors import BundleError, OutputError, SdeeError
+from sdee.packer.format.extract import extract, select
+from sdee.packer.format.reader import Bundle, open_bundle
+from sdee.packer.format.table import Entry
+from sdee.packer.format.writer import write_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path

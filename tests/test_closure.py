@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from closure_support import TraceMaker, conf, verdict, why, write
-from sdee.errors import InputError
-from sdee.packer import tables
-from sdee.tracer.model import Saved
+from sdee.base.errors import InputError
+from sdee.packer import knowledge
+from sdee.tracer.tracefile.model import Saved
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ==\n-----END PRIVATE KEY-----\n"
 
@@ -22,7 +22,7 @@ KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ==\n-----END PRIVA
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
     """A trace whose working directory is tmp_path/work; what lies beside it is as good as a system directory."""
-    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
+    monkeypatch.setattr(knowledge, "TEMPORARY_ROOTS", ())
     (tmp_path / "work").mkdir()
     return TraceMaker(str(tmp_path / "work"))
 
@@ -431,7 +431,7 @@ def test_thousands_of_includes_are_looked_up_and_not_tried_one_after_the_other(
 
 
 def test_large_files_are_shared_and_listed(made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "SHARED_LIMIT", 100)
+    monkeypatch.setattr(knowledge, "SHARED_LIMIT", 100)
     large, small = made.use(write(tmp_path / "db" / "large", b"x" * 101)), made.use(write(tmp_path / "db" / "small"))
     closure = made.closure()
     assert (verdict(closure, large), verdict(closure, small)) == ("shared", "bundle")
@@ -476,7 +476,7 @@ def test_small_files_of_a_listed_directory_travel_and_large_ones_are_warned_of(
     for name in ("a", "b"):
         write(tmp_path / "plugins" / name)
         write(tmp_path / "many" / name, b"x" * 60)
-    monkeypatch.setattr(tables, "LIST_LIMIT", 100)
+    monkeypatch.setattr(knowledge, "LIST_LIMIT", 100)
     made.use(tmp_path / "plugins", "list")
     made.use(tmp_path / "many", "list")
     closure = made.closure()
@@ -490,7 +490,7 @@ def test_small_files_of_a_listed_directory_travel_and_large_ones_are_warned_of(
 def test_files_that_were_only_asked_about_travel_up_to_a_limit(
     made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "PROBE_LIMIT", 100)
+    monkeypatch.setattr(knowledge, "PROBE_LIMIT", 100)
     small = made.use(write(tmp_path / "p" / "small"), "probe")
     large = made.use(write(tmp_path / "p" / "large", b"x" * 101), "probe")
     read = made.use(write(tmp_path / "p" / "read", b"y" * 101), "probe", "read")

@@ -12,7 +12,7 @@ import pytest
 
 from desk import Desk, desk
 from launcher_tools import ROOT
-from sdee.runtime.coldhome import Step, plan
+from sdee.runtime.launch.cold_home import Step, plan
 
 if TYPE_CHECKING:
     from pathlib import Path

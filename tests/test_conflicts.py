@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdee.packer.conflicts import conflicts
-from sdee.tracer.tracefile import FORMAT, read_traces
+from sdee.packer.closure.notices import conflicts
+from sdee.tracer.tracefile.model import FORMAT
+from sdee.tracer.tracefile.reader import read_traces
 
 if TYPE_CHECKING:
     from pathlib import Path

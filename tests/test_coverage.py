@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bundles import CONF, closure_of, launcher
-from sdee.packer.coverage import lacking, with_both
-from sdee.packer.reader import open_bundle
-from sdee.packer.writer import write_bundle
+from sdee.packer.format.reader import open_bundle
+from sdee.packer.format.writer import write_bundle
+from sdee.packer.inspect.coverage import lacking, with_both
 
 if TYPE_CHECKING:
     from collections.abc import Callable

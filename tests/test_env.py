@@ -20,8 +20,8 @@ import platformdirs
 import pytest
 
 from env_support import SDEE, UID, User, a_user, becomes, needs_root, processes_of
-from sdee.runtime import environment
-from sdee.runtime.environment import mounts, plan
+from sdee.base import mountinfo
+from sdee.runtime.environment import locations, plan
 from sdee.runtime.environment.enter import parse
 from sdee.runtime.environment.plan import installation
 from waiting import states_of, wait_for
@@ -42,11 +42,11 @@ def user() -> Iterator[User]:
 def test_the_base_directory_is_what_platformdirs_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SDEE_ENV_DIR", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    assert environment.base_directory() == f"{platformdirs.user_data_dir('sdee')}/environments"
+    assert locations.base_directory() == f"{platformdirs.user_data_dir('sdee')}/environments"
     monkeypatch.setenv("XDG_DATA_HOME", "/data/mine")
-    assert environment.base_directory() == f"{platformdirs.user_data_dir('sdee')}/environments"
+    assert locations.base_directory() == f"{platformdirs.user_data_dir('sdee')}/environments"
     monkeypatch.setenv("SDEE_ENV_DIR", "/scratch/envs")
-    assert environment.base_directory() == "/scratch/envs"
+    assert locations.base_directory() == "/scratch/envs"
 
 
 def test_the_light_parser_leaves_to_click_what_needs_explaining() -> None:
@@ -340,7 +340,7 @@ def test_a_directory_with_mounts_in_it_is_split(tmp_path: Path) -> None:
     text = "".join(
         f"1 1 0:1 / {path} rw - {kind} x rw\n" for path, kind in (("/", "ext4"), ("/var/lib/dpkg", "rpc_pipefs"))
     )
-    made = plan.build(mounts.parse(text), str(tmp_path), str(tmp_path))
+    made = plan.build(mountinfo.parse(text), str(tmp_path), str(tmp_path))
     kinds = {step.path: step.kind for step in made.steps}
     assert kinds["/usr"] == "overlay"
     assert kinds["/var"] == "overlay"
@@ -351,8 +351,10 @@ def test_a_directory_with_mounts_in_it_is_split(tmp_path: Path) -> None:
 
 
 def test_mountinfo_with_escapes_is_read() -> None:
-    assert mounts.parse("1 1 0:1 / /a\\040b rw - nfs4 host:/x rw\n") == (mounts.Mount("/a b", "nfs4", "host:/x"),)
-    assert re.fullmatch(r"/.*", mounts.of_this_machine()[0].path)
+    assert mountinfo.parse("1 1 0:1 / /a\\040b rw - nfs4 host:/x rw\n") == (
+        mountinfo.Mount("/a b", "nfs4", "host:/x", "0:1"),
+    )
+    assert re.fullmatch(r"/.*", mountinfo.of_this_machine()[0].path)
 
 
 def test_state_below_the_system_itself_works() -> None:

@@ -20,8 +20,11 @@ from hypothesis import strategies as st
 
 from env_support import needs_root
 from rpm_system import Host, a_host
-from sdee.errors import SdeeError
-from sdee.runtime.environment import archive, extract, owners
+from sdee.base.errors import SdeeError
+from sdee.runtime.environment import owners
+from sdee.runtime.environment.archive import read as extraction
+from sdee.runtime.environment.archive import write
+from sdee.runtime.environment.archive.header import read_header
 from sdee.runtime.environment.store import Environment
 
 if TYPE_CHECKING:
@@ -335,9 +338,9 @@ def test_a_flipped_bit_is_found_or_changes_nothing(tmp_path: Path, data: st.Data
         environment = place(tmp_path / name)
         (tmp_path / "file").write_bytes(content)
         try:
-            archive.read_header(str(tmp_path / "file"))
-            extract.read(environment, str(tmp_path / "file"))
-        except (SdeeError, OSError, *extract.DAMAGED) as error:
+            read_header(str(tmp_path / "file"))
+            extraction.read(environment, str(tmp_path / "file"))
+        except (SdeeError, OSError, *extraction.DAMAGED) as error:
             return f"{type(error).__name__}: {error}"
         return tree(tmp_path / name / "layers/opt/upper")
 
@@ -376,8 +379,8 @@ def test_nothing_that_an_archive_says_reaches_outside_of_its_environment(tmp_pat
         [(member(name, kind, target), b"x" if kind == tarfile.REGTYPE else b"") for name, kind, target in members],
     )
     try:
-        extract.read(environment, str(tmp_path / "file"))
-    except (SdeeError, OSError, *extract.DAMAGED):
+        extraction.read(environment, str(tmp_path / "file"))
+    except (SdeeError, OSError, *extraction.DAMAGED):
         pass
     assert tree(tmp_path / "sentinel").keys() == {"file"}
     assert (tmp_path / "sentinel/file").read_text() == "kept"
@@ -407,7 +410,7 @@ def test_holes_and_pieces_of_a_file(tmp_path: Path) -> None:
         file.write(b"b" * 4096)
         file.truncate(3 << 20)
     with path.open("rb") as file:
-        pieces = list(archive._pieces(file.fileno(), 3 << 20))
+        pieces = list(write._pieces(file.fileno(), 3 << 20))
     assert pieces[-1] == (3 << 20, 0)
     assert sum(size for _, size in pieces) < 3 << 20
     assert owners.key_of(str(path))[0] == path.stat().st_ino

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from env_support import SDEE, UID, User, a_user, needs_root, processes_of, skip_outside_of_ci
-from sdee.runtime.environment import program
+from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,7 +232,7 @@ def test_odd_arguments_get_the_kernels_answer(user: User) -> None:
 
 def test_terminals_beyond_the_limit_of_descriptors_wait_and_cost_nothing(user: User) -> None:
     user.sdee("env", "stop", "mine")
-    enter = f"{program()} enter {user.state('mine')} mine"
+    enter = f"{env_path()} enter {user.state('mine')} mine"
     script = f"""ulimit -n 130; for i in $(seq 40); do {enter} sh -c 'stat -c %u /etc/hosts; while test ! -e ~/go; do sleep 0.1; done' & done
         sleep 2; holder=$(pgrep -u {UID} sdee-env-hold | head -1); cut -d' ' -f14,15 /proc/$holder/stat >&2; ls /proc/$holder/fd | wc -l >&2; touch ~/go; wait"""
     done = user.run("bash", "-c", script)

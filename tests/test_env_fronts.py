@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from env_support import UID, User, a_user, becomes, needs_root, skip_outside_of_ci
-from sdee.runtime.environment import FRONT, enter, fronts, private
-from sdee.runtime.jobs import slurm_inside
+from sdee.runtime.environment import enter, locations, private, stand_ins
+from sdee.runtime.jobs import passed
+from sdee.runtime.jobs.slurm.inside import SlurmInside
+from sdee.runtime.programs import FRONT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +42,8 @@ def source(path: str) -> str:
 
 
 def test_the_same_commands_are_named_in_c_and_in_python() -> None:
-    listed = source("environment/fronts.c").partition("COMMANDS[] = {")[2].partition("}")[0]
-    assert tuple(word.strip().strip('"') for word in listed.split(",")) == fronts.NAMES
+    listed = source("native/env/stand_ins.c").partition("COMMANDS[] = {")[2].partition("}")[0]
+    assert tuple(word.strip().strip('"') for word in listed.split(",")) == stand_ins.NAMES
 
 
 def test_outside_of_an_environment_and_of_a_job_it_says_what_it_is() -> None:
@@ -99,10 +101,10 @@ def test_variables_that_a_shell_drops_get_through_it(tmp_path: Path) -> None:
     assert "BASH_FUNC_f%%=() {  echo called" in found
     assert not [line for line in found if line.startswith("SDEE_PASSED")]
     given = {"A.B": "1", "f%%": "() {\n}", "plain": "2", "7": "", "é": "3"}
-    hidden = slurm_inside.hidden(given)
+    hidden = passed.hidden(given)
     assert "plain" in hidden
     assert hidden.keys() - {"plain"} == {f"SDEE_PASSED_{number}" for number in range(4)}
-    assert slurm_inside.shown(hidden) == given
+    assert passed.shown(hidden) == given
 
 
 def test_umask_and_limits_are_the_callers(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_another_user_who_has_taken_the_servers_name_gets_nothing(uid: int, serv
 
 @pytest.fixture(scope="module")
 def user() -> Iterator[User]:
-    if not fronts.of_packages():
+    if not stand_ins.of_packages():
         skip_outside_of_ci("this machine has no Slurm of Debian's")
     with a_user() as made:
         made.sdee("env", "create", "mine")
@@ -214,7 +216,7 @@ def test_what_the_environment_alone_sees_is_told_from_what_the_nodes_see() -> No
 
 def test_srun_in_a_command_that_is_traced_takes_its_directory_variables_and_input(tmp_path: Path) -> None:
     program = tmp_path / "rehearsal.sh"
-    program.write_text(slurm_inside.rehearsal_program(FRONT, str(tmp_path / "record")))
+    program.write_text(SlurmInside().rehearsal_program(FRONT, str(tmp_path / "record")))
     (tmp_path / "srun").symlink_to(FRONT)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "in").write_text("in\n")
@@ -239,7 +241,7 @@ def test_srun_in_a_command_that_is_traced_takes_its_directory_variables_and_inpu
 def test_an_sdee_that_the_environment_does_not_see_is_named(tmp_path: Path) -> None:
     (tmp_path / "states").mkdir()
     enter.prepare_commands(str(tmp_path / "states"))
-    script = tmp_path / "states" / enter.COMMANDS / "sdee-inside"
+    script = tmp_path / "states" / locations.STATE_COMMANDS / "sdee-inside"
     script.write_text(script.read_text().replace(sys.executable, "/tmp/nosuch/python"))
     done = subprocess.run([str(script), "srun", "x"], capture_output=True, text=True, check=False)
     assert done.returncode == 244

@@ -190,7 +190,7 @@ def test_the_environment_is_closed_to_other_users(user: User) -> None:
             [
                 str(SDEE.parent / "python"),
                 "-c",
-                f"import os; os.execv('{SDEE.parent.parent.parent}/runtime/environment/sdee-env', ['x', 'enter', '{state}', 'mine'])",
+                f"import os; os.execv('{SDEE.parent.parent.parent}/runtime/native/sdee-env', ['x', 'enter', '{state}', 'mine'])",
             ],
             *(["ls", f"/proc/{pid}/root/tmp"] for pid in holder),
             *(["nsenter", "-t", pid, "-U", "-m", "true"] for pid in holder),

@@ -569,6 +569,7 @@ def test_srun_asked_for_its_version_answers_in_a_rehearsal_too(evening: Evening)
     evening.out("sbatch -Q --wait -J asked -o asked.out --wrap 'echo $SLURM_JOB_NAME; srun --version'")
     log = max(glob.glob(evening.place.file("sdee-jobs/wrap-*/rehearsal.log")), key=os.path.getmtime)
     assert evening.place.read("asked.out") == evening.place.read(log)
+    assert os.stat(log).st_mode & 0o777 == 0o600, "a command may print secrets"
     assert re.fullmatch("asked\nslurm-wlm .*\n", evening.place.read("asked.out"))
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from env_support import SDEE, UID, User, a_user, becomes, needs_root
 from env_terminal import terminal
-from sdee.runtime.environment import accounts, identity, merge
+from sdee.base import dpkg
+from sdee.runtime.environment import accounts, merge, subordinate_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,12 +187,12 @@ def test_a_host_that_was_upgraded_underneath_is_noticed_and_merged(user: User) -
     state = user.state("old")
     # The host as it was before: with a package less, an older one, without a directory and an account
     base = state / "base/var-lib-dpkg-status"
-    stanzas = merge.stanzas(base.read_text())
+    stanzas = dpkg.stanzas(base.read_text())
     sed, grep = (next(key for key in stanzas if key.startswith(f"{name}:")) for name in ("sed", "grep"))
-    now = merge.field(stanzas[sed], "Version")
+    now = dpkg.field(stanzas[sed], "Version")
     inside = state / "layers/var/upper/lib/dpkg/status"
     for file in (base, inside):
-        records = merge.stanzas(file.read_text())
+        records = dpkg.stanzas(file.read_text())
         records.pop(grep)
         records[sed] = records[sed].replace(f"Version: {now}", "Version: 0.1")
         file.write_text("\n\n".join(records.values()) + "\n\n")
@@ -218,7 +219,7 @@ def test_a_host_that_was_upgraded_underneath_is_noticed_and_merged(user: User) -
     assert "the host's system has changed since old was last used (/var/lib/dpkg/status): adapted" in done.stderr
     assert "long-gone': No such file" in done.stderr
     lines = done.stdout.splitlines()
-    grep_version = merge.field(stanzas[grep], "Version")
+    grep_version = dpkg.field(stanzas[grep], "Version")
     assert any(line.startswith(f"{grep_version} 3 {now} games:") for line in lines), lines
     assert any(line.startswith("ours:") for line in lines)
     assert "4755" in done.stdout
@@ -285,6 +286,6 @@ def test_account_files_of_an_environment() -> None:
 
 def test_subordinate_ranges_are_read_as_newuidmap_reads_them() -> None:
     text = "other:100000:65536\nme:5000:10\nme:200000:65536\n1001:300000:70000\n"
-    assert identity.range_of(text, "me", 1001) == (200000, 65536)
-    assert identity.range_of(text, "nobody", 1001) == (300000, 70000)
-    assert identity.range_of(text, "you", 7) is None
+    assert subordinate_ids.range_of(text, "me", 1001) == (200000, 65536)
+    assert subordinate_ids.range_of(text, "nobody", 1001) == (300000, 70000)
+    assert subordinate_ids.range_of(text, "you", 7) is None

@@ -1,4 +1,4 @@
-"""One table of exit codes: src/sdee/errors.py, runtime/launcher/exit_codes.h and docs/exit-codes.md say the same."""
+"""Exit codes: src/sdee/base/errors.py, runtime/native/lib/exit_codes.h and docs/exit-codes.md say the same."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from sdee import errors
-from sdee.errors import ExitCode, SdeeError
+from sdee.base import errors
+from sdee.base.errors import ExitCode, SdeeError
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = {code.name: code.value for code in ExitCode}
 
 
 def test_the_launcher_has_the_same_codes() -> None:
-    text = (ROOT / "runtime" / "launcher" / "exit_codes.h").read_text()
+    text = (ROOT / "runtime" / "native" / "lib" / "exit_codes.h").read_text()
     assert {name: int(value) for name, value in re.findall(r"\bEXIT_(\w+)\s*=\s*(\d+)", text)} == TABLE
 
 
@@ -25,7 +25,7 @@ def test_the_document_has_the_same_codes() -> None:
 
 
 def test_the_launcher_uses_its_names_only() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "runtime" / "launcher").glob("*.c"))
+    sources = "".join(path.read_text() for path in (ROOT / "runtime" / "native").rglob("*.c"))
     used = set(re.findall(r"\bEXIT_([A-Z_]+)\b", sources)) - {"SUCCESS", "FAILURE"}
     assert used <= set(TABLE)
     assert "BUNDLE" in used

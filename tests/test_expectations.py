@@ -12,12 +12,12 @@ import pytest
 
 from closure_support import TraceMaker, conf, verdict, write
 from launcher_tools import REPO
-from sdee.packer.closure import build_closure
+from sdee.packer.closure.build import build_closure
+from sdee.packer.closure.host_libraries import NEVER, families
+from sdee.packer.closure.options import ClosureOptions
 from sdee.packer.elf.demands import NOTHING, Demands, read_demands
 from sdee.packer.elf.objects import ElfReader
 from sdee.packer.filesystem import FileSystem
-from sdee.packer.host_libraries import NEVER, families
-from sdee.packer.options import ClosureOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

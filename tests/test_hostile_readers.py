@@ -16,18 +16,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bundles import assemble, meta_frame
-from sdee import typed
-from sdee.cli import output
-from sdee.errors import BundleError, InputError, OutputError, TraceError
-from sdee.packer.closure import build_closure
+from sdee.base import typed
+from sdee.base.errors import BundleError, InputError, OutputError, TraceError
+from sdee.base.secrets.tokens import redact
+from sdee.base.text import safe
+from sdee.packer.closure.build import build_closure
+from sdee.packer.closure.options import ClosureOptions
 from sdee.packer.elf.glibc import read_facts
-from sdee.packer.options import ClosureOptions
-from sdee.packer.reader import open_bundle
-from sdee.packer.writer import write_bundle
-from sdee.runtime.environment import extract
-from sdee.runtime.execute import launcher_path
-from sdee.tokens import redact
-from sdee.tracer.tracefile import read_traces
+from sdee.packer.format.reader import open_bundle
+from sdee.packer.format.writer import write_bundle
+from sdee.runtime.environment.archive import read
+from sdee.runtime.programs import launcher_path
+from sdee.tracer.tracefile.reader import read_traces
 from test_tracefile import END, access
 from test_tracefile import HEADER as BARE_HEADER
 
@@ -130,14 +130,14 @@ def test_a_string_that_stands_for_no_bytes_is_refused_where_it_is_read_and_shown
     with pytest.raises(ValueError, match="surrogates not allowed"):
         typed.text("\ud800")
     typed.text("\udc80")
-    assert output.safe("\ud800\udc80\033") == "\\ud800\\200\\033"
+    assert safe("\ud800\udc80\033") == "\\ud800\\200\\033"
     shown = InputError("a\nb\033", hint="c\033", tried=("d\n",)).render()
     assert shown == "sdee: error: a\\nb\\x1b\n  tried: d\\n\n  hint: c\\x1b"
 
 
 LIMITED = """import resource, sys, time
-from sdee.errors import BundleError
-from sdee.packer.reader import open_bundle
+from sdee.base.errors import BundleError
+from sdee.packer.format.reader import open_bundle
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.monotonic()
 try:
@@ -281,11 +281,11 @@ def test_a_file_of_an_archive_that_is_one_hole_takes_no_room(tmp_path: Path) -> 
     tar, member = sparse(size, "0\n")
     assert not member.sparse
     assert member.size == size
-    extract._write(tar, member, str(tmp_path / "hole"))
+    read._write(tar, member, str(tmp_path / "hole"))
     found = (tmp_path / "hole").stat()
     assert (found.st_size, found.st_blocks) == (size, 0)
     tar, member = sparse(100, "1\n10\n4\n", b"data")
-    extract._write(tar, member, str(tmp_path / "file"))
+    read._write(tar, member, str(tmp_path / "file"))
     assert (tmp_path / "file").read_bytes() == bytes(10) + b"data" + bytes(86)
 
 
@@ -299,7 +299,7 @@ def test_a_file_of_an_archive_that_cannot_be_written_is_not_begun(tmp_path: Path
     ):
         tar, member = sparse(size, holes, b"0" * 20)
         with pytest.raises((OutputError, BundleError), match=why):
-            extract._write(tar, member, str(tmp_path / "file"))
+            read._write(tar, member, str(tmp_path / "file"))
         assert not (tmp_path / "file").exists()
 
 

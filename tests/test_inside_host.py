@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdee.cli.inside.host import files, needed
+from sdee.workflow.transparent.host_packages import files, needed
 
 STATUS = """Package: base
 Status: install ok installed

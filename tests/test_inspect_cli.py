@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bundles import CONF, LAUNCHER, assemble, closure_of, dir_entry, file_entry, frame, launcher
+from sdee.packer.format.writer import write_bundle
 from sdee.packer.model import Closure, Item, Reason, Verdict
-from sdee.packer.writer import write_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path

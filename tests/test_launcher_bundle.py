@@ -17,8 +17,8 @@ from elftools.elf.elffile import ELFFile
 
 from bundle_maker import Entry, Maker
 from launcher_tools import PLAIN, REPO, ROOT, SOURCES, TESTER, as_user, built, mounts, open_directory, run, script
-from sdee.errors import BundleError
-from sdee.packer.reader import open_bundle
+from sdee.base.errors import BundleError
+from sdee.packer.format.reader import open_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -415,3 +415,23 @@ def test_memory_for_decoding_is_counted(work: str) -> None:
         ended[more >> 20] = run(["unshare", "-m", "sh", "-c", command], ROOT="closed")
     assert (ended[1].returncode, "needs" in ended[1].stderr) == (RESOURCES, True), ended[1].stderr
     assert (ended[16].returncode, ended[16].stdout) == (0, "ran\n"), ended[16].stderr
+
+
+@pytest.mark.skipif(not ROOT, reason="puts another /proc/meminfo in place")
+def test_where_memory_is_short_fewer_threads_unpack(work: str) -> None:
+    """Asked when the launcher is in its own memory file system, where /proc must lead to the node's."""
+    maker = small()
+    for number in range(8):
+        maker.add(f"/opt/large/{number}", os.urandom(6 << 20))
+    bundle = maker.write(f"{work}/b.sdee")
+    closure = sum(1024 + -(-len(entry.content) // 4096) * 4096 for entry in maker.entries)
+    threads = {}
+    for more in (6 << 20, 512 << 20):
+        with open(f"{work}/meminfo", "w", encoding="ascii") as file:
+            file.write(f"MemAvailable: {(closure + more) // 1024} kB\n")
+        traced = f"strace -f -qq -e trace=clone,clone3 -o {work}/calls {bundle}"
+        command = f"mount --bind {work}/meminfo /proc/meminfo && exec {traced}"
+        assert run(["unshare", "-m", "sh", "-c", command], ROOT="closed", THREADS="4").stdout == "ran\n"
+        with open(f"{work}/calls", encoding="utf-8") as file:
+            threads[more >> 20] = sum("CLONE_THREAD" in line and "unfinished" not in line for line in file)
+    assert threads == {6: 0, 512: 3}

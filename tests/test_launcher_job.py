@@ -119,7 +119,7 @@ def test_the_environment_is_the_recorded_one_with_live_variables_over_it(work: s
     maker = script(shown, programs=("tr",), env=["PATH=/usr/bin:/bin", "A=recorded", "SLURM_X=old", "KEPT=1"])
     bundle = maker.write(f"{work}/b.sdee")
     outer = {"A": "outer", "SLURM_X": "live", "SLURM_Y": "new", "LD_PRELOAD": "", "EXTRA": "e", "TMPDIR": "/tmp/t"}
-    outer |= {"SDEE_PASSED_0": "f.g=h=i", "SDEE_PASSED_1": "no variable"}  # runtime/front/passed.c
+    outer |= {"SDEE_PASSED_0": "f.g=h=i", "SDEE_PASSED_1": "no variable"}  # runtime/native/front/passed.c
     names = dict(
         line.split("=", 1) for line in run([bundle], env=outer, ROOT=root, ENV="EXTRA,NONE").stdout.splitlines()
     )
@@ -396,7 +396,7 @@ def test_all_directories_that_have_no_place_on_the_node_are_saved(work: str) -> 
 
 
 CLOCKS = """
-#include "keep.h"
+#include "launcher/keep/clock.h"
 #include <stdio.h>
 
 int main(void)
@@ -430,7 +430,7 @@ def test_a_clock_that_is_set_back_hides_nothing_that_others_wrote(
     """By its parts, since a test cannot set the clock: what is newer than `found` was written since the job began."""
     (tmp_path / "driver.c").write_text(CLOCKS)
     command = ["gcc", "-Wall", "-Werror", "-D_GNU_SOURCE", f"-I{SOURCES}", str(tmp_path / "driver.c")]
-    subprocess.run([*command, f"{SOURCES}/keep_clock.c", "-o", tmp_path / "driver"], check=True)
+    subprocess.run([*command, f"{SOURCES}/launcher/keep/clock.c", "-o", tmp_path / "driver"], check=True)
     said = " ".join(map(str, times))
     done = subprocess.run([tmp_path / "driver"], input=said, capture_output=True, text=True, check=True)
     assert int(done.stdout) == found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -400,6 +401,27 @@ def test_auto_takes_the_merged_root_on_the_same_system_only(work: str) -> None:
     assert run([elsewhere]).stdout == "closed\n"
     assert run([libc.write(f"{work}/libc")]).stdout == "closed\n"
     assert "the bundle was traced on 'other 1'" in run([elsewhere], DRY_RUN="1").stdout
+
+
+@needs_root
+def test_where_the_node_has_one_name_of_a_file_the_others_are_unpacked(work: str) -> None:
+    """Two equal files are hard links in a bundle: a node with the one, as it is, needs the other's content."""
+    top = "/opt/sdee-test-names"
+    maker = script(f"cd {top}; cat a b c; stat -c '%a %h %s' b c d e", programs=("cat", "stat"))
+    maker.add(f"{top}/a", "content\n", 0o644).add(f"{top}/none", "", 0o644)
+    for name, target in (("b", "a"), ("c", "a"), ("d", "none"), ("e", "none")):
+        maker.hardlink(f"{top}/{name}", f"{top}/{target}")
+    bundle = maker.write(f"{work}/b.sdee")
+    expected = "content\n" * 3 + "644 3 8\n" * 2 + "644 3 0\n" * 2
+    assert run([bundle], ROOT="merged").stdout == expected
+    mtime_ns = next(entry.mtime_ns for entry in maker.entries if entry.path == f"{top}/a")
+    try:
+        for name, text in (("a", "content\n"), ("none", "")):
+            os.utime(put(f"{top}/{name}", text, 0o644), ns=(mtime_ns, mtime_ns))
+        result = run([bundle], ROOT="merged")
+    finally:
+        shutil.rmtree(top)
+    assert (result.stdout, result.stderr) == (expected.replace(" 3 ", " 2 "), "")
 
 
 def test_an_argument_that_lies_here_and_not_where_the_job_runs_is_pointed_out(work: str) -> None:

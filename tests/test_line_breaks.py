@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdee.cli.inside import batch, front
-from sdee.errors import UsageError
-from sdee.runtime.jobs import gridengine, model, slurm
+from sdee.base.errors import UsageError
+from sdee.runtime.environment import real_commands
+from sdee.runtime.jobs import model
+from sdee.runtime.jobs.gridengine.manager import GridEngine
+from sdee.runtime.jobs.model import RefusedError
+from sdee.runtime.jobs.slurm.inside import SlurmInside
+from sdee.runtime.jobs.slurm.manager import Slurm
+from sdee.workflow.transparent import batch
+from sdee.workflow.transparent.context import Context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,8 +73,8 @@ def test_dos_line_breaks_are_refused_before_anything_runs(tmp_path: Path, text: 
 
 def test_grid_engine_takes_them_behind_the_first_line() -> None:
     wrapping = model.Wrapping("job.sh", DOS["a here-document"], "b.sdee", ("cat",))
-    assert "\na\r\nE\n" in gridengine.GridEngine().wrap(wrapping)
-    for manager in (gridengine.GridEngine(), slurm.Slurm()):
+    assert "\na\r\nE\n" in GridEngine().wrap(wrapping)
+    for manager in (GridEngine(), Slurm()):
         with pytest.raises(UsageError, match="DOS line breaks"):
             manager.wrap(model.replace(wrapping, text=DOS["every line"]))
 
@@ -80,8 +86,8 @@ def test_in_an_environment_sbatch_itself_refuses_them(
     (tmp_path / "job.sh").write_bytes(text.encode())
     (tmp_path / "front").write_text(f"#!/bin/sh\ncat >{tmp_path}/given\nexit 1\n")
     (tmp_path / "front").chmod(0o755)
-    monkeypatch.setattr(front, "FRONT", str(tmp_path / "front"))
-    with pytest.raises(SystemExit) as ended:
-        batch.sbatch([str(tmp_path / "job.sh")])
-    assert ended.value.code == 1
+    monkeypatch.setattr(real_commands, "FRONT", str(tmp_path / "front"))
+    with pytest.raises(RefusedError) as ended:
+        batch.submit([str(tmp_path / "job.sh")], Context(SlurmInside(), print))
+    assert (ended.value.status, ended.value.text) == (1, "")
     assert (tmp_path / "given").read_bytes() == text.encode()

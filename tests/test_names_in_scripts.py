@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdee.runtime.jobs import gridengine, slurm, slurm_inside, slurm_resubmit
-from sdee.runtime.jobs.model import Request, Wrapping
+from sdee.runtime.jobs.gridengine.manager import GridEngine
+from sdee.runtime.jobs.model import Batch, Request, Wrapping
 from sdee.runtime.jobs.options import Table
+from sdee.runtime.jobs.slurm import resubmit
+from sdee.runtime.jobs.slurm.inside import SlurmInside
+from sdee.runtime.jobs.slurm.manager import Slurm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +26,7 @@ NAMES = (
     '"@QUOTED@"$(touch trap)', "a\nSDEE\ntouch trap\n", "a|touch trap", "a&touch trap&", ">trap",
     "x\033[31m$(touch trap)",
 )  # fmt: skip
-MANAGERS = (slurm.Slurm(), gridengine.GridEngine())
+MANAGERS = (Slurm(), GridEngine())
 TABLE = Table(frozenset(("account", "wrap")), frozenset(("wait",)), {"A": "account"})
 TOOLS = {
     "srun": "#!/bin/sh\nexit 0\n",
@@ -63,9 +66,7 @@ def test_the_traps_are_traps(here: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("manager", MANAGERS, ids=lambda manager: manager.title)
-def test_a_submitted_programs_name_is_no_command(
-    here: Path, manager: slurm.Slurm | gridengine.GridEngine, name: str
-) -> None:
+def test_a_submitted_programs_name_is_no_command(here: Path, manager: Slurm | GridEngine, name: str) -> None:
     bundle = here / "work" / name.replace("/", "") / "b.sdee"
     bundle.parent.mkdir()
     bundle.write_text("#!/bin/sh\n")
@@ -87,9 +88,7 @@ def test_a_submitted_programs_name_is_no_command(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("manager", MANAGERS, ids=lambda manager: manager.title)
-def test_a_wrapped_scripts_name_is_no_command(
-    here: Path, manager: slurm.Slurm | gridengine.GridEngine, name: str
-) -> None:
+def test_a_wrapped_scripts_name_is_no_command(here: Path, manager: Slurm | GridEngine, name: str) -> None:
     named = f'#SBATCH --job-name="{name}"\n' if "\n" not in name else ""
     for head in ("", named):
         wrapping = Wrapping(
@@ -113,7 +112,7 @@ def test_what_a_job_submits_is_no_command(here: Path, name: str) -> None:
     front.write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
     front.chmod(0o755)
     served = (str(front), "serve", str(outside))
-    text = slurm_resubmit.program({str(here / name): str(outside / name)}, TABLE, str(bundle), served)
+    text = resubmit.program({str(here / name): str(outside / name)}, TABLE, str(bundle), served)
     for words in ((f"./s{name}",), ("--account", name, f"./s{name}", name), ("--wrap", "true")):
         done = run(here, text, *words)
         assert done.returncode == 0, done.stderr
@@ -128,8 +127,8 @@ def test_what_a_job_submits_is_no_command(here: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_job_of_an_environment_is_no_command(here: Path, name: str) -> None:
-    job = slurm_inside.Batch((), name, "#!/bin/sh\ntrue\n", (name,), ())
+    job = Batch((), name, "#!/bin/sh\ntrue\n", (name,), ())
     served = (f"/no/{name}/front", "serve", f"/no/{name}")
-    run(here, slurm_inside.batch_program(job, f"/no/{name}", f"/no/{name}/b.sdee", served))
-    run(here, slurm_inside.step_program(f"/no/{name}/b.sdee", (), served), "true")
-    run(here, slurm_inside.rehearsal_program(f"/no/{name}", f"{here}/{name}"), "sbatch", name)
+    run(here, SlurmInside().batch_program(job, f"/no/{name}", f"/no/{name}/b.sdee", served))
+    run(here, SlurmInside().step_program(f"/no/{name}/b.sdee", (), served), "true")
+    run(here, SlurmInside().rehearsal_program(f"/no/{name}", f"{here}/{name}"), "sbatch", name)

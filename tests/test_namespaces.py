@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(not ROOT, reason="becomes another user, root of a namespace")
 ORDINARY = "setpriv --bounding-set=-sys_admin --inh-caps=-all"  # uid 0 as it may be in a container
-UNSHARED = "from sdee.runtime import namespaces; namespaces.unshare(namespaces.CLONE_NEWUSER)"
+UNSHARED = "from sdee.base import libc; libc.unshare(libc.CLONE_NEWUSER)"
 
 
 @pytest.fixture

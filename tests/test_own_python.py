@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from env_support import OTHER_UID, User, a_user, needs_root
-from sdee.interpreter import own_python
+from sdee.base.interpreter import own_python
 
 TOP = Path(__file__).resolve().parent.parent
 # What Python, sdee and its libraries import: whichever is looked for here first would be found
@@ -38,7 +38,7 @@ def test_every_start_of_python_goes_through_one_function() -> None:
 
 
 def test_a_start_without_it_is_found() -> None:
-    assert spawns('run([sys.executable, "-m", "sdee.runtime.barenode"])') == [1]
+    assert spawns('run([sys.executable, "-m", "sdee.runtime.launch.bare_node"])') == [1]
     assert spawns('f"exec {sys.executable} -c"') == [1]
     assert spawns('"exec"\n"python3 -m sdee verify"') == [2]
     assert not spawns('run(own_python("import os"))\nprint("python makes files")')
@@ -89,7 +89,7 @@ def test_modules_of_another_in_the_current_directory_do_not_run() -> None:
             done = user.run("sh", "-c", 'cd "$0" && exec "$@"', str(shared), *words, check=False)
             return done.stdout + done.stderr
 
-        here(sys.executable, "-m", "sdee.runtime.barenode")
+        here(sys.executable, "-m", "sdee.runtime.launch.bare_node")
         assert mark.read_text(), "the trap is none: python -m runs it"
         mark.write_text("")
         kept = str(user.home / "env.tar.zst")

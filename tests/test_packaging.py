@@ -38,7 +38,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_sdist_holds_the_launchers_source_and_not_the_built_one(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as tar:
         names = [n.split("/", 1)[-1] for n in tar.getnames()]
-    assert "runtime/launcher/Makefile" in names
+    assert "runtime/native/Makefile" in names
     assert "LICENSE" in names
     assert not any(n.endswith("sdee-launcher") for n in names)
 
@@ -48,9 +48,17 @@ def test_the_wheel_depends_on_the_platform_but_not_on_pythons_version(built: Pat
     assert "-py3-none-linux_" in wheel.name
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        mode = archive.getinfo("sdee/runtime/launcher/sdee-launcher").external_attr >> 16
+        mode = archive.getinfo("sdee/runtime/native/sdee-launcher").external_attr >> 16
     assert mode & 0o111
-    assert {"sdee/cli/__init__.py", "sdee/tracer/model.py", "sdee/packer/model.py", "sdee/py.typed"} <= names
+    assert {
+        "sdee/cli/__init__.py",
+        "sdee/tracer/tracefile/model.py",
+        "sdee/packer/closure/build.py",
+        "sdee/py.typed",
+    } <= names
+    sources = [path for path in (ROOT / "runtime").rglob("*") if path.suffix in (".sh", ".zsh", ".fish")]
+    assert len(sources) >= 16
+    assert {f"sdee/{path.relative_to(ROOT)}" for path in sources} <= names
 
 
 def test_the_installed_wheel_traces_bundles_and_executes(built: Path, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import stat
 import subprocess
 from typing import TYPE_CHECKING
 
-from sdee.runtime.jobs import gridengine, slurm
+from sdee.base.secrets.tokens import BLANK
+from sdee.runtime.jobs.gridengine.manager import GridEngine
 from sdee.runtime.jobs.model import Request
-from sdee.tokens import BLANK
+from sdee.runtime.jobs.slurm.manager import Slurm
 from test_shared_directory import desk, own
 from two_users import MINE, needs_root
 from two_users import project as project  # noqa: PLC0414 - a fixture
@@ -95,7 +96,7 @@ def test_a_secret_of_a_submitted_command_reaches_the_job_and_nobody_else(project
 
 def test_no_heading_of_a_script_holds_a_secret() -> None:
     command = ("./app", "--api-key=abcdefgh", "PGPASSWORD=abcdefgh", "plain")
-    for manager in (slurm.Slurm(), gridengine.GridEngine()):
+    for manager in (Slurm(), GridEngine()):
         text = manager.submission(Request("/s/job-1.sh", "/s/b.sdee", command, command, ())).text
         comments = [line for line in text.split("\n") if line.startswith("#")]
         assert "abcdefgh" not in "\n".join(comments)

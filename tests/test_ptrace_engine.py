@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdee.errors import CommandNotFoundError, ExitCode
-from sdee.tracer import memory, ptrace_calls, tracee
-from sdee.tracer.engine import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
-from sdee.tracer.ptrace_engine import PtraceEngine
-from sdee.tracer.syscalls import CALLS
+from sdee.base import process
+from sdee.base.errors import CommandNotFoundError, ExitCode
+from sdee.tracer.engine import memory, ptrace_calls
+from sdee.tracer.engine.ptrace import PtraceEngine
+from sdee.tracer.syscalls import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, CALLS
 from trace_support import fixture_program, fresh, run, scratch
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ListHandler:
 
 
 def trace(command: list[str], handler: ListHandler) -> int:
-    return PtraceEngine().run(command[0], command, tracee.original_environment(), handler)
+    return PtraceEngine().run(command[0], command, process.original_environment(), handler)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bundles import assemble, closure_of, launcher, meta_frame, shrink_frames
-from sdee.errors import BundleError
-from sdee.packer import frames
-from sdee.packer.reader import open_bundle
-from sdee.packer.reuse import OldFrames, frames_meta
-from sdee.packer.writer import BundleSummary, write_bundle
+from sdee.base.errors import BundleError
+from sdee.packer.format import frames
+from sdee.packer.format.reader import open_bundle
+from sdee.packer.format.reuse import OldFrames, frames_meta
+from sdee.packer.format.writer import BundleSummary, write_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

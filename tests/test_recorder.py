@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdee.tracer import engines, memory, saved, session
+from sdee.tracer import saved, session
+from sdee.tracer.engine import choose, memory
 from sdee.tracer.programs import read_program
 from sdee.tracer.resolve import Resolver
-from sdee.tracer.tracefile import read_traces
+from sdee.tracer.tracefile.reader import read_traces
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 FIXTURES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fixtures")
 
@@ -31,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def traced(*command: str, status: int = 0) -> Trace:
     """Run a command under the engine in this process and read its trace."""
     plan = session.plan(command, "t", append=False)
-    result = session.run(plan, engines.load("unotify"), print)
+    result = session.run(plan, choose.load("unotify"), print)
     assert result.status == status
     trace = read_traces(["t"])
     assert trace.runs[0].status == status

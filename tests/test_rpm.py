@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from closure_support import TraceMaker, verdict, why
-from sdee.packer import packages, tables
+from sdee.base import rpm
+from sdee.packer import knowledge
 from sdee.packer.filesystem import FileSystem
 from sdee.packer.packages import Packages
 
@@ -68,8 +69,8 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def database(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "RPM", (str(top / "nowhere"), str(top / "rpm")))
-    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
+    monkeypatch.setattr(rpm, "DIRECTORIES", (str(top / "nowhere"), str(top / "rpm")))
+    monkeypatch.setattr(knowledge, "TEMPORARY_ROOTS", ())
 
 
 def test_the_owner_of_a_file_is_known_with_its_version(top: Path) -> None:
@@ -117,7 +118,7 @@ def test_files_of_a_package_that_were_removed_are_passed_over(top: Path) -> None
 def test_without_a_database_rpm_is_not_asked_and_makes_none(
     top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packages, "RPM", (str(tmp_path / "none"),))
+    monkeypatch.setattr(rpm, "DIRECTORIES", (str(tmp_path / "none"),))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Packages(FileSystem()).owners([f"{top}/opt/probe/run"]) == {}
     assert list(tmp_path.iterdir()) == []
@@ -127,6 +128,6 @@ def test_a_damaged_database_leaves_files_without_owners(
     top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rpmdb.sqlite").write_bytes(b"no database at all" * 1000)
-    monkeypatch.setattr(packages, "RPM", (str(tmp_path),))
+    monkeypatch.setattr(rpm, "DIRECTORIES", (str(tmp_path),))
     found = Packages(FileSystem()).owners(["/usr/bin/zstd", f"{top}/opt/probe/run"])
     assert list(found) == ["/usr/bin/zstd"]

@@ -23,11 +23,11 @@ import pytest
 import zstandard
 
 from closure_support import TraceMaker, verdict, write
-from sdee.packer import tables
+from sdee.base.secrets.tokens import BLANK, has_secret, has_token, redact
+from sdee.packer import knowledge
+from sdee.packer.closure.secrets import secret_by_content
 from sdee.packer.filesystem import FileSystem
-from sdee.packer.reader import open_bundle
-from sdee.packer.secrets import secret_by_content
-from sdee.tokens import BLANK, has_secret, has_token, redact
+from sdee.packer.format.reader import open_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,8 +85,8 @@ VALUES: dict[str, Callable[[], str]] = {  # told in variables and command lines 
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
-    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
-    monkeypatch.setattr(tables, "SYSTEM_ROOTS", ())
+    monkeypatch.setattr(knowledge, "TEMPORARY_ROOTS", ())
+    monkeypatch.setattr(knowledge, "SYSTEM_ROOTS", ())
     (tmp_path / "work").mkdir()
     return TraceMaker(str(tmp_path / "work"), str(tmp_path / "home"))
 
@@ -175,7 +175,7 @@ def test_a_compressed_file_is_what_it_holds(made: TraceMaker, tmp_path: Path, pa
 def test_a_compressed_file_cannot_fill_memory() -> None:
     bomb = gzip.compress(bytes(200 << 20))
     script = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (200 << 20,) * 2)\n"
-    script += "from sdee.secret_files import secret_content; print(secret_content(sys.stdin.buffer.read()) == '')"
+    script += "from sdee.base.secrets.files import secret_content; print(secret_content(sys.stdin.buffer.read()) == '')"
     done = subprocess.run([sys.executable, "-c", script], input=bomb, capture_output=True, check=False)
     assert done.stdout == b"True\n", done.stderr
 
@@ -248,7 +248,7 @@ def looked_into() -> list[str]:
 
 
 def test_nothing_of_what_jobs_use_is_taken_for_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "SYSTEM_ROOTS", ())  # as if all of it were somebody's own installation
+    monkeypatch.setattr(knowledge, "SYSTEM_ROOTS", ())  # as if all of it were somebody's own installation
     fs = FileSystem()
     paths = [path for path in looked_into() if not re.search(r"/(tests?|testdata|idle_test)/", path)]
     assert len(paths) > 2000

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DRIVER = """
-#include "sha256.h"
+#include "launcher/bundle/sha256.h"
 #include <stdio.h>
 
 int main(void)
@@ -32,7 +32,9 @@ def test_digests_are_those_of_hashlib(tmp_path: Path, flags: list[str]) -> None:
     (tmp_path / "driver.c").write_text(DRIVER)
     program = tmp_path / "driver"
     options = ["-Wall", "-Werror", "-O2", *flags, f"-I{SOURCES}"]
-    subprocess.run(["gcc", *options, tmp_path / "driver.c", f"{SOURCES}/sha256.c", "-o", program], check=True)
+    subprocess.run(
+        ["gcc", *options, tmp_path / "driver.c", f"{SOURCES}/launcher/bundle/sha256.c", "-o", program], check=True
+    )
     for size in (0, 1, 55, 56, 63, 64, 65, 119, 120, 127, 128, 4096, 99_999):
         data = os.urandom(size)
         done = subprocess.run([program], input=data, capture_output=True, check=True)

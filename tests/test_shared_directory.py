@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from env_support import SDEE
-from sdee.trust import distrusted
+from sdee.base.trust import distrusted
 from two_users import MINE, THEIRS, needs_root
 from two_users import project as project  # noqa: PLC0414 - a fixture
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from closure_support import TraceMaker, conf, verdict, why, write
-from sdee.packer import tables, whole
+from sdee.packer import knowledge
+from sdee.packer.closure import whole
 
 ELF = Path("/usr/bin/true").read_bytes()
 TOKEN = "token: ghp_" + "a1B2" * 9 + "\n"
@@ -16,7 +17,7 @@ TOKEN = "token: ghp_" + "a1B2" * 9 + "\n"
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TraceMaker:
     """A trace of a job in tmp_path/home/work, whose user has the home tmp_path/home."""
-    monkeypatch.setattr(tables, "TEMPORARY_ROOTS", ())
+    monkeypatch.setattr(knowledge, "TEMPORARY_ROOTS", ())
     (tmp_path / "home" / "work").mkdir(parents=True)
     return TraceMaker(str(tmp_path / "home" / "work"), str(tmp_path / "home"))
 
@@ -258,7 +259,7 @@ def test_what_a_program_keeps_in_the_home_travels_whole(made: TraceMaker, home: 
 
 
 def test_caches_and_large_data_in_the_home_stay(made: TraceMaker, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "KEPT_LIMIT", 100)
+    monkeypatch.setattr(knowledge, "KEPT_LIMIT", 100)
     cached = made.use(write(home / ".cache" / "app" / "compiled"))
     large = made.use(write(home / ".models" / "weights", b"x" * 101))
     made.use(write(home / ".models" / "small"))

@@ -15,12 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from sdee.cli import served
-from sdee.errors import OutputError, UsageError
-from sdee.runtime.environment import front
-from sdee.runtime.jobs import choose, gridengine, slurm
+from sdee.base.errors import OutputError, UsageError
+from sdee.runtime.jobs.gridengine.manager import GridEngine
 from sdee.runtime.jobs.model import Request, Words
 from sdee.runtime.jobs.options import table_of_help
+from sdee.runtime.jobs.registry import choose
+from sdee.runtime.jobs.slurm.inside import SlurmInside
+from sdee.runtime.jobs.slurm.manager import Slurm
+from sdee.runtime.programs import front_path
+from sdee.workflow import serving
 
 OWN = {"--dry-run": False, "--results": True}
 SBATCH = """#!/bin/sh
@@ -59,7 +62,7 @@ exit {status}
 def test_slurms_options_are_told_from_ours_and_from_the_command(
     line: list[str], own: list[str], options: list[str], command: list[str]
 ) -> None:
-    assert slurm.Slurm().split(line, OWN) == Words(tuple(own), tuple(options), tuple(command))
+    assert Slurm().split(line, OWN) == Words(tuple(own), tuple(options), tuple(command))
 
 
 @pytest.mark.parametrize(
@@ -75,23 +78,23 @@ def test_slurms_options_are_told_from_ours_and_from_the_command(
 def test_grid_engines_options_are_told_from_ours_and_from_the_command(
     line: list[str], own: list[str], options: list[str], command: list[str]
 ) -> None:
-    assert gridengine.GridEngine().split(line, OWN) == Words(tuple(own), tuple(options), tuple(command))
+    assert GridEngine().split(line, OWN) == Words(tuple(own), tuple(options), tuple(command))
 
 
 @pytest.mark.parametrize(
     ("manager", "line"),
     [
-        (slurm.Slurm(), ["-N"]),
-        (slurm.Slurm(), ["--nodes", "--", "a"]),
-        (slurm.Slurm(), ["--results", "--", "a"]),
-        (slurm.Slurm(), ["--wrap", "x", "a"]),
-        (slurm.Slurm(), ["--container=x", "a"]),
-        (gridengine.GridEngine(), ["-pe", "smp"]),
-        (gridengine.GridEngine(), ["-N", "--", "a"]),
-        (gridengine.GridEngine(), ["-b", "y", "a"]),
+        (Slurm(), ["-N"]),
+        (Slurm(), ["--nodes", "--", "a"]),
+        (Slurm(), ["--results", "--", "a"]),
+        (Slurm(), ["--wrap", "x", "a"]),
+        (Slurm(), ["--container=x", "a"]),
+        (GridEngine(), ["-pe", "smp"]),
+        (GridEngine(), ["-N", "--", "a"]),
+        (GridEngine(), ["-b", "y", "a"]),
     ],
 )
-def test_what_cannot_be_meant_is_refused(manager: slurm.Slurm | gridengine.GridEngine, line: list[str]) -> None:
+def test_what_cannot_be_meant_is_refused(manager: Slurm | GridEngine, line: list[str]) -> None:
     with pytest.raises(UsageError):
         manager.split(line, OWN)
 
@@ -117,7 +120,7 @@ def request_of(*options: str, **values: object) -> Request:
 
 
 def test_a_slurm_script_repeats_the_options_of_the_job_and_not_those_of_the_call() -> None:
-    made = slurm.Slurm().submission(request_of("-N2", "-J", 'my "x" #1', "--wait", "--parsable", "--mpi", "pmix"))
+    made = Slurm().submission(request_of("-N2", "-J", 'my "x" #1', "--wait", "--parsable", "--mpi", "pmix"))
     lines = made.text.split("\n")
     directives = [line for line in lines if line.startswith("#SBATCH")]
     assert directives == ["#SBATCH -N2", '#SBATCH -J "my \\"x\\" #1"']
@@ -127,17 +130,17 @@ def test_a_slurm_script_repeats_the_options_of_the_job_and_not_those_of_the_call
 
 
 def test_a_grid_engine_script_runs_in_bash_in_the_directory_of_the_call() -> None:
-    made = gridengine.GridEngine().submission(request_of("-pe", "smp", "2", "-sync", "y"))
+    made = GridEngine().submission(request_of("-pe", "smp", "2", "-sync", "y"))
     directives = [line for line in made.text.split("\n") if line.startswith("#$")]
     assert directives == ["#$ -S /bin/bash", "#$ -cwd", "#$ -N app", "#$ -pe smp 2"]
     assert made.argv == ("qsub", "-pe", "smp", "2", "-sync", "y", "/s/job-1.sh")
-    assert "#$ -cwd" not in gridengine.GridEngine().submission(request_of("-wd", "/x")).text
+    assert "#$ -cwd" not in GridEngine().submission(request_of("-wd", "/x")).text
 
 
-@pytest.mark.parametrize("manager", [slurm.Slurm(), gridengine.GridEngine()])
+@pytest.mark.parametrize("manager", [Slurm(), GridEngine()])
 @pytest.mark.parametrize("broadcast", ["auto", "always", "never"])
 @pytest.mark.parametrize("results", ["", "/r/%j-%a it's"])
-def test_scripts_are_shell(manager: slurm.Slurm | gridengine.GridEngine, broadcast: str, results: str) -> None:
+def test_scripts_are_shell(manager: Slurm | GridEngine, broadcast: str, results: str) -> None:
     made = manager.submission(request_of(broadcast=broadcast, results=results, collect=("/tmp/it's [0-9]*",)))
     for shell in ("bash", "dash"):
         done = subprocess.run([shell, "-n"], input=made.text, capture_output=True, text=True, check=False)
@@ -380,14 +383,14 @@ def test_what_serves_a_bundle_is_whole_or_not_there(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a full disk ends a write in the midst
     try:
         with pytest.raises(OutputError, match=r"cannot write '.*/sdee-front'"):
-            served.prepare(str(tmp_path), bundle, front())
+            serving.prepare(str(tmp_path), bundle, front_path(), SlurmInside())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle-1.outside"]
     assert list((tmp_path / "bundle-1.outside").iterdir()) == []
-    words = served.prepare(str(tmp_path), bundle, front())
-    assert Path(words[0]).read_bytes() == Path(front()).read_bytes()
+    words = serving.prepare(str(tmp_path), bundle, front_path(), SlurmInside())
+    assert Path(words[0]).read_bytes() == Path(front_path()).read_bytes()
     assert os.access(Path(words[2]) / "srun", os.X_OK)
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot make"):
-        served.prepare(str(tmp_path / "file"), bundle, front())
+        serving.prepare(str(tmp_path / "file"), bundle, front_path(), SlurmInside())

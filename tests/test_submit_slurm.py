@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdee.runtime.jobs import slurm
 from sdee.runtime.jobs.options import table_of_help
+from sdee.runtime.jobs.slurm.manager import _SHORT, _VALUES
 from submit_support import SDEE, SlurmSide, lines, wait_for
 
 if TYPE_CHECKING:
@@ -51,14 +51,12 @@ def side(cluster: Cluster, request: pytest.FixtureRequest) -> SlurmSide:
 
 def test_the_table_of_options_is_sbatchs_own(side: SlurmSide) -> None:
     text = side.run("sbatch", "--help").stdout
-    known = {name for name, _ in slurm._SHORT.items()}
+    known = {name for name, _ in _SHORT.items()}
     found = table_of_help(text, frozenset(), frozenset())
-    assert {
-        letter: name for letter, name in slurm._SHORT.items() if letter not in ("V", "h")
-    }.items() <= found.short.items()
+    assert {letter: name for letter, name in _SHORT.items() if letter not in ("V", "h")}.items() <= found.short.items()
     assert known >= set(found.short)
     kinds = {name: name in found.values for name in found.values | found.flags}
-    ours = {name: name in slurm._VALUES for name in kinds}
+    ours = {name: name in _VALUES for name in kinds}
     # the help shows no value of --container, and those of --wrap and --export as if one could do without
     assert {name for name in kinds if kinds[name] != ours[name]} <= {"container", "wrap", "export"}
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sdee.cli import fresh, served
-from sdee.cli.inside import sweep
-from sdee.runtime.jobs import slurm_inside
+from sdee.runtime.jobs.slurm import inside
+from sdee.workflow import serving, state
+from sdee.workflow.transparent import sweep
 
 
 def are_one(cwd: Path, first: str, second: str) -> bool:
-    found = {sweep.family("jobs", "job", str(cwd), ("text",), slurm_inside.words_of(text)) for text in (first, second)}
+    found = {sweep.family("jobs", "job", str(cwd), ("text",), inside.words_of(text)) for text in (first, second)}
     return len(found) == 1
 
 
@@ -58,10 +58,10 @@ def run(family: str, cwd: Path, words: tuple[str, ...], seconds: float, text: st
     os.makedirs(chosen.directory)
     trace = Path(chosen.directory, "trace")
     trace.touch()
-    known = fresh.TraceState(
-        ["./app", *words], str(cwd), fresh.decisive_environment(), 0, fresh.digest(str(trace)), {}, [], []
+    known = state.TraceState(
+        ["./app", *words], str(cwd), state.decisive_environment(), 0, state.digest(str(trace)), {}, [], []
     )
-    fresh.save(chosen.directory, fresh.State(known, None))
+    state.save(chosen.directory, state.State(known, None))
     sweep.note_seconds(chosen.directory, seconds)
 
 
@@ -107,15 +107,15 @@ def test_of_scripts_that_differ_in_numbers_the_first_are_run_and_each_is_kept(tm
 
 def test_a_script_with_carriage_returns_is_kept_as_it_is_and_written_once(tmp_path: Path) -> None:
     path, text = tmp_path / "job.sh", "#!/bin/sh\nprintf 'a\rb'\r\n"
-    served.write_once(str(path), text)
+    serving.write_once(str(path), text)
     assert path.read_bytes() == text.encode()
     os.utime(path, ns=(5, 5))
-    served.write_once(str(path), text)
+    serving.write_once(str(path), text)
     assert path.stat().st_mtime_ns == 5, "a trace of it holds"
-    served.write_once(str(path), text.replace("\r", "\n"))
+    serving.write_once(str(path), text.replace("\r", "\n"))
     assert path.stat().st_mtime_ns != 5
 
 
 def test_words_of_what_is_no_simple_command_are_one() -> None:
-    assert slurm_inside.words_of("echo 'it") == ("echo 'it",)
-    assert slurm_inside.words_of("a 'b 1'>c") == ("a", "b 1", ">", "c")
+    assert inside.words_of("echo 'it") == ("echo 'it",)
+    assert inside.words_of("a 'b 1'>c") == ("a", "b 1", ">", "c")

@@ -7,9 +7,17 @@ import re
 
 import pytest
 
-from sdee.tracer import bpf
-from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
-from sdee.tracer.syscalls import AT_EMPTY_PATH, CALLS, FSTAT_FORMS, HIGHEST_KNOWN
+from sdee.tracer.engine import bpf
+from sdee.tracer.syscalls import (
+    AT_EMPTY_PATH,
+    AUDIT_ARCH_AARCH64,
+    AUDIT_ARCH_I386,
+    AUDIT_ARCH_X86_64,
+    CALLS,
+    FSTAT_FORMS,
+    HIGHEST_KNOWN,
+    X32_SYSCALL_BIT,
+)
 
 ASM = "/usr/include/x86_64-linux-gnu/asm"
 HEADERS = {

@@ -17,7 +17,7 @@ from strace_support import run_strace
 from trace_support import ENGINES, fixture_program, fresh, run, scratch
 
 if TYPE_CHECKING:
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt install strace)")
 

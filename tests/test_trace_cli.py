@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdee.errors import CommandNotFoundError
-from sdee.tracer import engines, tracee
-from sdee.tracer.tracefile import read_traces
+from sdee.base.errors import CommandNotFoundError
+from sdee.tracer.engine import choose, tracee
+from sdee.tracer.tracefile.reader import read_traces
 from waiting import wait_for
 
 if TYPE_CHECKING:
@@ -377,11 +377,11 @@ def test_an_ordinary_user_can_trace(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_does_not_work_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sdee.errors import KernelError
+    from sdee.base.errors import KernelError
 
-    monkeypatch.setattr(engines, "prove", lambda engine: f"{engine.name} is forbidden")
+    monkeypatch.setattr(choose, "prove", lambda engine: f"{engine.name} is forbidden")
     with pytest.raises(KernelError) as caught:
-        engines.choose("auto")
+        choose.choose("auto")
     assert caught.value.tried == ("unotify: unotify is forbidden", "ptrace: ptrace is forbidden")
 
 

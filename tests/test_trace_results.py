@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdee.packer.results import comparable
-from sdee.tracer.tracefile import read_traces
+from sdee.packer.format.results import comparable
+from sdee.tracer.tracefile.reader import read_traces
 
 if TYPE_CHECKING:
     from pathlib import Path

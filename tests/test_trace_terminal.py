@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdee.tracer.tracefile import read_traces
+from sdee.tracer.tracefile.reader import read_traces
 from trace_support import ENGINES, FIXTURES, fresh, scratch
 
 if TYPE_CHECKING:

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdee.errors import OutputError, TraceError, UsageError
-from sdee.packer.table import is_normal
+from sdee.base.errors import OutputError, TraceError, UsageError
+from sdee.packer.format.table import is_normal
 from sdee.tracer import host
 from sdee.tracer.records import Records
 from sdee.tracer.resolve import Resolved
 from sdee.tracer.saved import Saver
-from sdee.tracer.tracefile import FORMAT, Writer, expand_name, read_traces
+from sdee.tracer.tracefile.model import FORMAT
+from sdee.tracer.tracefile.reader import read_traces
+from sdee.tracer.tracefile.writer import Writer, expand_name
 
 if TYPE_CHECKING:
     from pathlib import Path

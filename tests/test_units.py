@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from closure_support import TraceMaker, trace_for_units, verdict, why, write
-from sdee.packer import tables
+from sdee.packer import knowledge
 from sdee.packer.units import base, python, resources, system
-from sdee.tracer.model import Exec
+from sdee.tracer.tracefile.model import Exec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -281,7 +281,7 @@ def test_no_part_of_a_distribution_is_left_out_however_large(
     unseen = write(site / "pkg" / "unseen.py")
     os.truncate(unseen, base.DEFAULT_LIMIT + 1)  # all of it a hole
     write(site / "pkg-1.0.dist-info" / "RECORD", "pkg/__init__.py,,\npkg/unseen.py,,\n")
-    monkeypatch.setattr(tables, "SHARED_LIMIT", 2 * base.DEFAULT_LIMIT)
+    monkeypatch.setattr(knowledge, "SHARED_LIMIT", 2 * base.DEFAULT_LIMIT)
     made.use(write(site / "pkg" / "__init__.py"))
     assert verdict(made.closure(), unseen) == "bundle"
     monkeypatch.setattr(python, "_UNLIMITED", base.DEFAULT_LIMIT)
@@ -416,6 +416,8 @@ def test_header_files_come_by_package_and_cxx_headers_whole(made: TraceMaker) ->
     assert verdict(closure, "/usr/include/wctype.h") == "bundle"
     assert verdict(closure, "/usr/lib/x86_64-linux-gnu/crt1.o") == "bundle"
     assert "the development package libc6-dev" in why(closure, "/usr/include/wctype.h")
+    # <limits.h> includes it, and it is another package's
+    assert "the development package linux-libc-dev" in why(closure, "/usr/include/linux/limits.h")
     assert closure.items["/usr/include/stdio.h"].package.startswith("libc6-dev ")
 
 

@@ -10,7 +10,7 @@ import pytest
 from closure_support import TraceMaker, trace_for_units, verdict, why, write
 from sdee.packer.units import shell
 from sdee.packer.units.python_code import imported_names
-from sdee.tracer.model import Exec
+from sdee.tracer.tracefile.model import Exec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from closure_support import TraceMaker, trace_for_units, verdict, why, write
+from sdee.packer.packages import Packages
 from sdee.packer.units import libraries, resources, shell
-from sdee.tracer.model import Exec
+from sdee.tracer.tracefile.model import Exec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,6 +131,27 @@ def test_of_an_executed_programs_package_the_other_programs_travel(made: TraceMa
     assert {verdict(made.closure(minimal=True), p) for p in ("/usr/bin/zstdgrep", "/usr/bin/pzstd")} == {"nothing"}
 
 
+@pytest.mark.parametrize(("depends", "travels"), [("libc6 (>= 2.34), perl:any | perl5", True), ("libc6", False)])
+def test_an_interpreter_travels_with_a_package_that_depends_on_it(
+    made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depends: str, *, travels: bool
+) -> None:
+    """VCFtools: a program in C++ and Perl scripts. Samtools, which has a Perl script, too, depends on no Perl."""
+    program = write(tmp_path / "usr" / "bin" / "tool", ELF, 0o755)
+    script = write(tmp_path / "usr" / "bin" / "tool-query", "#!/usr/bin/perl -w\n", 0o755)
+    write(tmp_path / "dpkg" / "info" / "tool.list", f"{program}\n{script}\n")
+    stanza = f"Package: tool\nStatus: install ok installed\nArchitecture: all\nVersion: 1\nDepends: {depends}\n"
+    write(tmp_path / "dpkg" / "status", stanza)
+    monkeypatch.setattr("sdee.packer.closure.build.Packages", lambda fs: Packages(fs, str(tmp_path / "dpkg")))
+    made.execute(program)
+    closure = made.closure()
+    assert verdict(closure, script) == "bundle"
+    perl = [os.path.realpath("/usr/bin/perl"), *glob.glob("/usr/share/perl/5.*.*/Getopt/Long.pm")]
+    assert [verdict(closure, path) for path in perl] == ["bundle" if travels else "nothing"] * 2
+    if travels:
+        assert f"belongs to {program} the interpreter of its package's scripts" in why(closure, perl[0])
+        assert verdict(made.closure(minimal=True), perl[0]) == "nothing"
+
+
 def test_over_the_limit_only_what_was_used_travels_of_a_package_and_that_is_said(made: TraceMaker) -> None:
     made.execute("/usr/bin/zstd")
     made.execute("/usr/bin/xz")
@@ -213,6 +235,25 @@ def test_a_library_that_is_named_for_dlopen_travels_while_it_is_small(
     assert any(f"too large to travel: {named}" in text for text in closure.warnings)
 
 
+@pytest.mark.parametrize("calls", ["execvp", "system", "puts"])
+def test_programs_that_a_loaded_library_has_in_it_for_execvp_travel(
+    made: TraceMaker, tmp_path: Path, calls: str
+) -> None:
+    opt = tmp_path / "opt"
+    made.env["PATH"] = str(opt / "bin")
+    text = f"{calls}\\0make-font\\0pack %s\\0the-third is missing"
+    made.use(compiled(opt / "lib" / "libfonts.so.6", f"\\0{text}", "-shared", "-fPIC"))
+    font = write(opt / "bin" / "make-font", "#!/bin/sh\nexec helper-of-it\n", 0o755)
+    others = [write(opt / "bin" / name, "#!/bin/sh\n", 0o755) for name in ("pack", "helper-of-it")]
+    stays = write(opt / "bin" / "the-third", "#!/bin/sh\n", 0o755)
+    closure = made.closure()
+    expected = ["nothing" if calls == "puts" else "bundle"] * 3
+    assert [verdict(closure, path) for path in (font, *others, stays)] == [*expected, "nothing"]
+    if calls != "puts":
+        assert f"belongs to {opt}/lib/libfonts.so.6 programs that a program names" in why(closure, font)
+        assert f"belongs to {font} programs that a script names" in why(closure, others[1])
+
+
 def test_a_library_that_python_code_opens_with_ctypes_travels(made: TraceMaker, tmp_path: Path) -> None:
     made.use("/usr/lib/x86_64-linux-gnu/libz.so.1")
     code = "from ctypes import CDLL\nimport ctypes.util\n"
@@ -256,6 +297,24 @@ def test_a_compilers_driver_brings_its_compilers_of_c_and_cxx(made: TraceMaker, 
     assert [verdict(closure, path) for path in (*travels, *stays)] == ["bundle"] * 6 + ["nothing"] * 2
 
 
+def test_a_compilers_driver_that_only_a_script_names_brings_the_same(made: TraceMaker, tmp_path: Path) -> None:
+    usr = tmp_path / "usr"
+    made.env["PATH"] = str(usr / "bin")
+    home = usr / "lib" / "gcc" / "some-linux-gnu" / "99"
+    travels = [write(home / name, ELF) for name in ("cc1", "crtbegin.o", "include/stddef.h")]
+    travels += [write(usr / "bin" / name, ELF, 0o755) for name in ("some-linux-gnu-gcc-99", "as")]
+    (usr / "bin" / "gcc").symlink_to("some-linux-gnu-gcc-99")
+    made.execute("/usr/bin/bash")
+    script = write(tmp_path / "work" / "job.sh", "[ $# -eq 0 ] || true\n")
+    made.execs.append(Exec(1, "/usr/bin/bash", ("bash", "job.sh"), (), None, setid=False))
+    made.use(script)
+    assert {verdict(made.closure(), path) for path in travels} == {"nothing"}
+    script.write_text("[ $# -eq 0 ] || gcc x.c\n")
+    closure = made.closure()
+    assert {verdict(closure, path) for path in travels} == {"bundle"}
+    assert verdict(closure, write(home / "lto1", ELF)) == "nothing"
+
+
 def test_settings_that_a_program_names_travel(made: TraceMaker, tmp_path: Path) -> None:
     opt = tmp_path / "opt"
     made.execute(compiled(opt / "bin" / "tool", f"{opt}/etc/tool/tool.conf:{opt}/etc/secret"))
@@ -267,6 +326,36 @@ def test_settings_that_a_program_names_travel(made: TraceMaker, tmp_path: Path) 
     made.execute("/usr/bin/ssh")
     assert verdict(made.closure(), "/etc/ssh/ssh_config") == "bundle"
     assert verdict(made.closure(minimal=True), "/etc/ssh/ssh_config") == "nothing"
+
+
+@pytest.mark.parametrize("who", ["program", "library"])
+def test_what_settings_name_travels_data_only_where_the_program_itself_names_the_settings(
+    made: TraceMaker, tmp_path: Path, who: str
+) -> None:
+    opt = tmp_path / "opt"
+    if who == "program":
+        made.execute(compiled(opt / "bin" / "tool", f"file://{opt}/etc/xml/catalog is used"))
+    else:
+        made.use(compiled(opt / "lib" / "libx.so.2", f"file://{opt}/etc/xml/catalog", "-shared", "-fPIC"))
+    style = f"{opt}/share/xml/style/current"
+    settings = [
+        write(opt / "etc" / "xml" / "catalog", f'<a catalog="file://{opt}/etc/xml/more.xml"/>\n'),
+        write(opt / "etc" / "xml" / "more.xml", f"<b catalog='file://{style}/catalog.xml'/> {opt}/share/misc/table;"),
+    ]
+    data = [
+        write(opt / "share" / "xml" / "style" / "current" / "catalog.xml", f"{opt}/etc/xml/catalog"),
+        write(opt / "share" / "xml" / "style" / "current" / "fo" / "part.xsl"),
+        write(opt / "share" / "misc" / "table"),
+    ]
+    stays = [
+        write(opt / "share" / "misc" / "table2"),
+        write(opt / "share" / "xml" / "other" / "catalog.xml"),
+        write(opt / "etc" / "xml" / "unnamed.xml"),
+    ]
+    closure = made.closure()
+    reached = ["bundle" if who == "program" else "nothing"] * 3
+    assert [verdict(closure, path) for path in (*settings, *data, *stays)] == ["bundle"] * 2 + reached + ["nothing"] * 3
+    assert f"what {settings[0]} leads to" in why(closure, settings[1])
 
 
 def test_what_a_program_names_that_only_a_script_names_travels(made: TraceMaker, tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ import pytest
 from desk import Desk, desk
 from launcher_tools import ROOT
 from sdee.cli.verify import lines
-from sdee.packer.globs import Globs
+from sdee.packer.closure.globs import Globs
+from sdee.packer.format.reader import open_bundle
+from sdee.packer.inspect.outcome import Expected, Observed, judge
+from sdee.packer.inspect.verify import option_for
 from sdee.packer.model import Item, Reason, Verdict
-from sdee.packer.outcome import Expected, Observed, judge
-from sdee.packer.reader import open_bundle
-from sdee.packer.verify import option_for
-from sdee.tracer.tracefile import read_traces
+from sdee.tracer.tracefile.reader import read_traces
 from waiting import states_of, wait_for
 
 __all__ = ["desk"]

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from sdee.tracer.tracefile import read_traces
+from sdee.tracer.tracefile.reader import read_traces
 
 if TYPE_CHECKING:
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 FIXTURES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fixtures", "trace")
 ENGINES = ("unotify", "ptrace")

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from sdee.tracer import memory
+from sdee.tracer.engine import memory
 from sdee.tracer.programs import Program, read_program
 
 if TYPE_CHECKING:

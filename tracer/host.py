@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import resource
 import struct
 from typing import Any
 
-from sdee.tokens import has_secret
+from sdee.base import mountinfo
+from sdee.base.secrets.tokens import has_secret
 
 # Conservative on purpose: a variable too many stays behind and is counted; a secret never travels
 SECRET = re.compile(
@@ -37,18 +39,11 @@ def split_environment(env: dict[str, str]) -> tuple[dict[str, str], list[str]]:
 
 def os_release() -> dict[str, str]:
     """Return ID, VERSION_ID and PRETTY_NAME of os-release(5), those that it has."""
-    facts = {}
-    for path in ("/etc/os-release", "/usr/lib/os-release"):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    name, _, value = line.strip().partition("=")
-                    if name in ("ID", "VERSION_ID", "PRETTY_NAME"):
-                        facts[name] = value.strip("\"'")
-        except OSError:
-            continue
-        return facts
-    return facts
+    try:
+        facts = platform.freedesktop_os_release()
+    except OSError:
+        return {}
+    return {name: facts[name] for name in ("ID", "VERSION_ID", "PRETTY_NAME") if name in facts}
 
 
 def cpu_level() -> str:
@@ -119,21 +114,13 @@ def mounts(text: str) -> list[list[str]]:
 
     Not overlays that only catch what the traced run writes (runtime/environment/discard.py): what they cover counts.
     """
-    found = []
-    for line in text.splitlines():
-        left, _, right = line.partition(" - ")
-        point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), left.split(" ")[4])
-        kind, source = right.split(" ")[:2]
-        if source != "sdee-discarded":
-            found.append([point, kind])
-    return found
+    return [[mount.path, mount.kind] for mount in mountinfo.entries(text) if mount.source != "sdee-discarded"]
 
 
-def mountinfo() -> str:
+def mounts_text() -> str:
     """Return this process's mountinfo file, "" where it cannot be read."""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        return mountinfo.own_text()
     except OSError:
         return ""
 
@@ -154,5 +141,5 @@ def facts() -> dict[str, Any]:
         "cpu_level": cpu_level(),
         "libc": libc(),
         "hostname": name.nodename,
-        "mounts": mounts(mountinfo()),
+        "mounts": mounts(mounts_text()),
     }

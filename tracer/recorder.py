@@ -13,19 +13,19 @@ import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from sdee.tracer import memory, sockets
-from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
+from sdee.tracer import sockets, syscalls
+from sdee.tracer.engine import memory
+from sdee.tracer.engine.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_SET_MODE_FILTER
 from sdee.tracer.execs import Execs
-from sdee.tracer.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_SET_MODE_FILTER
 from sdee.tracer.records import Records
 from sdee.tracer.resolve import Resolved, Resolver, start_of
-from sdee.tracer.syscalls import AT_EMPTY_PATH, AT_FDCWD, CALLS, EXIT_GROUP, PathArgument, SystemCall
+from sdee.tracer.syscalls import AT_EMPTY_PATH, AT_FDCWD, CALLS, PathArgument, SystemCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sdee.tracer.saved import Saver
-    from sdee.tracer.tracefile import Writer
+    from sdee.tracer.tracefile.writer import Writer
 
 _SETTLING = 0.1  # seconds
 _SEEN_LIMIT = 200_000  # raw paths remembered; then all are forgotten and resolved anew
@@ -35,7 +35,6 @@ _AT_SYMLINK_NOFOLLOW, _AT_SYMLINK_FOLLOW = 0x100, 0x400
 _IN_DONT_FOLLOW, _FAN_MARK_DONT_FOLLOW = 0x02000000, 0x4
 _O_ACCMODE, _O_CREAT, _O_EXCL, _O_TRUNC = 0o3, 0o100, 0o200, 0o1000
 _O_PATH, _O_TMPFILE = 0o10000000, 0o20000000
-_O_NOFOLLOW = {AUDIT_ARCH_X86_64: 0o400000, AUDIT_ARCH_I386: 0o400000, AUDIT_ARCH_AARCH64: 0o100000}
 _RESOLVE_IN_ROOT = 0x10  # linux/openat2.h
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
 _CLONE_NEWNS = 0x20000
@@ -242,7 +241,7 @@ class Recorder:
             self.records.group(gid, self.records.pid(call.tid))
 
     def _opened(self, call: Call, path: str, resolver: Resolver, flags: int) -> Resolved:
-        follow = not flags & _O_NOFOLLOW[call.arch] and flags & (_O_CREAT | _O_EXCL) != (_O_CREAT | _O_EXCL)
+        follow = not flags & syscalls.O_NOFOLLOW[call.arch] and flags & (_O_CREAT | _O_EXCL) != (_O_CREAT | _O_EXCL)
         found = resolver.resolve(path, self.records.pid(call.tid), follow=follow)
         if flags & _O_PATH or flags & _O_TMPFILE:
             return self._record(call, "probe", found)
@@ -356,7 +355,7 @@ class Recorder:
         if found.real.startswith("/memfd:"):
             self.incomplete("a program was executed from memory (memfd)", self.records.pid(call.tid), found.path)
         at = call.what.paths[0].path + 1
-        width = 4 if call.arch == AUDIT_ARCH_I386 or call.nr & X32_SYSCALL_BIT else 8
+        width = syscalls.pointer_size(call.arch, call.nr)
         vectors = (call.args[at], call.args[at + 1], width)
         self._execs.record(call.tid, found, vectors, resolver, os.readlink(f"/proc/{call.tid}/cwd"))
 
@@ -421,7 +420,7 @@ class Recorder:
     # what went wrong
 
     def _unlisted(self, tid: int, arch: int, nr: int, args: tuple[int, ...]) -> None:
-        if EXIT_GROUP.get(arch) == nr & ~X32_SYSCALL_BIT:
+        if syscalls.EXIT_GROUP.get(arch) == nr & ~syscalls.X32_SYSCALL_BIT:
             self.records.exit(self.records.pid(tid), args[0] & 0xFF)
         else:
             self.incomplete(

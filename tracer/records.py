@@ -7,14 +7,14 @@ import os
 from _json import encode_basestring_ascii as quote  # json's own C function without its layers: half of a line's cost
 from typing import TYPE_CHECKING
 
-from sdee.tokens import redact
+from sdee.base.secrets.tokens import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sdee.tracer.resolve import Resolved, Resolver
     from sdee.tracer.saved import Saver
-    from sdee.tracer.tracefile import Writer
+    from sdee.tracer.tracefile.writer import Writer
 
 _PATHS_LIMIT = 1_000_000  # paths remembered; then all are forgotten and lines may repeat, which readers merge
 _DETAILS_LIMIT = 20  # records for one reason of incompleteness

@@ -12,7 +12,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from sdee.secret_files import secret_name, secret_place
+from sdee.base.secrets.files import secret_name, secret_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

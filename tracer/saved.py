@@ -9,8 +9,8 @@ import os
 import stat
 from typing import NamedTuple
 
-from sdee import trust
-from sdee.secret_files import secret_content, secret_name, secret_place, to_look_into
+from sdee.base import trust
+from sdee.base.secrets.files import secret_content, secret_name, secret_place, to_look_into
 
 COPY_LIMIT = 64 << 20  # bytes copied where the file system has no reflinks: the job waits meanwhile
 SUM_LIMIT = 1 << 30  # bytes of all copies together
@@ -40,15 +40,32 @@ class Saver:
         """`keep`: add to what is there (--append); else remove it."""
         self._directory = directory
         self._descriptor = -1  # of the directory, once it is there
+        self._why = ""  # the directory that is there is not used
         self._done: set[str] = set()
         self._next = 0
         self._copied = 0
-        if not keep and os.path.lexists(directory):
-            import shutil  # noqa: PLC0415 - 4 ms, seldom needed
+        with contextlib.suppress(OSError):
+            self._begin(keep=keep)
 
-            shutil.rmtree(directory, ignore_errors=True)
-        elif keep and os.path.isdir(directory):
-            self._next = 1 + max((int(name) for name in os.listdir(directory) if name.isdigit()), default=-1)
+    def _begin(self, *, keep: bool) -> None:
+        """Count the copies that are there, or remove them: nothing else, since others may have moved a directory there.
+
+        Raises OSError.
+        """
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            names = os.listdir(descriptor)
+            self._why = trust.distrusted_state(os.fstat(descriptor), self._directory)
+            if not self._why and not all(_is_copy(name, descriptor) for name in names):
+                self._why = "it holds other things than copies"
+            if self._why or keep:
+                self._next = 0 if self._why else 1 + max(map(int, names), default=-1)
+                return
+            for name in names:
+                os.unlink(name, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        os.rmdir(self._directory)
 
     def made_by_the_job(self, path: str) -> None:
         """Note that the job itself made `path` (free of links): nothing of it is worth saving."""
@@ -77,6 +94,8 @@ class Saver:
         """Make the directory, or take the user's own. Raises OSError."""
         if self._descriptor >= 0:
             return
+        if self._why:
+            raise OSError(errno.EPERM, f"{self._directory} is not used: {self._why}")
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._directory, 0o700)
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -111,6 +130,11 @@ class Saver:
                 os.close(writer)
         finally:
             os.close(reader)
+
+
+def _is_copy(name: str, directory: int) -> bool:
+    mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    return name.isascii() and name.isdigit() and stat.S_ISREG(mode)
 
 
 def _may_be_secret(path: str, place: str) -> bool:

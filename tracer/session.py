@@ -7,16 +7,19 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import sdee
-from sdee.tokens import redact
-from sdee.tracer import host, results, tracee
+from sdee.base import process
+from sdee.base.secrets.tokens import redact
+from sdee.tracer import host, results
+from sdee.tracer.engine import tracee
 from sdee.tracer.recorder import Recorder
 from sdee.tracer.saved import Saver
-from sdee.tracer.tracefile import FORMAT, Writer, expand_name
+from sdee.tracer.tracefile.model import FORMAT
+from sdee.tracer.tracefile.writer import Writer, expand_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sdee.tracer.engine import Engine
+    from sdee.tracer.engine.interface import Engine
 
 
 class Plan(NamedTuple):
@@ -51,7 +54,7 @@ def plan(command: Sequence[str], output: str, *, append: bool) -> Plan:
 
     Raises CommandNotFoundError, CommandNotExecutableError, UsageError.
     """
-    environment = tracee.original_environment()
+    environment = process.original_environment()
     program = tracee.find_program(command[0], environment.get("PATH"))
     name = os.path.abspath(expand_name(output, environment))
     return Plan(tuple(command), program, environment, name, append)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from sdee.tracer import memory
+from sdee.tracer.engine import memory
 
 _AF_UNIX = 1
 _ADDRESS_SIZE = 110  # bytes of struct sockaddr_un

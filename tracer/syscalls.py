@@ -21,7 +21,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sdee.tracer.engine import AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_SYSCALL_BIT
+# linux/audit.h: the ABI of a system call
+AUDIT_ARCH_X86_64 = 0xC000003E
+AUDIT_ARCH_I386 = 0x40000003
+AUDIT_ARCH_AARCH64 = 0xC00000B7
+X32_SYSCALL_BIT = 0x40000000  # asm/unistd.h: set in `nr` under AUDIT_ARCH_X86_64 for an x32 call
+O_NOFOLLOW = {AUDIT_ARCH_X86_64: 0o400000, AUDIT_ARCH_I386: 0o400000, AUDIT_ARCH_AARCH64: 0o100000}  # linux/fcntl.h
 
 _TABLE = """\
 # name          x86-64  i386 aarch64  kind       paths    flags links
@@ -193,3 +198,8 @@ def _load() -> dict[int, dict[int, SystemCall]]:
 
 # AUDIT_ARCH_* → number as the kernel sees it (x32 with its bit) → the call
 CALLS = _load()
+
+
+def pointer_size(arch: int, nr: int) -> int:
+    """Return how many bytes a pointer has in the memory of a process that makes this call."""
+    return 4 if arch == AUDIT_ARCH_I386 or nr & X32_SYSCALL_BIT else 8

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sdee.packer.elf.objects import ElfObject
     from sdee.packer.filesystem import FileSystem
-    from sdee.tracer.model import Trace
+    from sdee.tracer.tracefile.model import Trace
 
 # Where each ABI's loader is, for libraries that no traced program can load (System V ABI supplements)
 _LOADERS = {

@@ -17,7 +17,8 @@ from sdee.packer.units.python_code import PythonImports
 from sdee.packer.units.r import RHome, RPackages
 from sdee.packer.units.resources import NamedFiles, ProgramResources
 from sdee.packer.units.ruby import RubyGems
-from sdee.packer.units.shell import ScriptCommands, UnitScripts, named_files
+from sdee.packer.units.settings import NamedBySettings
+from sdee.packer.units.shell import ScriptCommands, StartedByName, UnitScripts, named_files
 from sdee.packer.units.system import (
     Certificates,
     CompilerSupport,
@@ -56,10 +57,12 @@ UNITS: tuple[Unit, ...] = (
     Jdk(),
     ProgramResources(),
     NamedFiles(),
+    NamedBySettings(),
     Companions(),
     Toolchains(),
     LibraryData(),
     OpenedByName(),
+    StartedByName(),
     ProgramPackages(),
     UnitScripts(),
 )

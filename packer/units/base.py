@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
+from sdee.packer import knowledge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
     from sdee.packer.packages import Packages
     from sdee.packer.units.costs import Costs
-    from sdee.tracer.model import Exec
+    from sdee.tracer.tracefile.model import Exec
 
 DEFAULT_LIMIT = 8 << 30  # bytes
 
@@ -100,7 +100,7 @@ class View:
 
 def is_the_c_librarys(path: str) -> bool:
     """Return whether a file is glibc's: its directories are units of their own (locales, gconv, zones)."""
-    return tables.GLIBC_FAMILY.match(os.path.basename(path)) is not None
+    return knowledge.GLIBC_FAMILY.match(os.path.basename(path)) is not None
 
 
 def fitting(view: View, widening: Widening) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.filesystem import ancestors, is_below_any
+from sdee.base.paths import ancestors, is_below_any
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.own_directories import named_paths
 from sdee.packer.units.perl import CORE
@@ -230,7 +230,7 @@ def _find(view: View, language: Language, name: str, places: list[str]) -> str:
 
 
 def _is_own(path: str) -> bool:
-    return not is_below_any(path, tables.SYSTEM_ROOTS) and "/node_modules/" not in path
+    return not is_below_any(path, knowledge.SYSTEM_ROOTS) and "/node_modules/" not in path
 
 
 def _is_in(view: View, language: Language, path: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Companions(Unit):
         for program in sorted(view.executed):
             directory, name = os.path.split(program)
             places = (directory, f"{os.path.dirname(directory)}/libexec")
-            paths = (f"{place}/{other}" for place in places for other in tables.COMPANIONS.get(name, ()))
+            paths = (f"{place}/{other}" for place in places for other in knowledge.COMPANIONS.get(name, ()))
             found = tuple(path for path in paths if path not in done and view.fs.is_file(path))
             if found:
                 done.update(found)
@@ -34,10 +34,10 @@ class Toolchains(Unit):
     """What a compiler or a build's driver starts when a command goes further than the traced one: assembler, linker."""
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield each driver's, once."""
-        for program in view.programs():
+        """Yield each driver's, once: of those that ran and those that scripts name."""
+        for program in dict.fromkeys((*view.programs(), *view.started)):
             name = os.path.basename(program)
-            wanted = dict.fromkeys(w for p, words in tables.TOOLCHAINS.items() if p.fullmatch(name) for w in words)
+            wanted = dict.fromkeys(w for p, words in knowledge.TOOLCHAINS.items() if p.fullmatch(name) for w in words)
             places = dict.fromkeys((os.path.dirname(program), *view.search))
             hits = (next((f"{d}/{w}" for d in places if view.fs.is_file(f"{d}/{w}")), "") for w in wanted)
             found = tuple(path for path in hits if path)

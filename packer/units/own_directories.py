@@ -1,4 +1,4 @@
-"""What a program names in its own file: PREFIX/{share,lib,lib/ARCH,libexec}/NAME, PREFIX/etc, libraries for dlopen(3).
+"""What a program names in its own file: PREFIX/{share,lib,lib/ARCH,libexec}/NAME, PREFIX/etc, what it opens or starts.
 
 Configured at build time (`--libdir`, `--datadir`), so that a program finds its plugins and tables from any directory:
 they show what a program may open though the traced run opened nothing there.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,9 @@ _HOMES = ("share", "lib", "lib64", "libexec", "etc")
 _LIBRARY = re.compile(rb"(lib[\w+.-]{1,80}\.so[\d.]*)\0")
 _PATH = re.compile(rb"[\w.+@/-]{1,400}")
 _BEFORE = frozenset(b"\0:=\"' ;,\n\t(I")  # `-I/usr/share/x`, `a=/usr/lib/x:/usr/share/x`
+_PROGRAM = re.compile(rb"(?<=\0)([A-Za-z_][\w.+-]{1,40})(?=\0| -| %| \|)")
+_STARTING = (b"execvp", b"execlp", b"execvpe", b"posix_spawnp", b"popen", b"system")
+_PROGRAM_LIMIT = 16 << 20  # bytes of a file whose constants may be programs
 _FILE_LIMIT = 64 << 20  # bytes: constants of larger files are mostly data
 
 
@@ -37,39 +40,54 @@ def named_paths(fs: FileSystem, path: str) -> tuple[str, ...]:
 
 def path_texts(fs: FileSystem, path: str) -> tuple[str, ...]:
     """Return the same whether or not they exist: a program may add an ending (magic.mgc)."""
-    return _constants(fs, path)[0]
+    return _constants(fs, path).paths
 
 
 def named_libraries(fs: FileSystem, path: str) -> tuple[str, ...]:
     """Return the libraries (libx.so.1) that the ELF file at `path` names, () if it does not call dlopen(3)."""
-    return _constants(fs, path)[1]
+    return _constants(fs, path).libraries
+
+
+def named_programs(fs: FileSystem, path: str) -> tuple[str, ...]:
+    """Return the words that may be programs for execvp(3) or system(3) of the ELF file at `path`, () if it calls none.
+
+    A constant that is one word, or a word before an option, a conversion of printf(3) or a pipe; prose is neither.
+    """
+    return _constants(fs, path).programs
 
 
 def names_time_zones(fs: FileSystem, path: str) -> bool:
     """Return whether the ELF file at `path` has the place of the time zones in it (Go's programs ask no C library)."""
-    return _constants(fs, path)[2]
+    return _constants(fs, path).zones
 
 
-def _constants(fs: FileSystem, path: str) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+class _Constants(NamedTuple):
+    paths: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    zones: bool = False
+
+
+def _constants(fs: FileSystem, path: str) -> _Constants:
     status = fs.status(path)
     if status is None or status.st_size > _FILE_LIMIT or fs.head(path)[:4] != b"\x7fELF":
-        return (), (), False
+        return _Constants()
     return _read_constants(path, prefix_of(path), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4096)
-def _read_constants(
-    path: str, prefix: str, _mtime_ns: int, _size: int
-) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """Return what a file names: paths of the prefix, libraries, zones at all; once for a state of the file."""
+def _read_constants(path: str, prefix: str, _mtime_ns: int, _size: int) -> _Constants:
+    """Return what a file names, read once for a state of the file."""
     try:
         with open(path, "rb") as file:
             content = file.read(_FILE_LIMIT)
     except OSError:
-        return (), (), False
+        return _Constants()
     paths = dict.fromkeys(map(os.fsdecode, _texts(content, os.fsencode(prefix)))) if prefix else {}
     libraries = dict.fromkeys(map(os.fsdecode, _libraries(content))) if b"\0dlopen\0" in content else {}
-    return tuple(paths), tuple(libraries), b"/usr/share/zoneinfo/" in content
+    starts = len(content) <= _PROGRAM_LIMIT and any(b"\0%s\0" % name in content for name in _STARTING)
+    programs = dict.fromkeys(map(os.fsdecode, _PROGRAM.findall(content))) if starts else {}
+    return _Constants(tuple(paths), tuple(libraries), tuple(programs), b"/usr/share/zoneinfo/" in content)
 
 
 def _libraries(content: bytes) -> Iterator[bytes]:
@@ -88,6 +106,6 @@ def _texts(content: bytes, prefix: bytes) -> Iterator[bytes]:
         while at >= 0:
             match = _PATH.match(content, at)
             end = match.end() if match else at + len(start)
-            if at == 0 or content[at - 1] in _BEFORE:
+            if at == 0 or content[at - 1] in _BEFORE or content.endswith(b"file://", 0, at):
                 yield content[at:end].rstrip(b"/.")
             at = content.find(start, end)

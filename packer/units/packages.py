@@ -12,8 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
+from sdee.base.paths import is_below_any
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening
 
 if TYPE_CHECKING:
@@ -102,16 +102,16 @@ def _adds(view: View, paths: tuple[str, ...]) -> dict[str, int]:
 
 def _is_data(view: View, path: str) -> bool:
     """Return whether a file says that the job may need more of its package: no library, and no other unit's affair."""
-    return not (tables.SHARED_OBJECT.search(path) or path in view.claimed or path.startswith("/etc/"))
+    return not (knowledge.SHARED_OBJECT.search(path) or path in view.claimed or path.startswith("/etc/"))
 
 
 def _is_wanted(view: View, path: str) -> bool:
     """Return whether a program could have a use for a file of its package."""
-    if is_below_any(path, tables.FOR_PEOPLE) or path.endswith(tables.NOT_RUN_FILES):
+    if is_below_any(path, knowledge.FOR_PEOPLE) or path.endswith(knowledge.NOT_RUN_FILES):
         return False
     status = view.fs.status(path)
     parts = path.split("/")
-    skipped = not tables.NOT_RUN.isdisjoint(parts[:-1]) or is_below_any(path, tables.FOR_THE_SYSTEM)
+    skipped = not knowledge.NOT_RUN.isdisjoint(parts[:-1]) or is_below_any(path, knowledge.FOR_THE_SYSTEM)
     return status is not None and not stat.S_ISDIR(status.st_mode) and not skipped and not view.costs.travels(path)
 
 

@@ -13,8 +13,8 @@ import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
+from sdee.base.paths import is_below_any
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.python import NOT_RUN
 from sdee.packer.units.python_index import IMPORT, source_of
@@ -97,7 +97,7 @@ def _given(view: View) -> Iterator[str]:
 
 def _is_own(view: View, path: str) -> bool:
     """Return whether a file is Python code that belongs neither to the standard library nor to a distribution."""
-    if _LIBRARY.match(path) or _SITE.match(path) or is_below_any(path, tables.SYSTEM_ROOTS):
+    if _LIBRARY.match(path) or _SITE.match(path) or is_below_any(path, knowledge.SYSTEM_ROOTS):
         return False
     return path.endswith((".py", ".pyc", ".pyw")) or bool(_INTERPRETER.match(view.fs.head(path)))
 

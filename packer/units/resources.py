@@ -13,7 +13,7 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening, is_the_c_librarys
 from sdee.packer.units.own_directories import named_paths, path_texts, prefix_of
 
@@ -37,14 +37,14 @@ class ProgramResources(Unit):
         prefixes = {p.rpartition("/bin/")[0] for p in (*view.executed, *view.started, *view.seen) if "/bin/" in p}
         # a plugin tells as well as a program: `./ring` loads Open MPI's components, and no program of /usr/bin
         plugins = [p for p in view.seen if p.endswith(".so") and not _LINKED.search(p)]
-        prefixes |= {prefix for path in plugins for prefix, name in _homes(path) if _is_own(name)}
+        prefixes |= {prefix for path in plugins for prefix, name in homes(path) if is_own(name)}
         done: set[str] = set()
         # Debian's Lua and others open a module through a link: the link's name says whose it is, not its target's
         for path in dict.fromkeys((*view.seen, *view.named)):
             if _LINKED.search(path):
                 continue
-            for prefix, name in _homes(path):
-                if prefix in prefixes and (_is_own(name) or (prefix, name) in own_names):
+            for prefix, name in homes(path):
+                if prefix in prefixes and (is_own(name) or (prefix, name) in own_names):
                     yield from self._new(view, prefix, name, path, done, used=True)
                     break
         for (prefix, name), source in {**_named_in_files(view), **own_names}.items():
@@ -58,7 +58,7 @@ class ProgramResources(Unit):
         for top in _family(view, prefix, name):
             if top not in done:
                 done.add(top)
-                paths = tuple(p for p in view.tree(top, tables.NOT_RUN) if not p.endswith(tables.NOT_RUN_FILES))
+                paths = tuple(p for p in view.tree(top, knowledge.NOT_RUN) if not p.endswith(knowledge.NOT_RUN_FILES))
                 limit = LIMIT if used else UNTOUCHED_LIMIT
                 yield Widening(f"the resources of {name}", source, paths, limit=limit, with_libraries=not used)
 
@@ -72,27 +72,28 @@ class NamedFiles(Unit):
 
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield those of each program and library."""
-        for path in _with_constants(view):
+        for path in with_constants(view):
             etc = f"{prefix_of(path)}/etc/".removeprefix("/usr")
             paths: list[str] = []
             for named in path_texts(view.fs, path):
                 if named.startswith(etc):
-                    paths += [p for p in (named, *view.tree(f"{named}.d")) if _is_small(view, p, SETTINGS_LIMIT)]
-                elif any(not _is_own(name) for _, name in _homes(named)):
+                    paths += [p for p in (named, *view.tree(f"{named}.d")) if is_small(view, p, SETTINGS_LIMIT)]
+                elif any(not is_own(name) for _, name in homes(named)):
                     directory, base = os.path.split(named)
                     variants = (f"{directory}/{n}" for n in view.fs.names(directory) if n.startswith(f"{base}."))
-                    paths += [p for p in (named, *variants) if _is_small(view, p, TABLE_LIMIT)]
+                    paths += [p for p in (named, *variants) if is_small(view, p, TABLE_LIMIT)]
             if paths:
                 yield Widening(f"what {os.path.basename(path)} names", path, tuple(dict.fromkeys(paths)))
 
 
-def _is_small(view: View, path: str, limit: int) -> bool:
+def is_small(view: View, path: str, limit: int) -> bool:
+    """Return whether a path leads to a regular file of at most `limit` bytes that everybody may read."""
     status = view.fs.resolve(path).status
     world = status is not None and stat.S_ISREG(status.st_mode) and bool(status.st_mode & stat.S_IROTH)
     return world and status is not None and status.st_size <= limit
 
 
-def _with_constants(view: View) -> list[str]:
+def with_constants(view: View) -> list[str]:
     """Return programs that were executed, those that scripts name, and the libraries of either, but glibc's."""
     libraries = [path for path in view.seen if _LIBRARY.match(path)]
     ours = [file for path in view.started for file in view.costs.needs(path)]
@@ -108,7 +109,7 @@ def _names_of_programs(view: View) -> dict[tuple[str, str], str]:
     for program in programs:
         package = owners.get(program, "").partition(" ")[0]
         for name in dict.fromkeys((os.path.basename(program), package)):
-            if name and (_is_own(name) or (name in tables.NAMED_FOR_ONE and program.endswith(f"/{name}"))):
+            if name and (is_own(name) or (name in knowledge.NAMED_FOR_ONE and program.endswith(f"/{name}"))):
                 found.setdefault((prefix_of(program), name), program)
     return found
 
@@ -116,16 +117,16 @@ def _names_of_programs(view: View) -> dict[tuple[str, str], str]:
 def _named_in_files(view: View) -> dict[tuple[str, str], str]:
     """Return what executed programs and the libraries that were loaded name in their own files."""
     found: dict[tuple[str, str], str] = {}
-    for path in _with_constants(view):
+    for path in with_constants(view):
         for named in named_paths(view.fs, path):
-            for prefix, name in _homes(named + "/."):
-                if prefix == prefix_of(path) and _is_own(name):
+            for prefix, name in homes(named + "/."):
+                if prefix == prefix_of(path) and is_own(name):
                     found.setdefault((prefix, name), path)
                     break
     return found
 
 
-def _homes(path: str) -> Iterator[tuple[str, str]]:
+def homes(path: str) -> Iterator[tuple[str, str]]:
     """Yield each prefix and name that a path can be a resource of, the outermost first."""
     parts = path.split("/")
     for at, part in enumerate(parts):
@@ -138,8 +139,9 @@ def _homes(path: str) -> Iterator[tuple[str, str]]:
             yield "/".join(parts[:at]), parts[name]
 
 
-def _is_own(name: str) -> bool:
-    if name in tables.COMMON_DIRECTORIES or name in tables.NAMED_FOR_ONE:
+def is_own(name: str) -> bool:
+    """Return whether a directory of that name in share, lib or libexec is one program's, not one that many share."""
+    if name in knowledge.COMMON_DIRECTORIES or name in knowledge.NAMED_FOR_ONE:
         return False
     return not re.match(r"python\d|pypy\d|gcc\d*$|llvm-\d", name)
 

@@ -12,25 +12,28 @@ import stat
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
+from sdee.base.paths import is_below_any
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.interpreters import core_library
+from sdee.packer.units.own_directories import named_programs, prefix_of
+from sdee.packer.units.resources import with_constants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sdee.tracer.model import Exec
+    from sdee.tracer.tracefile.model import Exec
 
 _SHELLS = frozenset(("sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"))
 _SUFFIXES = tuple(f".{shell}" for shell in sorted(_SHELLS))
 _INTERPRETER = re.compile(rb"#![ \t]*(/[^\s\0]+)(?:[ \t]+([^\s\0-][^\s\0]*))?")
 _COMMENT = re.compile(r"(?m)^[ \t]*#.*$")
 _WORD = re.compile(r"(?<![\w.$/+-])(?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*")
-# The same where a shell takes it for a command, or for one that it keeps in a variable
+# The same where a shell takes it for a command, or for one that it keeps in a variable. It consumes no word: of
+# `exec tool` the first is a command, and what stands before another
 _COMMAND = re.compile(
     r"(?m)(?:^|[|;&(`{!]|=[\"']?|:-|\b(?:then|do|else|if|elif|while|until|exec|command|xargs|env|time|nohup)\b)[ \t]*"
-    r"((?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*)(?![\w=/])"
+    r"(?=((?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*)(?![\w=/]))"
 )
 # A file of code: those of languages whose code is read (python_code.py, code.py), and shells'
 _FILE = re.compile(r"(?<![\w.@+/-])[\w.@+/-]{0,400}\w\.(?:py|pl|pm|rb|lua|R|r|tcl|js|mjs|cjs|sh|bash)\b")
@@ -81,10 +84,40 @@ def named_files(view: View) -> dict[str, str]:
         for word in dict.fromkeys(_FILE.findall(_COMMENT.sub("", text))):
             for place in (view.cwd, os.path.dirname(source)):
                 path = os.path.normpath(os.path.join(place, word))
-                if view.fs.is_file(path) and not is_below_any(path, tables.SYSTEM_ROOTS):
+                if view.fs.is_file(path) and not is_below_any(path, knowledge.SYSTEM_ROOTS):
                     found.setdefault(path, source)
                     break
     return found
+
+
+class StartedByName(Unit):
+    """Programs that an executed program, or a library that it loaded, has in it for execvp(3): kpathsea's mktexpk.
+
+    Of packages that the run used, and of the file's own prefix where there are no packages: most words that are a
+    program's name by chance (`time`, `java`) are another package's. What is essential on a system, scripts name.
+    """
+
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield those of each file, the cheapest first, until they are too large together."""
+        left = _UNITS_LIMIT
+        named = {source: _programs_in(view, source) for source in with_constants(view)}
+        owners = view.packages.owners({*view.seen, *(path for paths in named.values() for path in paths)})
+        used = {owners[path] for path in view.seen if path in owners}
+        used -= {package for package in used if package.partition(" ")[0] in view.packages.essential}
+        for source, paths in named.items():
+            own = "" if prefix_of(source) == "/usr" else prefix_of(source)
+            related = [p for p in paths if (owners[p] in used if p in owners else prefix_of(p) == own)]
+            wanted = [p for path in related for p in (path, *_interpreter(view, path)) if not _lacks_library(view, p)]
+            fits, _, adds = view.costs.cheapest(wanted, min(left, _EACH_LIMIT))
+            left -= adds
+            if fits:
+                yield Widening("programs that a program names", source, tuple(fits))
+
+
+def _programs_in(view: View, source: str) -> tuple[str, ...]:
+    """Return the programs of PATH that a program or a library has in it."""
+    found = (_program(view, word) for word in named_programs(view.fs, source))
+    return tuple(dict.fromkeys(path for path in found if path))
 
 
 class UnitScripts(Unit):
@@ -118,12 +151,12 @@ def _texts(view: View) -> Iterator[tuple[str, str]]:
     shells = [e for e in view.execs if not _SHELLS.isdisjoint(map(os.path.basename, (e.path, *e.interpreters)))]
     if not shells:
         return
-    own = [path for path in view.named if not is_below_any(path, tables.SYSTEM_ROOTS)]
+    own = [path for path in view.named if not is_below_any(path, knowledge.SYSTEM_ROOTS)]
     by_name: dict[str, list[str]] = defaultdict(list)
     for path in own:
         by_name[os.path.basename(path)].append(path)
     for execution in shells:
-        if not is_below_any(execution.path, tables.SYSTEM_ROOTS):
+        if not is_below_any(execution.path, knowledge.SYSTEM_ROOTS):
             script = execution.path
             yield from ((script, text) for text in (_content(view, script), *execution.argv[1:]) if text)
         elif any(re.fullmatch(r"-[a-z]*c", word) for word in execution.argv[1:3]):  # -c, -lc
@@ -151,7 +184,7 @@ def _is_shells(view: View, path: str) -> bool:
 def _is_executable_text(view: View, path: str) -> bool:
     status = view.fs.status(path)
     executable = status is not None and stat.S_ISREG(status.st_mode) and bool(status.st_mode & 0o111)
-    return executable and not tables.SHARED_OBJECT.search(path) and _is_shells(view, path)
+    return executable and not knowledge.SHARED_OBJECT.search(path) and _is_shells(view, path)
 
 
 def _content(view: View, path: str) -> str:
@@ -170,7 +203,7 @@ def _named(view: View, text: str, words: set[str], pattern: re.Pattern[str] = _W
 
 def _program(view: View, word: str) -> str:
     """Return the program that a word names, "" where it names none."""
-    if os.path.basename(word) in tables.OF_JOB_MANAGERS:
+    if os.path.basename(word) in knowledge.OF_JOB_MANAGERS:
         return ""
     for directory in ("",) if word.startswith("/") else view.search:
         path = f"{directory}/{word}" if directory else word

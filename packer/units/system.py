@@ -6,8 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from sdee.packer import tables
-from sdee.packer.filesystem import is_below_any
+from sdee.base.paths import is_below_any
+from sdee.packer import knowledge
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.own_directories import names_time_zones
 
@@ -104,14 +104,27 @@ class Certificates(Unit):
 class CompilerSupport(Unit):
     """GCC's own directory less its large programs: start files, headers, libraries (libgcc.a) are chosen by options.
 
-    Where GCC's driver ran its C and C++ compilers travel too, with C++'s headers: a build that began with C goes on.
+    Where GCC's driver ran, or a script names it, its C and C++ compilers travel too, with C++'s headers: a build that
+    began with C goes on, and a driver alone ends with "cannot execute 'cc1'".
     """
 
     _DRIVER = re.compile(r"([\w.]+-)*(gcc|g\+\+|cc|c\+\+)-(?P<version>[\d.]+)")
     _TOP = re.compile(r"(?P<top>.*/lib(?:64|exec)?/gcc/[^/]+/\d+[\d.]*)/.+$")
 
+    _OF_C = "include/stdio.h"  # below a driver's prefix: of the C library's development package
+
+    def counts_as_seen(self, view: View) -> tuple[str, ...]:
+        """Return a file of GCC's own directory, and a header of the C library, of each driver that a script names."""
+        found: list[str] = []
+        for program in view.started:
+            if match := self._DRIVER.fullmatch(os.path.basename(program)):
+                prefix = os.path.dirname(os.path.dirname(program))
+                homes = self._homes(view, prefix, match["version"])
+                found += [f"{prefix}/{self._OF_C}", *(f"{home}/crtbegin.o" for home in homes)]
+        return tuple(view.fs.resolve(path).real for path in found if view.fs.is_file(path))
+
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield the small files of each GCC directory that was used; compilers travel when they ran."""
+        """Yield the small files of each GCC directory that was used; compilers travel when they ran or are named."""
         done: set[str] = set()
         for path in view.seen:
             match = self._TOP.match(path)
@@ -120,7 +133,7 @@ class CompilerSupport(Unit):
                 tree = view.tree(match["top"], frozenset(("plugin", "install-tools")))
                 paths = tuple(p for p in tree if self._small(view, p))
                 yield Widening("GCC's own files", path, paths, limit=500 * _MB)
-        for program in view.programs():
+        for program in dict.fromkeys((*view.programs(), *view.started)):
             match = self._DRIVER.fullmatch(os.path.basename(program))
             paths = tuple(self._compilers(view, program, match["version"])) if match else ()
             if paths:
@@ -134,12 +147,17 @@ class CompilerSupport(Unit):
         drivers = {program, f"{directory}/{name.replace('gcc', 'g++')}", f"{directory}/{name.replace('g++', 'gcc')}"}
         names = (f"{directory}/{n}" for n in view.fs.names(directory) if re.search(r"gcc|g\+\+|^c(c|\+\+)$", n))
         yield from (path for path in names if view.fs.resolve(path).real in drivers)
+        for home in CompilerSupport._homes(view, prefix, version):
+            yield from filter(view.fs.is_file, (f"{home}/{name}" for name in ("cc1", "cc1plus")))
+            machine = os.path.basename(os.path.dirname(home))
+            for top in (f"{prefix}/include/c++/{version}", f"{prefix}/include/{machine}/c++/{version}"):
+                yield from view.tree(top) if view.fs.is_dir(top) else ()
+
+    @staticmethod
+    def _homes(view: View, prefix: str, version: str) -> Iterator[str]:
+        """Yield where GCC of that version has its own directories, one for each machine that it compiles for."""
         for home in (f"{prefix}/lib/gcc", f"{prefix}/libexec/gcc"):
-            for machine in view.fs.names(home):
-                own = (f"{home}/{machine}/{version}/{name}" for name in ("cc1", "cc1plus"))
-                yield from filter(view.fs.is_file, own)
-                for top in (f"{prefix}/include/c++/{version}", f"{prefix}/include/{machine}/c++/{version}"):
-                    yield from view.tree(top) if view.fs.is_dir(top) else ()
+            yield from (f"{home}/{machine}/{version}" for machine in view.fs.names(home))
 
     @staticmethod
     def _small(view: View, path: str) -> bool:
@@ -158,22 +176,42 @@ class CxxHeaders(Unit):
 
 
 class Headers(Unit):
-    """What a compiler takes of a development package, headers, libraries, start files: source and options decide."""
+    """What a compiler takes of a development package, headers, libraries, start files: source and options decide.
 
-    _HEADER = re.compile(r".*/include/.+$")
+    With it those packages whose headers its own include: <limits.h> of the C library is nothing without the kernel's.
+    """
+
+    _HEADER = re.compile(r"(?P<root>.*/include(?:/[^/]+-linux-[^/]+)?)/.+$")
+    _INCLUDE = re.compile(rb"^[ \t]*#[ \t]*include[ \t]*[<\"]([\w.+/-]+)[>\"]", re.MULTILINE)
+    _LIMIT = 1 << 20  # bytes of a header that is read
 
     def widen(self, view: View) -> Iterator[Widening]:
-        """Yield each package of which a header was read, less what people read."""
+        """Yield each package of which a header was read or is included, less what people read."""
         read = [path for path in view.seen if self._HEADER.match(path)]
-        owners = view.packages.owners(read) if read else {}
         done: set[str] = set()
-        for path in read:
-            package = owners.get(path, "")
-            if package and package not in done:
-                done.add(package)
-                members = view.packages.files(package)
-                paths = tuple(p for p in members if not is_below_any(p, tables.FOR_PEOPLE))
-                yield Widening(f"the development package {package}", path, paths, limit=500 * _MB)
+        while read:
+            owners = view.packages.owners(read)
+            included: list[str] = []
+            for path in read:
+                package = owners.get(path, "")
+                if package and package not in done:
+                    done.add(package)
+                    members = view.packages.files(package)
+                    paths = tuple(p for p in members if not is_below_any(p, knowledge.FOR_PEOPLE))
+                    yield Widening(f"the development package {package}", path, paths, limit=500 * _MB)
+                    included += self._included(view, paths)
+            read = included
+
+    def _included(self, view: View, paths: tuple[str, ...]) -> Iterator[str]:
+        """Yield the headers of other packages that headers include, as a compiler finds them from the same roots."""
+        headers = [path for path in paths if self._HEADER.match(path) and view.fs.is_file(path)]
+        roots = dict.fromkeys(match["root"] for path in headers if (match := self._HEADER.match(path)))
+        names = {name for path in headers for name in self._INCLUDE.findall(view.fs.read(path, self._LIMIT))}
+        own = frozenset(paths)
+        for name in sorted(map(os.fsdecode, names)):
+            found = next((path for root in roots if view.fs.is_file(path := f"{root}/{name}")), "")
+            if found and found not in own:
+                yield found
 
 
 class Fonts(Unit):

@@ -10,18 +10,18 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sdee.runtime.environment import merge, rpm
-from sdee.runtime.environment.configure import OWN_FILES, fingerprint, read_host
-from sdee.runtime.environment.layers import WORKSHOP, attribute, is_opaque, is_whiteout
+from sdee.base import dpkg
+from sdee.base.files import text_of
+from sdee.runtime.environment import rpm
+from sdee.runtime.environment.configure import OWN_FILES, fingerprint
 from sdee.runtime.environment.owners import Owners
+from sdee.runtime.environment.upper_layer import WORKSHOP, attribute, is_opaque, is_whiteout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdee.runtime.environment.store import Environment
 
-STATUS = "/var/lib/dpkg/status"
-INFO = "/var/lib/dpkg/info"
 # Changed by every use of a package manager, and of no interest
 NOISE = (
     *("/var/lib/dpkg/", "/var/lib/apt/", "/var/cache/", "/var/log/"),
@@ -220,16 +220,14 @@ def _is_edited(environment: Environment, path: str, packed: dict[str, str]) -> b
 
 def _conffiles(environment: Environment) -> dict[str, str]:
     """Return the configuration files of the environment's Debian packages with their MD5 as packed (dpkg-query(1))."""
-    status = environment.own_file(STATUS)
-    return (
-        dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})(?: obsolete)?$", read_host(status), re.MULTILINE)) if status else {}
-    )
+    status = environment.own_file(dpkg.STATUS)
+    return dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})(?: obsolete)?$", text_of(status), re.MULTILINE)) if status else {}
 
 
 def _as_written(environment: Environment) -> set[str]:
     """Return the files that still are what `create` made of them."""
     result = {"/etc/debian_chroot"}  # follows the environment's name
-    for line in read_host(environment.path("base", OWN_FILES)).splitlines():
+    for line in text_of(environment.path("base", OWN_FILES)).splitlines():
         path, _, written = line.partition("\t")
         if fingerprint(environment.upper(path) or "") == written:
             result.add(path)
@@ -238,10 +236,10 @@ def _as_written(environment: Environment) -> set[str]:
 
 def _dpkg(environment: Environment) -> list[PackageChange]:
     """Return the packages that dpkg has others of than on the host now."""
-    own = environment.upper(STATUS)
+    own = environment.upper(dpkg.STATUS)
     if own is None or not os.path.isfile(own):
         return []
-    theirs, ours = merge.stanzas(read_host(STATUS)), merge.stanzas(read_host(own))
+    theirs, ours = dpkg.stanzas(text_of(dpkg.STATUS)), dpkg.stanzas(text_of(own))
     found = []
     for key in sorted({*theirs, *ours}):
         before, after = (_version(all_[key]) if key in all_ else "" for all_ in (theirs, ours))
@@ -251,7 +249,7 @@ def _dpkg(environment: Environment) -> list[PackageChange]:
 
 
 def _version(stanza: str) -> str:
-    return merge.field(stanza, "Version") if merge.is_installed(stanza) else ""
+    return dpkg.field(stanza, "Version") if dpkg.is_installed(stanza) else ""
 
 
 def _rpm(databases: rpm.Both) -> list[PackageChange]:
@@ -269,7 +267,7 @@ def _rpm(databases: rpm.Both) -> list[PackageChange]:
 def _owners(environment: Environment, databases: rpm.Both, paths: set[str], changed: set[str]) -> dict[str, str]:
     """Return the package of each path that one has: by the environment's databases, or else by the host's."""
     found: dict[str, str] = {}
-    for directory, packages in ((INFO, databases.host), (environment.upper(INFO), databases.own)):
+    for directory, packages in ((dpkg.INFO, databases.host), (environment.upper(dpkg.INFO), databases.own)):
         for owned in (_listed(directory, paths, changed) if directory and paths else {}, packages.owners):
             for path, package in owned.items():
                 real = path if path in paths else _merged_usr(path)
@@ -284,13 +282,11 @@ def _listed(directory: str, paths: set[str], changed: set[str]) -> dict[str, str
     Of what several have, directories mostly, one where all have changed: it is theirs as their files are; else "".
     """
     found: dict[str, set[str]] = {}
-    for name in os.listdir(directory) if os.path.isdir(directory) else ():
-        if name.endswith(".list"):
-            package = name.removesuffix(".list").split(":")[0]
-            for line in read_host(os.path.join(directory, name)).splitlines():
-                real = line if line in paths else _merged_usr(line)
-                if real in paths:
-                    found.setdefault(real, set()).add(package)
+    for package, listed in dpkg.lists(directory, os.listdir(directory) if os.path.isdir(directory) else ()):
+        for line in listed:
+            real = line if line in paths else _merged_usr(line)
+            if real in paths:
+                found.setdefault(real, set()).add(package)
     return {path: min(names) if len(names) == 1 or names <= changed else "" for path, names in found.items()}
 
 

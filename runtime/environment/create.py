@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import stat
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sdee.errors import OutputError, UsageError
-from sdee.runtime.environment import fronts, identity, leftovers, mounts, plan, real_ids
-from sdee.runtime.environment.configure import configure, note_own, read_host
-from sdee.runtime.environment.enter import mount_points, stamp_line
-from sdee.runtime.environment.store import (
-    Environment,
-    Settings,
-    check_name,
-    prepare_base,
-    run_helpers,
-    save_settings,
-)
+from sdee.base import mountinfo
+from sdee.base.errors import OutputError, UsageError
+from sdee.runtime.environment import leftovers, plan, real_ids, stand_ins, subordinate_ids
+from sdee.runtime.environment.configure import configure, note_own
+from sdee.runtime.environment.sdee_env import run_helpers
+from sdee.runtime.environment.stamp import keep_host, mount_points
+from sdee.runtime.environment.store import Environment, Settings, check_name, prepare_base, save_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     Ranges = tuple[tuple[int, int], tuple[int, int]] | None
-
-# Files of the host by which a change of its packages is noticed, and of which a copy is kept to merge with later
-STAMPS = (
-    "/etc/os-release",
-    "/var/lib/dpkg/status",
-    "/var/lib/rpm/rpmdb.sqlite",
-    "/var/lib/rpm/Packages",
-    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
-    "/usr/lib/sysimage/rpm/Packages.db",
-    "/etc/passwd",
-    "/etc/group",
-)
-KEPT = ("/var/lib/dpkg/status", "/etc/passwd", "/etc/group")
 
 
 def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> Environment:
@@ -47,6 +30,8 @@ def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> En
     for path in binds:
         if not os.path.isdir(path):
             raise UsageError(f"--bind {path}: is no directory")
+        if not plan.is_plain(os.path.realpath(path)):
+            raise UsageError(f"--bind {path}: a name with a tab or a line break cannot be shown")
     with being_made(name) as made:
         fill(made, tuple(binds), emulate=emulate)
     return Environment(name, os.path.join(os.path.dirname(made.directory), name))
@@ -99,11 +84,11 @@ def fill(environment: Environment, binds: tuple[str, ...], *, emulate: bool) -> 
         environment.directory,
         Settings(environment.name, time.strftime("%Y-%m-%dT%H:%M:%S"), system_name(), binds),
     )
-    ranges = None if emulate else identity.usable_ranges()
+    ranges = None if emulate else subordinate_ids.usable_ranges()
     fill_layers(environment, make_plan(environment, base, ranges))
     configure(environment, home)
-    fronts.divert(environment, lambda path: note_own(environment, path))
-    keep_host(environment)
+    stand_ins.divert(environment, lambda path: note_own(environment, path))
+    keep_host(environment.directory)
 
 
 def home_directory() -> str:
@@ -114,7 +99,7 @@ def home_directory() -> str:
 
 def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
     """Plan, or plan anew for what is mounted on the host now, and write that down."""
-    mounted = mounts.of_this_machine()
+    mounted = mountinfo.of_this_machine()
     binds = environment.settings().binds
     made = plan.Plan(plan.build(mounted, base, home_directory(), binds, plan.installation()).steps, ranges)
     with open(environment.path("plan"), "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -199,18 +184,9 @@ def _mode_of(path: str) -> int:
         return 0o755
 
 
-def keep_host(environment: Environment) -> None:
-    """Note what the host's system is now, and keep what a later merge needs of it."""
-    for path in KEPT:
-        if os.path.exists(path):
-            shutil.copyfile(path, environment.path("base", path.strip("/").replace("/", "-")))
-    with open(environment.path("stamp"), "w", encoding="utf-8") as file:
-        file.writelines(stamp_line(path) + "\n" for path in STAMPS)
-
-
 def system_name() -> str:
     """Return PRETTY_NAME of os-release(5)."""
-    for line in read_host("/etc/os-release").splitlines():
-        if line.startswith("PRETTY_NAME="):
-            return line.partition("=")[2].strip("\"'")
-    return "Linux"
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]  # "Linux" where the file names none
+    except OSError:
+        return "Linux"

@@ -10,14 +10,15 @@ Asked inside of a private environment, where the caller is root of its user name
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.runtime import namespaces
-from sdee.runtime.environment import mounts, private
+from sdee.base import libc, mountinfo, paths
+from sdee.base.files import private_opener
+from sdee.base.libc import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_REC, mount
+from sdee.runtime.environment import private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +28,6 @@ SIZE = "1g"  # then writes fail with ENOSPC: memory of a login node is everybody
 SOURCE = "sdee-discarded"  # of these overlays; tracer/host.py looks past them
 REAL = "writes-are-real"  # a file beside the trace: the directories that could not be covered
 _KERNELS = ("/proc", "/sys", "/dev", "/run")
-_NOSUID, _NODEV, _BIND, _REC, _PRIVATE = 2, 4, 4096, 16384, 1 << 18  # mount(2)
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -47,27 +46,27 @@ def plan(text: str, used: Sequence[str]) -> tuple[Step, ...]:
     `used`: live directories, without links, that the run works in: a file system that has others mounted in it may
     not be coverable as a whole (mount_namespaces(7): they are locked).
     """
-    points = {mount.path for mount in mounts.parse(text)}
+    points = {mount.path for mount in mountinfo.parse(text)}
     steps: list[Step] = []
     for path in sorted({*points, *used}):
-        if any(path == top or mounts.is_below(path, top) for top in _KERNELS):
+        if any(path == top or paths.is_in(path, top) for top in _KERNELS):
             continue
         if not private.is_private(path, text):
             steps.append(Step("cover" if path in points else "else", path))
-        elif any(mounts.is_below(path, step.path) for step in steps):
+        elif any(paths.is_in(path, step.path) for step in steps):
             steps.append(Step("show", path))
     return tuple(steps)
 
 
 def writes(kept: str) -> None:
     """Discard from now on what this process and its children write into live directories, but for that in `kept`."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        text = file.read()
+    text = mountinfo.own_text()
     here = os.path.realpath(".")
     places = dict.fromkeys((here, os.path.realpath(os.path.expanduser("~"))))
     used = [path for path in places if os.path.isdir(path) and not private.is_private(path, text)]
     real = carry_out(plan(text, used), used, kept)
-    with contextlib.suppress(OSError), open(os.path.join(kept, REAL), "w", encoding="utf-8") as file:
+    path = os.path.join(kept, REAL)
+    with contextlib.suppress(OSError), open(path, "w", encoding="utf-8", opener=private_opener) as file:
         file.writelines(f"{path!a}\n" for path in real)
     os.chdir(here)
 
@@ -81,13 +80,13 @@ def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str, space: str 
     now: dict[str, bool] = {}  # what we have mounted: is it an overlay?
     kept = os.path.realpath(kept)
     try:
-        namespaces.unshare(namespaces.CLONE_NEWNS)
-        _mount("none", "/", "", _REC | _PRIVATE, "")
+        libc.unshare(CLONE_NEWNS)
+        mount("none", "/", "", MS_REC | MS_PRIVATE)
         for path in dict.fromkeys((*(step.path for step in steps), kept)):
             with contextlib.suppress(OSError):
                 before[path] = os.open(path, os.O_PATH | os.O_CLOEXEC)
         os.makedirs(space, mode=0o700, exist_ok=True)
-        _mount("sdee", space, "tmpfs", _NOSUID | _NODEV, f"mode=0700,size={SIZE}")
+        mount("sdee", space, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=0700,size={SIZE}")
         for number, step in enumerate((*steps, Step("show", kept))):
             covered = _is_covered(step.path, now)
             if step.path not in before or (step.kind == "else" and covered):
@@ -95,7 +94,7 @@ def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str, space: str 
             if step.kind != "show" and _cover(step.path, before[step.path], f"{space}/{number}", used):
                 now[step.path] = True
             elif covered:
-                _mount(_name(before[step.path]), step.path, "", _BIND | _REC, "")
+                mount(_name(before[step.path]), step.path, "", MS_BIND | MS_REC)
                 now[step.path] = False
     except OSError:
         return list(used)
@@ -106,7 +105,7 @@ def carry_out(steps: Sequence[Step], used: Sequence[str], kept: str, space: str 
 
 
 def _is_covered(path: str, now: dict[str, bool]) -> bool:
-    holders = [top for top in now if path == top or mounts.is_below(path, top)]
+    holders = [top for top in now if path == top or paths.is_in(path, top)]
     return bool(holders) and now[max(holders, key=len)]
 
 
@@ -123,12 +122,12 @@ def _cover(path: str, fd: int, space: str, used: Sequence[str]) -> bool:
         # As in skeleton.c: overlayfs copies no directory up whose owner is not mapped, as of a group's directory
         for below in used:
             at = upper
-            for name in os.path.relpath(below, path).split("/") if mounts.is_below(below, path) else ():
+            for name in os.path.relpath(below, path).split("/") if paths.is_in(below, path) else ():
                 at = os.path.join(at, name)
                 if not os.path.isdir(at):
                     os.mkdir(at)
                     os.chmod(at, stat.S_IMODE(os.stat(_name(fd) + at.removeprefix(upper)).st_mode))
-        _mount(SOURCE, path, "overlay", _NODEV, f"userxattr,lowerdir={_name(fd)},upperdir={upper},workdir={work}")
+        mount(SOURCE, path, "overlay", MS_NODEV, f"userxattr,lowerdir={_name(fd)},upperdir={upper},workdir={work}")
     except OSError:  # Lustre, autofs, or others mounted in it
         return False
     return True
@@ -136,10 +135,3 @@ def _cover(path: str, fd: int, space: str, used: Sequence[str]) -> bool:
 
 def _name(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
-
-
-def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
-    """mount(2). Raises OSError."""
-    words = [word.encode("utf-8", "surrogateescape") for word in (source, target, kind, options)]
-    if _libc.mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]) != 0:
-        raise OSError(ctypes.get_errno(), "mount", target)

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
 
-from sdee.runtime.environment import base_directory, front, program
+from sdee.base.process import become
+from sdee.runtime.environment.locations import STATE_COMMANDS, base_directory
+from sdee.runtime.environment.stamp import changed_files, moved
+from sdee.runtime.programs import env_path, front_path
 
-NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media")
+TYPE_CHECKING = False  # not typing's: importing that takes longer than all else here
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 FLAGS = ("--x11", "--ssh-agent")
-COMMANDS = "commands"
-COMMANDS_INSIDE = "/run/sdee"
-INSIDE = "from sdee.cli.inside import main; main()"
-
-# /tmp and /run are others inside, and software may be removed. 244: docs/exit-codes.md
-_MISSING = """for file in NEEDED; do
-  [ -r "$file" ] && continue
-  echo "sdee: $1: sdee itself is not seen in this environment: $file is not there" >&2
-  echo "  try: install it below your home, or sdee env create --bind DIRECTORY" >&2
-  echo "  without a bundle: SDEE_TRANSPARENT=0 $1 …" >&2
-  exit 244
-done
-"""
 
 
 def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
@@ -41,47 +33,21 @@ def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
     return (flags, name, []) if name else None
 
 
-def stale(directory: str) -> bool:
-    """Tell whether the host's system is another than when the environment was made or last adapted."""
-    with open(os.path.join(directory, "stamp"), encoding="utf-8", errors="surrogateescape") as file:
-        return any(line != stamp_line(line.split("\t")[0]) for line in file.read().splitlines())
-
-
-def stamp_line(path: str) -> str:
-    """Return the line of `stamp` for one of the host's files: path, time and size, or zeros where there is none."""
-    try:
-        file = os.stat(path)
-    except OSError:
-        return f"{path}\t0\t0"
-    return f"{path}\t{file.st_mtime_ns}\t{file.st_size}"
-
-
-def mount_points() -> list[str]:
-    """Return what is mounted below the system's directories, as mountinfo(5) writes it."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = {line.split(" ", 5)[4] for line in file}
-    return sorted(point for point in points if not point.startswith(NOT_SYSTEM))
-
-
-def moved(directory: str) -> bool:
-    """Tell whether other things are mounted there than when the plan was made."""
-    with open(os.path.join(directory, "mounts"), encoding="utf-8", errors="surrogateescape") as file:
-        return file.read() != "\n".join(mount_points())
-
-
 def prepare_commands(directory: str) -> None:
     """Write what stands in place of the job manager's commands inside, as far as it is not there: /run/sdee."""
-    from sdee.interpreter import files, own_python  # noqa: PLC0415
+    from sdee.base.files import beside  # noqa: PLC0415
+    from sdee.base.interpreter import files, own_module  # noqa: PLC0415
 
-    commands = os.path.join(directory, COMMANDS)
+    commands = os.path.join(directory, STATE_COMMANDS)
     for name in ("", "real", "prefix"):
         os.makedirs(os.path.join(commands, name), exist_ok=True)
-    call = f'exec {" ".join(map(_quoted, own_python(INSIDE)))} "$@"'
-    check = _MISSING.replace("NEEDED", " ".join(map(_quoted, files())))
+    call = f'exec {" ".join(map(_quoted, own_module("sdee.__main__", "inside")))} "$@"'
+    # /tmp and /run are others inside, and software may be removed. 244: docs/exit-codes.md
+    check = beside(__file__, "missing.sh").replace("@NEEDED@", " ".join(map(_quoted, files())))
     script = f"#!/bin/sh\n# Written by sdee: srun, sbatch and salloc inside\n{check}{call}\n"
     _write(os.path.join(commands, "sdee-inside"), script, 0o755)
     _write(os.path.join(commands, "user"), f"{os.getuid()} {os.getgid()} {_user_name()}\n", 0o644)
-    target, state = os.path.join(commands, "sdee-front"), os.stat(front())
+    target, state = os.path.join(commands, "sdee-front"), os.stat(front_path())
     try:
         there = os.stat(target)
         same = (there.st_size, there.st_mtime_ns) == (state.st_size, state.st_mtime_ns)
@@ -90,11 +56,11 @@ def prepare_commands(directory: str) -> None:
     if not same:
         import shutil  # noqa: PLC0415
 
-        from sdee.runtime.environment import fronts, store  # noqa: PLC0415
+        from sdee.runtime.environment import stand_ins, store  # noqa: PLC0415
 
         if os.path.isdir(os.path.join(directory, "layers")):
-            fronts.refresh(store.Environment(os.path.basename(directory), directory))
-        shutil.copy2(front(), f"{target}.{os.getpid()}")  # terminals may come at once
+            stand_ins.refresh(store.Environment(os.path.basename(directory), directory))
+        shutil.copy2(front_path(), f"{target}.{os.getpid()}")  # terminals may come at once
         os.replace(f"{target}.{os.getpid()}", target)
 
 
@@ -126,7 +92,7 @@ def _user_name() -> str:
 
 
 def _bring_up_to_date(name: str, directory: str) -> None:
-    if stale(directory) or moved(directory):
+    if changed_files(directory) or moved(directory):
         from sdee.runtime.environment.reconcile import reconcile  # noqa: PLC0415
 
         for line in reconcile(name):
@@ -137,8 +103,6 @@ def _bring_up_to_date(name: str, directory: str) -> None:
 
 def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
     """Replace this process by sdee-env (execve(2)). Raises SdeeError."""
-    import signal  # noqa: PLC0415
-
     directory = os.path.join(base_directory(), name)
     if "/" in name or not os.path.isfile(os.path.join(directory, "stamp")):
         from sdee.runtime.environment.store import find  # noqa: PLC0415
@@ -147,14 +111,12 @@ def enter(flags: list[str], name: str, command: list[str]) -> NoReturn:
     try:
         _bring_up_to_date(name, directory)
     except OSError as error:
-        from sdee.errors import OutputError  # noqa: PLC0415
+        from sdee.base.errors import OutputError  # noqa: PLC0415
         from sdee.runtime.environment.store import find  # noqa: PLC0415
 
         find(name)  # it may have been removed just now
         raise OutputError(f"cannot write {error.filename}: {error.strerror}") from error
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
-        signal.signal(number, signal.SIG_DFL)
-    os.execv(program(), ["sdee-env", "enter", *flags, directory, name, *command])
+    become(env_path(), ["sdee-env", "enter", *flags, directory, name, *command])
 
 
 def main(arguments: list[str]) -> bool:
@@ -162,7 +124,7 @@ def main(arguments: list[str]) -> bool:
     parsed = parse(arguments)
     if parsed is None:
         return False
-    from sdee.errors import SdeeError  # noqa: PLC0415
+    from sdee.base.errors import SdeeError  # noqa: PLC0415
 
     try:
         enter(*parsed)

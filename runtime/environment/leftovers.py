@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError
-from sdee.runtime.environment import program
+from sdee.base.errors import InputError
+from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +122,7 @@ def discard(directory: str) -> None:
     for pause in (0, 0.05, 0.2, 1):  # what a killed command was calling may be ending still, and make one more entry
         time.sleep(pause)
         subprocess.run(
-            [program(), "root", directory, "/bin/rm", "-rf", "--one-file-system", directory],
+            [env_path(), "root", directory, "/bin/rm", "-rf", "--one-file-system", directory],
             check=False,
             stderr=subprocess.DEVNULL,
         )

@@ -4,31 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdee.base import dpkg
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-
-def stanzas(text: str) -> dict[str, str]:
-    """Return the paragraphs of dpkg's status file by package and architecture."""
-    found = {}
-    for stanza in text.split("\n\n"):
-        name = field(stanza, "Package")
-        if name:
-            found[f"{name}:{field(stanza, 'Architecture')}"] = stanza.strip("\n")
-    return found
-
-
-def field(stanza: str, name: str) -> str:
-    """Return a field's first line, "" where there is none."""
-    for line in stanza.splitlines():
-        if line.startswith(name + ":"):
-            return line.partition(":")[2].strip()
-    return ""
-
-
-def is_installed(stanza: str) -> bool:
-    """Tell whether a package is installed, whole or in part."""
-    return field(stanza, "Status").split(" ")[-1] not in ("", "not-installed", "config-files")
 
 
 def records(text: str) -> dict[str, str]:
@@ -63,7 +42,7 @@ def _merge(
 
 def status(base: str, host: str, own: str) -> tuple[str, list[str]]:
     """Merge dpkg's status."""
-    return _merge(base, host, own, stanzas, "\n\n")
+    return _merge(base, host, own, dpkg.stanzas, "\n\n")
 
 
 def accounts(base: str, host: str, own: str) -> tuple[str, list[str]]:

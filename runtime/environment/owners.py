@@ -1,4 +1,4 @@
-"""The file `owners`: emulated owners of what can have no attribute (links, pipes, sockets), as owner.c keeps them.
+"""The file `owners`: emulated owners of what can have no attribute (links, pipes, sockets), as owners.c keeps them.
 
 A line says device, inode, birth time in nanoseconds, uid, gid; the last for a file counts. The device is 0 for files of
 the environment, since an overlay has another one at each mount.
@@ -11,7 +11,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from sdee.runtime.environment.layers import OWNER, attribute, is_whiteout
+from sdee.base.libc import LIBC, checked
+from sdee.runtime.environment.upper_layer import OWNER, attribute, is_whiteout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from sdee.runtime.environment.store import Environment
 
 Key = tuple[int, int]  # inode, birth time
-_libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _STATX_BTIME = -100, 0x100, 0x800
 
 
@@ -47,11 +47,10 @@ class _Statx(ctypes.Structure):
 
 
 def key_of(path: str) -> Key:
-    """Return by what owner.c knows a file: inode number and birth time, 0 where the file system keeps none."""
+    """Return by what owners.c knows a file: inode number and birth time, 0 where the file system keeps none."""
     file = _Statx()
-    if _libc.statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, 0x7FF | _STATX_BTIME, ctypes.byref(file)) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
+    arguments = (_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW, 0x7FF | _STATX_BTIME, ctypes.byref(file))
+    checked(LIBC.statx(*arguments), "statx", path)
     born = file.btime_seconds * 10**9 + file.btime_nanoseconds if file.mask & _STATX_BTIME else 0
     return file.ino, born
 

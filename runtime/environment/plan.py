@@ -8,10 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import sdee
-from sdee.runtime.environment import fronts
-from sdee.runtime.environment.mounts import Mount, is_below
+from sdee.base.paths import is_in
+from sdee.runtime.environment import locations
+from sdee.runtime.environment.locations import COMMANDS, STATE_COMMANDS
+
+if TYPE_CHECKING:
+    from sdee.base.mountinfo import Mount
 
 # Top-level directories that hold the system: changes are the environment's. bin … libx32 where /usr is not merged
 SYSTEM = frozenset(("usr", "etc", "opt", "var", "srv", "bin", "sbin", "lib", "lib32", "lib64", "libx32"))
@@ -30,9 +35,6 @@ LIVE = (
     "/run/nslcd",
     "/var/lib/sss/pipes",
 )
-
-# Inside: what stands in place of the job manager's commands (runtime/front/)
-COMMANDS = "/run/sdee"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Plan:
 
     def layer_of(self, path: str) -> Step | None:
         """Return the step of kind overlay or own to which `path` of the environment belongs; None where it is live."""
-        holders = [step for step in self.steps if path == step.path or is_below(path, step.path)]
+        holders = [step for step in self.steps if path == step.path or is_in(path, step.path)]
         last = holders[-1] if holders else None  # mounted over those before it
         return last if last is not None and last.kind in ("overlay", "own") else None
 
@@ -84,9 +86,7 @@ class Plan:
     def not_layered_below(self, path: str) -> tuple[str, ...]:
         """Return the directories below `path` in which no layer shows: their skeletons would serve nobody."""
         return tuple(
-            step.path
-            for step in self.steps
-            if step.kind not in ("overlay", "link", "live") and is_below(step.path, path)
+            step.path for step in self.steps if step.kind not in ("overlay", "link", "live") and is_in(step.path, path)
         )
 
     @property
@@ -98,7 +98,7 @@ class Plan:
 def read(text: str) -> Plan:
     """Return the plan that `text` says."""
     steps, ranges = [], None
-    for line in text.splitlines()[1:]:
+    for line in filter(None, text.split("\n")[1:]):  # other line ends may be in names
         fields = line.split("\t")
         if fields[0] == "range":
             numbers = [int(number) for number in fields[1].split()]
@@ -147,7 +147,7 @@ class _Builder:
             self.add("bind", path)
             return
         holes = [mount.path for mount in self.mounts] + [self.base]
-        if not any(is_below(hole, path) for hole in holes):
+        if not any(is_in(hole, path) for hole in holes):
             self.overlay(path)
             return
         self.overlay(path, f"shadow/{mangled(path)}")
@@ -170,7 +170,7 @@ def _top_level(builder: _Builder, entry: os.DirEntry[str], home: str) -> None:
         builder.add("tmp", path)
     elif name == "run":
         builder.add("tmpfs", path, "mode=0755")
-    elif name == "root" and home != path and not is_below(home, path):
+    elif name == "root" and home != path and not is_in(home, path):
         builder.own(path)
     elif name in SYSTEM:
         builder.tree(path)
@@ -180,7 +180,7 @@ def _top_level(builder: _Builder, entry: os.DirEntry[str], home: str) -> None:
 
 def is_plain(path: str) -> bool:
     """Tell whether a plan, which is lines of words, can name it."""
-    return "\t" not in path and "\n" not in path
+    return set("\t\n\r").isdisjoint(path)
 
 
 def build(
@@ -192,7 +192,7 @@ def build(
     directories to show live; `installed`: where sdee is, to be shown where it would not be seen (/tmp).
     """
     shown = [*([home] if os.path.isdir(home) and os.path.realpath(home) != "/" else []), *binds]
-    live = tuple(dict.fromkeys(map(os.path.realpath, shown)))
+    live = tuple(filter(is_plain, dict.fromkeys(map(os.path.realpath, shown))))  # an archive may name them
     builder = _Builder(mounts, os.path.realpath(base), live)
     for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
         if is_plain(entry.path):
@@ -205,14 +205,12 @@ def build(
     if "/run" in tops:
         for name, mode in (("lock", "1777"), ("user", "0755")):
             builder.add("tmpfs" if name == "lock" else "dir", f"/run/{name}", f"mode={mode}" if name == "lock" else "")
-        builder.add("own", COMMANDS, "commands")
-        builder.add("own", f"{COMMANDS}/layers", "layers")  # read-only: fronts.c
-        if os.path.isfile(f"{fronts.PROGRAMS}/srun"):
-            builder.add("own", fronts.HOST_PROGRAMS, fronts.PROGRAMS)
+        builder.add("own", COMMANDS, STATE_COMMANDS)
+        builder.add("own", f"{COMMANDS}/layers", "layers")  # read-only: stand_ins.c
+        if os.path.isfile(f"{locations.PROGRAMS}/srun"):
+            builder.add("own", locations.HOST_PROGRAMS, locations.PROGRAMS)
     if Plan(tuple(builder.steps)).layer_of("/var/tmp") is not None:
-        builder.steps = [
-            step for step in builder.steps if step.path != "/var/tmp" and not is_below(step.path, "/var/tmp")
-        ]
+        builder.steps = [step for step in builder.steps if step.path != "/var/tmp" and not is_in(step.path, "/var/tmp")]
         builder.own("/var/tmp")
     for path in LIVE:
         builder.add("live", path)
@@ -236,7 +234,7 @@ def _show_home(builder: _Builder, home: str) -> None:
 
 def _is_own(steps: list[Step], path: str) -> bool:
     """Tell whether it lies in a directory that begins empty inside."""
-    holders = [step for step in steps if path == step.path or is_below(path, step.path)]
+    holders = [step for step in steps if path == step.path or is_in(path, step.path)]
     return bool(holders) and holders[-1].kind in ("tmp", "tmpfs")
 
 
@@ -249,7 +247,7 @@ def installation() -> tuple[str, ...]:
 
 
 def _is_live(steps: list[Step], path: str) -> bool:
-    holders = [step for step in steps if path == step.path or is_below(path, step.path)]
+    holders = [step for step in steps if path == step.path or is_in(path, step.path)]
     return bool(holders) and holders[-1].kind in ("bind", "live")
 
 

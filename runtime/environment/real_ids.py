@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from sdee.errors import OutputError
-from sdee.interpreter import own_python
-from sdee.runtime.environment import plan, program
+from sdee.base.errors import OutputError, SdeeError
+from sdee.base.interpreter import own_module
+from sdee.runtime.environment import plan
+from sdee.runtime.environment.sdee_env import as_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdee.runtime.environment.store import Environment
-
-START = f"from {__name__} import main; main()"
 
 
 def listed(environment: Environment, made: plan.Plan) -> set[tuple[bytes, bytes]]:
@@ -71,15 +69,18 @@ def give(environment: Environment, made: plan.Plan, pairs: set[tuple[bytes, byte
             lines.append(b"%d %d %s" % (uid, gid, upper))
     if not lines:
         return
-    command = [program(), "root", environment.directory, *own_python(START)]
-    done = subprocess.run(command, input=b"\0".join(lines), check=False, stderr=subprocess.PIPE)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
-        raise OutputError(f"cannot give directories and files their owners: {said[-1].removeprefix('sdee: error: ')}")
+    try:
+        as_root(environment.directory, *own_module(__name__), given=b"\0".join(lines))
+    except SdeeError as error:
+        raise OutputError(f"cannot give directories and files their owners: {error}") from error
 
 
-def main() -> None:
+def main(_arguments: list[str]) -> None:
     """As root of the environment's ids: change the owners that standard input names."""
     for line in sys.stdin.buffer.read().split(b"\0"):
         uid, gid, path = line.split(b" ", 2)
-        os.chown(path, int(uid), int(gid), follow_symlinks=False)
+        try:
+            os.chown(path, int(uid), int(gid), follow_symlinks=False)
+        except OSError as error:
+            sys.stderr.write(f"sdee: error: {os.fsdecode(path)}: {error.strerror}\n")
+            sys.exit(OutputError.exit_code)

@@ -6,22 +6,19 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError
-from sdee.runtime.environment import accounts, merge, program, rpm
-from sdee.runtime.environment.configure import read_host, start_files
-from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, system_name
-from sdee.runtime.environment.enter import stamp_line
+from sdee.base import dpkg
+from sdee.base.errors import InputError
+from sdee.base.files import text_of
+from sdee.base.rpm import DATABASES
+from sdee.runtime.environment import accounts, merge, rpm
+from sdee.runtime.environment.configure import start_files
+from sdee.runtime.environment.create import fill_layers, make_plan, system_name
+from sdee.runtime.environment.stamp import changed_files, keep_host
 from sdee.runtime.environment.store import Environment, at_rest, find
+from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def changed_files(environment: Environment) -> list[str]:
-    """Return which of the files that tell the host's state are others than noted."""
-    with open(environment.path("stamp"), encoding="utf-8", errors="surrogateescape") as file:
-        lines = file.read().splitlines()
-    return [line.split("\t")[0] for line in lines if line != stamp_line(line.split("\t")[0])]
 
 
 def reconcile(name: str) -> list[str]:
@@ -30,7 +27,7 @@ def reconcile(name: str) -> list[str]:
     Raises InputError where that cannot be done: another release of the system, two changed RPM databases.
     """
     environment = find(name)
-    changed = changed_files(environment)
+    changed = changed_files(environment.directory)
     if not changed:  # only what is mounted
         if not environment.is_running():
             with at_rest(environment, "adapt"):
@@ -43,7 +40,7 @@ def reconcile(name: str) -> list[str]:
     with at_rest(environment, "adapt"):
         notes = adapt(environment)
     if environment.upper("/etc/ld.so.cache") and os.path.exists(environment.upper("/etc/ld.so.cache") or ""):
-        command = [program(), "enter", environment.directory, name, "ldconfig"]
+        command = [env_path(), "enter", environment.directory, name, "ldconfig"]
         subprocess.run(
             command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -58,7 +55,7 @@ def _refuse(environment: Environment, changed: list[str]) -> None:
             hint=f"`sdee env diff {environment.name}` shows what you may want to save; then sdee env reset it",
         )
     own = rpm.own_databases(environment)
-    if own and any(os.path.basename(path) in rpm.DATABASES for path in changed):
+    if own and any(os.path.basename(path) in DATABASES for path in changed):
         raise InputError(
             f"the host's RPM packages have changed, and so have those of environment {environment.name}: "
             f"two RPM databases cannot be merged ({', '.join(own)})",
@@ -82,7 +79,7 @@ def adapt(environment: Environment) -> list[str]:
         if step.kind == "overlay":
             drop_stale(step.path, os.path.dirname(environment.path(step.argument)))
     notes = []
-    conflicts = _merge_file(environment, "/var/lib/dpkg/status", merge.status)
+    conflicts = _merge_file(environment, dpkg.STATUS, merge.status)
     if conflicts:
         names = ", ".join(sorted(key.split(":")[0] for key in conflicts))
         notes.append(
@@ -92,7 +89,7 @@ def adapt(environment: Environment) -> list[str]:
         _merge_file(environment, path, merge.accounts)
     _complete_shadow(environment)
     start_files(environment)
-    keep_host(environment)
+    keep_host(environment.directory)
     return notes
 
 
@@ -102,8 +99,8 @@ def _merge_file(
     own = environment.own_file(path)
     if own is None:
         return []
-    base = read_host(environment.path("base", path.strip("/").replace("/", "-")))
-    text, conflicts = function(base, read_host(path), read_host(own))
+    base = text_of(environment.path("base", path.strip("/").replace("/", "-")))
+    text, conflicts = function(base, text_of(path), text_of(own))
     with open(own, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
     return conflicts if path.endswith("status") else []
@@ -118,8 +115,8 @@ def _complete_shadow(environment: Environment) -> None:
         own = environment.own_file(target)
         if own is None:
             continue
-        listed = read_host(environment.own_file(source) or source)
-        there = merge.records(read_host(own))
+        listed = text_of(environment.own_file(source) or source)
+        there = merge.records(text_of(own))
         missing = [line for name, line in merge.records(make(listed)).items() if name not in there]
         if missing:
             with open(own, "a", encoding="utf-8", errors="surrogateescape") as file:

@@ -9,23 +9,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sdee.runtime.environment import program
-from sdee.runtime.environment.enter import stamp_line
-from sdee.runtime.environment.layers import is_opaque, is_whiteout
+from sdee.base.rpm import DATABASES, DIRECTORIES, query
+from sdee.runtime.environment.stamp import stamp_line
+from sdee.runtime.environment.upper_layer import is_opaque, is_whiteout
+from sdee.runtime.programs import env_path
 
 if TYPE_CHECKING:
     from sdee.runtime.environment.store import Environment
 
-DIRECTORIES = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
-DATABASES = ("rpmdb.sqlite", "Packages.db", "Packages")  # of the formats sqlite, ndb, Berkeley DB
 _BESIDE = ("-wal", "-shm")  # SQLite's log of what is not yet in the database, and the index of that
 _CONFIGURATION = 1  # RPMFILE_CONFIG, rpmfiles.h
-_PATIENCE = 120  # seconds; 2,000 packages with 300,000 files take 1
 # rpm(8), --queryformat: a line for each package, followed by one for each of its files
 _QUERY = (
     r"P\t%{NAME}\t%{ARCH}\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\n"
@@ -160,11 +157,11 @@ def _ask(environment: Environment, files: dict[str, str]) -> tuple[Packages, str
             if not name.startswith(".") and not name.endswith(_BESIDE[1]):
                 shutil.copyfile(path, os.path.join(copy, name))
         inside = os.path.join("/var/tmp", os.path.basename(copy))
-        enter = [program(), "enter", environment.directory, environment.name]
+        enter = [env_path(), "enter", environment.directory, environment.name]
         for before, directory in (([], copy), (enter, inside)):
             if not before and not shutil.which("rpm"):
                 continue
-            done = _run([*before, "rpm", "--dbpath", directory, "--query", "--all", "--queryformat", _QUERY])
+            done = query(directory, _QUERY, *before)
             found = parse(done.stdout)
             if found.versions or (done.returncode == 0 and not done.stderr):
                 return found, ""
@@ -176,21 +173,6 @@ def _ask(environment: Environment, files: dict[str, str]) -> tuple[Packages, str
     finally:
         shutil.rmtree(copy, ignore_errors=True)
     return Packages(), problem
-
-
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            timeout=_PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"rpm does not answer within {_PATIENCE} s\n")
 
 
 def own_databases(environment: Environment) -> list[str]:

@@ -8,18 +8,18 @@ import os
 import re
 import socket
 import stat
-import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sdee.errors import InputError, KernelError, OutputError, UsageError
-from sdee.runtime.environment import base_directory, leftovers, plan, program
-from sdee.runtime.environment.enter import COMMANDS_INSIDE
+from sdee.base.errors import InputError, KernelError, OutputError, UsageError
+from sdee.runtime.environment import leftovers, plan
+from sdee.runtime.environment.locations import COMMANDS, base_directory
+from sdee.runtime.environment.sdee_env import run_helper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 _PATIENCE = 6  # s: a holder takes 5 to end (holder.c, GRACE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -169,7 +169,7 @@ def find(name: str) -> Environment:
 
 def is_inside() -> bool:
     """Tell whether this process runs in an environment, also where su(1) or sshd(8) has dropped its variables."""
-    return os.path.exists(os.path.join(COMMANDS_INSIDE, "user"))
+    return os.path.exists(os.path.join(COMMANDS, "user"))
 
 
 def refuse_nested() -> None:
@@ -212,26 +212,6 @@ def prepare_base() -> str:
     with leftovers.locked(base):
         run_helper("probe", base)
     return base
-
-
-def run_helper(*arguments: str) -> None:
-    """Run sdee-env. Raises KernelError or OutputError with its message."""
-    run_helpers([arguments])
-
-
-def run_helpers(calls: Sequence[tuple[str, ...]]) -> None:
-    """Run sdee-env several times at once, and wait for all. Raises KernelError or OutputError as the first says."""
-    running = [
-        subprocess.Popen([program(), *arguments], stderr=subprocess.PIPE, text=True, errors="replace")
-        for arguments in calls
-    ]
-    done = [(process.communicate()[1], process.returncode) for process in running]
-    for (said, status), arguments in zip(done, calls, strict=True):
-        if status:
-            lines = said.removeprefix("sdee: error: ").rstrip().split("\n")
-            hint = next((line.removeprefix("  hint: ") for line in lines[1:] if line.startswith("  hint: ")), "")
-            kind = OutputError if status == OutputError.exit_code else KernelError
-            raise kind(lines[0] or f"sdee-env {arguments[0]} ended with status {status}", hint=hint)
 
 
 @contextmanager

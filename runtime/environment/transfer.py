@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import replace
 
-from sdee.errors import BundleError, InputError, OutputError
-from sdee.interpreter import own_python
-from sdee.runtime.environment import archive, program, rpm
+from sdee.base.errors import InputError, OutputError
+from sdee.base.interpreter import own_module
+from sdee.runtime.environment import rpm
+from sdee.runtime.environment.archive import main
+from sdee.runtime.environment.archive.header import read_header
 from sdee.runtime.environment.create import being_made, being_replaced, fill, system_name
 from sdee.runtime.environment.reconcile import adapt
+from sdee.runtime.environment.sdee_env import as_root
 from sdee.runtime.environment.store import Environment, at_rest, save_settings
-
-
-def _as_root(environment: Environment, *command: str) -> list[str]:
-    """Run a command as root of the environment's ids; return its lines. Raises OutputError, BundleError."""
-    done = subprocess.run(
-        [program(), "root", environment.directory, *command],
-        check=False,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = lines[0].removeprefix("sdee: error: ") if lines else f"{command[0]} ended with status {done.returncode}"
-        hint = next((line.removeprefix("  hint: ") for line in lines if line.startswith("  hint: ")), "")
-        raise (BundleError if done.returncode == BundleError.exit_code else OutputError)(said, hint=hint)
-    return done.stdout.splitlines()
 
 
 def clone(environment: Environment, name: str) -> Environment:
@@ -40,9 +25,8 @@ def clone(environment: Environment, name: str) -> Environment:
             for part in ("config.json", "plan", "mounts", "stamp", "base", "layers", "shadow"):
                 if os.path.lexists(environment.path(part)):
                     source = environment.path(part)
-                    _as_root(
-                        environment, "cp", "-a", "--reflink=auto", "--no-target-directory", source, made.path(part)
-                    )
+                    copy = ("cp", "-a", "--reflink=auto", "--no-target-directory", source, made.path(part))
+                    as_root(environment.directory, *copy)
             if os.path.exists(environment.path("owners")):
                 _python(environment, "owners", made.directory)
         for part in ("root", "tmp"):
@@ -96,13 +80,14 @@ def export(environment: Environment, target: str, *, force: bool) -> int:
 
 
 def _python(environment: Environment, action: str, file: str) -> list[str]:
-    return _as_root(environment, *own_python(archive.START, action, environment.directory, os.path.abspath(file)))
+    command = own_module(main.__name__, action, environment.directory, os.path.abspath(file))
+    return as_root(environment.directory, *command)
 
 
 def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment, list[str]]:
     """Make an environment of an exported one; return it and what to tell the user."""
     try:
-        header = archive.read_header(source)
+        header = read_header(source)
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}") from error
     settings = header["settings"]

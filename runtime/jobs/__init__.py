@@ -1,40 +1,6 @@
 """Job managers: the one place that knows how a job is handed to Slurm or to Grid Engine.
 
 A job manager is one module here: a subclass of model.JobManager, whose methods are documented there, named in
-MANAGERS. What it gives is data, a Submission: the script, where it is kept, and the command line that hands it over;
-model.carry_out does it.
+registry.MANAGERS. What it gives is data, a Submission: the script, where it is kept, and the command line that hands
+it over; model.carry_out does it.
 """
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from sdee.errors import CommandNotFoundError
-from sdee.runtime.jobs.gridengine import GridEngine
-from sdee.runtime.jobs.slurm import Slurm
-
-if TYPE_CHECKING:
-    from sdee.runtime.jobs.model import JobManager
-
-MANAGERS: dict[str, type[JobManager]] = {"slurm": Slurm, "gridengine": GridEngine}
-
-
-def choose(name: str) -> JobManager:
-    """Return the job manager of that name; of `auto` the first one that this machine can submit to.
-
-    Slurm first: its packages bring a qsub of their own. Raises CommandNotFoundError when there is none.
-    """
-    tried = []
-    for key, kind in MANAGERS.items():
-        if name not in ("auto", key):
-            continue
-        manager = kind()
-        lacking = manager.lacks()
-        if not lacking:
-            return manager
-        tried.append(f"{manager.title}: {lacking}")
-    raise CommandNotFoundError(
-        "there is no job manager on this machine to submit to",
-        tried=tuple(tried),
-        hint="work on a login node of the cluster, or load its module; --manager names one",
-    )

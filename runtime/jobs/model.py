@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
-from sdee.errors import CommandNotExecutableError, OutputError
+from sdee.base.errors import CommandNotExecutableError
+from sdee.base.files import write_script
+from sdee.base.process import become
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ class Request:
     for the recorded one; `shown`: that command line, for people; `options`: the job manager's, as typed; `broadcast`:
     one of BROADCAST; `results`: the directory for what the job writes on the nodes, or ""; `collect`: globs of files
     that it leaves in the nodes' own directories (/tmp), to be moved there too; `served`: words before the bundle where
-    the command itself starts the processes, as mpirun does (src/sdee/cli/served.py).
+    the command itself starts the processes, as mpirun does (src/sdee/workflow/serving.py).
     """
 
     script: str
@@ -96,6 +96,7 @@ class JobManager(ABC):
     directive: ClassVar[str]  # how a script's lines begin that hold its options
     launchers: ClassVar[tuple[str, ...]]  # programs that start the processes of a step
     remote: ClassVar[str] = ""  # with what MPI's launchers start their daemons on other nodes, where sdee serves that
+    rehearsed: ClassVar[str] = ""  # a word in the command line of each step that a rehearsal runs, in its trace
     crowded: ClassVar[Mapping[str, str]] = {}  # variables with which these start any number of ranks on one machine
 
     @abstractmethod
@@ -130,25 +131,105 @@ class JobManager(ABC):
         """Return the script as it can be run here, without the job manager, to be traced: each step as one process."""
 
 
-def write_script(path: str, text: str) -> None:
-    """Write a script, executable, whole or not at all. Raises OutputError.
+@dataclass(frozen=True)
+class Batch:
+    """A batch script and how it was given: the manager's options as typed, the script's text, name and arguments.
 
-    It is the user's alone: it may hold a secret of a command line, or be a copy of a script that others may not read.
+    `words`: what of it may differ from job to job of a sweep.
     """
-    new = f"{path}.{os.getpid()}"
-    try:
-        with open(new, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=_private) as file:
-            file.write(text)
-        os.chmod(new, 0o700)
-        os.replace(new, path)
-    except OSError as error:
-        if os.path.exists(new):
-            os.unlink(new)
-        raise OutputError(f"cannot write the script {path!a}: {error.strerror}") from error
+
+    options: tuple[str, ...]
+    name: str
+    text: str
+    arguments: tuple[str, ...]
+    words: tuple[str, ...]
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o700)
+@dataclass(frozen=True)
+class Call:
+    """A call of one of the manager's commands, understood as far as an environment has to.
+
+    `asks`: nothing is started by it, or the manager will refuse it; `several`: its programs are several; `inline`: the
+    script is an option's value; `interactive`: what will be typed nobody knows; `cwd`, `stdin`: "" where not named.
+    """
+
+    words: Words
+    asks: bool = False
+    several: bool = False
+    inline: bool = False
+    interactive: bool = False
+    cwd: str = ""
+    stdin: str = ""
+
+
+class RefusedError(Exception):
+    """The job manager refuses a job. `text`: what its command says, "" when it has said so; `status`: how it ends."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.text = text
+        self.status = status
+
+
+class Inside(ABC):
+    """What a manager's own commands mean inside of a private environment, where their jobs run in bundles."""
+
+    step: ClassVar[str]  # the command that starts the processes of a step
+    batch: ClassVar[str]  # the one that submits a script
+    allocation: ClassVar[str]  # the one that gives a shell with an allocation
+    variables: ClassVar[str]  # how the names of an allocation's variables begin
+    rehearsed: ClassVar[str]  # as of JobManager
+
+    @abstractmethod
+    def call(self, program: str, arguments: Sequence[str]) -> Call:
+        """Understand a call of step, batch or allocation. Raises UsageError for an option without its value."""
+
+    @abstractmethod
+    def job(self, words: Words, found: str, stdin: str) -> Batch:
+        """Return what `batch` is to submit. `found`: the script's text where it is a file; `stdin`: else."""
+
+    @abstractmethod
+    def place(self, job: Batch) -> tuple[str, str]:
+        """Return working directory and standard input that a script and its options ask for, "" for none."""
+
+    @abstractmethod
+    def rehearsal_variables(self, job: Batch | None) -> dict[str, str]:
+        """Return variables of a job of one task; None: of an interactive one."""
+
+    @abstractmethod
+    def check(self, program: str, words: Words, stdin: str, front: str) -> None:
+        """Ask the manager whether it will take a call; nothing is submitted. `front`: what stands for its command.
+
+        Raises RefusedError.
+        """
+
+    @abstractmethod
+    def step_program(
+        self, bundle: str, decisive: Sequence[str], served: Sequence[str], *, broadcast: str = "auto", results: str = ""
+    ) -> str:
+        """Return the program that stands for `step` outside of a bundle: each task runs in the bundle.
+
+        `served`: words that become the bundle, and serve it (sdee-front); `decisive`: globs of variables that decide on
+        software; `broadcast`, `results`: as of Request.
+        """
+
+    @abstractmethod
+    def rehearsal_program(self, front: str, record: str) -> str:
+        """Return the program that stands for all three in a command that is traced: `NAME ARGUMENTS`.
+
+        `front`: sdee-front, as it is found there; `record`: the file to which each call of `batch` is added.
+        """
+
+    @abstractmethod
+    def batch_program(self, job: Batch, script: str, bundle: str, served: Sequence[str]) -> str:
+        """Return the batch script that runs `job`'s own in a bundle, perhaps another command's."""
+
+    @abstractmethod
+    def resubmit_program(self, known: Mapping[str, str], bundle: str, served: Sequence[str]) -> str:
+        """Return the program that stands for `batch` outside of a bundle.
+
+        `known`: scripts, by where they are found, and what is submitted in their place.
+        """
 
 
 def carry_out(submission: Submission) -> NoReturn:
@@ -159,10 +240,7 @@ def carry_out(submission: Submission) -> NoReturn:
     write_script(submission.script, submission.text)
     if "SDEE_ENVIRONMENT" in os.environ:  # in a private environment: all is in the bundle already (sdee-front)
         os.environ["SDEE_REAL"] = "1"
-    sys.stdout.flush()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and execve(2) would hand that on
-        signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvp(submission.argv[0], submission.argv)
+        become(submission.argv[0], submission.argv)
     except OSError as error:
         raise CommandNotExecutableError(f"cannot execute {submission.argv[0]}: {error.strerror}") from error

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.errors import UsageError
+from sdee.base.errors import UsageError
 from sdee.runtime.jobs.model import Words
 
 if TYPE_CHECKING:

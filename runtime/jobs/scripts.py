@@ -8,8 +8,9 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from sdee.errors import UsageError
-from sdee.tokens import redact
+from sdee.base.errors import UsageError
+from sdee.base.files import beside
+from sdee.base.secrets.tokens import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,11 +94,7 @@ def insert(wrapping: Wrapping, directive: str, preamble: str, named: str) -> str
     return "\n".join([*head, begin, preamble.strip("\n"), "# ---- sdee", *lines[at:]])
 
 
-THERE = """\
-if [ ! -x "$sdee_bundle" ]; then
-  echo "sdee: error: $sdee_bundle is not there; \\`sdee submit\\`, or sbatch in the environment, makes it again" >&2
-  exit 241
-fi"""
+THERE = beside(__file__, "there.sh").rstrip("\n")
 
 
 def expand(name: str, values: Mapping[str, str]) -> str:
@@ -120,30 +117,15 @@ def expand(name: str, values: Mapping[str, str]) -> str:
 
 
 # For `sh -c`: copies to $1 what the other words name, as globs, where something of this user's has changed in it since
-# $2 (seconds since 1970). The node's name is added to $1 where that ends with a slash
-_COLLECT = r"""case $1 in */) results=$1$SLURMD_NODENAME ;; *) results=$1 ;; esac
-begun=$2 failed=0 IFS=; shift 2
-for pattern; do
-  for file in $pattern; do
-    [ -n "$(find "$file" -user "$(id -u)" -newerct "@$begun" 2>/dev/null)" ] || continue
-    mkdir -p "$results${file%/*}" && cp -a "$file" "$results${file%/*}/" || {
-      echo "sdee: error: $(uname -n): $file cannot be brought back" >&2
-      failed=247
-    }
-  done
-done
-exit $failed"""
+# $2 (seconds since 1970), $3 seconds ago. The node's name is added to $1 where that ends with a slash. A clock that was
+# set back, or a node's that is behind, would hide results: then the seconds count, of a clock that nobody sets
+_COLLECT = beside(__file__, "collect.sh").rstrip("\n")
 
 # What the job left in the nodes' own directories comes back too, and stays there, as ever
-_FINISH = r"""
-sdee_begun=$(date +%s)
-sdee_finish() { # $1: the status of a step
-  sdee_status=$1
-  @COLLECT@
-  rmdir "$sdee_results"/*.[0-9]* 2>/dev/null || : # of tasks that wrote nothing
-  return "$sdee_status"
-}
-"""
+_FINISH = "\n" + beside(__file__, "finish.sh")
+
+
+_ELAPSED = '"$(($(sdee_uptime) - $sdee_started))"'
 
 
 def finish(on_each_node: str, where: str, patterns: Sequence[str]) -> str:
@@ -153,7 +135,7 @@ def finish(on_each_node: str, where: str, patterns: Sequence[str]) -> str:
     cannot be brought back.
     """
     files = shlex.join(patterns)
-    call = f'{on_each_node} /bin/sh -c {shlex.quote(_COLLECT)} sdee {where} "$sdee_begun" {files}'.lstrip()
+    call = f'{on_each_node} /bin/sh -c {shlex.quote(_COLLECT)} sdee {where} "$sdee_begun" {_ELAPSED} {files}'.lstrip()
     return _FINISH.strip("\n").replace(
         "@COLLECT@", f'{call} || [ "$sdee_status" -ne 0 ] || sdee_status=247' if files else ":"
     )
@@ -161,19 +143,7 @@ def finish(on_each_node: str, where: str, patterns: Sequence[str]) -> str:
 
 # Variables that decide on software are as recorded in a bundle. Where the script itself changes them (module load, .
 # venv/bin/activate) its tasks take its own.
-_CHANGED = r"""
-sdee_environment() { env | grep -E '^(@NAMES@)=' || :; }
-sdee_before=$(sdee_environment)
-sdee_changed() {
-  sdee_environment | while IFS= read -r sdee_line; do
-    case "
-$sdee_before
-" in *"
-$sdee_line
-"*) ;; *) printf '%s,' "${sdee_line%%=*}" ;; esac
-  done
-}
-"""
+_CHANGED = "\n" + beside(__file__, "changed.sh")
 
 
 def changed(globs: Sequence[str]) -> str:
@@ -181,17 +151,7 @@ def changed(globs: Sequence[str]) -> str:
     return _CHANGED.replace("@NAMES@", "|".join(glob.replace("*", "[A-Za-z0-9_]*") for glob in globs))
 
 
-_PROGRAM = r"""
-sdee_here() (
-  { set +eux; } 2>/dev/null # the script's own
-  sdee_env=$(sdee_changed)$SDEE_ENV
-  [ -z "$sdee_env" ] || { SDEE_ENV=$sdee_env; export SDEE_ENV; }
-  @CALL@ "$@"
-  sdee_status=$?
-  [ -z "$sdee_results" ] || sdee_finish "$sdee_status"
-  exit "$sdee_status"
-)
-"""
+_PROGRAM = "\n" + beside(__file__, "program.sh")
 
 
 def programs(wrapping: Wrapping, call: str) -> list[str]:

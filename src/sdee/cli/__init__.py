@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 import sdee
-from sdee.errors import InternalError, OutputError, ResourceError, SdeeError
+from sdee.base.errors import InternalError, OutputError, ResourceError, SdeeError
 
 # command → module of sdee.cli that holds it under the same name, and its one-line help (so that --help imports nothing)
 COMMANDS = {
@@ -88,13 +88,13 @@ def wants_debug(arguments: list[str]) -> bool:
     return "--debug" in own
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Run the command line; no traceback reaches the user without --debug."""
-    debug = wants_debug(sys.argv[1:])
+    debug = wants_debug(arguments)
     if "_SDEE_COMPLETE" in os.environ:
         import_module("sdee.cli.completion")
     try:
-        cli(prog_name="sdee")
+        cli(arguments, prog_name="sdee")
     except SdeeError as error:
         if debug:
             raise

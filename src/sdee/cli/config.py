@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from sdee.base.text import safe
 from sdee.cli import output as show
-from sdee.cli import policy
+from sdee.workflow import settings
 
 
 @click.command()
@@ -15,17 +16,17 @@ def config(*, as_json: bool) -> None:
 
     Options of `sdee bundle` add to lists and replace the rest.
     """
-    found = policy.load()
+    found = settings.load(show.say)
     if as_json:
         values = {key: {"value": v.value, "from": v.origins} for key, v in found.values.items()}
-        show.print_json({"files": found.files, "places": policy.places(), "ignored": found.ignored, "values": values})
+        show.print_json({"files": found.files, "places": settings.places(), "ignored": found.ignored, "values": values})
         return
-    for path in policy.places():
+    for path in settings.places():
         ignored = f"ignored: {found.ignored[path]}" if path in found.ignored else "not there"
-        click.echo(f"{show.safe(path)}: {'read' if path in found.files else ignored}")
-    for key, (_, meaning) in policy.KEYS.items():
+        click.echo(f"{safe(path)}: {'read' if path in found.files else ignored}")
+    for key, (_, meaning) in settings.KEYS.items():
         value = found.values.get(key)
         if value:
-            click.echo(f"{key} = {show.safe(str(value.value))}  # from {show.safe(', '.join(value.origins))}")
+            click.echo(f"{key} = {safe(str(value.value))}  # from {safe(', '.join(value.origins))}")
         else:
             click.echo(f"# {key}: {meaning}")

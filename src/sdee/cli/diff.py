@@ -7,9 +7,10 @@ from dataclasses import asdict
 
 import click
 
+from sdee.base.errors import UsageError
+from sdee.base.text import safe
 from sdee.cli import output as show
 from sdee.cli.inspect import is_bundle
-from sdee.errors import UsageError
 
 DIFFERENT = 1  # as diff(1): docs/exit-codes.md
 
@@ -23,9 +24,9 @@ def diff(*, one: str, other: str, as_json: bool) -> None:
 
     Each line begins with - (only in ONE), + (only in OTHER) or ~ (in both, and different). Returns 1 if there are any.
     """
-    from sdee.packer.compare import compare_bundles, compare_traces  # noqa: PLC0415
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
-    from sdee.tracer.tracefile import read_traces  # noqa: PLC0415
+    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.inspect.compare import compare_bundles, compare_traces  # noqa: PLC0415
+    from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
 
     kinds = [is_bundle(name) for name in (one, other)]
     if kinds[0] != kinds[1]:
@@ -39,5 +40,5 @@ def diff(*, one: str, other: str, as_json: bool) -> None:
         show.print_json([asdict(difference) for difference in found])
     else:
         for difference in found:
-            click.echo(f"{difference.sign} {show.safe(difference.path)}  {show.safe(difference.what)}")
+            click.echo(f"{difference.sign} {safe(difference.path)}  {safe(difference.what)}")
     sys.exit(DIFFERENT if found else 0)

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 
 import click
 
+from sdee.base.errors import ExitCode, InternalError, SdeeError
 from sdee.cli.output import print_json
-from sdee.errors import ExitCode, InternalError, SdeeError
+from sdee.runtime.environment import sdee_env
 
 _SYSCTLS = (
     # path, value that hinders, what it hinders
@@ -38,7 +39,7 @@ class Finding:
 
 def tracing() -> list[Finding]:
     """Prove each engine on a small child, as `sdee trace --engine auto` does."""
-    from sdee.tracer.engines import ENGINES, load, prove  # noqa: PLC0415 - not needed for --help
+    from sdee.tracer.engine.choose import ENGINES, load, prove  # noqa: PLC0415 - not needed for --help
 
     remedies = {
         "unotify": "needs Linux 5.5, and no other seccomp listener on this process; --engine ptrace does without",
@@ -54,7 +55,7 @@ def tracing() -> list[Finding]:
 
 def executing() -> list[Finding]:
     """Ask the launcher: it proves each step of a launch in a child of its own."""
-    from sdee.runtime.execute import launcher_path  # noqa: PLC0415 - not needed for --help
+    from sdee.runtime.programs import launcher_path  # noqa: PLC0415 - not needed for --help
 
     try:
         launcher = launcher_path()
@@ -75,7 +76,8 @@ def environments(executing: list[Finding]) -> list[Finding]:
 
     `executing`: what `executing` found. Where that has no user namespace its remedy is ours.
     """
-    from sdee.runtime.environment import base_directory, identity, store  # noqa: PLC0415 - not needed for --help
+    from sdee.runtime.environment import store, subordinate_ids  # noqa: PLC0415
+    from sdee.runtime.environment.locations import base_directory  # noqa: PLC0415 - not needed for --help
 
     base = there = base_directory()
     while not os.path.isdir(there):
@@ -84,8 +86,8 @@ def environments(executing: list[Finding]) -> list[Finding]:
     try:
         store.refuse_nested()
         with tempfile.TemporaryDirectory(prefix=".sdee-doctor-", dir=there) as directory:
-            store.run_helper("probe", directory)
-        ranges = identity.usable_ranges()
+            sdee_env.run_helper("probe", directory)
+        ranges = subordinate_ids.usable_ranges()
     except SdeeError as error:
         remedies = (f.remedy for f in executing if not f.ok and "namespaces" in f.check)
         remedy = next(remedies, "") or error.hint

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdee.base.errors import InputError
+from sdee.base.text import safe
 from sdee.cli.completion import command_line, files
-from sdee.cli.output import print_json, safe, working
-from sdee.errors import InputError
-from sdee.runtime.environment import base_directory, changes, leftovers, store, transfer
+from sdee.cli.output import print_json, working
+from sdee.runtime.environment import changes, leftovers, store, transfer
 from sdee.runtime.environment.create import create as make
 from sdee.runtime.environment.enter import enter as start
+from sdee.runtime.environment.locations import base_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +144,7 @@ def diff_(name: str, *, everything: bool, as_json: bool) -> None:
     with working(f"comparing {name} with the host"), store.present(environment):
         found = changes.find(environment)
     if found.problem:
-        click.echo(f"sdee: {found.problem}: packages are compared without it", err=True)
+        click.echo(f"sdee: {safe(found.problem)}: packages are compared without it", err=True)
     if as_json:
         content = {
             "packages": [vars(package) for package in found.packages],
@@ -154,7 +156,8 @@ def diff_(name: str, *, everything: bool, as_json: bool) -> None:
         sign = "-" if not package.after else "+" if not package.before else "~"
         several = [other.name for other in found.packages].count(package.name) > 1
         name = f"{package.name}:{package.architecture}" if several else package.name
-        click.echo(f"{sign} {name} {' → '.join(v for v in (package.before, package.after) if v)}")
+        versions = " → ".join(safe(version) for version in (package.before, package.after) if version)
+        click.echo(f"{sign} {safe(name)} {versions}")
     names = {package.name for package in found.packages}
     shown = [
         file
@@ -185,7 +188,7 @@ def _collapsed(shown: Sequence[changes.Change]) -> dict[str, int]:
 
 def _remark(file: changes.Change) -> str:
     """Say whose a file is and, where its content is the host's, what else is not."""
-    package = f"  ({file.package})" if file.package else ""
+    package = f"  ({safe(file.package)})" if file.package else ""
     if file.edited:
         return f"{package}  edited"
     if "type" in file.what:

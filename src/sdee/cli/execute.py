@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from sdee.cli.completion import files
-from sdee.runtime.execute import main
+from sdee.runtime.launch.execute import main
 
 
 @click.command(

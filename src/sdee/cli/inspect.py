@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sdee.base.errors import UsageError
+from sdee.base.files import open_regular
+from sdee.base.text import count_text, safe, size_text
 from sdee.cli import output as show
 from sdee.cli.completion import files
-from sdee.errors import UsageError
-from sdee.files import open_regular
-from sdee.packer.extract import extract as extract_entries
-from sdee.packer.extract import select
-from sdee.packer.reader import open_bundle
-from sdee.packer.table import VERSION
+from sdee.packer.format.extract import extract as extract_entries
+from sdee.packer.format.extract import select
+from sdee.packer.format.reader import open_bundle
+from sdee.packer.format.table import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdee.packer.explain import Explanation
+    from sdee.packer.format.reader import Bundle
+    from sdee.packer.format.table import Entry
+    from sdee.packer.inspect.explain import Explanation
     from sdee.packer.model import Reason
-    from sdee.packer.reader import Bundle
-    from sdee.packer.table import Entry
 
 DEFAULT_BUNDLE = "bundle.sdee"
 NO_MATCH = 1  # as grep: docs/exit-codes.md
@@ -58,12 +59,12 @@ def _not_found(path: str, bundle: Bundle) -> None:
     """Say that a path does not travel, and why if the bundle knows it."""
     item = bundle.items.get(_absolute(path, bundle))
     entry = bundle.entries.get(_absolute(path, bundle))
-    why = f"not in {show.safe(bundle.path)}"
+    why = f"not in {safe(bundle.path)}"
     if entry and stat.S_ISLNK(entry.mode):
-        why = f"a symbolic link to {show.safe(entry.link)}, which is not in {show.safe(bundle.path)}"
+        why = f"a symbolic link to {safe(entry.link)}, which is not in {safe(bundle.path)}"
     elif item and item.verdict.value != "bundle":
         why += f": {VERDICTS[item.verdict.value]}"
-    click.echo(f"sdee: {show.safe(path)}: {why}", err=True)
+    click.echo(f"sdee: {safe(path)}: {why}", err=True)
 
 
 def _absolute(path: str, bundle: Bundle) -> str:
@@ -144,16 +145,16 @@ def _origin(host: dict[str, str]) -> str:
 
 
 def _info_lines(facts: dict[str, Any]) -> list[str]:
-    summary, payload, name = facts["summary"], facts["payload"], show.safe(facts["bundle"])
+    summary, payload, name = facts["summary"], facts["payload"], safe(facts["bundle"])
     host = facts["host"] if isinstance(facts["host"], dict) else {}
     verdicts = summary.get("verdicts") or {}
-    counts = ", ".join(f"{number} {show.safe(kind)}" for kind, number in sorted(verdicts.items()))
-    decompressed = show.size_text(payload["decompressed"])
+    counts = ", ".join(f"{number} {safe(kind)}" for kind, number in sorted(verdicts.items()))
+    decompressed = size_text(payload["decompressed"])
     lines = [
-        f"bundle       {name}, {show.size_text(facts['size'])}, format {facts['format']}",
+        f"bundle       {name}, {size_text(facts['size'])}, format {facts['format']}",
         f"identity     sha256:{facts['identity']}" + ("  (everything verified)" if facts["verified"] else ""),
-        f"command      {show.safe(shlex.join(facts['conf']['arg']))}",
-        f"traced on    {show.safe(_origin(host))}",
+        f"command      {safe(shlex.join(facts['conf']['arg']))}",
+        f"traced on    {safe(_origin(host))}",
         f"launcher     {facts['launcher']['size']} bytes",
         f"payload      {payload['size']} bytes in {payload['frames']} frames, {decompressed} unpacked",
         f"             tail -c +{facts['launcher']['size'] + 1} {name} | zstd -d | tar t",
@@ -161,11 +162,11 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
     ]
     for key, values in facts["conf"].items():
         if key in _COUNTED:
-            lines.append(f"{key:<12} {show.count_text(len(values), _COUNTED[key])} (--json lists them)")
+            lines.append(f"{key:<12} {count_text(len(values), _COUNTED[key])} (--json lists them)")
         elif key not in ("arg", "incomplete"):
-            lines += [f"{show.safe(key):<12} {show.safe(value)}" for value in values]
-    lines += [f"incomplete   {show.safe(reason)}" for reason in facts["incomplete"]]
-    return lines + [f"warning      {show.safe(str(text))}" for text in facts["warnings"]]
+            lines += [f"{safe(key):<12} {safe(value)}" for value in values]
+    lines += [f"incomplete   {safe(reason)}" for reason in facts["incomplete"]]
+    return lines + [f"warning      {safe(str(text))}" for text in facts["warnings"]]
 
 
 @click.command()
@@ -181,7 +182,7 @@ def ls(*, arguments: tuple[str, ...], long_format: bool, as_json: bool) -> None:
     if as_json:
         show.print_json([_entry_object(entry) for entry in entries])
     elif entries:
-        click.echo("\n".join(_long(entry, bundle) if long_format else show.safe(entry.path) for entry in entries))
+        click.echo("\n".join(_long(entry, bundle) if long_format else safe(entry.path) for entry in entries))
     for path in missing:
         _not_found(path, bundle)
     if missing:
@@ -212,8 +213,8 @@ def _long(entry: Entry, bundle: Bundle) -> str:
     except (OverflowError, OSError, ValueError):  # a year that localtime(3) cannot name
         when = str(entry.mtime_ns // 1_000_000_000)
     arrow = " => " if entry.hard_link else " -> "
-    target = arrow + show.safe(entry.link) if entry.link else ""
-    return f"{stat.filemode(entry.mode)} {size:>12} {when:>16} {show.safe(entry.path)}{target}"
+    target = arrow + safe(entry.link) if entry.link else ""
+    return f"{stat.filemode(entry.mode)} {size:>12} {when:>16} {safe(entry.path)}{target}"
 
 
 @click.command()
@@ -225,7 +226,7 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
 
     PATH may be absolute, relative, a glob, the end of a path such as libz.so.1, or a part of a name such as openblas.
     """
-    from sdee.packer import explain  # noqa: PLC0415
+    from sdee.packer.inspect import explain  # noqa: PLC0415
 
     if len(arguments) > (1 if bundle_path else 2):
         raise UsageError("more than one PATH", hint="quote globs, so that the shell does not expand them")
@@ -246,19 +247,19 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
     elif found:
         click.echo("\n\n".join("\n".join(_explanation_lines(e, command)) for e in found))
     elif implied:
-        click.echo(f"{show.safe(implied.path)}: a directory above something that travels")
+        click.echo(f"{safe(implied.path)}: a directory above something that travels")
     elif provided:
-        click.echo(f"{show.safe(query)}: {VERDICTS['host']} (every bundle expects {show.safe(provided)} of it)")
+        click.echo(f"{safe(query)}: {VERDICTS['host']} (every bundle expects {safe(provided)} of it)")
     elif left_out:
         shows = "nor does the node's own show there" if unused else "the node's own shows there"
         click.echo(
-            f"{show.safe(query)}: does not travel: the run did not use it; {shows} "
-            f"(sdee bundle --include {show.safe(shlex.quote(left_out))} carries it)"
+            f"{safe(query)}: does not travel: the run did not use it; {shows} "
+            f"(sdee bundle --include {safe(shlex.quote(left_out))} carries it)"
         )
     if not found and not implied and not provided and not left_out:
         _not_found(query, bundle)
         for path in near:
-            click.echo(f"  near: {show.safe(path)}", err=True)
+            click.echo(f"  near: {safe(path)}", err=True)
         sys.exit(NO_MATCH)
 
 
@@ -273,17 +274,17 @@ VERDICTS = {
 
 
 def _reason_text(reason: Reason) -> str:
-    return show.safe(f"{reason.why} ({reason.detail})" if reason.detail else reason.why)
+    return safe(f"{reason.why} ({reason.detail})" if reason.detail else reason.why)
 
 
 def _explanation_lines(explanation: Explanation, command: list[str]) -> list[str]:
     item = explanation.item
-    package = f", part of {show.safe(item.package)}" if item.package else ""
-    lines = [f"{show.safe(item.path)}: {VERDICTS[item.verdict.value]}{package}"]
-    lines.append(f"  {show.safe(shlex.join(command))}")
-    lines += [f"  → {show.safe(hop.path)}: {_reason_text(hop.reason)}" for hop in explanation.chain]
+    package = f", part of {safe(item.package)}" if item.package else ""
+    lines = [f"{safe(item.path)}: {VERDICTS[item.verdict.value]}{package}"]
+    lines.append(f"  {safe(shlex.join(command))}")
+    lines += [f"  → {safe(hop.path)}: {_reason_text(hop.reason)}" for hop in explanation.chain]
     for reason in explanation.others:
-        source = f", from {show.safe(reason.source)}" if reason.source else ""
+        source = f", from {safe(reason.source)}" if reason.source else ""
         lines.append(f"  also: {_reason_text(reason)}{source}")
     return lines
 
@@ -310,7 +311,7 @@ def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
     with open_bundle(name) as bundle:
         entry = bundle.find(_absolute(paths[0], bundle))
         if entry and stat.S_ISDIR(entry.mode):
-            click.echo(f"sdee: {show.safe(paths[0])}: is a directory", err=True)
+            click.echo(f"sdee: {safe(paths[0])}: is a directory", err=True)
             sys.exit(NO_MATCH)
         if not entry:
             _not_found(paths[0], bundle)
@@ -350,4 +351,4 @@ def extract(*, arguments: tuple[str, ...], directory: str, force: bool, as_json:
     if as_json:
         show.print_json({"directory": os.path.abspath(directory), "files": files, "size": size})
     else:
-        click.echo(f"{show.safe(directory)}: {show.count_text(files, 'file')}, {show.size_text(size)}")
+        click.echo(f"{safe(directory)}: {count_text(files, 'file')}, {size_text(size)}")

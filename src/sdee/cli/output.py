@@ -1,12 +1,12 @@
-"""What the commands share in showing things: sizes, names that are safe on a terminal, JSON, a progress bar."""
+"""What the commands share in showing things: sentences, JSON, a progress bar."""
 
 from __future__ import annotations
 
 import json
-import os
+import signal
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -16,45 +16,38 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 
-def size_text(size: float) -> str:
-    """Return a number of bytes in the unit (powers of 1000) that makes it readable."""
-    if size < 1000:
-        return f"{size:.0f} B"
-    for unit in ("kB", "MB", "GB"):
-        size /= 1000
-        if size < 1000:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1000:.1f} TB"
-
-
-def count_text(number: int, noun: str) -> str:
-    """Return "1 file", "1,234 files"; `noun` in the singular."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "es" if noun.endswith("s") else noun + "s"
-    return f"{number:,} {noun if number == 1 else plural}"
-
-
-def safe(text: str) -> str:
-    r"""Return text with what could confuse a terminal or a line reader escaped, as `ls -b` does (\n, \033, \\)."""
-    if text.isascii() and text.isprintable() and "\\" not in text:
-        return text
-    return "".join(map(_escape, text))
-
-
-def _escape(char: str) -> str:
-    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
-    if char in named:
-        return named[char]
-    if char.isprintable():
-        return char
-    try:
-        return "".join(f"\\{byte:03o}" for byte in os.fsencode(char))
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
-        return f"\\u{ord(char):04x}"
+def say(sentence: str) -> None:
+    """Say on standard error what is going on."""
+    click.echo(f"sdee: {sentence}", err=True)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; bytes that are not UTF-8 become surrogate escapes, as Python's surrogateescape has it."""
     click.echo(json.dumps(value, indent=2))
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Let a terminated or hung up command raise an exception: the writer removes its temporary file then."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup(1) has it ignored, for the job too
+            signal.signal(number, _stop)
+    yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a terminated, hung up or interrupted command leave nothing that is half written, and say so."""
+    try:
+        with ending():
+            yield
+    except KeyboardInterrupt:
+        say("interrupted, nothing was written")
+        sys.exit(128 + signal.SIGINT)
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 @contextmanager

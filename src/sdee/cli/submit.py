@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sdee.base.text import safe
 from sdee.cli import output as show
-from sdee.cli import served
 from sdee.cli.completion import files, program_or_file
-from sdee.errors import UsageError
-from sdee.runtime import jobs
-from sdee.runtime.environment import front
-from sdee.runtime.jobs import model
-from sdee.tokens import BLANK, redact
+from sdee.runtime.jobs import model, registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from click.shell_completion import CompletionItem
 
-    from sdee.cli.prepare import Preparation
-    from sdee.runtime.jobs.model import JobManager, Request, Words
+    from sdee.runtime.jobs.model import JobManager, Words
+    from sdee.workflow.submitting import Plan
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 WORDS, MANAGER = "sdee.words", "sdee.manager"  # keys of click's Context.meta
@@ -46,7 +41,7 @@ class PassingCommand(click.Command):
         before = args[: args.index("--")] if "--" in args else args
         if before and before[0] in ctx.help_option_names:
             return super().parse_args(ctx, before[:1])
-        manager = jobs.choose(_manager_named(before))
+        manager = registry.choose(_manager_named(before))
         words = manager.split(args, own)
         ctx.meta[MANAGER], ctx.meta[WORDS] = manager, words
         return super().parse_args(ctx, list(words.own))
@@ -70,7 +65,7 @@ def _manager_named(words: Sequence[str]) -> str:
 
 MANAGER_OPTION = click.option(
     "--manager",
-    type=click.Choice(["auto", *jobs.MANAGERS]),
+    type=click.Choice(["auto", *registry.MANAGERS]),
     default="auto",
     show_default=True,
     help="The job manager to submit to. auto: the first that is here.",
@@ -142,126 +137,25 @@ def submit(
       sdee submit -J big --results out --dry-run -- python job.py
       sdee submit --bundle bundle.sdee -p long          as recorded
     """  # noqa: D301 - click wants the backspace character itself
-    from sdee.cli import prepare  # noqa: PLC0415 - not needed for --help
+    from sdee.workflow import submitting  # noqa: PLC0415 - not needed for --help
 
     words: Words = ctx.meta[WORDS]
     chosen: JobManager = ctx.meta[MANAGER]
-    check(retrace=retrace, no_trace=no_trace, ready=ready)
     where = os.path.abspath(results) if results else ""
-    kept = parent or prepare.own_directory()
-    if ready:
-        bundle, recorded = existing(ready)
-        directory = prepare.directory_of(kept, os.path.basename(ready), bundle)
-        command = () if list(words.command) == recorded else words.command
-        if not command and any(BLANK in word for word in recorded):
-            hint = f"give the whole command: sdee submit --bundle {ready} -- COMMAND"
-            raise UsageError("the command that this bundle records has a secret, which was not recorded", hint=hint)
-        request = _request(
-            words, prepare.script_in(directory), bundle, broadcast, where, shown=words.command or recorded
-        )
-        request = model.replace(request, command=command, collect=left_by(bundle) if where else ())
-        request = by_launcher(request, directory, chosen)
-        submission = chosen.submission(request)
-        if dry_run:
-            show_plan([f"keep    {bundle}"], submission)
-            return
-        with prepare.locked(directory):
-            _carry_out(request, directory, chosen)
-    if not words.command:
-        raise UsageError("there is no command to submit", hint="sdee submit [OPTIONS] -- COMMAND; --help says more")
-    cwd, stdin = (os.path.abspath(path) if path else "" for path in chosen.place(words.options))
-    cwd = cwd or os.getcwd()
-    recorded = redact(words.command)
-    directory = prepare.directory_of(kept, os.path.basename(words.command[0]), cwd, *recorded)
-    # A bundle records no secret: where there is one the script has the command
-    given = () if recorded == list(words.command) else words.command
+    wanted = submitting.Wanted(retrace, no_trace, ready or "", broadcast, where, parent)
     if dry_run:
-        todo = prepare.plan(directory, words.command, cwd, stdin, retrace=retrace, no_trace=no_trace, manager=chosen)
-        request = _request(words, prepare.script_in(directory), todo.bundle, broadcast, where, shown=words.command)
-        collect = collected(todo) if where and not todo.trace_why else ()
-        request = model.replace(request, command=given, collect=collect)
-        request = by_launcher(request, directory, chosen, made=not todo.bundle_why)
-        show_plan(todo.lines(), chosen.submission(request))
-        if where and todo.trace_why:
-            click.echo("# what the job leaves in the nodes' /tmp is known, and comes back, when it has been traced")
+        plan = submitting.plan(words, chosen, wanted, show.say)
+        show_plan(plan)
         return
-    with prepare.locked(directory):
-        todo = prepare.plan(directory, words.command, cwd, stdin, retrace=retrace, no_trace=no_trace, manager=chosen)
-        # what is wrong with the options is said before the command is run here
-        chosen.submission(_request(words, "", todo.bundle, broadcast, where, shown=words.command))
-        bundle = prepare.carry_out(todo)
-        request = _request(words, prepare.script_in(directory), bundle, broadcast, where, shown=words.command)
-        request = model.replace(request, command=given, collect=collected(todo) if where else ())
-        _carry_out(by_launcher(request, directory, chosen), directory, chosen)
+    with show.interruptible():
+        submitting.submit(words, chosen, wanted, show.say)
 
 
-def by_launcher(request: Request, directory: str, manager: JobManager, *, made: bool = True) -> Request:
-    """Return a request with what serves its bundle, where its command starts the processes itself, as mpirun does.
-
-    `made`: the bundle is there already, and tells.
-    """
-    if not manager.remote or not (served.is_needed(request.bundle) if made else served.may_be_needed(request.shown)):
-        return request
-    return model.replace(request, served=served.words(directory, request.bundle))
-
-
-def _carry_out(request: Request, directory: str, manager: JobManager) -> NoReturn:
-    if request.served:
-        said = f"{show.safe(request.shown[0])} starts the processes: it runs once, on the job's first node"
-        click.echo(f"sdee: {said}, and what it starts on the others runs in the bundle, too", err=True)
-        if request.broadcast == "always":
-            click.echo("sdee: warning: the nodes read that bundle from shared storage: it is not broadcast", err=True)
-        served.prepare(directory, request.bundle, front(), broadcast=request.broadcast, results=request.results)
-    model.carry_out(manager.submission(request))
-
-
-def check(*, retrace: bool, no_trace: bool, ready: str | None) -> None:
-    """Raise UsageError for options that exclude each other."""
-    given = [name for name, value in (("--retrace", retrace), ("--no-trace", no_trace), ("--bundle", ready)) if value]
-    if len(given) > 1:
-        raise UsageError(f"{given[0]} and {given[1]} exclude each other")
-
-
-def existing(path: str) -> tuple[str, list[str]]:
-    """Return the absolute path of a bundle and its recorded command. Raises BundleError."""
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
-
-    with open_bundle(path) as bundle:
-        return os.path.abspath(path), bundle.conf("arg")
-
-
-def _request(words: Words, script: str, bundle: str, broadcast: str, results: str, *, shown: Sequence[str]) -> Request:
-    return model.Request(script, bundle, (), tuple(shown), words.options, broadcast, results)
-
-
-def left_by(bundle: str) -> tuple[str, ...]:
-    """Return globs of what the job of a bundle made in temporary directories."""
-    from sdee.packer import tables  # noqa: PLC0415
-    from sdee.packer.filesystem import is_below_any  # noqa: PLC0415
-    from sdee.packer.model import Verdict  # noqa: PLC0415
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
-
-    with open_bundle(bundle) as opened:
-        made = [path for path, item in opened.items.items() if item.verdict is Verdict.PRODUCED]
-    return globs([p for p in made if is_below_any(p, tables.TEMPORARY_ROOTS) and p not in tables.TEMPORARY_ROOTS])
-
-
-def collected(todo: Preparation) -> tuple[str, ...]:
-    """Return globs of what the traced run left in temporary directories."""
-    from sdee.cli import fresh  # noqa: PLC0415
-
-    known = fresh.load(todo.directory).trace
-    return globs(known.left) if known else ()
-
-
-def globs(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return globs for files of which the numbers in the names may differ: a rank's, a process's."""
-    escaped = (re.sub(r"([*?[\\])", r"\\\1", path) for path in paths)
-    return tuple(dict.fromkeys(re.sub(r"\d+", "[0-9]*", path) for path in escaped))
-
-
-def show_plan(lines: Sequence[str], submission: model.Submission) -> None:
+def show_plan(plan: Plan) -> None:
     """Print what would be done, a line each, and the script."""
-    for line in (*lines, f"write   {submission.script}", f"execute {shlex.join(submission.argv)}"):
-        click.echo(show.safe(line))
+    submission = plan.submission
+    for line in (*plan.lines, f"write   {submission.script}", f"execute {shlex.join(submission.argv)}"):
+        click.echo(safe(line))
     click.echo(f"\n{submission.text}", nl=False)
+    if plan.note:
+        click.echo(f"# {plan.note}")

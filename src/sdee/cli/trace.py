@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from sdee.base.errors import KernelError, OutputError
+from sdee.base.text import safe
+from sdee.cli import output as show
 from sdee.cli.completion import command_line, files
-from sdee.cli.output import count_text, safe
-from sdee.errors import KernelError, OutputError
-from sdee.tracer import engines, host, session
+from sdee.tracer import host, session
+from sdee.tracer.engine import choose
+from sdee.workflow import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdee.runtime.coldhome import Step
+    from sdee.runtime.launch.cold_home import Step
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--engine",
-    type=click.Choice(["auto", *engines.ENGINES]),
+    type=click.Choice(["auto", *choose.ENGINES]),
     default="auto",
     show_default=True,
     help="How system calls are stopped.",
@@ -52,15 +55,16 @@ def trace(
     The command runs as ever, and its exit status is that of `sdee trace`. What was recorded is for `sdee bundle`.
     """
     plan = session.plan(command, output, append=append)
-    chosen = engines.choose(engine)
+    chosen = choose.choose(engine)
     if ctx.obj and ctx.obj.get("debug"):
-        _say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
+        show.say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
     covered: Sequence[Step] = ()
     if cold:
         plan, covered = _cold(plan)
-    result = session.run(plan, chosen, _say)
+    result = session.run(plan, chosen, show.say)
     if not quiet:
-        say_summary(plan, result)
+        for sentence in tracing.summary(plan, result):
+            show.say(sentence)
     if covered:
         _say_discarded(covered)
     if result.write_error:
@@ -77,14 +81,14 @@ def trace(
 
 def _cold(plan: session.Plan) -> tuple[session.Plan, Sequence[Step]]:
     """Cover the home for this process and the job. Raises KernelError."""
-    from sdee.runtime import coldhome  # noqa: PLC0415 - seldom needed
+    from sdee.runtime.launch import cold_home  # noqa: PLC0415 - seldom needed
 
     words = (os.path.abspath(word) for word in (plan.program, *plan.command[1:]))
     keep = [os.getcwd(), os.path.dirname(plan.output), *(path for path in words if os.path.lexists(path))]
-    plan = plan._replace(mounts=host.mounts(host.mountinfo()))
+    plan = plan._replace(mounts=host.mounts(host.mounts_text()))
     try:
-        steps = coldhome.plan(os.path.expanduser("~"), keep, plan.environment)
-        coldhome.enter(steps)
+        steps = cold_home.plan(os.path.expanduser("~"), keep, plan.environment)
+        cold_home.enter(steps)
     except OSError as error:
         hint = "`sdee doctor` says what is missing; without --cold the command runs in your home as it is"
         raise KernelError(f"--cold cannot cover your home: {error}", hint=hint) from error
@@ -92,11 +96,12 @@ def _cold(plan: session.Plan) -> tuple[session.Plan, Sequence[Step]]:
 
 
 def _say_discarded(covered: Sequence[Step]) -> None:
-    from sdee.runtime import coldhome  # noqa: PLC0415 - seldom needed
+    from sdee.runtime.launch import cold_home  # noqa: PLC0415 - seldom needed
 
-    if gone := coldhome.discarded(covered):
+    if gone := cold_home.discarded(covered):
         more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
-        _say(f"warning: --cold discards what the command wrote into your home: {', '.join(map(safe, gone[:3]))}{more}")
+        said = f"{', '.join(map(safe, gone[:3]))}{more}"
+        show.say(f"warning: --cold discards what the command wrote into your home: {said}")
 
 
 def die_by(number: int) -> None:
@@ -106,26 +111,3 @@ def die_by(number: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)
-
-
-def _say(sentence: str) -> None:
-    click.echo(f"sdee: {sentence}", err=True)
-
-
-def say_summary(plan: session.Plan, result: session.Result) -> None:
-    """Say what was recorded, on one line, and on further ones what the user should know."""
-    try:
-        name = os.path.relpath(plan.output)
-    except FileNotFoundError:  # the job removed the directory that it was started in
-        name = plan.output
-    name = plan.output if name.startswith("..") else name
-    parts = [count_text(result.paths, "path"), count_text(result.processes, "process"), f"{result.seconds:.1f} s"]
-    if result.dropped:
-        parts.append(f"left out {count_text(len(result.dropped), 'variable')} named like secrets")
-    _say(f"traced {os.path.basename(plan.command[0])}: {', '.join(parts)} → {name}")
-    if result.blanked:
-        _say("what looks like a secret in the command line was not recorded: give all arguments again to the bundle")
-    for why, count in result.incomplete.items():
-        _say(f"the trace may be incomplete: {why}" + (f" ({count} times)" if count > 1 else ""))
-    if result.incomplete:
-        _say("what may be missing can be added when bundling: sdee bundle --include GLOB")

@@ -9,31 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sdee import trust
+from sdee.base import trust
+from sdee.base.errors import BundleError
+from sdee.base.text import count_text, safe
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.cli.inspect import DEFAULT_BUNDLE
-from sdee.errors import BundleError
+from sdee.runtime.launch.bare_node import HOMES, ROOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sdee.packer.outcome import Report, RunReport
+    from sdee.packer.inspect.outcome import Report, RunReport
 
 SHOWN = 20
-_ROOTS = ("closed", "merged")
-_HOMES = ("here", "empty", "foreign")
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
 @click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
-@click.option("--root", "roots", multiple=True, type=click.Choice(_ROOTS), help="Try this root only.")
+@click.option("--root", "roots", multiple=True, type=click.Choice(ROOTS), help="Try this root only.")
 @click.option(
     "--home",
     "homes",
     multiple=True,
-    type=click.Choice(_HOMES),
+    type=click.Choice(HOMES),
     help="Try this home only: inputs as here, none, or none at another path.",
 )
 @click.option(
@@ -76,39 +76,19 @@ def _default_bundle() -> str:
     return DEFAULT_BUNDLE
 
 
-def run(
-    bundle_path: str,
-    arguments: Sequence[str],
-    *,
-    roots: Sequence[str] = (),
-    homes: Sequence[str] = (),
-    ignore: Sequence[str] = (),
-    compare: bool = False,
-) -> Report:
-    """Run a bundle on bare nodes under trace and compare.
+def run(bundle: str, arguments: Sequence[str], **options: Any) -> Report:
+    """Run a bundle as workflow.verifying does; what the job prints is shown. A job that Ctrl-C ended ends this."""
+    from sdee.workflow import verifying  # noqa: PLC0415 - not needed for --help
 
-    Raises BundleError, and KernelError when this machine cannot make a bare node.
-    """
-    from sdee.cli import trials  # noqa: PLC0415 - not needed for --help
-    from sdee.cli.globs import absolute  # noqa: PLC0415
-    from sdee.packer.globs import Globs  # noqa: PLC0415
-    from sdee.packer.outcome import STDOUT, Expected, judge  # noqa: PLC0415
-    from sdee.packer.reader import open_bundle  # noqa: PLC0415
-    from sdee.packer.results import results_of  # noqa: PLC0415
+    try:
+        return verifying.run(bundle, arguments, show=_show, **options)
+    except verifying.JobInterrupted as ended:
+        sys.exit(ended.status)
 
-    arguments = arguments[1:] if arguments[:1] == ("--",) else arguments
-    ignored = Globs((*absolute(tuple(g for g in ignore if g != STDOUT)), *(g for g in ignore if g == STDOUT)))
-    with open_bundle(bundle_path) as bundle:
-        status, (results, stdout) = bundle.meta.get("status"), results_of(bundle)
-        expected = Expected(None, None, {}) if arguments else Expected(status, stdout, results)
-        if compare:
-            expected = Expected(*trials.bare(bundle, arguments), expected.results, "here")
-        tried = [c for c in _ROOTS if c in (roots or _ROOTS)], [h for h in _HOMES if h in (homes or _HOMES)]
-        seen = [
-            trials.observe(bundle, case, arguments, expected, shown=number == 0)
-            for number, case in enumerate(trials.cases(bundle, *tried))
-        ]
-        return judge(bundle, seen, expected, ignored)
+
+def _show(data: bytes) -> None:
+    sys.stderr.buffer.write(data)
+    sys.stderr.flush()
 
 
 def as_dict(result: Report) -> dict[str, Any]:
@@ -124,11 +104,11 @@ def lines(result: Report, *, quiet: bool = False) -> list[str]:
     for run in result.runs:
         said += _differences(run, {d for other in result.runs[: result.runs.index(run)] for d in other.differences})
     if result.missing:
-        said.append(f"missing on a bare node: {show.count_text(len(result.missing), 'path')}")
+        said.append(f"missing on a bare node: {count_text(len(result.missing), 'path')}")
         for m in result.missing[:SHOWN]:
-            by = f", wanted by {show.safe(m.by)}" if m.by else ""
-            said.append(f"  {m.kind} {show.safe(m.path)}{by}: {m.why}")
-            said += [f"      sdee bundle {show.safe(m.option)}"] if m.option else []
+            by = f", wanted by {safe(m.by)}" if m.by else ""
+            said.append(f"  {m.kind} {safe(m.path)}{by}: {m.why}")
+            said += [f"      sdee bundle {safe(m.option)}"] if m.option else []
         if len(result.missing) > SHOWN:
             said.append(f"  … and {len(result.missing) - SHOWN} more: --json lists all")
     elif not quiet:
@@ -136,7 +116,7 @@ def lines(result: Report, *, quiet: bool = False) -> list[str]:
     said += _of_home(result)
     if not quiet:
         said += _notes(result)
-    said += [f"not everything could be seen: {show.safe(why)}" for why in result.incomplete]
+    said += [f"not everything could be seen: {safe(why)}" for why in result.incomplete]
     return said
 
 
@@ -144,14 +124,14 @@ def _table(result: Report) -> list[str]:
     rows = ["root    home     status"]
     for run in result.runs:
         if run.status is None:
-            rows.append(f"{run.root:<7} {run.home:<8} not tried: {show.safe(run.why)}")
+            rows.append(f"{run.root:<7} {run.home:<8} not tried: {safe(run.why)}")
             continue
         words = []
         if result.expected is not None:
             same = run.status == result.expected
             words.append(f"as {result.when}" if same else f"{result.expected} {result.when}")
-        words += [f"{show.count_text(len(run.missing), 'path')} missing"] if run.missing else []
-        words += [show.count_text(len(run.differences), "difference")] if run.differences else []
+        words += [f"{count_text(len(run.missing), 'path')} missing"] if run.missing else []
+        words += [count_text(len(run.differences), "difference")] if run.differences else []
         rows.append(f"{run.root:<7} {run.home:<8} {run.status:<6}  {', '.join(words)}".rstrip())
     return rows
 
@@ -161,11 +141,11 @@ def _differences(run: RunReport, known: set[object]) -> list[str]:
     said = [f"{run.root} root, home {run.home}:"]
     for d in run.differences:
         if d not in known:
-            said.append(f"  {d.kind} {show.safe(d.path)}: {d.what}" if d.kind != "stdout" else f"  stdout {d.what}")
+            said.append(f"  {d.kind} {safe(d.path)}: {d.what}" if d.kind != "stdout" else f"  stdout {d.what}")
             more = f" and {len(d.names) - 5} more" if len(d.names) > 5 else ""
-            said += [f"      {', '.join(map(show.safe, d.names[:5]))}{more}"] if d.names else []
+            said += [f"      {', '.join(map(safe, d.names[:5]))}{more}"] if d.names else []
             said += [f"      sdee bundle {d.option}"] if d.option else []
-    said += [f"  it said: {show.safe(line)}" for line in run.said]
+    said += [f"  it said: {safe(line)}" for line in run.said]
     return said if len(said) > 1 else []
 
 
@@ -173,7 +153,7 @@ def _of_home(result: Report) -> list[str]:
     if not result.in_home:
         return []
     bad = {run.home for run in result.runs if run.status is not None and not run.good}
-    said = [f"the job needs {show.count_text(len(result.in_home), 'path')} of your home"]
+    said = [f"the job needs {count_text(len(result.in_home), 'path')} of your home"]
     if "here" not in bad:
         said.append("  hint: where nodes see your home: sdee verify --home here")
     if any("/." in path for path in result.in_home):
@@ -190,9 +170,9 @@ def _notes(result: Report) -> Iterable[str]:
         yield f"gone when the job ends: {_some(result.lost)} (sdee exec --save DIR keeps it)"
     if result.changed and any(run.differences for run in result.runs):
         yield f"changed since the job was bundled, so that its results may differ: {_some(result.changed)}"
-    yield from (f"the node must provide {show.safe(path)}" for path in result.provided)
+    yield from (f"the node must provide {safe(path)}" for path in result.provided)
 
 
 def _some(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(show.safe(os.path.relpath(p) if len(os.path.relpath(p)) < len(p) else p) for p in paths[:3]) + more
+    return ", ".join(safe(os.path.relpath(p) if len(os.path.relpath(p)) < len(p) else p) for p in paths[:3]) + more

@@ -1,0 +1,60 @@
+"""By what an environment notices that the host's system has changed. Imports next to nothing: entering asks."""
+
+from __future__ import annotations
+
+import os
+
+# Files of the host by which a change of its packages is noticed, and of which a copy is kept to merge with later
+STAMPS = (
+    "/etc/os-release",
+    "/var/lib/dpkg/status",
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/Packages",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/usr/lib/sysimage/rpm/Packages.db",
+    "/etc/passwd",
+    "/etc/group",
+)
+KEPT = ("/var/lib/dpkg/status", "/etc/passwd", "/etc/group")
+
+NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media")
+
+
+def changed_files(directory: str) -> list[str]:
+    """Return the host's files that are others than when the environment was made or last adapted."""
+    with open(os.path.join(directory, "stamp"), encoding="utf-8", errors="surrogateescape") as file:
+        lines = file.read().splitlines()
+    return [line.split("\t")[0] for line in lines if line != stamp_line(line.split("\t")[0])]
+
+
+def stamp_line(path: str) -> str:
+    """Return the line of `stamp` for one of the host's files: path, time and size, or zeros where there is none."""
+    try:
+        file = os.stat(path)
+    except OSError:
+        return f"{path}\t0\t0"
+    return f"{path}\t{file.st_mtime_ns}\t{file.st_size}"
+
+
+def mount_points() -> list[str]:
+    """Return what is mounted below the system's directories, as mountinfo(5) writes it."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        points = {line.split(" ", 5)[4] for line in file}
+    return sorted(point for point in points if not point.startswith(NOT_SYSTEM))
+
+
+def moved(directory: str) -> bool:
+    """Tell whether other things are mounted there than when the plan was made."""
+    with open(os.path.join(directory, "mounts"), encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        return file.read() != "\n".join(mount_points())
+
+
+def keep_host(directory: str) -> None:
+    """Note what the host's system is now, and keep what a later merge needs of it."""
+    import shutil  # noqa: PLC0415 - 5 ms that entering need not pay
+
+    for path in KEPT:
+        if os.path.exists(path):
+            shutil.copyfile(path, os.path.join(directory, "base", path.strip("/").replace("/", "-")))
+    with open(os.path.join(directory, "stamp"), "w", encoding="utf-8") as file:
+        file.writelines(stamp_line(path) + "\n" for path in STAMPS)

@@ -1,0 +1,9 @@
+sdee_here() (
+  { set +eux; } 2>/dev/null # the script's own
+  sdee_env=$(sdee_changed)$SDEE_ENV
+  [ -z "$sdee_env" ] || { SDEE_ENV=$sdee_env; export SDEE_ENV; }
+  @CALL@ "$@"
+  sdee_status=$?
+  [ -z "$sdee_results" ] || sdee_finish "$sdee_status"
+  exit "$sdee_status"
+)

@@ -1,0 +1,45 @@
+"""Which job managers there are, and which of them this machine submits to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sdee.base.errors import CommandNotFoundError, InternalError
+from sdee.runtime.jobs.gridengine.manager import GridEngine
+from sdee.runtime.jobs.slurm.inside import SlurmInside
+from sdee.runtime.jobs.slurm.manager import Slurm
+
+if TYPE_CHECKING:
+    from sdee.runtime.jobs.model import Inside, JobManager
+
+MANAGERS: dict[str, type[JobManager]] = {"slurm": Slurm, "gridengine": GridEngine}
+_INSIDE: tuple[type[Inside], ...] = (SlurmInside,)
+
+
+def choose(name: str) -> JobManager:
+    """Return the job manager of that name; of `auto` the first one that this machine can submit to.
+
+    Slurm first: its packages bring a qsub of their own. Raises CommandNotFoundError when there is none.
+    """
+    tried = []
+    for key, kind in MANAGERS.items():
+        if name not in ("auto", key):
+            continue
+        manager = kind()
+        lacking = manager.lacks()
+        if not lacking:
+            return manager
+        tried.append(f"{manager.title}: {lacking}")
+    raise CommandNotFoundError(
+        "there is no job manager on this machine to submit to",
+        tried=tuple(tried),
+        hint="work on a login node of the cluster, or load its module; --manager names one",
+    )
+
+
+def standing_for(name: str) -> Inside:
+    """Return what the manager's command of that name means inside of a private environment."""
+    for kind in _INSIDE:
+        if name in (kind.step, kind.batch, kind.allocation):
+            return kind()
+    raise InternalError(f"no job manager has a command {name!r} that sdee stands for")

@@ -1,7 +1,0 @@
-#ifndef SDEE_END_H
-#define SDEE_END_H
-
-/* The end of this process as another's that ended with `status` (wait(2)): by the same signal, without a core of our own. */
-_Noreturn void end_as(int status);
-
-#endif

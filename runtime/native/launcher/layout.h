@@ -1,0 +1,11 @@
+/* What is where in the base, the memory file system that the launcher enters before it builds the job's root. */
+#ifndef SDEE_LAUNCHER_LAYOUT_H
+#define SDEE_LAUNCHER_LAYOUT_H
+
+#define OLDROOT "/oldroot" /* the node's own root; /proc and /sys lead to those in it */
+#define CLOSURE "/closure" /* the unpacked closure: also the new root's lowest layer */
+#define NEWROOT "/newroot" /* the new root: a bind mount of CLOSURE, onto which all else is mounted */
+#define UPPER "/upper"     /* overlays' upper and work directories */
+#define HIDDEN "/hidden"   /* whiteouts, a layer between the closure's and the node's */
+
+#endif

@@ -1,0 +1,395 @@
+/* The launcher: what runs a bundle on a compute node. See docs/bundle-format.md and, for the order of things, run(). */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "launcher/bundle/bundle.h"
+#include "launcher/bundle/conf.h"
+#include "launcher/bundle/unpack.h"
+#include "launcher/doctor.h"
+#include "launcher/help.h"
+#include "launcher/keep/keep.h"
+#include "launcher/memory.h"
+#include "launcher/node/expect.h"
+#include "launcher/node/node.h"
+#include "launcher/options.h"
+#include "launcher/plan/make.h"
+#include "launcher/plan/plan.h"
+#include "launcher/root/carry.h"
+#include "launcher/root/deploy.h"
+#include "launcher/root/points.h"
+#include "launcher/run/diagnose.h"
+#include "launcher/run/job.h"
+#include "launcher/run/join.h"
+#include "launcher/run/supervise.h"
+#include "launcher/run/variables.h"
+#include "lib/end.h"
+#include "lib/namespaces.h"
+#include "lib/paths.h"
+
+static void on_bus_error(int number)
+{
+    static const char text[] = "sdee: error: the bundle changed, or its storage failed, while it was read\n  hint: run it again\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(EXIT_BUNDLE);
+}
+
+static void warn(const struct bundle *bundle, const struct options *options)
+{
+    char names[1500] = "";
+    size_t missing = 0;
+    const char *reason = conf_get(bundle, "incomplete");
+    if (reason != NULL)
+        note("warning: the trace was incomplete, something may be missing: %s", reason);
+    if (options->argument_count > 0 || options->shell || options->command != NULL)
+        return; /* another command line may need other inputs */
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "shared", &cursor)) != NULL;) {
+        struct stat status;
+        if (lstat(path, &status) == 0 || missing++ >= 5)
+            continue;
+        const size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? ", " : "", path);
+    }
+    if (missing > 0)
+        note("warning: %zu input%s of the recorded command %s not on this node: %s%s; `sdee bundle --with-data` makes %s travel", missing,
+             missing > 1 ? "s" : "", missing > 1 ? "are" : "is", names, missing > 5 ? ", ..." : "", missing > 1 ? "them" : "it");
+}
+
+/* The job runs where it was traced (the design: it finds what it found), so an argument that names a file of the current
+ * directory would miss it. Said only then: a note on every start elsewhere would be noise. */
+static void warn_of_arguments(const struct bundle *bundle, const struct options *options)
+{
+    char here[PATH_MAX], there[2 * PATH_MAX];
+    const char *recorded = conf_get(bundle, "cwd");
+    struct stat one, other;
+    if (options->chdir != NULL || getcwd(here, sizeof here) == NULL || (stat(here, &one) == 0 && stat(recorded, &other) == 0 &&
+                                                                        one.st_dev == other.st_dev && one.st_ino == other.st_ino))
+        return;
+    for (int i = 0; i < options->argument_count; i++) {
+        const char *argument = options->arguments[i];
+        snprintf(there, sizeof there, "%s/%s", recorded, argument);
+        if (argument[0] == '/' || argument[0] == '\0' || lstat(argument, &one) != 0 || lstat(there, &one) == 0)
+            continue;
+        note("warning: %s is in this directory, the job runs in %s, where it was traced; --chdir . (SDEE_CHDIR=.) runs it here", argument, recorded);
+        return;
+    }
+}
+
+/* The closure may hold the working directory too; but what the job writes there would be gone with it. */
+static bool check_directory(const struct bundle *bundle, const struct options *options, struct error *error)
+{
+    const char *recorded = conf_get(bundle, "cwd");
+    struct stat status;
+    bool live = false;
+    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "live", &cursor)) != NULL;)
+        live = live || strcmp(path, recorded) == 0 || path_is_below(recorded, path);
+    if (options->chdir != NULL || !live || (stat(recorded, &status) == 0 && S_ISDIR(status.st_mode)))
+        return true;
+    return fail(error, EXIT_NODE, "make it, or choose one that this node has: --chdir DIR (SDEE_CHDIR=DIR; . for this one)",
+                "the working directory %s cannot be entered on this node: it is not there", recorded);
+}
+
+static bool choose_root(struct plan *plan, const struct options *options, const struct bundle *bundle, const struct node *node,
+                        const struct host_libraries *libraries, struct error *error)
+{
+    enum root_kind root = options->root;
+    snprintf(plan->root_why, sizeof plan->root_why, "as asked for");
+    if (root == ROOT_AUTO)
+        root = node_same_system(node, bundle, plan->root_why, sizeof plan->root_why) ? ROOT_MERGED : ROOT_CLOSED;
+    return plan_make(plan, root, bundle, node, libraries, error);
+}
+
+/* Carry out the plan, the closed one when auto chose merged and the kernel refuses overlayfs. */
+static bool build(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, struct error *error)
+{
+    bool refused;
+    if (!carry_out(plan, 0, FIRST_ROOT_OP, bundle, options, &refused, error))
+        return false;
+    if (carry_out(plan, FIRST_ROOT_OP, plan->count, bundle, options, &refused, error))
+        return true;
+    if (!refused || options->root != ROOT_AUTO)
+        return false;
+    if (!carry_reset(plan, closed, bundle, options, error))
+        return false;
+    snprintf(closed->root_why, sizeof closed->root_why, "the kernel refuses overlayfs here: %.2000s", error->message);
+    *plan = *closed;
+    if (options->debug)
+        plan_print(plan);
+    return carry_out(plan, FIRST_ROOT_OP, plan->count, bundle, options, &refused, error);
+}
+
+static bool make_absolute(struct options *options, struct arena *arena, struct error *error)
+{
+    char directory[PATH_MAX];
+    if (options->chdir == NULL || options->chdir[0] == '/')
+        return true;
+    if (getcwd(directory, sizeof directory) == NULL)
+        return fail(error, EXIT_NODE, "give an absolute path", "--chdir %s: the current directory is unknown: %s", options->chdir, strerror(errno));
+    options->chdir = strcmp(options->chdir, ".") == 0 ? arena_format(arena, "%s", directory) : arena_format(arena, "%s/%s", directory, options->chdir);
+    return true;
+}
+
+/* Does the node have what the bundle expects? With --force what it lacks is only said. */
+static bool check_node(const struct bundle *bundle, const struct options *options, const struct host_libraries *libraries, struct error *error)
+{
+    if (!check_directory(bundle, options, error))
+        return false;
+    if (!expect_check(bundle, libraries, error)) {
+        if (!options->force)
+            return false;
+        note("warning: %s", error->message);
+        *error = (struct error){.code = EXIT_INTERNAL};
+    }
+    if (options->mpi_host && !host_libraries_check_mpi(libraries, error))
+        return false;
+    const char *missing = host_libraries_missing(libraries);
+    if (missing[0] != '\0' && !options->quiet && !options->force)
+        note("warning: the traced run loaded libraries of a driver that is not on this node: %s", missing);
+    return true;
+}
+
+/* Plan, and make the mount points in the node's directories. Where one cannot be made, which only trying tells, its directory needs another
+ * way, and all is planned again. */
+static bool plan_and_hold(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, const struct node *node,
+                          const struct host_libraries *libraries, struct points *points, struct error *error)
+{
+    for (;;) {
+        plan->unfit = closed->unfit = points->unfit;
+        plan->unfit_count = closed->unfit_count = points->unfit_count;
+        if (!choose_root(plan, options, bundle, node, libraries, error))
+            return false;
+        const bool either = plan->root == ROOT_MERGED && options->root == ROOT_AUTO;
+        if (either && !plan_make(closed, ROOT_CLOSED, bundle, node, libraries, error))
+            return false;
+        if (options->dry_run || (points_hold(points, plan) && (!either || points_hold(points, closed))))
+            return true;
+    }
+}
+
+/* What will be done, decided and, when asked for, printed. `closed` is the plan to fall back to. */
+static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, struct points *points,
+                     struct error *error)
+{
+    struct node node;
+    struct host_libraries libraries;
+    host_libraries_find(&libraries, bundle, options->mpi_host, plan->arena);
+    const bool good = node_read(&node, plan->arena, error) && check_node(bundle, options, &libraries, error) &&
+                      plan_and_hold(plan, closed, bundle, options, &node, &libraries, points, error);
+    if (good && options->dry_run)
+        dup2(STDOUT_FILENO, STDERR_FILENO); /* the plan is what was asked for */
+    if (good && (options->debug || options->dry_run)) {
+        host_libraries_print(&libraries);
+        plan_print(plan);
+    }
+    host_libraries_free(&libraries);
+    return good;
+}
+
+/* What is newer on the node than this was written meanwhile. Files' times come from the coarse clock, which ticks every 1 to 10 ms, or since
+ * Linux 6.13 from the fine one where a file was looked at before: so the fine clock says when, and where that matters the job begins with the next
+ * tick of the coarse one. Then what was written before and what is written after differ. */
+static void set_begin(struct plan *plan)
+{
+    const struct timespec pause = {0, 300000};
+    struct timespec now;
+    bool matters = plan->synthetic_count > 0;
+    for (size_t i = 0; i < plan->count; i++)
+        matters = matters || plan->ops[i].back != NULL || plan->ops[i].kind == OP_POINT;
+    clock_gettime(CLOCK_REALTIME, &plan->begun);
+    clock_gettime(CLOCK_BOOTTIME, &plan->steady);
+    do
+        clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    while (matters && (now.tv_sec < plan->begun.tv_sec || (now.tv_sec == plan->begun.tv_sec && now.tv_nsec <= plan->begun.tv_nsec)) &&
+           nanosleep(&pause, NULL) == 0);
+}
+
+/* Plan and build the root. */
+static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, struct points *points, bool *in_user_namespace,
+                    struct error *error)
+{
+    if (plan->deployed != NULL && !deploy_is_whole(bundle, plan->deployed_fd))
+        plan->deployed = NULL;
+    struct plan closed = {.arena = plan->arena, .deployed = plan->deployed, .deployed_fd = plan->deployed_fd};
+    if (!plan_all(plan, &closed, bundle, options, points, error))
+        return false;
+    if (options->dry_run)
+        return true;
+    if (plan->deployed == NULL && !memory_check(unpack_memory(bundle, plan->wanted) + unpack_worker_memory(bundle), bundle->name, error))
+        return false; /* before anything is done */
+    if (!options->quiet) {
+        warn(bundle, options);
+        warn_of_arguments(bundle, options);
+        for (size_t i = 0; i < plan->held_count; i++)
+            note("warning: what the job writes directly in %s stays in memory until it ends, and SIGKILL loses it: %s", plan->held[i].path,
+                 plan->held[i].why);
+    }
+    keep_begin(plan);
+    keep_begin(&closed);
+    return namespaces_enter(in_user_namespace, error) && build(plan, &closed, bundle, options, error);
+}
+
+/* From fork to the job's end. */
+static bool launch(struct job *job, struct join *join, int *status, struct error *error)
+{
+    const pid_t launcher = getpid();
+    supervise_prepare();
+    points_unguard(); /* signals are blocked, and the job must not have the handlers */
+    job->diagnosis = job->options->diagnose ? diagnose_begin() : NULL;
+    const pid_t pid = fork();
+    if (pid < 0)
+        return fail(error, EXIT_RESOURCES, "raise `ulimit -u`", "cannot make a process for the job: %s", strerror(errno));
+    if (pid == 0)
+        job_become(job, launcher);
+    /* threads after the fork: in its child there would be no others */
+    join_serve(join);
+    if (job->diagnosis != NULL)
+        diagnose_watch(job->diagnosis);
+    *status = supervise(pid);
+    if (job->diagnosis != NULL)
+        diagnose_report(job->diagnosis, job->bundle, *status);
+    if (WIFSIGNALED(*status) && WTERMSIG(*status) == SIGILL)
+        expect_explain_illegal(job->bundle);
+    return true;
+}
+
+static bool run_with(struct bundle *bundle, struct options *options, struct inherited *inherited, struct arena *arena, struct points *points,
+                     int *status, struct error *error)
+{
+    struct plan plan = {.arena = arena};
+    struct job job = {.bundle = bundle, .options = options, .inherited = *inherited};
+    struct join join = {.role = ROLE_ALONE};
+    int save = -1;
+    if (!node_check_machine(conf_get(bundle, "machine"), error) || !make_absolute(options, arena, error) ||
+        (options->save != NULL && !options->dry_run && !keep_open(options->save, inherited->umask, &save, error)))
+        return false;
+    if (options->deploy || options->undeploy)
+        return bundle_read_entries(bundle, error) && (options->deploy ? deploy(bundle, options, error) : undeploy(bundle, options, error));
+    job.environment = variables_make(bundle, options, arena);
+    plan.deployed = deploy_find(bundle, options, arena, &plan.deployed_fd); /* kept to this process' end: the lock */
+    if (!options->dry_run && !join_begin(&join, bundle, options, points, arena, error))
+        return false;
+    job.in_user_namespace = join.in_user_namespace;
+    if (join.role != ROLE_JOINED && (!bundle_read_entries(bundle, error) || !prepare(&plan, bundle, options, points, &job.in_user_namespace, error)))
+        return false;
+    if (options->dry_run)
+        return true;
+    if (join.role != ROLE_JOINED)
+        set_begin(&plan);
+    if (join.role == ROLE_LEADS)
+        join_found(&join, &plan, job.in_user_namespace);
+    if (!launch(&job, &join, status, error))
+        return false;
+    error->tried[0] = '\0'; /* of steps that succeeded another way */
+    struct keeping keeping = {.save = save, .umask = inherited->umask, .shared = join.role != ROLE_ALONE};
+    if (join_leave(&join, &plan, &keeping.last) && !(bundle_read_entries(bundle, error) && keep(&plan, bundle, options, &keeping, error))) {
+        error_print(error);
+        if (*status == 0)
+            *status = EXIT_OUTPUT << 8;
+    }
+    points_release(points, keeping.last);
+    join_left(&join);
+    return true;
+}
+
+static bool run(struct bundle *bundle, struct options *options, struct inherited *inherited, int *status, struct error *error)
+{
+    struct arena arena = {NULL};
+    struct points points = {.root = -1};
+    points_guard(&points);
+    const bool good = run_with(bundle, options, inherited, &arena, &points, status, error);
+    points_unguard();
+    points_release(&points, !points.joined); /* of a run that failed; who leads has let nobody in yet */
+    arena_free(&arena);
+    return good;
+}
+
+/* Is this the launcher as installed, and not what is left of a bundle that lost its end? */
+static bool is_installed_launcher(const char *name, const char *path)
+{
+    const char *base = strrchr(path, '/');
+    return strcmp(name, "sdee exec") == 0 || strncmp(base != NULL ? base + 1 : path, "sdee-launcher", 13) == 0;
+}
+
+static const char *kind_of(mode_t mode)
+{
+    return S_ISDIR(mode) ? "directory" : S_ISFIFO(mode) ? "FIFO" : S_ISSOCK(mode) ? "socket" : "device";
+}
+
+static bool open_bundle(struct bundle *bundle, struct options *options, char **argv, int *done, struct error *error)
+{
+    static char self[PATH_MAX];
+    const char *name = argv[0] != NULL ? argv[0] : "";
+    const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    int fd = length > 0 ? open("/proc/self/exe", O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return fail_proc(error, "/proc/self/exe");
+    self[length] = '\0';
+    if (strncmp(name, "/proc/self/fd/", 14) == 0) /* executed by a descriptor, which is not the job's */
+        fcntl(atoi(name + 14), F_SETFD, FD_CLOEXEC);
+    if (bundle_has_footer(fd)) {
+        if (argv[0] != NULL && argv[1] != NULL && argv[2] == NULL && strcmp(argv[1], "--sdee-help") == 0) {
+            help_print(name);
+            *done = 0;
+            return true;
+        }
+        return options_read(options, argv, false, error) && bundle_open(bundle, self, fd, false, error);
+    }
+    close(fd);
+    if (!is_installed_launcher(name, self))
+        return fail(error, EXIT_BUNDLE, "copy or make the bundle again; `sdee info --verify` checks it",
+                    "%s is truncated: it begins as a bundle and has no footer at its end", self);
+    if (argv[1] != NULL && strcmp(argv[1], "--sdee-doctor") == 0) {
+        *done = doctor();
+        return true;
+    }
+    if (!options_read(options, argv, true, error))
+        return false;
+    if (options->help) {
+        help_print(NULL);
+        *done = 0;
+        return true;
+    }
+    struct stat status;
+    if (stat(options->bundle, &status) == 0 && !S_ISREG(status.st_mode)) /* a FIFO would wait for a writer, and a device may act on it */
+        return fail(error, EXIT_BUNDLE, NULL, "%s is not a bundle: it is a %s, not a regular file", options->bundle, kind_of(status.st_mode));
+    fd = open(options->bundle, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return fail(error, EXIT_BUNDLE, errno == ENOENT ? "`sdee bundle` makes bundle.sdee" : NULL, "cannot open %s: %s", options->bundle,
+                    strerror(errno));
+    return bundle_open(bundle, options->bundle, fd, true, error);
+}
+
+int main(int argc, char **argv)
+{
+    struct inherited inherited;
+    struct options options = {0};
+    struct bundle bundle = {0};
+    struct error error = {.code = EXIT_INTERNAL};
+    int done = -1, status = 0;
+    (void)argc;
+    inherited_save(&inherited);
+    const struct sigaction bus = {.sa_handler = on_bus_error}, normal = {.sa_handler = SIG_DFL};
+    sigaction(SIGBUS, &bus, NULL);
+    if (!open_bundle(&bundle, &options, argv, &done, &error)) {
+        error_print(&error);
+        return error.code;
+    }
+    if (done >= 0)
+        return done;
+    if (!run(&bundle, &options, &inherited, &status, &error)) {
+        error_print(&error);
+        return error.code;
+    }
+    sigaction(SIGBUS, &normal, NULL);
+    bundle_close(&bundle);
+    free(options.env);
+    end_as(status);
+}

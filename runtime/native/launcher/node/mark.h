@@ -1,0 +1,28 @@
+/* The mark of a mount point that a run makes in a directory of the node's (points.h): a file with a fixed text. */
+#ifndef SDEE_LAUNCHER_NODE_MARK_H
+#define SDEE_LAUNCHER_NODE_MARK_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+static const char MARK_NAME[] = ".sdee-mount-point";
+static const char MARK_TEXT[] = "sdee mount point: a job that runs has software of its bundle here. Safe to delete when no job runs; the next run removes it.\n";
+
+enum point_kind { POINT_NONE, POINT_OWN, POINT_FOREIGN /* another user's */ };
+
+/* Is what stands at a path a mount point with nothing else in it? */
+enum point_kind point_at(const char *path);
+
+/* The file with the text of what stands in `parent`; -1: ENOENT when nothing does, EEXIST when something else does. */
+int mark_open(int parent, const char *name, bool directory, int flags);
+
+/* Does a directory hold the mark and nothing else? Without readdir(3): a signal handler asks, too. */
+bool mark_is_alone(int directory);
+
+/* How much of the text is in a file that has nothing else; -1: something else. */
+ssize_t mark_text_in(int fd);
+
+/* Has the file, all of it, the text? */
+bool mark_has_text(int fd);
+
+#endif

@@ -1,0 +1,37 @@
+#ifndef SDEE_LAUNCHER_OPTIONS_H
+#define SDEE_LAUNCHER_OPTIONS_H
+
+#include "lib/error.h"
+
+enum root_kind { ROOT_AUTO, ROOT_MERGED, ROOT_CLOSED };
+
+struct options {
+    enum root_kind root;
+    bool debug, dry_run, shell, quiet;
+    bool diagnose;
+    bool mpi_host; /* the node's MPI instead of the bundle's */
+    bool deploy, undeploy;
+    bool force; /* run although the node lacks what the bundle expects */
+    bool help;
+    const char *command; /* another program than the recorded one, or NULL */
+    const char *chdir;   /* or NULL */
+    const char *save;    /* or NULL */
+    const char *deploy_directory; /* or NULL: the first of some that has room */
+    const char *join;    /* "auto", "never" or a name; NULL: auto */
+    unsigned threads;    /* 0: as many as CPUs */
+    const char **env;    /* NAME or NAME=VALUE */
+    int env_count;
+    const char *bundle; /* NULL in bundle mode */
+    char **arguments;   /* the job's, without its argv[0]; ends with NULL */
+    int argument_count;
+};
+
+/* From SDEE_* variables, then (when `own_arguments`) from the command line. Errors: EXIT_USAGE. */
+bool options_read(struct options *options, char **argv, bool own_arguments, struct error *error);
+
+/* Is this "NAME=VALUE" one of the variables read by options_read()? They are not passed to the job. */
+bool options_is_own_variable(const char *pair);
+
+const char *root_name(enum root_kind root);
+
+#endif

@@ -1,0 +1,15 @@
+#ifndef SDEE_LAUNCHER_ROOT_CARRY_H
+#define SDEE_LAUNCHER_ROOT_CARRY_H
+
+#include "launcher/plan/plan.h"
+
+/* Carry out plan->ops[from .. to). `overlay_refused` tells that it failed because the kernel refuses an overlay without
+ * fallback. Errors: EXIT_KERNEL, EXIT_RESOURCES, and unpack()'s. */
+bool carry_out(const struct plan *plan, size_t from, size_t to, const struct bundle *bundle, const struct options *options,
+               bool *overlay_refused, struct error *error);
+
+/* Undo all that `failed`'s ops after FIRST_ROOT_OP mounted and unpack what `next` wants beyond it, so that `next` can be carried
+ * out from FIRST_ROOT_OP on. */
+bool carry_reset(const struct plan *failed, const struct plan *next, const struct bundle *bundle, const struct options *options, struct error *error);
+
+#endif

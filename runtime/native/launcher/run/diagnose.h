@@ -1,0 +1,25 @@
+/* --diagnose: which files the job looked for that are neither in the bundle nor on this node. A light trace of its own: a seccomp filter
+ * notifies of path calls (seccomp_unotify(2), Linux 5.5), each goes on at once, and what is not there is noted. */
+#ifndef SDEE_LAUNCHER_RUN_DIAGNOSE_H
+#define SDEE_LAUNCHER_RUN_DIAGNOSE_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "launcher/bundle/table.h"
+
+struct diagnosis;
+
+/* Before the fork. NULL, after a note, when there can be none. */
+struct diagnosis *diagnose_begin(void);
+
+/* In the job's process, last before execve(2): no call of ours after it. Without a filter the job runs undiagnosed, after a note. */
+void diagnose_install(struct diagnosis *diagnosis);
+
+/* In the launcher after the fork: a thread answers from now on. */
+void diagnose_watch(struct diagnosis *diagnosis);
+
+/* When the job has ended with this status (waitpid(2)): say what it missed. */
+void diagnose_report(struct diagnosis *diagnosis, const struct bundle *bundle, int status);
+
+#endif

@@ -1,0 +1,302 @@
+#include "launcher/run/join.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <limits.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "launcher/bundle/sha256.h"
+#include "launcher/layout.h"
+#include "launcher/plan/file.h"
+#include "launcher/run/ranks.h"
+#include "lib/fds.h"
+
+static const char MEMBERS[] = "/members", ENDING[] = "/ending", PLAN[] = "/plan"; /* in the base */
+enum {
+    ATTEMPTS = 200,
+    FAILURES = 2, /* leaders that went before they let anybody in: killed, or the bundle is damaged, and then all may find out at once */
+    PATIENCE = 1, /* s, for an answer that takes microseconds */
+    CROWD = 20    /* s, until there is room in the queue of who has the name: ranks of ours, or another user who never answers */
+};
+
+struct welcome {
+    bool in_user_namespace;
+};
+
+static unsigned long long inode_of(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 ? (unsigned long long)status.st_ino : 0;
+}
+
+/* The name: user and group, bundle, options that decide on what is built and kept, the world that this process sees, the step. */
+static socklen_t name_of(const struct bundle *bundle, const struct options *options, struct sockaddr_un *address)
+{
+    char key[1024], text[PATH_MAX + 1400];
+    struct stat root = {0};
+    struct rlimit files = {0};
+    uint8_t digest[32];
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    if (options->join != NULL && strcmp(options->join, "auto") != 0)
+        snprintf(key, sizeof key, "named %s", options->join);
+    else if (!ranks_key(key, sizeof key))
+        return 0;
+    stat("/", &root);
+    getrlimit(RLIMIT_FSIZE, &files); /* the last one out writes what all have made */
+    const int size = snprintf(text, sizeof text, "%u %d%d %llu:%llu %llu %llu %llu %llu %s\n%s", (unsigned)getegid(), (int)options->root, options->mpi_host,
+                              (unsigned long long)root.st_dev, (unsigned long long)root.st_ino, inode_of("/proc/self/ns/mnt"),
+                              inode_of("/proc/self/ns/pid"), inode_of("/proc/self/ns/user"), (unsigned long long)files.rlim_max,
+                              options->save != NULL ? options->save : "", key);
+    sha256((const uint8_t *)text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1, digest);
+    char *name = address->sun_path + 1;
+    const size_t room = sizeof address->sun_path - 1;
+    size_t used = (size_t)snprintf(name, room, "sdee-%u-", (unsigned)geteuid());
+    for (int i = 0; i < 8; i++)
+        used += (size_t)snprintf(name + used, room - used, "%02x", bundle->identity[i]);
+    for (int i = 0; i < 8; i++)
+        used += (size_t)snprintf(name + used, room - used, "%02x", digest[i]);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + used);
+}
+
+static bool is_own_user(int socket)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
+}
+
+/* Is the leader stopped (proc_pid_stat(5))? Its job is then, and that may last. */
+static bool is_stopped(int socket)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    char path[64], line[512] = "";
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+        return false;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)peer.pid);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const ssize_t length = fd >= 0 ? read(fd, line, sizeof line - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    const char *end = length > 0 ? strrchr(line, ')') : NULL;
+    return end != NULL && (end[1] == ' ') && (end[2] == 'T' || end[2] == 't');
+}
+
+/* False when the leader has gone, or is stopped (`stopped`). It may take minutes to unpack. */
+static bool receive_namespaces(int socket, int fds[2], bool *in_user_namespace, bool *stopped)
+{
+    const struct timeval patience = {1, 0};
+    struct welcome welcome;
+    bool good;
+    setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    do {
+        good = receive_with_fds(socket, &welcome, sizeof welcome, fds, 2);
+        *stopped = !good && errno == EAGAIN && is_stopped(socket);
+    } while (!good && (errno == EINTR || errno == EAGAIN) && !*stopped);
+    *in_user_namespace = good && welcome.in_user_namespace;
+    return good;
+}
+
+static int become_member(int flags)
+{
+    const int fd = open(MEMBERS, O_RDWR | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
+    if (fd >= 0 && flock(fd, LOCK_SH) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* What became of an attempt. */
+enum outcome { DONE, AGAIN, LEADER_GONE, LOST /* entered, and cannot be a member there */ };
+
+/* Before the leader hears of it, who holds them until then. */
+static void hold_points(struct points *points, struct arena *arena)
+{
+    struct plan plan = {.arena = arena};
+    if (plan_read(&plan, PLAN))
+        points_join(points, &plan, OLDROOT);
+    free(plan.ops);
+    free(plan.synthetic);
+}
+
+/* setns(2): the user namespace first, which gives the right to enter the mount namespace; root and directory are the base's then. */
+static enum outcome enter(struct join *join, int socket, struct points *points, struct arena *arena, struct error *error)
+{
+    int fds[2];
+    bool stopped = false;
+    if (!receive_namespaces(socket, fds, &join->in_user_namespace, &stopped))
+        return stopped ? DONE : LEADER_GONE;
+    bool good = !join->in_user_namespace || setns(fds[1], CLONE_NEWUSER) == 0;
+    bool inside = join->in_user_namespace && good;
+    good = good && setns(fds[0], CLONE_NEWNS) == 0;
+    inside = inside || good;
+    close(fds[0]);
+    close(fds[1]);
+    join->members = good && chdir("/") == 0 ? become_member(0) : -1;
+    const int number = errno;
+    good = join->members >= 0;
+    join->role = good ? ROLE_JOINED : ROLE_ALONE;
+    if (good)
+        hold_points(points, arena);
+    else
+        join->in_user_namespace = false;
+    (void)!send(socket, good ? "y" : "n", 1, MSG_NOSIGNAL); /* who has no patience any more finds the lock taken */
+    if (good || !inside)
+        return DONE;
+    fail(error, EXIT_KERNEL, "run it with --join never (SDEE_JOIN=never)", "cannot become a member of the first rank's namespaces: %s", strerror(number));
+    return LOST;
+}
+
+static enum outcome attempt(struct join *join, const struct sockaddr_un *address, socklen_t size, struct points *points, struct arena *arena,
+                            struct error *error)
+{
+    enum outcome outcome = DONE;
+    const struct timeval patience = {CROWD, 0};
+    const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return DONE;
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* connect(2) then ends with EAGAIN */
+    if (connect(fd, (const struct sockaddr *)address, size) == 0) {
+        outcome = is_own_user(fd) ? enter(join, fd, points, arena, error) : DONE;
+        close(fd);
+    } else if (errno != ECONNREFUSED) {
+        close(fd);
+    } else if (bind(fd, (const struct sockaddr *)address, size) == 0 && listen(fd, 4096) == 0) {
+        join->role = ROLE_LEADS;
+        join->listener = fd;
+    } else {
+        outcome = errno == EADDRINUSE ? AGAIN : DONE; /* bound and not yet listening: another begins */
+        close(fd);
+    }
+    return outcome;
+}
+
+bool join_begin(struct join *join, const struct bundle *bundle, const struct options *options, struct points *points, struct arena *arena,
+                struct error *error)
+{
+    struct sockaddr_un address;
+    const struct timespec pause = {0, 2000000};
+    enum outcome outcome = AGAIN;
+    int gone = 0;
+    *join = (struct join){.role = ROLE_ALONE, .listener = -1, .members = -1, .ending = -1};
+    if (options->join != NULL && strcmp(options->join, "never") == 0)
+        return true;
+    const socklen_t size = name_of(bundle, options, &address);
+    for (int i = 0; size > 0 && i < ATTEMPTS && gone < FAILURES && (outcome == AGAIN || outcome == LEADER_GONE); i++) {
+        outcome = attempt(join, &address, size, points, arena, error);
+        gone += outcome == LEADER_GONE;
+        if (outcome == AGAIN)
+            nanosleep(&pause, NULL);
+    }
+    if (options->debug && size > 0)
+        note("ranks: %s", join->role == ROLE_LEADS ? "the first of this step here, others may join" : join->role == ROLE_JOINED ? "joined the first" : "each for itself");
+    return outcome != LOST;
+}
+
+/* Does setns(2) lead to the base? Not in a chroot, whose root is not that of its mount namespace. */
+static bool leads_here(void)
+{
+    int status = 1;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+        _exit(fd < 0 || setns(fd, CLONE_NEWNS) != 0 || access(MEMBERS, F_OK) != 0);
+    }
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+void join_found(struct join *join, const struct plan *plan, bool in_user_namespace)
+{
+    join->in_user_namespace = in_user_namespace;
+    join->members = plan_write(plan, PLAN) ? become_member(O_CREAT | O_EXCL) : -1;
+    if (join->members >= 0 && leads_here())
+        return;
+    close(join->listener); /* the others see it and work for themselves */
+    join->listener = -1;
+}
+
+/* One rank that waits: until it has become a member, so that nobody takes itself for the last meanwhile. */
+static void let_in(const struct join *join, int socket, const int fds[2])
+{
+    const struct welcome welcome = {join->in_user_namespace};
+    const struct timeval patience = {PATIENCE, 0};
+    char answer;
+    if (!is_own_user(socket))
+        return;
+    setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    if (send_with_fds(socket, &welcome, sizeof welcome, fds, 2))
+        (void)!recv(socket, &answer, 1, 0);
+}
+
+static void *serve(void *argument)
+{
+    const struct join *join = argument;
+    const struct timespec pause = {0, 20000000};
+    for (;;) {
+        const int socket = accept4(join->listener, NULL, NULL, SOCK_CLOEXEC);
+        if (socket >= 0) {
+            let_in(join, socket, join->namespaces);
+            close(socket);
+        } else if (errno == EINVAL || errno == EBADF) {
+            return NULL; /* shutdown(2): the end */
+        } else {
+            nanosleep(&pause, NULL); /* no descriptors or memory for a moment */
+        }
+    }
+}
+
+void join_serve(struct join *join)
+{
+    if (join->role != ROLE_LEADS || join->listener < 0)
+        return;
+    join->namespaces[0] = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    join->namespaces[1] = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
+    join->serving = join->namespaces[0] >= 0 && join->namespaces[1] >= 0 && pthread_create(&join->thread, NULL, serve, join) == 0;
+    if (!join->serving) {
+        close(join->listener);
+        join->listener = -1;
+    }
+}
+
+bool join_leave(struct join *join, struct plan *plan, bool *last)
+{
+    *last = true;
+    if (join->role == ROLE_ALONE)
+        return true;
+    if (join->serving) {
+        shutdown(join->listener, SHUT_RDWR); /* accept(2) returns; a rank that is being let in is finished with */
+        pthread_join(join->thread, NULL);
+        close(join->listener);
+    }
+    if (join->members < 0)
+        return true;
+    join->ending = open(ENDING, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* one at a time: two that leave at once must not both miss it */
+    if (join->ending >= 0)
+        flock(join->ending, LOCK_EX);
+    *last = flock(join->members, LOCK_EX | LOCK_NB) == 0; /* and keeps it: nobody can join any more */
+    return join->role == ROLE_LEADS || plan_read(plan, PLAN);
+}
+
+void join_left(struct join *join)
+{
+    if (join->members >= 0)
+        close(join->members);
+    if (join->ending >= 0)
+        close(join->ending);
+}

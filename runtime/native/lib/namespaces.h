@@ -1,0 +1,11 @@
+/* The namespaces in which mounts may be made. */
+#ifndef SDEE_LIB_NAMESPACES_H
+#define SDEE_LIB_NAMESPACES_H
+
+#include "lib/error.h"
+
+/* Enter an own mount namespace: with CAP_SYS_ADMIN directly, else by a user namespace that maps this user and group to
+ * themselves. `in_user_namespace` says which. Must be called with one thread. Errors: EXIT_KERNEL with the site's setting named. */
+bool namespaces_enter(bool *in_user_namespace, struct error *error);
+
+#endif

@@ -1,0 +1,80 @@
+"""Reading and writing small files as what they are: without waiting, whole or not at all, as UTF-8."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from sdee.base.errors import OutputError
+
+_KINDS = {
+    stat.S_IFIFO: "it is a FIFO",
+    stat.S_IFSOCK: "it is a socket",
+    stat.S_IFCHR: "it is a device",
+    stat.S_IFBLK: "it is a device",
+}
+_OWN = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # what the shell passed: <(COMMAND), | COMMAND /dev/stdin
+
+
+def open_regular(path: str, *, passed: bool = False) -> int:
+    """Open a file to read from; return the descriptor.
+
+    A FIFO would wait for a writer for ever (fifo(7)), and opening a device may act on it. `passed`: what the shell has
+    opened for this process may be a pipe. Raises OSError, whose strerror says what the file is; not for directories.
+    """
+    kind = os.stat(path).st_mode
+    wait = passed and path.startswith(_OWN)
+    if not wait:
+        _check(path, kind)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | (0 if wait else os.O_NONBLOCK))
+    try:
+        if not wait:  # it may have been replaced
+            _check(path, os.fstat(fd).st_mode)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def private_opener(path: str, flags: int) -> int:
+    """Open a file that is the user's alone when it is made, whatever the umask is: an `opener` for open()."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _check(path: str, mode: int) -> None:
+    kind = _KINDS.get(stat.S_IFMT(mode))
+    if kind is not None:
+        raise OSError(errno.EINVAL, f"{kind}, not a regular file", path)
+
+
+def write_script(path: str, text: str) -> None:
+    """Write a script, executable, whole or not at all. Raises OutputError.
+
+    It is the user's alone: it may hold a secret of a command line, or be a copy of a script that others may not read.
+    """
+    new = f"{path}.{os.getpid()}"
+    try:
+        with open(new, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=private_opener) as file:
+            file.write(text)
+        os.chmod(new, 0o700)
+        os.replace(new, path)
+    except OSError as error:
+        if os.path.exists(new):
+            os.unlink(new)
+        raise OutputError(f"cannot write the script {path!a}: {error.strerror}") from error
+
+
+def text_of(path: str) -> str:
+    """Return the text of a file, "" where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def beside(module: str, name: str) -> str:
+    """Return a text that is installed beside a module, of which this is the `__file__`."""
+    with open(os.path.join(os.path.dirname(module), name), encoding="utf-8") as file:
+        return file.read()

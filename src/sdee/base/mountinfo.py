@@ -1,0 +1,78 @@
+"""What is mounted on this machine: /proc/self/mountinfo (proc_pid_mountinfo(5))."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# File systems of a disk of this machine. All others (NFS, Lustre, tmpfs, autofs, FUSE, rpc_pipefs) are shown live: they
+# are not the system that a package manager works on, and a walk over them may never end.
+LOCAL = frozenset(
+    (
+        "ext2",
+        "ext3",
+        "ext4",
+        "xfs",
+        "btrfs",
+        "zfs",
+        "f2fs",
+        "jfs",
+        "bcachefs",
+        "overlay",
+        "squashfs",
+        "erofs",
+        "reiserfs",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One mount point, its file system's type, and what is mounted, as its maker has called it.
+
+    `device`: MAJOR:MINOR; `root`: the directory of the file system that is seen there.
+    """
+
+    path: str
+    kind: str
+    source: str = ""
+    device: str = ""
+    root: str = "/"
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether it is part of the system itself."""
+        return self.kind in LOCAL
+
+
+def entries(text: str) -> Iterator[Mount]:
+    """Yield the mounts of a mountinfo file, in its order: one on the same path covers those before it."""
+    for line in filter(None, text.split("\n")):  # other line ends may be in names
+        before, _, after = line.partition(" - ")
+        device, root, path = before.split(" ")[2:5]
+        kind, source = after.split(" ")[:2]
+        yield Mount(_plain(path), kind, source, device, _plain(root))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def parse(text: str) -> tuple[Mount, ...]:
+    """Return the mounts of a mountinfo file; the last on a path counts."""
+    return tuple({mount.path: mount for mount in entries(text)}.values())
+
+
+def own_text() -> str:
+    """Return this process's mountinfo file. Raises OSError."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        return file.read()
+
+
+def of_this_machine() -> tuple[Mount, ...]:
+    """Return the mounts that this process sees. Raises OSError."""
+    return parse(own_text())

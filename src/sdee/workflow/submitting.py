@@ -1,0 +1,204 @@
+"""Submitting a command: its trace, its bundle, the script that runs it, and what serves it on the nodes."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from sdee.base.errors import UsageError
+from sdee.base.paths import is_below_any
+from sdee.base.secrets.tokens import BLANK, redact
+from sdee.base.text import safe
+from sdee.packer import knowledge
+from sdee.packer.format.reader import open_bundle
+from sdee.packer.model import Verdict
+from sdee.runtime.jobs import model, registry
+from sdee.runtime.programs import front_path
+from sdee.workflow import preparation, serving, state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sdee.runtime.jobs.model import JobManager, Request, Words
+    from sdee.workflow.preparation import Preparation
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `sdee submit` and `sdee wrap` were told besides the command and the job manager's options.
+
+    `ready`: a bundle to run in, "" to make one; `results`: as of model.Request, absolute; `parent`: the directory
+    below which things are kept, "" for the usual one.
+    """
+
+    retrace: bool = False
+    no_trace: bool = False
+    ready: str = ""
+    broadcast: str = "auto"
+    results: str = ""
+    parent: str = ""
+
+    def check(self) -> None:
+        """Raise UsageError for options that exclude each other."""
+        options = (("--retrace", self.retrace), ("--no-trace", self.no_trace), ("--bundle", self.ready))
+        given = [name for name, value in options if value]
+        if len(given) > 1:
+            raise UsageError(f"{given[0]} and {given[1]} exclude each other")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be done: a line for each file, the submission; `note`: what is not known yet."""
+
+    lines: tuple[str, ...]
+    submission: model.Submission
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A command to submit, and where its things are."""
+
+    words: Words
+    manager: JobManager
+    wanted: Wanted
+    directory: str
+    cwd: str = ""
+    stdin: str = ""
+
+    def prepared(self, say: Callable[[str], None]) -> Preparation:
+        """Return what has to be made."""
+        return preparation.plan(
+            self.directory,
+            self.words.command,
+            self.cwd,
+            self.stdin,
+            say=say,
+            retrace=self.wanted.retrace,
+            no_trace=self.wanted.no_trace,
+            manager=self.manager,
+        )
+
+    def request(self, script: str, bundle: str, shown: Sequence[str]) -> Request:
+        """Return a request that runs what the bundle records."""
+        wanted = self.wanted
+        return model.Request(script, bundle, (), tuple(shown), self.words.options, wanted.broadcast, wanted.results)
+
+
+def plan(words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str], None]) -> Plan:
+    """Return what submit() would do; nothing is changed. Raises SdeeError."""
+    wanted.check()
+    if wanted.ready:
+        job, request = _of_bundle(words, manager, wanted, say)
+        return Plan((f"keep    {request.bundle}",), manager.submission(request))
+    job = _of_command(words, manager, wanted, say)
+    todo = job.prepared(say)
+    request = job.request(preparation.script_in(job.directory), todo.bundle, words.command)
+    collect = collected(todo) if wanted.results and not todo.trace_why else ()
+    request = model.replace(request, command=_not_recorded(words), collect=collect)
+    request = by_launcher(request, job.directory, manager, made=not todo.bundle_why)
+    later = "what the job leaves in the nodes' /tmp is known, and comes back, when it has been traced"
+    note = later if wanted.results and todo.trace_why else ""
+    return Plan(tuple(todo.lines()), manager.submission(request), note)
+
+
+def submit(words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str], None]) -> NoReturn:
+    """Make what has to be made and become the job manager's command. Raises SdeeError."""
+    wanted.check()
+    if wanted.ready:
+        job, request = _of_bundle(words, manager, wanted, say)
+        with preparation.locked(job.directory):
+            _carry_out(request, job.directory, manager, say)
+    job = _of_command(words, manager, wanted, say)
+    with preparation.locked(job.directory):
+        todo = job.prepared(say)
+        manager.submission(job.request("", todo.bundle, words.command))  # wrong options: before the command is run here
+        bundle = preparation.carry_out(todo, say)
+        request = job.request(preparation.script_in(job.directory), bundle, words.command)
+        collect = collected(todo) if wanted.results else ()
+        request = model.replace(request, command=_not_recorded(words), collect=collect)
+        _carry_out(by_launcher(request, job.directory, manager), job.directory, manager, say)
+
+
+def _of_bundle(
+    words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str], None]
+) -> tuple[_Job, model.Request]:
+    kept = wanted.parent or preparation.own_directory(say)
+    bundle, recorded = existing(wanted.ready)
+    job = _Job(words, manager, wanted, preparation.directory_of(kept, os.path.basename(wanted.ready), bundle))
+    command = () if list(words.command) == recorded else words.command
+    if not command and any(BLANK in word for word in recorded):
+        hint = f"give the whole command: sdee submit --bundle {wanted.ready} -- COMMAND"
+        raise UsageError("the command that this bundle records has a secret, which was not recorded", hint=hint)
+    request = job.request(preparation.script_in(job.directory), bundle, words.command or recorded)
+    request = model.replace(request, command=command, collect=left_by(bundle) if wanted.results else ())
+    return job, by_launcher(request, job.directory, manager)
+
+
+def _of_command(words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str], None]) -> _Job:
+    kept = wanted.parent or preparation.own_directory(say)
+    if not words.command:
+        raise UsageError("there is no command to submit", hint="sdee submit [OPTIONS] -- COMMAND; --help says more")
+    cwd, stdin = (os.path.abspath(path) if path else "" for path in manager.place(words.options))
+    cwd = cwd or os.getcwd()
+    name = os.path.basename(words.command[0])
+    directory = preparation.directory_of(kept, name, cwd, *redact(words.command))
+    return _Job(words, manager, wanted, directory, cwd, stdin)
+
+
+def _not_recorded(words: Words) -> tuple[str, ...]:
+    """Return the command where it has a secret: a bundle records none, so the script has it."""
+    return () if redact(words.command) == list(words.command) else words.command
+
+
+def by_launcher(request: Request, directory: str, manager: JobManager, *, made: bool = True) -> Request:
+    """Return a request with what serves its bundle, where its command starts the processes itself, as mpirun does.
+
+    `made`: the bundle is there already, and tells.
+    """
+    if not manager.remote or not (serving.is_needed(request.bundle) if made else serving.may_be_needed(request.shown)):
+        return request
+    return model.replace(request, served=serving.words(directory, request.bundle))
+
+
+def _carry_out(request: Request, directory: str, manager: JobManager, say: Callable[[str], None]) -> NoReturn:
+    if request.served:
+        said = f"{safe(request.shown[0])} starts the processes: it runs once, on the job's first node"
+        say(f"{said}, and what it starts on the others runs in the bundle, too")
+        if request.broadcast == "always":
+            say("warning: the nodes read that bundle from shared storage: it is not broadcast")
+        serve(directory, request.bundle, manager, broadcast=request.broadcast, results=request.results)
+    model.carry_out(manager.submission(request))
+
+
+def serve(directory: str, bundle: str, manager: JobManager, *, broadcast: str, results: str) -> None:
+    """Make what serves a bundle whose command starts processes by the manager's `remote`. Raises OutputError."""
+    inside = registry.standing_for(manager.remote)
+    serving.prepare(directory, bundle, front_path(), inside, broadcast=broadcast, results=results)
+
+
+def existing(path: str) -> tuple[str, list[str]]:
+    """Return the absolute path of a bundle and its recorded command. Raises BundleError."""
+    with open_bundle(path) as bundle:
+        return os.path.abspath(path), bundle.conf("arg")
+
+
+def left_by(bundle: str) -> tuple[str, ...]:
+    """Return globs of what the job of a bundle made in temporary directories."""
+    with open_bundle(bundle) as opened:
+        made = [path for path, item in opened.items.items() if item.verdict is Verdict.PRODUCED]
+    return globs([p for p in made if is_below_any(p, knowledge.TEMPORARY_ROOTS) and p not in knowledge.TEMPORARY_ROOTS])
+
+
+def collected(todo: Preparation) -> tuple[str, ...]:
+    """Return globs of what the traced run left in temporary directories."""
+    known = state.load(todo.directory).trace
+    return globs(known.left) if known else ()
+
+
+def globs(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return globs for files of which the numbers in the names may differ: a rank's, a process's."""
+    escaped = (re.sub(r"([*?[\\])", r"\\\1", path) for path in paths)
+    return tuple(dict.fromkeys(re.sub(r"\d+", "[0-9]*", path) for path in escaped))

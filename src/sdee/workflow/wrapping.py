@@ -1,0 +1,279 @@
+"""Rewriting a batch script so that what it starts with the job manager's launcher runs in a bundle."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdee.base.errors import InputError, UsageError
+from sdee.base.files import open_regular, write_script
+from sdee.base.text import safe
+from sdee.packer import knowledge
+from sdee.runtime.jobs import model, scripts
+from sdee.tracer.tracefile.reader import read_traces
+from sdee.workflow import preparation, serving
+from sdee.workflow.failed_steps import failed
+from sdee.workflow.submitting import Plan, Wanted, collected, existing, left_by, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sdee.runtime.jobs.model import JobManager, Words
+    from sdee.workflow.preparation import Preparation
+
+# Words that start the next one past the shell, where a function of that name is not seen
+_PAST_THE_SHELL = r"exec|command|env|timeout|nohup|nice|setsid|xargs|stdbuf|taskset|numactl"
+
+
+@dataclass(frozen=True)
+class _Script:
+    """A batch script that is rewritten, and its run here: where that is kept, and what has to be made of it."""
+
+    words: Words
+    manager: JobManager
+    wanted: Wanted
+    directory: str
+    wrapping: model.Wrapping
+    say: Callable[[str], None]
+
+    @property
+    def _rehearsal(self) -> str:
+        return os.path.join(self.directory, "rehearsal.sh")
+
+    def _is_kept(self) -> bool:
+        try:
+            return _read(self._rehearsal) == self.manager.rehearsal(self.wrapping)
+        except InputError:
+            return False
+
+    def plan(self) -> Preparation:
+        """Return what has to be made; nothing is changed."""
+        options = (*self.manager.options_in(self.wrapping.text), *self.words.options)
+        cwd, stdin = (os.path.abspath(path) if path else "" for path in self.manager.place(options))
+        return preparation.plan(
+            self.directory,
+            (self._rehearsal, *self.words.command[1:]),
+            cwd or os.getcwd(),
+            stdin,
+            say=self.say,
+            retrace=self.wanted.retrace,
+            no_trace=self.wanted.no_trace,
+            changed="" if self._is_kept() else "the script has changed",
+            manager=self.manager,
+        )
+
+    def write(self) -> None:
+        """Keep the script that is traced; it is left alone when it is the same, so that its trace holds."""
+        if not self._is_kept():
+            write_script(self._rehearsal, self.manager.rehearsal(self.wrapping))
+
+    def with_launchers(self, wrapping: model.Wrapping, started: _Started) -> model.Wrapping:
+        """Let MPI's launchers run in the bundle, without being named by --program. Raises UsageError."""
+        found = tuple(name for name in started.launchers if name not in wrapping.programs)
+        _check_lines(wrapping.text, found, wrapping.name, self.say)
+        return model.replace(wrapping, programs=(*wrapping.programs, *found))
+
+    def served(self, wrapping: model.Wrapping, *, made: bool = True) -> model.Wrapping:
+        """Add what serves the bundle, where one of its programs starts processes on other nodes.
+
+        `made`: the bundle is there, and tells.
+        """
+        if not self.manager.remote:
+            return wrapping
+        may = (serving.may_be_needed((program,)) for program in wrapping.programs)
+        needed = serving.is_needed(wrapping.bundle) if made else any(may)
+        words = serving.words(self.directory, wrapping.bundle)
+        return model.replace(wrapping, served=words) if needed else wrapping
+
+    def submission(self, text: str) -> model.Submission:
+        """Return how the new script is submitted."""
+        path = preparation.script_in(self.directory)
+        argv = (self.manager.submit, *self.words.options, path, *self.words.command[1:])
+        return model.Submission(path, text, argv)
+
+
+def plan(
+    words: Words,
+    manager: JobManager,
+    wanted: Wanted,
+    programs: tuple[str, ...],
+    say: Callable[[str], None],
+    *,
+    submitting: bool,
+) -> Plan:
+    """Return what wrap() would do; nothing is changed. Raises SdeeError."""
+    script = _asked(words, manager, wanted, programs, say, submitting=submitting)
+    wrapping = script.wrapping
+    todo = None if wanted.ready else script.plan()
+    if todo and not todo.trace_why:
+        wrapping = script.with_launchers(wrapping, _started(todo.trace, manager))
+    bundle = todo.bundle if todo else existing(wanted.ready)[0]
+    made = not (todo and todo.bundle_why)
+    wrapping = script.served(model.replace(wrapping, bundle=bundle), made=made)
+    lines = todo.lines() if todo else [f"keep    {bundle}"]
+    return Plan(tuple(lines), script.submission(manager.wrap(wrapping)))
+
+
+def wrap(
+    words: Words,
+    manager: JobManager,
+    wanted: Wanted,
+    programs: tuple[str, ...],
+    say: Callable[[str], None],
+    *,
+    submitting: bool,
+) -> str:
+    """Make what has to be made and return the new script, or submit it: become the job manager's command.
+
+    `programs`: names of programs that run in the bundle besides the launcher's steps. Raises SdeeError.
+    """
+    script = _asked(words, manager, wanted, programs, say, submitting=submitting)
+    wrapping = script.wrapping
+    with preparation.locked(script.directory):
+        if wanted.ready:
+            bundle = existing(wanted.ready)[0]
+            collect = left_by(bundle) if wanted.results else ()
+        else:
+            todo = script.plan()
+            script.write()
+            bundle = preparation.carry_out(todo, say)
+            collect = collected(todo) if wanted.results else ()
+            started = _started(todo.trace, manager)
+            wrapping = script.with_launchers(wrapping, started)
+            _say_what_is_left(started, wrapping, manager, say)
+        wrapping = script.served(model.replace(wrapping, bundle=bundle, collect=collect))
+        new = manager.wrap(wrapping)
+        if wrapping.served:
+            serve(script.directory, bundle, manager, broadcast=wanted.broadcast, results=wrapping.results)
+        if submitting:
+            model.carry_out(script.submission(new))
+        return new
+
+
+def _asked(
+    words: Words,
+    manager: JobManager,
+    wanted: Wanted,
+    programs: tuple[str, ...],
+    say: Callable[[str], None],
+    *,
+    submitting: bool,
+) -> _Script:
+    """Return the script and what is to become of it, still without a bundle.
+
+    Raises UsageError and InputError for what is wrong, before the script is run here.
+    """
+    wanted.check()
+    if not words.command:
+        raise UsageError("there is no script to rewrite", hint="sdee wrap SCRIPT [ARGUMENTS]")
+    if words.options and not submitting:
+        hint = f"--submit, or: sdee wrap {words.command[0]} | {manager.submit} {words.options[0]}"
+        raise UsageError(f"{words.options[0]} is of use only when the script is submitted", hint=hint)
+    text = _read(words.command[0])
+    path = os.path.abspath(words.command[0])
+    _check_lines(text, (*manager.launchers, *programs), path, say)
+    wrapping = model.Wrapping(
+        os.path.basename(path),
+        text,
+        bundle="",
+        programs=programs,
+        decisive=knowledge.FIXED_ENVIRONMENT,
+        broadcast=wanted.broadcast,
+        results=wanted.results,
+    )
+    manager.wrap(wrapping)
+    kept = wanted.parent or preparation.own_directory(say)
+    directory = preparation.directory_of(kept, os.path.basename(path), path, *words.command[1:])
+    return _Script(words, manager, wanted, directory, wrapping, say)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(open_regular(path, passed=True), encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"cannot read the script {path!a}: {error.strerror}") from error
+
+
+def _commands(text: str) -> list[tuple[int, str]]:
+    """Return number and text of the lines that are no comments."""
+    return [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip() and line.lstrip()[0] != "#"]
+
+
+def _check_lines(text: str, launchers: Sequence[str], script: str, say: Callable[[str], None]) -> None:
+    """Raise UsageError for a line that starts a launcher so that the shell's function is passed by."""
+    scripts.shell_of(text, os.path.basename(script))
+    for launcher in launchers:
+        past = re.compile(rf"(\b({_PAST_THE_SHELL})\b[^|;&#]*\s|/|\\){re.escape(launcher)}\b(?![.-])")
+        for number, line in _commands(text):
+            if past.search(line):
+                raise UsageError(
+                    f"line {number} of {os.path.basename(script)!a} starts {launcher} past the shell: {line.strip()!a}",
+                    hint=f"write `{launcher} …` alone: as the first word of a command it runs in the bundle",
+                )
+            if launcher == "srun" and "--multi-prog" in line:
+                say(f"warning: line {number}: programs of --multi-prog run on the node itself")
+
+
+@dataclass(frozen=True)
+class _Started:
+    """What a rehearsed script started: how many steps; other programs, by name; which of them are MPI's launchers.
+
+    `failed`: the first step that failed, and its status.
+    """
+
+    steps: int
+    others: tuple[str, ...]
+    launchers: tuple[str, ...]
+    failed: tuple[str, int] | None
+
+
+def _say_what_is_left(
+    started: _Started, wrapping: model.Wrapping, manager: JobManager, say: Callable[[str], None]
+) -> None:
+    """Say which programs of the script run on the node itself. Raises UsageError when none runs in the bundle."""
+    others = started.others
+    if not started.steps and not wrapping.programs and manager.launchers:
+        hint = (
+            f"name what shall run in the bundle: sdee wrap --program {others[0] if others else 'NAME'} {wrapping.name}"
+        )
+        raise UsageError(f"{wrapping.name!a} started nothing with {manager.launchers[0]} when it was traced", hint=hint)
+    if started.failed:
+        what = "{} ended with status {} in the traced run: what it would have come to may not be in the bundle"
+        say(f"warning: {safe(what.format(*started.failed))}")
+    left = [name for name in others if name not in wrapping.programs]
+    if left:
+        said = ", ".join(f"{safe(name)}{_lines_with(wrapping.text, name)}" for name in left)
+        say(f"these run on the node itself, as ever: {said}")
+
+
+def _lines_with(text: str, name: str) -> str:
+    found = [str(n) for n, line in _commands(text) if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", line)]
+    return f" (line {', '.join(found)})" if found else ""
+
+
+def _started(path: str, manager: JobManager) -> _Started:
+    """Return what a rehearsed script started itself, by its trace."""
+    trace = read_traces([path])
+    parents = {process.pid: process.ppid for process in trace.processes}
+    first: dict[int, str] = {}
+    steps, launching = set(), {}
+    for execution in trace.execs:
+        first.setdefault(execution.pid, os.path.basename(execution.argv[0] if execution.argv else execution.path))
+        if manager.rehearsed and manager.rehearsed in execution.argv:
+            steps.add(execution.pid)
+        if os.path.basename(os.path.realpath(execution.path)) in knowledge.COMPANIONS:
+            launching[execution.pid] = os.path.basename(execution.argv[0] if execution.argv else execution.path)
+    shell = trace.execs[0].pid if trace.execs else 0
+    names, launchers = [], [launching[shell]] if shell in launching else []  # `exec mpirun`
+    for pid, name in first.items():
+        above = parents.get(pid, 0)
+        while above in parents and above not in first:  # a subshell
+            above = parents[above]
+        if pid != shell and above == shell and pid not in steps:
+            names.append(name)
+            launchers += [name] if pid in launching else []
+    seen = failed(trace, manager.rehearsed)
+    return _Started(len(steps), tuple(dict.fromkeys(names)), tuple(dict.fromkeys(launchers)), seen)
