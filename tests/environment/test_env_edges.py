@@ -80,7 +80,7 @@ def test_holes_of_a_host_file_stay_holes(user: User) -> None:
         assert Path(file.name).stat().st_mode & 0o777 == 0o644
 
 
-SERVER = Path(__file__).parent.parent / "fixtures/environment/fuse_server.py"
+SERVER = Path(__file__).parents[2] / "fixtures/environment/fuse_server.py"
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ def test_mount_namespaces_inside_see_and_change_the_same_files(user: User) -> No
 
 def test_a_tree_in_tmp_is_removed_however_deep_it_is(user: User) -> None:
     """At the next start, as the rest of /tmp is."""
-    deep, source = user.home / "deep", Path(__file__).parent.parent / "fixtures/launcher/deep.c"
+    deep, source = user.home / "deep", Path(__file__).parents[2] / "fixtures/launcher/deep.c"
     subprocess.run(["gcc", "-static", source, "-o", deep], check=True)
     make = f"{deep} /tmp/tree 3000 && mkdir -p /tmp/closed/in && chmod 0 /tmp/closed && touch /tmp/last"
     user.inside("mine", make)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,9 +22,8 @@ from waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-FIXTURES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fixtures")
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 SDEE = [sys.executable, "-m", "sdee"]
 TRACE = [*SDEE, "trace", "--engine", "unotify"]
 
