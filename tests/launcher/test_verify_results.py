@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from sdee.packer.inspect.outcome import Expected, Observed, judge
 from sdee.packer.inspect.verify import option_for
 from sdee.packer.model import Item, Reason, Verdict
 from sdee.tracer.tracefile.reader import read_traces
+from waiting import states_of, wait_for
 
 __all__ = ["desk"]
 
@@ -182,15 +182,16 @@ def test_each_run_reads_the_same_input(desk: Desk) -> None:
 
 
 def test_ctrl_c_ends_all_runs(desk: Desk) -> None:
-    desk.bundle(["sh", "-c", 'test -n "$SLOW" && { touch began; sleep 60; }; true'])
+    desk.bundle(["sh", "-c", 'test -n "$SLOW" && { sleep 6543; }; true'])
     desk.env["SLOW"] = "1"
     command = [sys.executable, "-m", "sdee", "verify"]
     with subprocess.Popen(
         command, cwd=desk.work, env=desk.env, stderr=subprocess.PIPE, start_new_session=True
     ) as begun:
-        time.sleep(5)
+        wait_for(lambda: states_of("sleep 6543") == ["S"], "the job does not begin")
         os.killpg(begun.pid, signal.SIGINT)
-        assert begun.wait(timeout=20) == 128 + signal.SIGINT
+        assert begun.wait(timeout=60) == 128 + signal.SIGINT
+    wait_for(lambda: states_of("sleep 6543") == [], "the job goes on")
 
 
 def test_a_root_that_cannot_be_made_is_said_and_no_failure(desk: Desk) -> None:

@@ -13,7 +13,7 @@ import pytest
 from env_support import OTHER_UID, User, a_user, needs_root
 from sdee.base.interpreter import own_python
 
-TOP = Path(__file__).resolve().parent.parent
+TOP = Path(__file__).resolve().parents[2]
 # What Python, sdee and its libraries import: whichever is looked for here first would be found
 TRAPS = ("json", "ctypes", "zstandard", "tarfile", "struct", "io", "resource", "stat", "shutil", "runpy", "sdee")
 

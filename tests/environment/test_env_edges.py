@@ -80,7 +80,7 @@ def test_holes_of_a_host_file_stay_holes(user: User) -> None:
         assert Path(file.name).stat().st_mode & 0o777 == 0o644
 
 
-SERVER = Path(__file__).parent.parent / "fixtures/environment/fuse_server.py"
+SERVER = Path(__file__).parents[2] / "fixtures/environment/fuse_server.py"
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_file_system_that_is_served_inside_never_waits_for_itself(user: User, 
     assert "Operation not permitted" not in user.inside(
         "mine", f"{SERVE}; timeout 60 diff -r tree shown; for i in 1 2 3 4 5 6; do timeout 60 ls -lR shown >$i & done; wait; umount shown; ls -lR tree >0; for i in 1 2 3 4 5 6; do test $(wc -l <$i) = $(wc -l <0); done"
     )  # fmt: skip
-    assert time.monotonic() - before < 30  # 1,900 files: each waited for a second, and two readers for ever
+    assert time.monotonic() - before < 300  # 1,900 files: each waited for a second, and two readers for ever
     assert list(served[1].iterdir()) == []  # the mount was the environment's alone
 
 
@@ -158,6 +158,7 @@ while True:
 """
 
 
+@pytest.mark.alone
 def test_programs_are_asked_to_end_before_they_are_killed(user: User) -> None:
     """Databases, and file systems by FUSE that write their archive at the end (fuse-zip, archivemount), lose it else."""
     (user.home / "writer.py").write_text(WRITER)
@@ -180,17 +181,19 @@ def test_programs_are_asked_to_end_before_they_are_killed(user: User) -> None:
 
 def test_what_does_not_end_is_killed_and_who_comes_meanwhile_waits(user: User) -> None:
     enter = [str(SDEE), "env", "enter", "mine", "--"]
-    deaf = user.start(*enter, "bash", "-c", "trap '' TERM HUP; echo ready; while :; do sleep 1; done")
+    deaf = user.start(
+        *enter, "bash", "-c", "trap 'echo asked' TERM; trap '' HUP; echo ready; while :; do sleep 1; done"
+    )
     assert deaf.stdout is not None
     assert deaf.stdout.readline() == "ready\n"
     before = time.monotonic()
     stop = user.start(str(SDEE), "env", "stop", "mine")
-    time.sleep(1)
+    assert deaf.stdout.readline() == "asked\n"
     assert user.inside("mine", "pgrep -c bash; echo inside") == "1\ninside\n"
-    assert 3 < time.monotonic() - before < 12
-    assert deaf.wait(10) == -signal.SIGKILL
+    assert time.monotonic() - before > 3
+    assert deaf.wait(60) == -signal.SIGKILL
     for process in (stop, deaf):
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert stop.returncode == 0
 
 
@@ -284,7 +287,7 @@ def test_mount_namespaces_inside_see_and_change_the_same_files(user: User) -> No
 
 def test_a_tree_in_tmp_is_removed_however_deep_it_is(user: User) -> None:
     """At the next start, as the rest of /tmp is."""
-    deep, source = user.home / "deep", Path(__file__).parent.parent / "fixtures/launcher/deep.c"
+    deep, source = user.home / "deep", Path(__file__).parents[2] / "fixtures/launcher/deep.c"
     subprocess.run(["gcc", "-static", source, "-o", deep], check=True)
     make = f"{deep} /tmp/tree 3000 && mkdir -p /tmp/closed/in && chmod 0 /tmp/closed && touch /tmp/last"
     user.inside("mine", make)

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from env_support import SDEE, User, a_user, needs_root
 from sdee.runtime.environment import leftovers
+from waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = needs_root
 
@@ -48,10 +49,16 @@ def test_a_command_that_is_killed_leaves_nothing_that_the_next_one_does_not_remo
     if command in ("reset", "remove"):
         user.sdee("env", "clone", "mine", "cut")
     running = user.start(str(SDEE), "env", *COMMANDS[command])
-    deadline = time.monotonic() + 30
-    while not hidden(user) and running.poll() is None and time.monotonic() < deadline:
+    base = user.state("mine").parent
+    stat = Path(f"/proc/{running.pid}/stat")
+    # it stands still while we look whether more than the directory itself is there
+    while running.poll() is None:
+        running.send_signal(signal.SIGSTOP)
+        wait_for(lambda: stat.read_text().rpartition(") ")[2][0] in "TZ", stat.read_text, pause=0)
+        if any(any((base / name).iterdir()) for name in hidden(user)):
+            break
+        running.send_signal(signal.SIGCONT)
         time.sleep(0.002)
-    time.sleep(0.05)  # so that more than the directory itself is there
     running.kill()
     running.wait(timeout=30)
     left = hidden(user)
@@ -134,12 +141,15 @@ def test_enter_of_what_is_removed_just_then_says_so(user: User) -> None:
     """`remove` holds the lock for which `enter` waits."""
     user.sdee("env", "clone", "mine", "short")
     state = user.state("short")
-    lock = user.start("flock", str(state / "lock"), "sh", "-c", f"sleep 1; mv {state} {state}-gone")
-    time.sleep(0.3)
-    done = user.sdee("env", "enter", "short", "--", "id", check=False)
-    lock.wait(timeout=30)
-    assert done.returncode != 0
-    assert "environment short was removed or made anew just now" in done.stderr
+    lock = user.start("flock", str(state / "lock"), "sh", "-c", f"echo held; read line; mv {state} {state}-gone")
+    assert lock.stdout is not None
+    assert lock.stdout.readline() == "held\n"
+    late = user.start(str(SDEE), "env", "enter", "short", "--", "id")
+    wait_for(lambda: "->" in Path("/proc/locks").read_text(), "it does not wait for the lock")  # proc_locks(5)
+    lock.communicate("\n", timeout=60)
+    _, said = late.communicate(timeout=60)
+    assert late.returncode != 0
+    assert "environment short was removed or made anew just now" in said
     user.sdee("env", "remove", "short-gone")
 
 

@@ -284,7 +284,7 @@ def run_writer(tree: Path, tmp_path: Path, prologue: str, wrapper: tuple[str, ..
     """Write a bundle in a process of its own; it prints each progress report, and the error."""
     script = textwrap.dedent(f"""
         import sys
-        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        sys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})
         from pathlib import Path
         from bundles import closure_of, launcher
         from sdee.base.errors import SdeeError

@@ -10,7 +10,7 @@ import pytest
 from sdee.base import errors
 from sdee.base.errors import ExitCode, SdeeError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TABLE = {code.name: code.value for code in ExitCode}
 
 

@@ -21,6 +21,8 @@ from trace_support import fixture_program, fresh, run, scratch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.own_process
+
 
 class ListHandler:
     """Keeps everything that an engine tells."""

@@ -24,6 +24,7 @@ from sdee.base import mountinfo
 from sdee.runtime.environment import locations, plan
 from sdee.runtime.environment.enter import parse
 from sdee.runtime.environment.plan import installation
+from waiting import states_of, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,8 +158,8 @@ def test_two_terminals_share_an_environment_and_it_ends_with_the_last_process(us
     assert refused.returncode == 246
     assert "is in use" in refused.stderr
     first.communicate("\n", timeout=60)
-    wait_until(lambda: "running" not in user.sdee("env", "list").stdout)
-    wait_until(lambda: processes_of(UID) == [])  # the kernel unmounts meanwhile
+    wait_for(lambda: "running" not in user.sdee("env", "list").stdout, "it runs on")
+    wait_for(lambda: processes_of(UID) == [], lambda: processes_of(UID))  # the kernel unmounts meanwhile
     # only mount points: of the home, and of the sdee under test where that lies in /tmp
     kept = {
         Path(path).relative_to("/tmp").parts[0]
@@ -168,21 +169,12 @@ def test_two_terminals_share_an_environment_and_it_ends_with_the_last_process(us
     assert set(user.inside("mine", "ls -A /tmp").split()) == kept
 
 
-def wait_until(condition: object) -> None:
-    assert callable(condition)
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("waited for 10 seconds")
-
-
 def test_a_background_process_keeps_the_environment_until_stop(user: User) -> None:
     user.inside("mine", "setsid sleep 1000 >/dev/null 2>&1 </dev/null & :")
     assert "running" in user.sdee("env", "list").stdout
     assert user.inside("mine", "cat /proc/[0-9]*/comm").split().count("sleep") == 1
     assert "ended" in user.sdee("env", "stop", "mine").stdout
-    wait_until(lambda: processes_of(UID) == [])  # the kernel unmounts meanwhile
+    wait_for(lambda: processes_of(UID) == [], lambda: processes_of(UID))  # the kernel unmounts meanwhile
 
 
 def test_kill_9_of_everything_leaves_no_mount_and_a_consistent_environment(user: User) -> None:
@@ -199,10 +191,10 @@ def test_kill_9_of_everything_leaves_no_mount_and_a_consistent_environment(user:
     )
     assert busy.stdout is not None
     assert busy.stdout.readline() == "ready\n"
-    time.sleep(0.5)
+    wait_for(lambda: bool(states_of("cp /bin/ls")), "it does not copy")
     user.run("kill", "-9", "-1", check=False)  # all processes of this user, whose number is only the tests'
     busy.wait(timeout=60)
-    wait_until(lambda: processes_of(UID) == [])
+    wait_for(lambda: processes_of(UID) == [], lambda: processes_of(UID))
     assert Path("/proc/self/mountinfo").read_text() == before
     assert user.inside("mine", "cat /usr/local/kept; cmp -s /bin/ls /usr/local/x || echo half") in (
         "kept\n",
@@ -315,13 +307,11 @@ def test_an_interactive_shell_shows_the_environment_and_has_job_control(user: Us
 
     expect("(mine) my prompt> ")
     os.write(terminal, b"sleep 1000\n")
-    expect("sleep 1000")
-    time.sleep(0.3)
+    wait_for(lambda: states_of("sleep 1000") == ["S"], lambda: states_of("sleep 1000"))
     os.write(terminal, b"\x1a")  # Ctrl-Z
     expect("Stopped")
     os.write(terminal, b"fg\n")
-    expect("sleep 1000")
-    time.sleep(0.3)
+    wait_for(lambda: states_of("sleep 1000") == ["S"], lambda: states_of("sleep 1000"))
     os.write(terminal, b"\x03")  # Ctrl-C
     expect("my prompt> ")
     os.write(terminal, b"echo status $?\n")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = needs_root
 
 COPIES = int(os.environ.get("SDEE_CALLS", "40")) * 8  # each example has a host tree of its own
-PROGRAM = Path(__file__).parent / "env_calls.py"
+PROGRAM = Path(__file__).parents[1] / "env_calls.py"
 
 
 def make_tree(top: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs whose writes are discarded. In an environment, with a job that comes after: tests/test_env_jobs.py."""
+"""Runs whose writes are discarded. In an environment, with a job that comes after: tests/cluster/test_env_jobs.py."""
 
 from __future__ import annotations
 

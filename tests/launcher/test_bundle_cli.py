@@ -60,7 +60,7 @@ def test_the_default_is_an_executable_bundle_and_the_summary_says_what_comes_nex
     assert sorted(os.listdir(here)) == ["bundle.sdee", "sdee.trace"]
     umask = os.umask(0)
     os.umask(umask)
-    # pytest lets nobody else into its directories: tests/test_private_files.py has the other side
+    # pytest lets nobody else into its directories: tests/launcher/test_private_files.py has the other side
     assert stat.S_IMODE((here / "bundle.sdee").stat().st_mode) == 0o700 & ~umask
     for part in (
         "bundle.sdee:",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,11 +17,9 @@ from sdee.tracer.resolve import Resolver
 from sdee.tracer.tracefile.reader import read_traces
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdee.tracer.tracefile.model import Trace
 
-FIXTURES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fixtures")
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 
 
 @pytest.fixture

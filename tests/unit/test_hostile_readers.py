@@ -246,6 +246,7 @@ def test_a_copy_beside_a_trace_is_one_of_that_directory(tmp_path: Path) -> None:
     assert (found.copy, found.why) == (None, f"{directory} is not of the trace's owner")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("unit", ["_", "a_", "-a", "--", "A_", "pass", "_pass", ".", "=", "x=", " ", "export a_"])
 def test_no_command_line_takes_long_to_be_looked_through(unit: str) -> None:
     text = unit * (64_000 // len(unit))
@@ -302,6 +303,7 @@ def test_a_file_of_an_archive_that_cannot_be_written_is_not_begun(tmp_path: Path
         assert not (tmp_path / "file").exists()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("unit", [b"/lib", b"/", b"/lib/\0x", b"lib/", b"/lib\0", b"/ld.so.cache"])
 def test_no_loader_takes_long_to_be_looked_through(unit: bytes) -> None:
     start = time.monotonic()

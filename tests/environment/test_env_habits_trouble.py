@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from env_support import OTHER_UID, SDEE, UID, User, a_user, becomes, needs_root, processes_of, skip_outside_of_ci
+from waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = needs_root
 
@@ -30,14 +31,6 @@ def user() -> Iterator[User]:
     with a_user() as made:
         made.sdee("env", "create", "mine")
         yield made
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("waited for 20 seconds")
 
 
 def mine(uid: int) -> list[int]:
@@ -140,7 +133,7 @@ def test_kill_9_in_random_order_while_packages_are_installed(user: User) -> None
             if not pids:
                 break
         busy.wait(timeout=60)
-        wait_until(lambda: processes_of(UID) == [])
+        wait_for(lambda: processes_of(UID) == [], lambda: processes_of(UID))
         assert Path("/proc/self/mountinfo").read_text().count(str(user.home)) == before
         repaired = user.inside(
             "mine",
@@ -167,7 +160,7 @@ def test_the_host_changes_while_a_session_runs(user: User) -> None:
         noticed = user.sdee("env", "enter", "long", "--", "true")
         assert "adapts when its last shell has ended" in noticed.stderr
         running.communicate("\n", timeout=60)
-        wait_until(lambda: "running" not in user.sdee("env", "list").stdout)
+        wait_for(lambda: "running" not in user.sdee("env", "list").stdout, "it runs on")
         adapted = user.sdee("env", "enter", "long", "--", "touch", "/usr/local/sdee-test-dir/new/mine")
         assert "adapted" in adapted.stderr
         assert user.inside("long", "ls /usr/local/sdee-test-dir/new") == "file\nmine\n"
@@ -284,19 +277,19 @@ def test_homes_in_odd_places_are_live(user: User, case: str) -> None:
 
 
 def test_environments_below_a_directory_of_the_system_do_not_copy_each_other(user: User) -> None:
-    base = Path("/opt/sdee-test-environments")
+    base = Path("/srv/sdee-test-environments")
     subprocess.run(["install", "-d", "-o", str(UID), "-g", str(UID), "-m", "700", str(base)], check=True)
     place = {"SDEE_ENV_DIR": str(base)}
     try:
         for name in ("one", "two"):
             user.sdee("env", "create", name, variables=place)
-        script = f"ls -A {base} | wc -l; touch /opt/new {base}/new && ls {base}"
+        script = f"ls -A {base} | wc -l; touch /srv/new {base}/new && ls {base}"
         assert user.sdee("env", "enter", "two", "--", "sh", "-c", script, variables=place).stdout.split() == [
             "0",
             "new",
         ]
         assert sorted(path.name for path in base.iterdir()) == ["one", "two"]
-        copies = base / "two/layers/opt/upper" / base.name
+        copies = base / "two/layers/srv/upper" / base.name
         assert [path.name for path in copies.iterdir()] == ["new"]
     finally:
         for name in ("one", "two"):

@@ -1,7 +1,7 @@
 """`sdee submit` up to the job manager: options, script, plan, and when a trace and a bundle still hold.
 
-A stand-in for sbatch says what it was given. The jobs themselves run in tests/test_submit_slurm.py and
-tests/test_submit_gridengine.py.
+A stand-in for sbatch says what it was given. The jobs themselves run in tests/cluster/test_submit_slurm.py and
+tests/cluster/test_submit_jobs.py.
 """
 
 from __future__ import annotations

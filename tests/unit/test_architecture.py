@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("src/sdee", "tracer", "packer", "runtime")
 
 
@@ -322,6 +322,19 @@ def test_each_promise_of_security_md_names_tests_that_there_are() -> None:
     assert len(promises) >= 13
     for tests in promises:
         path = ""
-        for name in re.findall(r"(?:tests/\w+\.py)?::\w+", tests):
+        for name in re.findall(r"(?:tests/\w+/\w+\.py)?::\w+", tests):
             path = name.partition("::")[0] or path
             assert f"def {name.partition('::')[2]}(" in (ROOT / path).read_text(), name
+
+
+def test_each_file_of_tests_that_a_text_names_is_there() -> None:
+    tracked = subprocess.run(["git", "-C", ROOT, "ls-files"], capture_output=True, text=True, check=True).stdout
+    texts = [ROOT / name for name in tracked.splitlines() if name.endswith((".md", ".c", ".h", ".py"))]
+    named = {
+        (path.name, name)
+        for path in texts
+        if path.is_file()
+        for name in re.findall(r"(?<![\w./])tests/[\w/*]*test_\w+\*?\.py", path.read_text())
+    }
+    assert len(named) > 30
+    assert {(path, name) for path, name in named if not list(ROOT.glob(name))} == set()

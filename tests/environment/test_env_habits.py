@@ -246,7 +246,7 @@ COMPLETED = {
 @pytest.mark.parametrize("shell", COMPLETION)
 def test_the_documented_lines_complete_commands_options_names_and_files(user: User, shell: str) -> None:
     file, text = COMPLETION[shell]
-    assert text.splitlines()[-1] in (Path(__file__).parent.parent / "docs/environment.md").read_text()
+    assert text.splitlines()[-1] in (Path(__file__).parents[2] / "docs/environment.md").read_text()
     put(user, file, text)
     for name in ("bundle.sdee", "other.txt"):
         put(user, f"files/{name}", "")

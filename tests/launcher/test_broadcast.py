@@ -1,6 +1,6 @@
 """A broadcast copy in a directory where other users write too. slurmd is stood in for: it opens as sbcast asks it to.
 
-The same on a real cluster: tests/test_submit_slurm.py.
+The same on a real cluster: tests/cluster/test_submit_slurm.py.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,12 +18,12 @@ import pytest
 from sdee.base.errors import CommandNotFoundError
 from sdee.tracer.engine import choose, tracee
 from sdee.tracer.tracefile.reader import read_traces
+from waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
-FIXTURES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fixtures")
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 SDEE = [sys.executable, "-m", "sdee"]
 TRACE = [*SDEE, "trace", "--engine", "unotify"]
 
@@ -55,14 +56,6 @@ def shell_status(code: int) -> int:
 def records(path: str = "sdee.trace") -> list[dict[str, Any]]:
     with open(path) as lines:
         return [json.loads(line) for line in lines]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("what was waited for did not come")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +155,7 @@ def test_a_signal_sent_to_the_tracer_reaches_the_job_and_the_trace_is_written(he
 def test_a_sent_sigxcpu_reaches_the_job(here: str) -> None:  # noqa: ARG001
     script = "trap 'echo got >said; exit 9' XCPU; echo ready >started; while :; do sleep 0.1; done"
     with subprocess.Popen([*TRACE, "bash", "-c", script]) as tracer:
-        until(lambda: os.path.exists("started"))
+        wait_for(lambda: os.path.exists("started"), "the job has not started")
         tracer.send_signal(signal.SIGXCPU)
         assert tracer.wait(timeout=60) == 9
     assert os.path.exists("said")
@@ -226,13 +219,14 @@ def test_background_processes_are_waited_for(here: str) -> None:  # noqa: ARG001
 def test_background_processes_can_be_left_and_go_on_unharmed(here: str) -> None:  # noqa: ARG001
     script = "(sleep 2; cat /etc/hostname >copied) >/dev/null 2>&1 & exit 5"
     with subprocess.Popen([*TRACE, "-q", "sh", "-c", script], stderr=subprocess.PIPE) as process:
-        until(
-            lambda: os.path.exists("sdee.trace") and any(r.get("pid") and r["t"] == "exit" for r in complete_records())
+        wait_for(
+            lambda: os.path.exists("sdee.trace") and any(r.get("pid") and r["t"] == "exit" for r in complete_records()),
+            "no end of a process is recorded",
         )
         process.send_signal(signal.SIGINT)
     assert process.returncode == 5
     assert "background" in read_traces(["sdee.trace"]).incomplete[0]
-    until(lambda: os.path.exists("copied") and os.path.getsize("copied") > 0)
+    wait_for(lambda: os.path.exists("copied") and os.path.getsize("copied") > 0, "nothing is copied")
 
 
 def complete_records() -> Iterator[dict[str, Any]]:
@@ -243,8 +237,9 @@ def complete_records() -> Iterator[dict[str, Any]]:
 def test_a_killed_tracer_leaves_a_trace_that_is_read_and_called_incomplete(here: str) -> None:  # noqa: ARG001
     script = "cat /etc/hostname; while :; do sleep 0.1; done"
     with subprocess.Popen([*TRACE, "bash", "-c", script], stdout=subprocess.DEVNULL, start_new_session=True) as process:
-        until(
-            lambda: os.path.exists("sdee.trace") and any(r.get("path") == "/etc/hostname" for r in complete_records())
+        wait_for(
+            lambda: os.path.exists("sdee.trace") and any(r.get("path") == "/etc/hostname" for r in complete_records()),
+            "the file is not recorded",
         )
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -457,9 +452,9 @@ def test_a_job_whose_tracer_was_killed_goes_on_unharmed(here: str) -> None:  # n
     with open("job.sh", "w") as file:
         file.write("echo ready >started; sleep 1; cat /etc/hostname >copy || echo failed >copy; echo end >ended\n")
     with subprocess.Popen([*TRACE, "sh", "job.sh"]) as tracer:
-        until(lambda: os.path.exists("started"))
+        wait_for(lambda: os.path.exists("started"), "the job has not started")
         tracer.kill()
-    until(lambda: os.path.exists("ended"))
+    wait_for(lambda: os.path.exists("ended"), "the job has not ended")
     with open("copy") as copy, open("/etc/hostname") as original:
         assert copy.read() == original.read()
     assert any("cut off" in why for why in read_traces(["sdee.trace"]).incomplete)
@@ -470,7 +465,7 @@ def test_a_call_that_the_tracer_had_read_when_it_was_killed_is_answered(here: st
     code = "import os,time\nend=time.time()+1.5\nopen('started','w')\n"
     code += "while time.time()<end: os.stat('/etc/passwd')\nopen('ended','w')"
     with subprocess.Popen([*TRACE, "/usr/bin/python3", "-c", code], stderr=subprocess.DEVNULL) as tracer:
-        until(lambda: os.path.exists("started"))
+        wait_for(lambda: os.path.exists("started"), "the job has not started")
         time.sleep(0.3)
         tracer.kill()
-    until(lambda: os.path.exists("ended"))
+    wait_for(lambda: os.path.exists("ended"), "the job has not ended")

@@ -13,9 +13,10 @@ import pytest
 
 from env_support import UID, User, a_user, needs_root, processes_of, skip_outside_of_ci
 from env_terminal import shell_in, terminal
+from waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = needs_root
 
@@ -165,14 +166,6 @@ def test_there_is_no_sudo_and_su_needs_no_password(user: User) -> None:
         assert seen.status() == 3
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("waited for 10 seconds")
-
-
 @pytest.mark.parametrize(
     ("new", "again", "detach", "end"),
     [
@@ -204,7 +197,7 @@ def test_terminal_multiplexers_outlive_the_terminal_that_started_them(
         third.type("echo again-$MARK\n")
         assert "again-kept-42" in third.settle(1)
     inside(user, end)
-    wait_until(lambda: "running" not in user.sdee("env", "list").stdout)
+    wait_for(lambda: "running" not in user.sdee("env", "list").stdout, "it runs on")
 
 
 def test_a_window_that_is_resized_is_noticed(user: User) -> None:
@@ -229,10 +222,10 @@ def test_a_terminal_that_is_closed_hangs_up_what_runs_in_it(user: User) -> None:
         seen.type("sleep 1111 &\nsleep 2222\n")
         seen.settle(1)
         assert any("sleep 2222" in line for line in processes_of(UID))
-    wait_until(lambda: processes_of(UID) == [])
+    wait_for(lambda: processes_of(UID) == [], lambda: processes_of(UID))
     with terminal(user, *shell_in(user, "mine", "sleep", "3333")) as seen:
-        wait_until(lambda: any("sleep 3333" in line for line in processes_of(UID)))
-    wait_until(lambda: processes_of(UID) == [])
+        wait_for(lambda: any("sleep 3333" in line for line in processes_of(UID)), lambda: processes_of(UID))
+    wait_for(lambda: processes_of(UID) == [], lambda: processes_of(UID))
     # nohup is for what shall go on
     with terminal(user, *shell_in(user, "mine")) as seen:
         seen.type("nohup sleep 4444 >/dev/null 2>&1 &\n")
@@ -240,26 +233,28 @@ def test_a_terminal_that_is_closed_hangs_up_what_runs_in_it(user: User) -> None:
     time.sleep(0.5)
     assert any("sleep 4444" in line for line in processes_of(UID))
     user.sdee("env", "stop", "mine")
-    wait_until(lambda: processes_of(UID) == [])
+    wait_for(lambda: processes_of(UID) == [], lambda: processes_of(UID))
 
 
 def test_keys_that_interrupt_and_stop_reach_the_command(user: User) -> None:
     with terminal(user, "bash", "--norc", "-i", variables={"PS1": "outer> "}) as seen:
         seen.expect("outer> ")
         seen.type(" ".join([*shell_in(user, "mine", "sleep", "1000"), "\n"]))
-        wait_until(lambda: any(line.startswith("sleep 1000") for line in processes_of(UID)))
+        wait_for(lambda: any(line.startswith("sleep 1000") for line in processes_of(UID)), lambda: processes_of(UID))
         seen.type("\x1a")  # Ctrl-Z stops `sdee env enter` with its command
         seen.expect("Stopped")
         assert "State:\tT" in inside(user, "cat /proc/$(pgrep -x sleep)/status")[1]
         seen.type("fg\n")
         seen.expect("sleep 1000")
-        wait_until(lambda: "State:\tS" in inside(user, "cat /proc/$(pgrep -x sleep)/status")[1])
+        wait_for(
+            lambda: "State:\tS" in inside(user, "cat /proc/$(pgrep -x sleep)/status")[1], lambda: processes_of(UID)
+        )
         seen.type("\x03")
         seen.expect("outer> ")
         seen.type("echo status $?\n")
         seen.expect("status 130")
         seen.type(" ".join([*shell_in(user, "mine", "sleep", "1000"), "\n"]))
-        wait_until(lambda: any(line.startswith("sleep 1000") for line in processes_of(UID)))
+        wait_for(lambda: any(line.startswith("sleep 1000") for line in processes_of(UID)), lambda: processes_of(UID))
         seen.type("\x1c")  # Ctrl-\
         seen.expect("outer> ")
         seen.type("echo status $?\n")
@@ -268,6 +263,6 @@ def test_keys_that_interrupt_and_stop_reach_the_command(user: User) -> None:
             f"for i in 1 2 3; do echo round $i begins; {' '.join(shell_in(user, 'mine', 'sleep', '2000'))}; done\n"
         )
         seen.expect("round 1 begins")
-        wait_until(lambda: any(line.startswith("sleep 2000") for line in processes_of(UID)))
+        wait_for(lambda: any(line.startswith("sleep 2000") for line in processes_of(UID)), lambda: processes_of(UID))
         seen.type("\x03")  # ends the loop, too: bash asks whether its child died by the signal
         assert "round 2" not in seen.expect("outer> ")
