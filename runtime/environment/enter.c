@@ -199,7 +199,7 @@ static void run_inside(const struct enter_options *options, bool emulate, int so
     if (listener < 0)
         fail(&error, EXIT_KERNEL, "in a session that is traced or supervised by seccomp already there can be no second one",
              "cannot supervise the command: seccomp: %s", strerror(errno));
-    else if (!send_fd(socket, listener) || read(socket, &byte, 1) != 1) {
+    else if (!rights_send_one(socket, listener) || read(socket, &byte, 1) != 1) {
         fail(&error, EXIT_RESOURCES, NULL, "the environment's holder cannot take one more terminal");
         lost(options, socket, &error);
     }
@@ -275,7 +275,7 @@ int enter(const struct enter_options *options, struct error *error)
         socket = connect_or_start(options, &plan, error);
         if (socket < 0)
             return lost(options, -1, error);
-        init = receive_fd(socket);
+        init = rights_receive_one(socket);
     }
     if (init < 0 || setns(init, JOINED) != 0) {
         fail(error, EXIT_KERNEL, NULL, "cannot join the environment's namespaces: %s", strerror(errno));

@@ -212,7 +212,7 @@ static bool hear(struct session *session, unsigned i)
         return false;
     }
     const bool first = guests[i] == NEW;
-    const int listener = (polled[i].revents & POLLIN) != 0 ? receive_fd(polled[i].fd) : -1;
+    const int listener = (polled[i].revents & POLLIN) != 0 ? rights_receive_one(polled[i].fd) : -1;
     guests[i] = SERVED;
     promised -= first;
     if (listener >= 0 && first && supervise(session, listener)) { /* which closes it else */
@@ -236,7 +236,7 @@ static bool open_door(int door, int init)
     struct ucred peer;
     socklen_t size = sizeof peer; /* the directory is closed to others, but its mode is the user's to change: what they send would be supervised */
     const bool own = getsockopt(terminal, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
-    if (own && send_fd(terminal, init))
+    if (own && rights_send_one(terminal, init))
         look_at(terminal, POLLIN, NEW);
     else
         close(terminal); /* another user's, or it has gone again */

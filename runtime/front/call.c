@@ -18,6 +18,7 @@
 
 #include "end.h"
 #include "front.h"
+#include "rights.h"
 
 extern char **environ;
 
@@ -68,15 +69,8 @@ static bool write_all(int fd, const char *data, size_t size)
 /* The header goes with descriptors 0 to 2. */
 static bool send_header(int fd, struct call_header header)
 {
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(3 * sizeof(int))];
-    } control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(3 * sizeof(int))}};
     const int standard[3] = {0, 1, 2};
-    memcpy(CMSG_DATA(&control.header), standard, sizeof standard);
-    struct iovec content = {&header, sizeof header};
-    const struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)sizeof header;
+    return rights_send(fd, &header, sizeof header, standard, 3);
 }
 
 static char *append(char *text, size_t *used, const char *word)

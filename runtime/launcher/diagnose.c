@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "misses.h"
+#include "rights.h"
 #include "script.h"
 
 #if defined __x86_64__
@@ -74,35 +75,6 @@ struct diagnosis *diagnose_begin(void)
     return NULL;
 }
 
-/* One byte, and with it a descriptor (SCM_RIGHTS, unix(7)); -1 sends none. */
-static bool send_descriptor(int socket, int fd)
-{
-    char byte = 0, control[CMSG_SPACE(sizeof fd)] = {0};
-    struct iovec part = {&byte, 1};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (fd >= 0) {
-        message.msg_control = control;
-        message.msg_controllen = sizeof control;
-        struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-        head->cmsg_level = SOL_SOCKET;
-        head->cmsg_type = SCM_RIGHTS;
-        head->cmsg_len = CMSG_LEN(sizeof fd);
-        memcpy(CMSG_DATA(head), &fd, sizeof fd);
-    }
-    return sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
-}
-
-static int receive_descriptor(int socket)
-{
-    char byte, control[CMSG_SPACE(sizeof(int))] = {0};
-    struct iovec part = {&byte, 1};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    int fd = -1;
-    if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&message) != NULL)
-        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
-    return fd;
-}
-
 void diagnose_install(struct diagnosis *diagnosis)
 {
     struct sock_filter code[6 + CALL_COUNT + 2];
@@ -122,7 +94,7 @@ void diagnose_install(struct diagnosis *diagnosis)
     if (fd < 0)
         note("warning: cannot diagnose, the job runs all the same: seccomp: %s%s", strerror(errno),
              errno == EBUSY ? " (another tracer or container listens already)" : "");
-    if (!send_descriptor(diagnosis->pair[1], fd))
+    if (!rights_send(diagnosis->pair[1], "F", 1, &fd, fd >= 0))
         note("warning: cannot diagnose: %s", strerror(errno));
     if (fd >= 0)
         close(fd);
@@ -309,7 +281,7 @@ static void start_guard(int listener, const int launcher[2])
 static void *watch(void *argument)
 {
     struct diagnosis *diagnosis = argument;
-    const int listener = receive_descriptor(diagnosis->pair[0]);
+    const int listener = rights_receive_one(diagnosis->pair[0]);
     if (listener >= 0)
         start_guard(listener, diagnosis->alive);
     pthread_mutex_lock(&diagnosis->misses.lock);

@@ -21,6 +21,7 @@
 
 #include "plan_file.h"
 #include "ranks.h"
+#include "rights.h"
 #include "sha256.h"
 
 static const char MEMBERS[] = "/members", ENDING[] = "/ending", PLAN[] = "/plan"; /* in the base */
@@ -32,7 +33,7 @@ enum {
 };
 
 struct welcome {
-    bool in_user_namespace;
+    uint8_t in_user_namespace; /* no bool: that has two values only, and another process writes it */
 };
 
 static unsigned long long inode_of(const char *path)
@@ -80,16 +81,8 @@ static bool is_own_user(int socket)
 
 static bool send_namespaces(int socket, const int fds[2], bool in_user_namespace)
 {
-    struct welcome welcome = {in_user_namespace};
-    char control[CMSG_SPACE(2 * sizeof(int))] = {0};
-    struct iovec part = {&welcome, sizeof welcome};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(2 * sizeof(int));
-    memcpy(CMSG_DATA(head), fds, 2 * sizeof(int));
-    return sendmsg(socket, &message, MSG_NOSIGNAL) == sizeof welcome;
+    const struct welcome welcome = {in_user_namespace};
+    return rights_send(socket, &welcome, sizeof welcome, fds, 2);
 }
 
 /* Is the leader stopped (proc_pid_stat(5))? Its job is then, and that may last. */
@@ -114,21 +107,14 @@ static bool receive_namespaces(int socket, int fds[2], bool *in_user_namespace, 
 {
     const struct timeval patience = {1, 0};
     struct welcome welcome;
-    char control[CMSG_SPACE(2 * sizeof(int))] = {0};
-    struct iovec part = {&welcome, sizeof welcome};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    ssize_t size;
+    bool good;
     setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     do {
-        size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-        *stopped = size < 0 && errno == EAGAIN && is_stopped(socket);
-    } while (size < 0 && (errno == EINTR || errno == EAGAIN) && !*stopped);
-    const struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    if (size != sizeof welcome || head == NULL || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(2 * sizeof(int)))
-        return false;
-    memcpy(fds, CMSG_DATA(head), 2 * sizeof(int));
-    *in_user_namespace = welcome.in_user_namespace;
-    return true;
+        good = rights_receive(socket, &welcome, sizeof welcome, 0, fds, 2);
+        *stopped = !good && errno == EAGAIN && is_stopped(socket);
+    } while (!good && (errno == EINTR || errno == EAGAIN) && !*stopped);
+    *in_user_namespace = good && welcome.in_user_namespace != 0;
+    return good;
 }
 
 static int become_member(int flags)
