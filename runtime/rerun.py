@@ -14,6 +14,7 @@ import os
 import sys
 from typing import NoReturn
 
+from sdee import files
 from sdee.runtime.barenode import CANNOT, own_namespaces
 from sdee.runtime.environment import discard
 
@@ -36,8 +37,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 def _discard(places: tuple[str, ...], kept: str, space: str) -> None:
     """Discard what is written from now on. Raises OSError when that cannot be in one of `places`."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        text = file.read()
+    text = files.mountinfo()
     used = [p for p in dict.fromkeys(map(os.path.realpath, places)) if os.path.isdir(p) and p != "/"]
     # What is mounted on / would not be this process's root
     steps = [step for step in discard.plan(text, used) if step.path != "/"]

@@ -8,6 +8,7 @@ import resource
 import struct
 from typing import Any
 
+from sdee import files
 from sdee.tokens import has_secret
 
 # Conservative on purpose: a variable too many stays behind and is counted; a secret never travels
@@ -120,7 +121,7 @@ def mounts(text: str) -> list[list[str]]:
     Not overlays that only catch what the traced run writes (runtime/environment/discard.py): what they cover counts.
     """
     found = []
-    for line in text.splitlines():
+    for line in files.lines(text):
         left, _, right = line.partition(" - ")
         point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), left.split(" ")[4])
         kind, source = right.split(" ")[:2]
@@ -132,8 +133,7 @@ def mounts(text: str) -> list[list[str]]:
 def mountinfo() -> str:
     """Return this process's mountinfo file, "" where it cannot be read."""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        return files.mountinfo()
     except OSError:
         return ""
 

@@ -10,6 +10,7 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sdee.files import lines
 from sdee.runtime.environment import merge, rpm
 from sdee.runtime.environment.configure import OWN_FILES, fingerprint, read_host
 from sdee.runtime.environment.layers import WORKSHOP, attribute, is_opaque, is_whiteout
@@ -229,7 +230,7 @@ def _conffiles(environment: Environment) -> dict[str, str]:
 def _as_written(environment: Environment) -> set[str]:
     """Return the files that still are what `create` made of them."""
     result = {"/etc/debian_chroot"}  # follows the environment's name
-    for line in read_host(environment.path("base", OWN_FILES)).splitlines():
+    for line in lines(read_host(environment.path("base", OWN_FILES))):
         path, _, written = line.partition("\t")
         if fingerprint(environment.upper(path) or "") == written:
             result.add(path)
@@ -287,7 +288,7 @@ def _listed(directory: str, paths: set[str], changed: set[str]) -> dict[str, str
     for name in os.listdir(directory) if os.path.isdir(directory) else ():
         if name.endswith(".list"):
             package = name.removesuffix(".list").split(":")[0]
-            for line in read_host(os.path.join(directory, name)).splitlines():
+            for line in lines(read_host(os.path.join(directory, name))):
                 real = line if line in paths else _merged_usr(line)
                 if real in paths:
                     found.setdefault(real, set()).add(package)

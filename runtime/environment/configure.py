@@ -8,6 +8,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from sdee.files import lines, read_text
 from sdee.runtime.environment import accounts, real_ids
 from sdee.runtime.environment.owners import record_as_hosts
 
@@ -155,7 +156,7 @@ def _shells(environment: Environment) -> None:
 
 def start_files(environment: Environment) -> None:
     """Write the shells' start-up files as the host has them now, with our line; none that was changed inside."""
-    written = read_host(environment.path("base", OWN_FILES)).splitlines()
+    written = lines(read_host(environment.path("base", OWN_FILES)))
     for path, ours in START_FILES.items():
         own = environment.upper(path)
         if own is None or not os.path.isfile(path):
@@ -213,7 +214,7 @@ def _as_hosts(environment: Environment, *paths: str) -> None:
 def note_own(environment: Environment, path: str) -> None:
     """Note that a path was written into the environment by us: `sdee env diff` passes it over while it is as it was."""
     line = f"{path}\t{fingerprint(environment.upper(path) or '')}"
-    if line not in read_host(environment.path("base", OWN_FILES)).splitlines():
+    if line not in lines(read_host(environment.path("base", OWN_FILES))):
         with open(environment.path("base", OWN_FILES), "a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
@@ -232,7 +233,6 @@ def fingerprint(path: str) -> str:
 def read_host(path: str) -> str:
     """Return a file of the host, "" where there is none that can be read."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        return read_text(path)
     except OSError:
         return ""

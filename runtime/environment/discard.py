@@ -16,6 +16,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee import files
 from sdee.runtime import namespaces
 from sdee.runtime.environment import mounts, private
 
@@ -61,8 +62,7 @@ def plan(text: str, used: Sequence[str]) -> tuple[Step, ...]:
 
 def writes(kept: str) -> None:
     """Discard from now on what this process and its children write into live directories, but for that in `kept`."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        text = file.read()
+    text = files.mountinfo()
     here = os.path.realpath(".")
     places = dict.fromkeys((here, os.path.realpath(os.path.expanduser("~"))))
     used = [path for path in places if os.path.isdir(path) and not private.is_private(path, text)]

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
+from sdee.files import lines, mountinfo, read_text
 from sdee.runtime.environment import base_directory, front, program
 
 NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media")
@@ -43,8 +44,7 @@ def parse(arguments: list[str]) -> tuple[list[str], str, list[str]] | None:
 
 def stale(directory: str) -> bool:
     """Tell whether the host's system is another than when the environment was made or last adapted."""
-    with open(os.path.join(directory, "stamp"), encoding="utf-8", errors="surrogateescape") as file:
-        return any(line != stamp_line(line.split("\t")[0]) for line in file.read().splitlines())
+    return any(line != stamp_line(line.split("\t")[0]) for line in lines(read_text(os.path.join(directory, "stamp"))))
 
 
 def stamp_line(path: str) -> str:
@@ -58,15 +58,13 @@ def stamp_line(path: str) -> str:
 
 def mount_points() -> list[str]:
     """Return what is mounted below the system's directories, as mountinfo(5) writes it."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = {line.split(" ", 5)[4] for line in file}
+    points = {line.split(" ", 5)[4] for line in lines(mountinfo())}
     return sorted(point for point in points if not point.startswith(NOT_SYSTEM))
 
 
 def moved(directory: str) -> bool:
     """Tell whether other things are mounted there than when the plan was made."""
-    with open(os.path.join(directory, "mounts"), encoding="utf-8", errors="surrogateescape") as file:
-        return file.read() != "\n".join(mount_points())
+    return read_text(os.path.join(directory, "mounts")) != "\n".join(mount_points())
 
 
 def prepare_commands(directory: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdee import files
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -20,7 +22,7 @@ def stanzas(text: str) -> dict[str, str]:
 
 def field(stanza: str, name: str) -> str:
     """Return a field's first line, "" where there is none."""
-    for line in stanza.splitlines():
+    for line in files.lines(stanza):
         if line.startswith(name + ":"):
             return line.partition(":")[2].strip()
     return ""
@@ -33,7 +35,7 @@ def is_installed(stanza: str) -> bool:
 
 def records(text: str) -> dict[str, str]:
     """Return the lines of passwd(5), group(5) by name."""
-    return {line.split(":")[0]: line for line in text.splitlines() if ":" in line}
+    return {line.split(":")[0]: line for line in files.lines(text) if ":" in line}
 
 
 def three_way(

@@ -6,6 +6,8 @@ import os
 import re
 from dataclasses import dataclass
 
+from sdee import files
+
 # File systems of a disk of this machine. All others (NFS, Lustre, tmpfs, autofs, FUSE, rpc_pipefs) are shown live: they
 # are not the system that a package manager works on, and a walk over them may never end.
 LOCAL = frozenset(
@@ -44,7 +46,7 @@ class Mount:
 def parse(text: str) -> tuple[Mount, ...]:
     """Return the mounts of a mountinfo file; the last on a path counts."""
     found: dict[str, Mount] = {}
-    for line in text.splitlines():
+    for line in files.lines(text):
         before, _, after = line.partition(" - ")
         path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
         found[path] = Mount(path, *after.split(" ")[:2])
@@ -53,8 +55,7 @@ def parse(text: str) -> tuple[Mount, ...]:
 
 def of_this_machine() -> tuple[Mount, ...]:
     """Return the mounts that this process sees."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return parse(file.read())
+    return parse(files.mountinfo())
 
 
 def is_below(path: str, directory: str) -> bool:

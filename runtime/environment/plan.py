@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass, field
 
 import sdee
+from sdee.errors import InputError
 from sdee.runtime.environment import fronts
 from sdee.runtime.environment.mounts import Mount, is_below
 
@@ -30,6 +31,8 @@ LIVE = (
     "/run/nslcd",
     "/var/lib/sss/pipes",
 )
+
+_FIRST_LINE = "sdee-env 1"
 
 # Inside: what stands in place of the job manager's commands (runtime/front/)
 COMMANDS = "/run/sdee"
@@ -63,7 +66,7 @@ class Plan:
 
     def text(self) -> str:
         """Return what sdee-env reads."""
-        lines = ["sdee-env 1"]
+        lines = [_FIRST_LINE]
         if self.ranges:
             lines.append("range\t" + " ".join(str(number) for pair in self.ranges for number in pair))
         return "\n".join([*lines, *(step.line() for step in self.steps), ""])
@@ -96,16 +99,27 @@ class Plan:
 
 
 def read(text: str) -> Plan:
-    """Return the plan that `text` says."""
+    """Return the plan that `text` says, by the rules of plan.c. Raises InputError."""
     steps, ranges = [], None
-    for line in text.splitlines()[1:]:
+    first, *rest = text.removesuffix("\n").split("\n")  # no other line breaks: a path may hold them
+    if first != _FIRST_LINE:
+        raise _not_understood(1)
+    for number, line in enumerate(rest, 2):
         fields = line.split("\t")
-        if fields[0] == "range":
-            numbers = [int(number) for number in fields[1].split()]
-            ranges = ((numbers[0], numbers[1]), (numbers[2], numbers[3]))
-        else:
-            steps.append(Step(*fields))
+        try:
+            if fields[0] == "range":
+                a, b, c, d = map(int, fields[1].split())
+                ranges = ((a, b), (c, d))
+            else:
+                steps.append(Step(*fields))
+        except (ValueError, IndexError, TypeError):
+            raise _not_understood(number) from None
     return Plan(tuple(steps), ranges)
+
+
+def _not_understood(line: int) -> InputError:
+    hint = "it is of a newer sdee, or damaged: make the environment anew"
+    return InputError(f"line {line} of its mount plan is not understood", hint=hint)
 
 
 def mangled(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from sdee import files
 from sdee.runtime.environment.mounts import is_below
 
 COMMANDS = "/run/sdee"  # plan.py binds STATE/commands there
@@ -14,7 +15,7 @@ SOURCE = "sdee"  # of what sdee-env mounts itself: overlays and tmpfs
 def is_private(path: str, text: str) -> bool:
     """Tell whether `path`, absolute and without links, is seen in the environment alone. `text`: a mountinfo file."""
     deepest, found, state = "", ("", "", ""), ("", "", "")
-    for line in text.splitlines():
+    for line in files.lines(text):
         before, _, after = line.partition(" - ")
         device, root, point = before.split(" ")[2:5]
         place, mount = _plain(point), (device, _plain(root), after.split(" ")[1])
@@ -34,7 +35,6 @@ def _plain(text: str) -> str:
 def here() -> bool:
     """Tell whether the current directory is private."""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            return is_private(os.path.realpath("."), file.read())
+        return is_private(os.path.realpath("."), files.mountinfo())
     except OSError:
         return False

@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from sdee.errors import InputError
+from sdee.files import lines, read_text
 from sdee.runtime.environment import accounts, merge, program, rpm
 from sdee.runtime.environment.configure import read_host, start_files
 from sdee.runtime.environment.create import fill_layers, keep_host, make_plan, system_name
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 
 def changed_files(environment: Environment) -> list[str]:
     """Return which of the files that tell the host's state are others than noted."""
-    with open(environment.path("stamp"), encoding="utf-8", errors="surrogateescape") as file:
-        lines = file.read().splitlines()
-    return [line.split("\t")[0] for line in lines if line != stamp_line(line.split("\t")[0])]
+    noted = lines(read_text(environment.path("stamp")))
+    return [line.split("\t")[0] for line in noted if line != stamp_line(line.split("\t")[0])]
 
 
 def reconcile(name: str) -> list[str]:

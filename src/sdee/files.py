@@ -39,3 +39,23 @@ def _check(path: str, mode: int) -> None:
     kind = _KINDS.get(stat.S_IFMT(mode))
     if kind is not None:
         raise OSError(errno.EINVAL, f"{kind}, not a regular file", path)
+
+
+def read_text(path: str) -> str:
+    """Return a file's text as it is: not UTF-8 by surrogateescape, no line break changed. Raises OSError."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        return file.read()
+
+
+def lines(text: str) -> list[str]:
+    r"""Return the lines of a text in which names of files stand: those end with "\n" alone.
+
+    str.splitlines() ends one at ten other characters too, and text files of Python at "\r": a file system by FUSE that
+    another user mounts may have them in its name, which proc_pid_mountinfo(5) does not escape.
+    """
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def mountinfo() -> str:
+    """Return this process's mountinfo file. Raises OSError."""
+    return read_text("/proc/self/mountinfo")
