@@ -11,6 +11,7 @@
 #include "calls.h"
 #include "creds.h"
 #include "kernel.h"
+#include "listener.h"
 #include "owner.h"
 #include "resolve.h"
 #include "waiting.h"
@@ -81,7 +82,7 @@ static struct answer hand_over(const struct stop *stop, int made, uint64_t flags
                                       .flags = SECCOMP_ADDFD_FLAG_SEND,
                                       .srcfd = (unsigned)fd,
                                       .newfd_flags = (unsigned)(flags & O_CLOEXEC)};
-    const int result = ioctl(stop->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    const int result = listener_ioctl(stop->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
     const int number = errno;
     close(fd);
     return result >= 0 || number == ENOENT ? (struct answer){.sent = true} : RESULT(-number);

@@ -21,6 +21,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "listener.h"
 #include "misses.h"
 #include "rights.h"
 #include "script.h"
@@ -251,12 +252,12 @@ static void answer(int listener, int stop, struct diagnosis *diagnosis)
             continue;
         }
         memset(call, 0, size);
-        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, call) != 0)
+        if (listener_ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, call) != 0)
             continue; /* ENOENT: the caller was killed */
         if (diagnosis != NULL)
             look(diagnosis, listener, call);
         struct seccomp_notif_resp go = {.id = call->id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
-        ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &go);
+        listener_ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &go);
     }
     free(call);
 }
