@@ -34,7 +34,7 @@ enum {
 };
 
 struct welcome {
-    bool in_user_namespace;
+    uint8_t in_user_namespace; /* no bool: that has two values only, and another process writes it */
 };
 
 static unsigned long long inode_of(const char *path)
@@ -108,7 +108,7 @@ static bool receive_namespaces(int socket, int fds[2], bool *in_user_namespace, 
         good = receive_with_fds(socket, &welcome, sizeof welcome, fds, 2);
         *stopped = !good && errno == EAGAIN && is_stopped(socket);
     } while (!good && (errno == EINTR || errno == EAGAIN) && !*stopped);
-    *in_user_namespace = good && welcome.in_user_namespace;
+    *in_user_namespace = good && welcome.in_user_namespace != 0;
     return good;
 }
 
