@@ -1,4 +1,5 @@
 # make demo    a real job, traced, bundled and run where nothing of this machine's /usr is visible
+# make check   linters, types and unit tests: a minute, no root, no network
 # make test    linters, types and all tests: what CI runs
 # make bench   the measurements of docs/performance.md
 # make fuzz-short  a minute of fuzzing of every parser and protocol: tests/fuzz (FUZZ_SECONDS=60)
@@ -9,16 +10,29 @@ SHELL    := /bin/bash
 PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
-# pytest arguments, e.g. make test PYTEST='-k trace -x'
+# pytest arguments, e.g. make test PYTEST='-k trace -x': then in one process, and without the linters
 PYTEST   ?=
+# how many tests run at once: they wait as long as they compute
+JOBS     ?= $(shell echo $$((2 * $$(nproc))))
 
 .PHONY: demo test check lint bench fuzz-short corpus launcher wheel clean system-packages
 
 demo: system-build-packages
 	@fixtures/demo/run.sh "$(PYTHON)"
 
-test check: system-packages $(VENV)/.ready launcher lint
-	$(BIN)/python -m pytest $(PYTEST)
+# pytest keeps what it compiles of the tests, else each worker compiles them
+unexport PYTHONDONTWRITEBYTECODE
+
+check: $(VENV)/.ready launcher lint
+	$(BIN)/python -m pytest --dist loadgroup -n $(shell nproc) tests/unit $(PYTEST)
+
+ifeq ($(strip $(PYTEST)),)
+test: system-packages $(VENV)/.ready launcher lint
+	$(BIN)/python -m pytest --durations=20 --dist loadgroup --tx '$(JOBS)*popen//python=tests/apart $(BIN)/python'
+else
+test: system-packages $(VENV)/.ready launcher
+	tests/apart $(BIN)/python -m pytest $(PYTEST)
+endif
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import workers
 from cluster.driver import Cluster, check_possible
 from cluster.spec import Spec
 from foreign.roots import CannotBuildError, check_machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
+
+    from xdist.remote import Producer
 
 for _number in (
     signal.SIGHUP,
@@ -25,12 +28,62 @@ for _number in (
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
+TURNS = pytest.StashKey[workers.Turns]()
 NEEDS = {"foreign": check_machine, "cluster": check_possible}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests on the cluster last: it is a child of this process then, and tracers wait for all of theirs."""
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a worker take turns with the others, and choose itself where in its /tmp its directories are."""
+    if not workers.is_worker(config):
+        return
+    if workers.PLACE:
+        config.option.basetemp = None
+    turns = workers.Turns(os.environ["PYTEST_XDIST_TESTRUNUID"])
+    config.stash[TURNS] = turns
+    config.add_cleanup(turns.end)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> workers.Files:
+    """Give each worker a file at a time, in the order of collection."""
+    config.option.loadscopereorder = False
+    return workers.Files(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Arrange a worker's tests, before pytest-xdist looks at their groups."""
+    if workers.is_worker(config):
+        workers.arrange(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let tests that need the machine for themselves have it."""
+    if TURNS not in item.config.stash:
+        return (yield)
+    with item.config.stash[TURNS].wait(alone=workers.is_alone(item)):
+        return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run what says so in a process of its own."""
+    if pyfuncitem.get_closest_marker("own_process") is None:
+        return None
+    workers.run_forked(pyfuncitem)
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say how a failed test is run again, and where what it left is."""
+    report = yield
+    if report.failed:
+        workers.keep_place()
+        report.sections.append(("to run it again", workers.how_to_repeat(item)))
+    return report
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,6 +1,6 @@
 """Carries out the file system calls that standard input lists, and prints what each gave.
 
-Run by tests/test_env_calls.py in an environment and as real root. Needs nothing but Python's own library.
+Run by tests/environment/test_env_calls.py in an environment and as real root. Needs nothing but Python's own library.
 """
 
 from __future__ import annotations

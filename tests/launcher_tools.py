@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import bundle_maker
+from waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,8 +126,5 @@ def text_of(path: str) -> str:
 
 def late_text_of(path: str) -> str:
     """Return the text of a file that something writes that goes on after its job; waits for it."""
-    for _ in range(100):
-        if os.path.exists(path) and os.path.getsize(path):
-            break
-        time.sleep(0.1)
+    wait_for(lambda: os.path.exists(path) and os.path.getsize(path) > 0, f"{path} stays empty")
     return text_of(path)

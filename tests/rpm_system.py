@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -359,7 +360,7 @@ def build_repository(place: Path, root: Path) -> None:
     repository = root / "srv/repository"
     repository.mkdir()
     for path in (place / "RPMS").glob("*/*.rpm"):
-        (repository / path.name).hardlink_to(path)
+        shutil.copyfile(path, repository / path.name)  # the cache may lie on another device than /tmp
     subprocess.run(["createrepo_c", "-q", str(repository)], check=True)
 
 

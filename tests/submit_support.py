@@ -9,7 +9,7 @@ import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from cluster.jobs import wait_for as wait_for  # noqa: PLC0414 - the tests of both take it from here
+from waiting import wait_for as wait_for  # noqa: PLC0414 - the tests of both take it from here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

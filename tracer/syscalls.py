@@ -13,7 +13,7 @@ Both engines, the filter (bpf.py) and the recorder read it; nothing else knows a
   (their own bits).
 
 Sources: syscalls(2), asm/unistd_{64,32,x32}.h, asm-generic/unistd.h, and the kernel's syscall.tbl up to Linux 6.18;
-tests/test_syscall_table.py compares it with the headers. Not here, on purpose: sendto, sendmsg to a named datagram
+tests/unit/test_syscall_table.py compares it with the headers. Not here, on purpose: sendto, sendmsg to a named datagram
 socket (every network write would stop), bpf(BPF_OBJ_GET) and mq_open (their own name spaces).
 """
 

@@ -6,16 +6,15 @@ import os
 import re
 import shutil
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cluster.inside import REPO
 from cluster.spec import USERS
+from waiting import wait_for as wait_for  # noqa: PLC0414 - the tests of the cluster take it from here
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
 
     from cluster.driver import Cluster
 
@@ -137,11 +136,3 @@ def held(cluster: Cluster, node: str) -> dict[str, set[str]]:
     programs, mounts, files = cluster.on_node(node, ["sh", "-c", look]).stdout.split("//\n")
     kept = {line.split()[0] for line in programs.splitlines() if line.split()}
     return {"programs": kept, "mounts": set(mounts.splitlines()), "files": set(files.splitlines())}
-
-
-def wait_for(condition: Callable[[], bool], what: Callable[[], object] | str, limit: float = 60) -> None:
-    """Wait until a condition holds; `what` says, then, why it does not."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, what if isinstance(what, str) else what()
-        time.sleep(0.05)

@@ -29,9 +29,10 @@ static void send_with(int fd, const uint8_t *text, size_t size, unsigned descrip
 
 static void hear_leader(int ours, bool as_agreed)
 {
-    int fds[2];
-    bool in_user_namespace = false, stopped;
-    if (receive_namespaces(ours, fds, &in_user_namespace, &stopped)) {
+    int fds[ROOT_FDS];
+    struct root root = {0};
+    bool stopped;
+    if (receive_root(ours, fds, &root, &stopped)) {
         MUST(as_agreed);
         MUST(fcntl(fds[0], F_GETFD) == FD_CLOEXEC && fcntl(fds[1], F_GETFD) == FD_CLOEXEC);
         close(fds[0]);
@@ -70,11 +71,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     send_with(pair[1], input.at, input.left, descriptors);
     shutdown(pair[1], SHUT_WR);
     if (which == 0) {
-        hear_leader(pair[0], descriptors == 2 && input.left == sizeof(struct welcome));
+        hear_leader(pair[0], descriptors == ROOT_FDS && input.left == sizeof(struct welcome));
     } else {
-        const struct join join = {.in_user_namespace = true};
-        const int fds[2] = {STDERR_FILENO, STDERR_FILENO};
-        let_in(&join, pair[0], fds);
+        struct root root = {.in_user_namespace = true};
+        const struct join join = {.root = &root, .shared = {STDERR_FILENO, STDERR_FILENO}};
+        let_in(&join, pair[0]);
     }
     close(pair[0]);
     close(pair[1]);

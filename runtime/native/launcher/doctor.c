@@ -9,20 +9,21 @@
 #include <unistd.h>
 
 #include "launcher/memory.h"
+#include "launcher/root/root.h"
 #include "lib/mounts.h"
-#include "lib/namespaces.h"
 
 struct finding {
     bool ok;
     char detail[1024], remedy[1024];
 };
 
-static bool in_namespaces(struct finding *finding)
+/* Is a way of making a root usable? This process is then where it would be made. */
+static bool try(const struct root_way *way, struct finding *finding)
 {
     struct error error = {.code = EXIT_INTERNAL};
-    bool user = false;
-    if (namespaces_enter(&user, &error)) {
-        snprintf(finding->detail, sizeof finding->detail, "%s", user ? "as an ordinary user, by a user namespace" : "as root");
+    const char *how;
+    if (way->usable(&how, &error)) {
+        snprintf(finding->detail, sizeof finding->detail, "%s", how);
         return true;
     }
     snprintf(finding->detail, sizeof finding->detail, "%.1000s", error.message);
@@ -32,7 +33,7 @@ static bool in_namespaces(struct finding *finding)
 
 static void probe_namespaces(struct finding *finding)
 {
-    finding->ok = in_namespaces(finding);
+    finding->ok = try(&ROOT_NAMESPACES, finding);
 }
 
 static const char *mount_somewhere(void)
@@ -46,7 +47,7 @@ static const char *mount_somewhere(void)
 
 static void probe_tmpfs(struct finding *finding)
 {
-    if (!in_namespaces(finding))
+    if (!try(&ROOT_NAMESPACES, finding))
         return;
     const char *place = mount_somewhere();
     finding->ok = place != NULL && mkdir("old", 0755) == 0 && sys_pivot_root(".", "old") == 0;
@@ -60,7 +61,7 @@ static void probe_tmpfs(struct finding *finding)
 
 static void probe_overlay(struct finding *finding)
 {
-    if (!in_namespaces(finding))
+    if (!try(&ROOT_NAMESPACES, finding))
         return;
     if (mount_somewhere() == NULL || mkdir("a", 0755) != 0 || mkdir("b", 0755) != 0 || mkdir("u", 0755) != 0 || mkdir("w", 0755) != 0 ||
         mkdir("m", 0755) != 0) {
@@ -123,7 +124,7 @@ static void print_finding(const char *check, void (*probe)(struct finding *))
 int doctor(void)
 {
     print_finding("/proc", probe_proc);
-    print_finding("user and mount namespaces", probe_namespaces);
+    print_finding(ROOT_NAMESPACES.name, probe_namespaces);
     print_finding("private root", probe_tmpfs);
     print_finding("overlayfs (merged root)", probe_overlay);
     print_finding("memory", probe_memory);

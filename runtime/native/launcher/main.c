@@ -15,14 +15,12 @@
 #include "launcher/bundle/unpack.h"
 #include "launcher/doctor.h"
 #include "launcher/help.h"
-#include "launcher/keep/keep.h"
 #include "launcher/memory.h"
 #include "launcher/node/expect.h"
 #include "launcher/node/node.h"
 #include "launcher/options.h"
 #include "launcher/plan/make.h"
 #include "launcher/plan/plan.h"
-#include "launcher/root/carry.h"
 #include "launcher/root/deploy.h"
 #include "launcher/root/points.h"
 #include "launcher/run/diagnose.h"
@@ -31,7 +29,6 @@
 #include "launcher/run/supervise.h"
 #include "launcher/run/variables.h"
 #include "lib/end.h"
-#include "lib/namespaces.h"
 #include "lib/paths.h"
 
 static void on_bus_error(int number)
@@ -105,25 +102,6 @@ static bool choose_root(struct plan *plan, const struct options *options, const 
     if (root == ROOT_AUTO)
         root = node_same_system(node, bundle, plan->root_why, sizeof plan->root_why) ? ROOT_MERGED : ROOT_CLOSED;
     return plan_make(plan, root, bundle, node, libraries, error);
-}
-
-/* Carry out the plan, the closed one when auto chose merged and the kernel refuses overlayfs. */
-static bool build(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, struct error *error)
-{
-    bool refused;
-    if (!carry_out(plan, 0, FIRST_ROOT_OP, bundle, options, &refused, error))
-        return false;
-    if (carry_out(plan, FIRST_ROOT_OP, plan->count, bundle, options, &refused, error))
-        return true;
-    if (!refused || options->root != ROOT_AUTO)
-        return false;
-    if (!carry_reset(plan, closed, bundle, options, error))
-        return false;
-    snprintf(closed->root_why, sizeof closed->root_why, "the kernel refuses overlayfs here: %.2000s", error->message);
-    *plan = *closed;
-    if (options->debug)
-        plan_print(plan);
-    return carry_out(plan, FIRST_ROOT_OP, plan->count, bundle, options, &refused, error);
 }
 
 static bool make_absolute(struct options *options, struct arena *arena, struct error *error)
@@ -212,7 +190,7 @@ static void set_begin(struct plan *plan)
 }
 
 /* Plan and build the root. */
-static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, struct points *points, bool *in_user_namespace,
+static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, struct points *points, struct root *root,
                     struct error *error)
 {
     if (plan->deployed != NULL && !deploy_is_whole(bundle, plan->deployed_fd))
@@ -231,9 +209,7 @@ static bool prepare(struct plan *plan, const struct bundle *bundle, const struct
             note("warning: what the job writes directly in %s stays in memory until it ends, and SIGKILL loses it: %s", plan->held[i].path,
                  plan->held[i].why);
     }
-    keep_begin(plan);
-    keep_begin(&closed);
-    return namespaces_enter(in_user_namespace, error) && build(plan, &closed, bundle, options, error);
+    return root->way->make(root, plan, &closed, bundle, options, error);
 }
 
 /* From fork to the job's end. */
@@ -264,7 +240,8 @@ static bool run_with(struct bundle *bundle, struct options *options, struct inhe
                      int *status, struct error *error)
 {
     struct plan plan = {.arena = arena};
-    struct job job = {.bundle = bundle, .options = options, .inherited = *inherited};
+    struct root root = {.way = root_choose()};
+    struct job job = {.bundle = bundle, .options = options, .root = &root, .inherited = *inherited};
     struct join join = {.role = ROLE_ALONE};
     int save = -1;
     if (!node_check_machine(conf_get(bundle, "machine"), error) || !make_absolute(options, arena, error) ||
@@ -274,22 +251,21 @@ static bool run_with(struct bundle *bundle, struct options *options, struct inhe
         return bundle_read_entries(bundle, error) && (options->deploy ? deploy(bundle, options, error) : undeploy(bundle, options, error));
     job.environment = variables_make(bundle, options, arena);
     plan.deployed = deploy_find(bundle, options, arena, &plan.deployed_fd); /* kept to this process' end: the lock */
-    if (!options->dry_run && !join_begin(&join, bundle, options, points, arena, error))
+    if (!options->dry_run && !join_begin(&join, &root, bundle, options, points, arena, error))
         return false;
-    job.in_user_namespace = join.in_user_namespace;
-    if (join.role != ROLE_JOINED && (!bundle_read_entries(bundle, error) || !prepare(&plan, bundle, options, points, &job.in_user_namespace, error)))
+    if (join.role != ROLE_JOINED && (!bundle_read_entries(bundle, error) || !prepare(&plan, bundle, options, points, &root, error)))
         return false;
     if (options->dry_run)
         return true;
     if (join.role != ROLE_JOINED)
         set_begin(&plan);
     if (join.role == ROLE_LEADS)
-        join_found(&join, &plan, job.in_user_namespace);
+        join_found(&join, &plan);
     if (!launch(&job, &join, status, error))
         return false;
     error->tried[0] = '\0'; /* of steps that succeeded another way */
     struct keeping keeping = {.save = save, .umask = inherited->umask, .shared = join.role != ROLE_ALONE};
-    if (join_leave(&join, &plan, &keeping.last) && !(bundle_read_entries(bundle, error) && keep(&plan, bundle, options, &keeping, error))) {
+    if (join_leave(&join, &plan, &keeping.last) && !(bundle_read_entries(bundle, error) && root.way->collect(&plan, bundle, options, &keeping, error))) {
         error_print(error);
         if (*status == 0)
             *status = EXIT_OUTPUT << 8;

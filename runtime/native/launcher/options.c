@@ -1,13 +1,13 @@
 #include "launcher/options.h"
 
+#include <ctype.h>
+#include <getopt.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/arena.h"
-
-static const char *const VARIABLES[] = {"SDEE_ROOT", "SDEE_DEBUG", "SDEE_DRY_RUN", "SDEE_COMMAND", "SDEE_SHELL",
-                                        "SDEE_CHDIR", "SDEE_ENV", "SDEE_SAVE", "SDEE_THREADS", "SDEE_QUIET", "SDEE_FORCE",
-                                        "SDEE_DIAGNOSE", "SDEE_JOIN", "SDEE_DEPLOY", "SDEE_UNDEPLOY", "SDEE_DEPLOY_DIR", "SDEE_MPI"};
 
 const char *root_name(enum root_kind root)
 {
@@ -15,17 +15,7 @@ const char *root_name(enum root_kind root)
     return names[root];
 }
 
-bool options_is_own_variable(const char *pair)
-{
-    for (size_t i = 0; i < sizeof VARIABLES / sizeof *VARIABLES; i++) {
-        const size_t length = strlen(VARIABLES[i]);
-        if (strncmp(pair, VARIABLES[i], length) == 0 && (pair[length] == '=' || pair[length] == '\0'))
-            return true;
-    }
-    return false;
-}
-
-static bool read_root(struct options *options, const char *source, const char *value, struct error *error)
+static bool set_root(struct options *options, const char *source, const char *value, struct error *error)
 {
     for (enum root_kind kind = ROOT_AUTO; kind <= ROOT_CLOSED; kind++)
         if (strcmp(value, root_name(kind)) == 0) {
@@ -35,7 +25,7 @@ static bool read_root(struct options *options, const char *source, const char *v
     return fail(error, EXIT_USAGE, "it is one of auto, merged, closed", "%s cannot be '%s'", source, value);
 }
 
-static bool read_threads(struct options *options, const char *source, const char *value, struct error *error)
+static bool set_threads(struct options *options, const char *source, const char *value, struct error *error)
 {
     char *rest;
     const unsigned long count = strtoul(value, &rest, 10);
@@ -45,137 +35,141 @@ static bool read_threads(struct options *options, const char *source, const char
     return true;
 }
 
-static bool read_mpi(struct options *options, const char *source, const char *value, struct error *error)
+static bool set_mpi(struct options *options, const char *source, const char *value, struct error *error)
 {
     options->mpi_host = strcmp(value, "host") == 0;
     return options->mpi_host || strcmp(value, "bundle") == 0 || fail(error, EXIT_USAGE, "it is one of bundle, host", "%s cannot be '%s'", source, value);
 }
 
-static bool add_env(struct options *options, const char *text, struct error *error)
+static bool add_env(struct options *options, const char *source, const char *value, struct error *error)
 {
-    if (text[0] == '=' || text[0] == '\0')
-        return fail(error, EXIT_USAGE, "write NAME, or NAME=VALUE", "'%s' is no environment variable", text);
+    (void)source;
+    if (value[0] == '=' || value[0] == '\0')
+        return fail(error, EXIT_USAGE, "write NAME, or NAME=VALUE", "'%s' is no environment variable", value);
     options->env = reallocate(options->env, (unsigned long)options->env_count + 1, sizeof *options->env);
-    options->env[options->env_count++] = text;
+    options->env[options->env_count++] = value;
     return true;
 }
 
-static bool is_set(const char *name)
+static bool add_all_env(struct options *options, const char *source, const char *value, struct error *error)
 {
-    const char *value = getenv(name);
-    return value != NULL && value[0] != '\0' && strcmp(value, "0") != 0;
+    char *list = strdup(value), *rest = list;
+    for (char *name; list != NULL && (name = strsep(&rest, ",")) != NULL;)
+        if (name[0] != '\0' && !add_env(options, source, name, error))
+            return false;
+    return true;
 }
 
-static const char *text_of(const char *name)
+#define AT(field) .at = offsetof(struct options, field)
+const struct option_row OPTIONS[] = {
+    {"root", "auto|merged|closed", .set = set_root,
+     .help = "merged: the closure over this node's own system, by overlayfs. closed: the closure alone, with this\n"
+             "node's /proc, /sys, /dev, /tmp, /home and other directories that are not the system. auto: merged\n"
+             "where the system is the one the bundle was made on, else closed [auto]"},
+    {"command", "PROG", AT(command), .help = "run PROG, looked up in the job's PATH, instead of the recorded program"},
+    {"shell", NULL, AT(shell), .help = "run a shell instead"},
+    {"chdir", "DIR", AT(chdir), .help = "working directory [the recorded one]"},
+    {"env", "NAME[=VALUE]", .set = add_env, .list = "NAME,NAME", .set_list = add_all_env,
+     .help = "give the job a variable; without VALUE it is taken from here. May be repeated"},
+    {"save", "DIR", AT(save), .help = "keep in DIR what the job writes outside live directories"},
+    {"join", "auto|never|NAME", AT(join),
+     .help = "share namespaces and the unpacked closure. auto: the ranks of one step on this node, by Slurm's,\n"
+             "Open MPI's, MPICH's and others' variables; NAME: all that are started here with this name [auto]"},
+    {"mpi", "bundle|host", .set = set_mpi,
+     .help = "host: this node's MPI libraries instead of the bundle's, if their sonames and symbols agree [bundle]"},
+    {"deploy", NULL, AT(deploy), .help = "only unpack the closure on this node, for the runs that follow; prints where. `sdee deploy` is the same"},
+    {"undeploy", NULL, AT(undeploy), .help = "remove it again. `sdee undeploy` is the same"},
+    {"deploy-dir", "DIR", AT(deploy_directory), .help = "where [the first of /dev/shm, /tmp, /var/tmp that has room]"},
+    {"threads", "N", .set = set_threads, .help = "unpack with N threads; 0: one for each CPU that may be used [0]"},
+    {"force", NULL, AT(force), .help = "run although this node's CPU, kernel or drivers are not what the bundle needs"},
+    {"diagnose", NULL, AT(diagnose), .help = "run under a light trace; when the job fails, name the files that it looked for in vain"},
+    {"debug", NULL, AT(debug), .help = "print the mount plan before carrying it out"},
+    {"dry-run", NULL, AT(dry_run), .help = "only print the mount plan"},
+    {"quiet", NULL, AT(quiet), .help = "no warnings"},
+};
+enum { OPTION_COUNT = sizeof OPTIONS / sizeof *OPTIONS };
+const unsigned OPTIONS_LENGTH = OPTION_COUNT;
+
+void option_variable(const struct option_row *row, char name[OPTION_NAME])
 {
-    const char *value = getenv(name);
-    return value != NULL && value[0] != '\0' ? value : NULL;
+    snprintf(name, OPTION_NAME, "SDEE_%s", row->name);
+    for (char *at = name; *at != '\0'; at++)
+        *at = *at == '-' ? '_' : (char)toupper((unsigned char)*at);
 }
 
+bool options_is_own_variable(const char *pair)
+{
+    char name[OPTION_NAME];
+    bool own = false;
+    for (unsigned i = 0; !own && i < OPTION_COUNT; i++) {
+        option_variable(&OPTIONS[i], name);
+        const size_t length = strlen(name);
+        own = strncmp(pair, name, length) == 0 && (pair[length] == '=' || pair[length] == '\0');
+    }
+    return own;
+}
+
+static bool set(struct options *options, const struct option_row *row, const char *source, const char *value, struct error *error)
+{
+    char *field = (char *)options + row->at;
+    if (row->set != NULL)
+        return row->set(options, source, value, error);
+    if (row->value == NULL)
+        *(bool *)field = true;
+    else if (value[0] == '\0')
+        return fail(error, EXIT_USAGE, NULL, "%s cannot be empty", source);
+    else
+        *(const char **)(void *)field = value;
+    return true;
+}
+
+/* What is empty, and a flag of 0, is as if it were not set. */
 static bool read_variables(struct options *options, struct error *error)
 {
-    options->debug = is_set("SDEE_DEBUG");
-    options->dry_run = is_set("SDEE_DRY_RUN");
-    options->shell = is_set("SDEE_SHELL");
-    options->quiet = is_set("SDEE_QUIET");
-    options->diagnose = is_set("SDEE_DIAGNOSE");
-    options->deploy = is_set("SDEE_DEPLOY");
-    options->undeploy = is_set("SDEE_UNDEPLOY");
-    options->deploy_directory = text_of("SDEE_DEPLOY_DIR");
-    options->force = is_set("SDEE_FORCE");
-    options->command = text_of("SDEE_COMMAND");
-    options->chdir = text_of("SDEE_CHDIR");
-    options->save = text_of("SDEE_SAVE");
-    options->join = text_of("SDEE_JOIN");
-    const char *names = text_of("SDEE_ENV");
-    if (names != NULL) {
-        char *list = strdup(names), *rest = list;
-        for (char *name; list != NULL && (name = strsep(&rest, ",")) != NULL;)
-            if (name[0] != '\0' && !add_env(options, name, error))
-                return false;
+    char name[OPTION_NAME];
+    bool good = true;
+    for (unsigned i = 0; good && i < OPTION_COUNT; i++) {
+        const struct option_row *row = &OPTIONS[i];
+        option_variable(row, name);
+        const char *value = getenv(name);
+        if (value != NULL && value[0] != '\0' && (row->value != NULL || strcmp(value, "0") != 0))
+            good = row->set_list != NULL ? row->set_list(options, name, value, error) : set(options, row, name, value, error);
     }
-    const char *root = text_of("SDEE_ROOT"), *threads = text_of("SDEE_THREADS"), *mpi = text_of("SDEE_MPI");
-    return (mpi == NULL || read_mpi(options, "SDEE_MPI", mpi, error)) && (root == NULL || read_root(options, "SDEE_ROOT", root, error)) &&
-           (threads == NULL || read_threads(options, "SDEE_THREADS", threads, error));
-}
-
-/* One option with a value. `name` is without the dashes. */
-static bool set_value(struct options *options, const char *name, const char *value, struct error *error)
-{
-    if (strcmp(name, "root") == 0)
-        return read_root(options, "--root", value, error);
-    if (strcmp(name, "threads") == 0)
-        return read_threads(options, "--threads", value, error);
-    if (strcmp(name, "mpi") == 0)
-        return read_mpi(options, "--mpi", value, error);
-    if (strcmp(name, "env") == 0)
-        return add_env(options, value, error);
-    if (value[0] == '\0')
-        return fail(error, EXIT_USAGE, NULL, "--%s cannot be empty", name);
-    if (strcmp(name, "command") == 0)
-        options->command = value;
-    else if (strcmp(name, "chdir") == 0)
-        options->chdir = value;
-    else if (strcmp(name, "deploy-dir") == 0)
-        options->deploy_directory = value;
-    else if (strcmp(name, "join") == 0)
-        options->join = value;
-    else
-        options->save = value;
-    return true;
-}
-
-static bool set_flag(struct options *options, const char *name)
-{
-    const struct {
-        const char *name;
-        bool *flag;
-    } flags[] = {{"debug", &options->debug}, {"dry-run", &options->dry_run}, {"shell", &options->shell},
-                 {"quiet", &options->quiet}, {"force", &options->force},
-                 {"diagnose", &options->diagnose},
-                 {"deploy", &options->deploy}, {"undeploy", &options->undeploy}, {"help", &options->help}};
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
-        if (strcmp(name, flags[i].name) == 0)
-            return *flags[i].flag = true;
-    return false;
+    return good;
 }
 
 /* Options end at the bundle's name: what follows belongs to the job, dashes and all. */
 static bool read_arguments(struct options *options, char **argv, struct error *error)
 {
-    static const char *const valued[] = {"root", "command", "chdir", "env", "save", "threads", "join", "deploy-dir", "mpi"};
     static const char hint[] = "`sdee exec --help` lists the options";
-    int i = 1;
-    for (; argv[i] != NULL && argv[i][0] == '-' && argv[i][1] != '\0'; i++) {
-        if (strcmp(argv[i], "-h") == 0) {
+    struct option known[OPTION_COUNT + 2] = {[OPTION_COUNT] = {"help", no_argument, NULL, 'h'}};
+    char source[OPTION_NAME];
+    int count = 0, found;
+    while (argv[count] != NULL)
+        count++;
+    for (int i = 0; i < OPTION_COUNT; i++)
+        known[i] = (struct option){OPTIONS[i].name, OPTIONS[i].value != NULL ? required_argument : no_argument, NULL, 256 + i};
+    opterr = 0;
+    while ((found = getopt_long(count, argv, "+:h", known, NULL)) >= 0) {
+        const struct option_row *row = found >= 256 ? &OPTIONS[found - 256] : NULL;
+        if (found == ':')
+            return fail(error, EXIT_USAGE, hint, "option %s needs a value", argv[optind - 1]);
+        if (found == '?' && optopt > 0 && optopt < 256 && optopt != 'h') /* of one letter; h is known, so that it was --help=... */
+            return fail(error, EXIT_USAGE, hint, "there is no option '-%c'", optopt);
+        if (found == '?')
+            return fail(error, EXIT_USAGE, hint, "there is no option '%s'", argv[optind - 1]);
+        if (row == NULL) {
             options->help = true;
             continue;
         }
-        if (strcmp(argv[i], "--") == 0) {
-            i++;
-            break;
-        }
-        const char *name = argv[i] + 2, *equals = strchr(argv[i], '=');
-        const size_t length = equals != NULL ? (size_t)(equals - name) : strlen(name);
-        bool known = false;
-        if (argv[i][1] == '-' && equals == NULL && set_flag(options, name))
-            continue;
-        for (size_t k = 0; argv[i][1] == '-' && !known && k < sizeof valued / sizeof *valued; k++)
-            if (strlen(valued[k]) == length && strncmp(valued[k], name, length) == 0) {
-                const char *value = equals != NULL ? equals + 1 : argv[++i];
-                if (value == NULL)
-                    return fail(error, EXIT_USAGE, hint, "option --%s needs a value", valued[k]);
-                if (!set_value(options, valued[k], value, error))
-                    return false;
-                known = true;
-            }
-        if (!known)
-            return fail(error, EXIT_USAGE, hint, "there is no option '%s'", argv[i]);
+        snprintf(source, sizeof source, "--%s", row->name);
+        if (!set(options, row, source, optarg, error))
+            return false;
     }
-    options->bundle = argv[i];
+    options->bundle = argv[optind];
     if (options->bundle == NULL && !options->help)
         return fail(error, EXIT_USAGE, "sdee exec [OPTIONS] bundle.sdee [ARGS...]", "no bundle is given");
-    options->arguments = argv + i + (argv[i] != NULL);
+    options->arguments = argv + optind + (argv[optind] != NULL);
     return true;
 }
 

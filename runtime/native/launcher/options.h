@@ -1,6 +1,9 @@
 #ifndef SDEE_LAUNCHER_OPTIONS_H
 #define SDEE_LAUNCHER_OPTIONS_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "lib/error.h"
 
 enum root_kind { ROOT_AUTO, ROOT_MERGED, ROOT_CLOSED };
@@ -25,6 +28,24 @@ struct options {
     char **arguments;   /* the job's, without its argv[0]; ends with NULL */
     int argument_count;
 };
+
+enum { OPTION_NAME = 32 };
+
+/* An option: all that is known of it. As a variable it is SDEE_ and its name in capitals. */
+struct option_row {
+    const char *name, *value; /* what its value looks like; NULL for a flag, whose variable is 1 */
+    size_t at;                /* the field that it sets, a bool or a string, unless ... */
+    bool (*set)(struct options *options, const char *source, const char *value, struct error *error); /* ... this does */
+    const char *list;         /* how several look in one variable, and what reads them; or NULL */
+    bool (*set_list)(struct options *options, const char *source, const char *value, struct error *error);
+    const char *help;         /* lines */
+};
+
+extern const struct option_row OPTIONS[];
+extern const unsigned OPTIONS_LENGTH;
+
+/* Its variable. */
+void option_variable(const struct option_row *row, char name[OPTION_NAME]);
 
 /* From SDEE_* variables, then (when `own_arguments`) from the command line. Errors: EXIT_USAGE. */
 bool options_read(struct options *options, char **argv, bool own_arguments, struct error *error);

@@ -1,6 +1,6 @@
 """Every error that a user can meet, and the one table of exit codes.
 
-The same table stands in runtime/native/lib/exit_codes.h and docs/exit-codes.md; tests/test_exit_codes.py compares
+The same table stands in runtime/native/lib/exit_codes.h and docs/exit-codes.md; tests/unit/test_exit_codes.py compares
 the three. Library code raises these; only sdee.cli prints them.
 """
 

@@ -3,8 +3,8 @@
  * The rule (seccomp_unotify(2)): the number is this thread's only while its call waits. If the thread is killed, the number may become
  * another one's; and when another thread of its process calls execve(2), that one gets it at once, with the rights of a set-user-ID program.
  * So: read by the number; then ask the kernel whether the call still waits (SECCOMP_IOCTL_NOTIF_ID_VALID); only then act on what was read.
- * Each function here does so, and says nothing of a thread that waits no more. tests/test_env_habits_real_ids.py attacks this,
- * tests/test_architecture.py sees that no other file uses the number. */
+ * Each function here does so, and says nothing of a thread that waits no more. tests/environment/test_env_habits_real_ids.py attacks this,
+ * tests/unit/test_architecture.py sees that no other file uses the number. */
 #ifndef SDEE_ENV_SUPERVISOR_WAITING_H
 #define SDEE_ENV_SUPERVISOR_WAITING_H
 

@@ -14,7 +14,4 @@ void keep_begin(struct plan *plan);
  * error; copy them below the directory of --save. False when something that should be kept could not be: EXIT_OUTPUT. */
 bool keep(const struct plan *plan, const struct bundle *bundle, const struct options *options, const struct keeping *keeping, struct error *error);
 
-/* Open the directory of --save, made when missing with `mask` as umask, and prove that it can be written. Errors: EXIT_OUTPUT. */
-bool keep_open(const char *directory, mode_t mask, int *save, struct error *error);
-
 #endif

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +12,9 @@
 #include <unistd.h>
 
 #include "launcher/bundle/conf.h"
-#include "launcher/layout.h"
 #include "launcher/node/script.h"
 #include "launcher/run/diagnose.h"
 #include "launcher/run/variables.h"
-#include "lib/mounts.h"
-#include "lib/unshare.h"
 
 void inherited_save(struct inherited *inherited)
 {
@@ -70,7 +66,7 @@ static void raise_limit(const char *text)
  * change the job (su, ping with file capabilities). */
 static void limit_capabilities(const struct job *job)
 {
-    if (!job->in_user_namespace)
+    if (!job->root->in_user_namespace)
         return;
     if (geteuid() == 0)
         for (int capability = 0; capability < 64; capability++)
@@ -147,14 +143,10 @@ static void execute(const char *program, char **argv, char **environment)
 static bool enter(const struct job *job, struct error *error)
 {
     const char *directory = job->options->chdir != NULL ? job->options->chdir : conf_get(job->bundle, "cwd");
-    if (unshare_namespaces(CLONE_NEWNS) != 0)
-        return fail_to_unshare(error, "a mount namespace for the job", CLONE_NEWNS, NULL);
-    if (sys_enter_root(NEWROOT) != 0)
-        return fail(error, EXIT_KERNEL, NULL, "cannot enter the new root: pivot_root: %s", strerror(errno));
-    if (chdir(directory) != 0)
-        return fail(error, EXIT_NODE, "choose one that this node has: --chdir DIR (SDEE_CHDIR=DIR)",
-                    "the working directory %s cannot be entered on this node: %s", directory, strerror(errno));
-    return true;
+    if (!job->root->way->enter(job->root, error))
+        return false;
+    return chdir(directory) == 0 || fail(error, EXIT_NODE, "choose one that this node has: --chdir DIR (SDEE_CHDIR=DIR)",
+                                         "the working directory %s cannot be entered on this node: %s", directory, strerror(errno));
 }
 
 /* `./job.sh` stays that where it is the same file: a script sees it as $0, a program as AT_EXECFN (getauxval(3)). */

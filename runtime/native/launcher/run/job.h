@@ -8,6 +8,7 @@
 
 #include "launcher/bundle/table.h"
 #include "launcher/options.h"
+#include "launcher/root/root.h"
 #include "lib/sys.h"
 
 /* What the launcher was started with and the job gets back. */
@@ -25,7 +26,7 @@ struct job {
     const struct bundle *bundle;
     const struct options *options;
     char **environment;
-    bool in_user_namespace;
+    const struct root *root;
     struct inherited inherited;
     struct diagnosis *diagnosis; /* --diagnose, or NULL */
 };

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,6 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,7 +32,7 @@ enum {
 };
 
 struct welcome {
-    uint8_t in_user_namespace; /* no bool: that has two values only, and another process writes it */
+    uint8_t in_user_namespace; /* struct root. No bool: that has two values only, and another process writes it */
 };
 
 static unsigned long long inode_of(const char *path)
@@ -44,10 +42,10 @@ static unsigned long long inode_of(const char *path)
 }
 
 /* The name: user and group, bundle, options that decide on what is built and kept, the world that this process sees, the step. */
-static socklen_t name_of(const struct bundle *bundle, const struct options *options, struct sockaddr_un *address)
+static socklen_t name_of(const struct root *root, const struct bundle *bundle, const struct options *options, struct sockaddr_un *address)
 {
     char key[1024], text[PATH_MAX + 1400];
-    struct stat root = {0};
+    struct stat top = {0};
     struct rlimit files = {0};
     uint8_t digest[32];
     memset(address, 0, sizeof *address);
@@ -56,10 +54,10 @@ static socklen_t name_of(const struct bundle *bundle, const struct options *opti
         snprintf(key, sizeof key, "named %s", options->join);
     else if (!ranks_key(key, sizeof key))
         return 0;
-    stat("/", &root);
+    stat("/", &top);
     getrlimit(RLIMIT_FSIZE, &files); /* the last one out writes what all have made */
-    const int size = snprintf(text, sizeof text, "%u %d%d %llu:%llu %llu %llu %llu %llu %s\n%s", (unsigned)getegid(), (int)options->root, options->mpi_host,
-                              (unsigned long long)root.st_dev, (unsigned long long)root.st_ino, inode_of("/proc/self/ns/mnt"),
+    const int size = snprintf(text, sizeof text, "%s %u %d%d %llu:%llu %llu %llu %llu %llu %s\n%s", root->way->name, (unsigned)getegid(), (int)options->root, options->mpi_host,
+                              (unsigned long long)top.st_dev, (unsigned long long)top.st_ino, inode_of("/proc/self/ns/mnt"),
                               inode_of("/proc/self/ns/pid"), inode_of("/proc/self/ns/user"), (unsigned long long)files.rlim_max,
                               options->save != NULL ? options->save : "", key);
     sha256((const uint8_t *)text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1, digest);
@@ -98,17 +96,17 @@ static bool is_stopped(int socket)
 }
 
 /* False when the leader has gone, or is stopped (`stopped`). It may take minutes to unpack. */
-static bool receive_namespaces(int socket, int fds[2], bool *in_user_namespace, bool *stopped)
+static bool receive_root(int socket, int fds[ROOT_FDS], struct root *root, bool *stopped)
 {
     const struct timeval patience = {1, 0};
     struct welcome welcome;
     bool good;
     setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     do {
-        good = receive_with_fds(socket, &welcome, sizeof welcome, fds, 2);
+        good = receive_with_fds(socket, &welcome, sizeof welcome, fds, ROOT_FDS);
         *stopped = !good && errno == EAGAIN && is_stopped(socket);
     } while (!good && (errno == EINTR || errno == EAGAIN) && !*stopped);
-    *in_user_namespace = good && welcome.in_user_namespace != 0;
+    root->in_user_namespace = good && welcome.in_user_namespace != 0;
     return good;
 }
 
@@ -135,27 +133,24 @@ static void hold_points(struct points *points, struct arena *arena)
     free(plan.synthetic);
 }
 
-/* setns(2): the user namespace first, which gives the right to enter the mount namespace; root and directory are the base's then. */
+/* Enter the leader's root, and tell it. */
 static enum outcome enter(struct join *join, int socket, struct points *points, struct arena *arena, struct error *error)
 {
-    int fds[2];
-    bool stopped = false;
-    if (!receive_namespaces(socket, fds, &join->in_user_namespace, &stopped))
+    struct root *root = join->root;
+    int fds[ROOT_FDS];
+    bool stopped = false, inside;
+    if (!receive_root(socket, fds, root, &stopped))
         return stopped ? DONE : LEADER_GONE;
-    bool good = !join->in_user_namespace || setns(fds[1], CLONE_NEWUSER) == 0;
-    bool inside = join->in_user_namespace && good;
-    good = good && setns(fds[0], CLONE_NEWNS) == 0;
-    inside = inside || good;
-    close(fds[0]);
-    close(fds[1]);
-    join->members = good && chdir("/") == 0 ? become_member(0) : -1;
+    join->members = root->way->join(root, fds, &inside) ? become_member(0) : -1;
     const int number = errno;
-    good = join->members >= 0;
+    const bool good = join->members >= 0;
+    for (int i = 0; i < ROOT_FDS; i++)
+        close(fds[i]);
     join->role = good ? ROLE_JOINED : ROLE_ALONE;
     if (good)
         hold_points(points, arena);
     else
-        join->in_user_namespace = false;
+        root->in_user_namespace = false;
     (void)!send(socket, good ? "y" : "n", 1, MSG_NOSIGNAL); /* who has no patience any more finds the lock taken */
     if (good || !inside)
         return DONE;
@@ -187,17 +182,17 @@ static enum outcome attempt(struct join *join, const struct sockaddr_un *address
     return outcome;
 }
 
-bool join_begin(struct join *join, const struct bundle *bundle, const struct options *options, struct points *points, struct arena *arena,
+bool join_begin(struct join *join, struct root *root, const struct bundle *bundle, const struct options *options, struct points *points, struct arena *arena,
                 struct error *error)
 {
     struct sockaddr_un address;
     const struct timespec pause = {0, 2000000};
     enum outcome outcome = AGAIN;
     int gone = 0;
-    *join = (struct join){.role = ROLE_ALONE, .listener = -1, .members = -1, .ending = -1};
+    *join = (struct join){.role = ROLE_ALONE, .root = root, .listener = -1, .members = -1, .ending = -1};
     if (options->join != NULL && strcmp(options->join, "never") == 0)
         return true;
-    const socklen_t size = name_of(bundle, options, &address);
+    const socklen_t size = name_of(root, bundle, options, &address);
     for (int i = 0; size > 0 && i < ATTEMPTS && gone < FAILURES && (outcome == AGAIN || outcome == LEADER_GONE); i++) {
         outcome = attempt(join, &address, size, points, arena, error);
         gone += outcome == LEADER_GONE;
@@ -209,38 +204,25 @@ bool join_begin(struct join *join, const struct bundle *bundle, const struct opt
     return outcome != LOST;
 }
 
-/* Does setns(2) lead to the base? Not in a chroot, whose root is not that of its mount namespace. */
-static bool leads_here(void)
+void join_found(struct join *join, const struct plan *plan)
 {
-    int status = 1;
-    const pid_t pid = fork();
-    if (pid == 0) {
-        const int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-        _exit(fd < 0 || setns(fd, CLONE_NEWNS) != 0 || access(MEMBERS, F_OK) != 0);
-    }
-    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
-}
-
-void join_found(struct join *join, const struct plan *plan, bool in_user_namespace)
-{
-    join->in_user_namespace = in_user_namespace;
     join->members = plan_write(plan, PLAN) ? become_member(O_CREAT | O_EXCL) : -1;
-    if (join->members >= 0 && leads_here())
+    if (join->members >= 0 && join->root->way->share(join->root, join->shared))
         return;
     close(join->listener); /* the others see it and work for themselves */
     join->listener = -1;
 }
 
 /* One rank that waits: until it has become a member, so that nobody takes itself for the last meanwhile. */
-static void let_in(const struct join *join, int socket, const int fds[2])
+static void let_in(const struct join *join, int socket)
 {
-    const struct welcome welcome = {join->in_user_namespace};
+    const struct welcome welcome = {join->root->in_user_namespace};
     const struct timeval patience = {PATIENCE, 0};
     char answer;
     if (!is_own_user(socket))
         return;
     setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (send_with_fds(socket, &welcome, sizeof welcome, fds, 2))
+    if (send_with_fds(socket, &welcome, sizeof welcome, join->shared, ROOT_FDS))
         (void)!recv(socket, &answer, 1, 0);
 }
 
@@ -251,7 +233,7 @@ static void *serve(void *argument)
     for (;;) {
         const int socket = accept4(join->listener, NULL, NULL, SOCK_CLOEXEC);
         if (socket >= 0) {
-            let_in(join, socket, join->namespaces);
+            let_in(join, socket);
             close(socket);
         } else if (errno == EINVAL || errno == EBADF) {
             return NULL; /* shutdown(2): the end */
@@ -265,9 +247,7 @@ void join_serve(struct join *join)
 {
     if (join->role != ROLE_LEADS || join->listener < 0)
         return;
-    join->namespaces[0] = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-    join->namespaces[1] = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
-    join->serving = join->namespaces[0] >= 0 && join->namespaces[1] >= 0 && pthread_create(&join->thread, NULL, serve, join) == 0;
+    join->serving = pthread_create(&join->thread, NULL, serve, join) == 0;
     if (!join->serving) {
         close(join->listener);
         join->listener = -1;

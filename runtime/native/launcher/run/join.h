@@ -15,6 +15,7 @@
 #include "launcher/options.h"
 #include "launcher/plan/plan.h"
 #include "launcher/root/points.h"
+#include "launcher/root/root.h"
 
 enum role { ROLE_ALONE, ROLE_LEADS, ROLE_JOINED };
 
@@ -23,8 +24,8 @@ struct join {
     int listener;   /* of who leads */
     int members;    /* the lock */
     int ending;     /* the lock of who is leaving */
-    int namespaces[2]; /* of who leads: mount, user */
-    bool in_user_namespace;
+    struct root *root;
+    int shared[ROOT_FDS]; /* of who leads: what others join by */
     bool serving;
     pthread_t thread;
 };
@@ -32,11 +33,11 @@ struct join {
 /* Find out the role; with ROLE_JOINED this process is in the namespaces of the others, its root is the base, and it holds
  * their mount points. Waits while another builds.
  * Errors: EXIT_KERNEL, when this process is in namespaces in which it can do nothing. */
-bool join_begin(struct join *join, const struct bundle *bundle, const struct options *options, struct points *points, struct arena *arena,
+bool join_begin(struct join *join, struct root *root, const struct bundle *bundle, const struct options *options, struct points *points, struct arena *arena,
                 struct error *error);
 
 /* Who leads, when the root is built: be a member, and leave the plan for who is last. */
-void join_found(struct join *join, const struct plan *plan, bool in_user_namespace);
+void join_found(struct join *join, const struct plan *plan);
 
 /* Who leads, when its job has been started: let the others in. */
 void join_serve(struct join *join);

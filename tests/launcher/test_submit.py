@@ -1,0 +1,396 @@
+"""`sdee submit` up to the job manager: options, script, plan, and when a trace and a bundle still hold.
+
+A stand-in for sbatch says what it was given. The jobs themselves run in tests/cluster/test_submit_slurm.py and
+tests/cluster/test_submit_jobs.py.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sdee.base.errors import OutputError, UsageError
+from sdee.runtime.jobs.gridengine.manager import GridEngine
+from sdee.runtime.jobs.model import Request, Words
+from sdee.runtime.jobs.options import table_of_help
+from sdee.runtime.jobs.registry import choose
+from sdee.runtime.jobs.slurm.inside import SlurmInside
+from sdee.runtime.jobs.slurm.manager import Slurm
+from sdee.runtime.programs import front_path
+from sdee.workflow import serving
+
+OWN = {"--dry-run": False, "--results": True}
+SBATCH = """#!/bin/sh
+[ "$1" != --help ] || exit 1
+for word; do echo "[$word]"; done >{record}
+echo "Submitted batch job 7"
+exit {status}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "own", "options", "command"),
+    [
+        (["-N2", "--", "a"], [], ["-N2"], ["a"]),
+        (["-N2", "a", "-N3"], [], ["-N2"], ["a", "-N3"]),
+        (["-J", "name", "a"], [], ["-J", "name"], ["a"]),
+        (["--job-name", "name", "a"], [], ["--job-name", "name"], ["a"]),
+        (["--job-name=name", "a"], [], ["--job-name=name"], ["a"]),
+        (["--nod", "2", "a"], [], ["--nod", "2"], ["a"]),  # as getopt_long(3) abbreviates
+        (["--exclusive", "a"], [], ["--exclusive"], ["a"]),  # its value can follow = only
+        (["-HW", "a"], [], ["-HW"], ["a"]),
+        (["-HJ", "name", "a"], [], ["-HJ", "name"], ["a"]),
+        (
+            ["-n4", "--dry-run", "-p", "all", "--results", "d", "a"],
+            ["--dry-run", "--results", "d"],
+            ["-n4", "-p", "all"],
+            ["a"],
+        ),
+        (["-o", "--dry-run", "a"], [], ["-o", "--dry-run"], ["a"]),  # a value, though it looks like ours
+        (["--results=d", "--", "--dry-run"], ["--results=d"], [], ["--dry-run"]),
+        (["-N1", ":", "-N2", "--", "a"], [], ["-N1", ":", "-N2"], ["a"]),
+        (["--mpi=pmix", "--label", "a"], [], ["--mpi=pmix", "--label"], ["a"]),
+        (["--new-in-a-later-slurm", "a"], [], ["--new-in-a-later-slurm"], ["a"]),
+    ],
+)
+def test_slurms_options_are_told_from_ours_and_from_the_command(
+    line: list[str], own: list[str], options: list[str], command: list[str]
+) -> None:
+    assert Slurm().split(line, OWN) == Words(tuple(own), tuple(options), tuple(command))
+
+
+@pytest.mark.parametrize(
+    ("line", "own", "options", "command"),
+    [
+        (["-cwd", "-pe", "smp", "4", "a", "-x"], [], ["-cwd", "-pe", "smp", "4"], ["a", "-x"]),
+        (["-l", "h_rt=60", "--dry-run", "--", "-a"], ["--dry-run"], ["-l", "h_rt=60"], ["-a"]),
+        (["-binding", "set", "linear", "a"], [], ["-binding", "set", "linear"], ["a"]),
+        (["-binding", "linear", "a"], [], ["-binding", "linear"], ["a"]),
+        (["-terse", "a"], [], ["-terse"], ["a"]),
+    ],
+)
+def test_grid_engines_options_are_told_from_ours_and_from_the_command(
+    line: list[str], own: list[str], options: list[str], command: list[str]
+) -> None:
+    assert GridEngine().split(line, OWN) == Words(tuple(own), tuple(options), tuple(command))
+
+
+@pytest.mark.parametrize(
+    ("manager", "line"),
+    [
+        (Slurm(), ["-N"]),
+        (Slurm(), ["--nodes", "--", "a"]),
+        (Slurm(), ["--results", "--", "a"]),
+        (Slurm(), ["--wrap", "x", "a"]),
+        (Slurm(), ["--container=x", "a"]),
+        (GridEngine(), ["-pe", "smp"]),
+        (GridEngine(), ["-N", "--", "a"]),
+        (GridEngine(), ["-b", "y", "a"]),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(manager: Slurm | GridEngine, line: list[str]) -> None:
+    with pytest.raises(UsageError):
+        manager.split(line, OWN)
+
+
+def test_the_programs_own_help_tells_which_options_have_values() -> None:
+    text = "  -x, --new=<what>    something\n      --newer[=a]   else\n      --flag      text with --inner=x in it\n"
+    table = table_of_help(text, frozenset(("known",)), frozenset(("newest",)))
+    assert [table.takes_value(name) for name in ("new", "newer", "flag", "known", "newest", "nosuch")] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert table.short == {"x": "new"}
+    assert not table.takes_value("inner")
+
+
+def request_of(*options: str, **values: object) -> Request:
+    """Return a request for the command `./app "a b"`."""
+    return Request("/s/job-1.sh", "/s/it's a/bundle.sdee", (), ("./app", "a\nb"), options, **values)  # type: ignore[arg-type]
+
+
+def test_a_slurm_script_repeats_the_options_of_the_job_and_not_those_of_the_call() -> None:
+    made = Slurm().submission(request_of("-N2", "-J", 'my "x" #1', "--wait", "--parsable", "--mpi", "pmix"))
+    lines = made.text.split("\n")
+    directives = [line for line in lines if line.startswith("#SBATCH")]
+    assert directives == ["#SBATCH -N2", '#SBATCH -J "my \\"x\\" #1"']
+    assert made.argv == ("sbatch", "-N2", "-J", 'my "x" #1', "--wait", "--parsable", "/s/job-1.sh")
+    assert any(line.startswith("srun --mpi pmix /bin/sh") for line in lines)
+    assert any(line.startswith("# ./app 'a?b'") for line in lines)  # nothing ends the comment
+
+
+def test_a_grid_engine_script_runs_in_bash_in_the_directory_of_the_call() -> None:
+    made = GridEngine().submission(request_of("-pe", "smp", "2", "-sync", "y"))
+    directives = [line for line in made.text.split("\n") if line.startswith("#$")]
+    assert directives == ["#$ -S /bin/bash", "#$ -cwd", "#$ -N app", "#$ -pe smp 2"]
+    assert made.argv == ("qsub", "-pe", "smp", "2", "-sync", "y", "/s/job-1.sh")
+    assert "#$ -cwd" not in GridEngine().submission(request_of("-wd", "/x")).text
+
+
+@pytest.mark.parametrize("manager", [Slurm(), GridEngine()])
+@pytest.mark.parametrize("broadcast", ["auto", "always", "never"])
+@pytest.mark.parametrize("results", ["", "/r/%j-%a it's"])
+def test_scripts_are_shell(manager: Slurm | GridEngine, broadcast: str, results: str) -> None:
+    made = manager.submission(request_of(broadcast=broadcast, results=results, collect=("/tmp/it's [0-9]*",)))
+    for shell in ("bash", "dash"):
+        done = subprocess.run([shell, "-n"], input=made.text, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_a_job_manager_it_is_said_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Exception, match="no job manager") as raised:
+        choose("auto")
+    assert raised.value.exit_code == 127  # type: ignore[attr-defined]
+    assert len(raised.value.tried) == 2  # type: ignore[attr-defined]
+
+
+# ---- traces and bundles that hold ----
+
+
+class Desk:
+    """A directory with a job, and an sbatch that says what it was given."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record = path / "given"
+        self.sbatch(0)
+        (path / "job.sh").write_text(
+            "#!/bin/sh\n. ./library.sh\ncat input.txt >output.txt; echo ran >>runs; echo said\n"
+        )
+        (path / "job.sh").chmod(0o755)
+        (path / "library.sh").write_text("true\n")
+        (path / "input.txt").write_text("data\n")
+
+    def sbatch(self, status: int) -> None:
+        """Let sbatch end with a status."""
+        (self.path / "bin").mkdir(exist_ok=True)
+        (self.path / "bin/sbatch").write_text(SBATCH.format(record=self.record, status=status))
+        (self.path / "bin/sbatch").chmod(0o755)
+
+    def submit(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `sdee submit ARGUMENTS` here."""
+        return subprocess.run(
+            [sys.executable, "-m", "sdee", "submit", *arguments],
+            cwd=self.path,
+            env={"PATH": f"{self.path}/bin:/usr/bin:/bin", "HOME": "/root", **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def runs(self) -> int:
+        """How often has the job run here?"""
+        return len((self.path / "runs").read_text().split()) if (self.path / "runs").exists() else 0
+
+    def kept(self) -> list[str]:
+        """Names of what is kept for jobs."""
+        return sorted(path.name for path in self.path.glob("sdee-jobs/*/*"))
+
+    def given(self) -> list[str]:
+        """What sbatch was given."""
+        return [line[1:-1] for line in self.record.read_text().split("\n") if line]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """Give a directory with a job."""
+    return Desk(tmp_path)
+
+
+def test_the_first_submission_traces_and_bundles_and_gives_sbatchs_output_alone(desk: Desk) -> None:
+    done = desk.submit("-N2", "--parsable", "-J", "a name", "--", "./job.sh")
+    assert (done.returncode, done.stdout) == (0, "Submitted batch job 7\n"), done.stderr
+    assert "said" in done.stderr  # what the traced run prints
+    assert desk.kept() == ["bundle-1.sdee", "job-1.sh", "state.json", "trace"]
+    assert desk.given()[:4] == ["-N2", "--parsable", "-J", "a name"]
+    script = Path(desk.given()[4])
+    assert script.name == "job-1.sh"
+    assert os.access(script, os.X_OK)
+    assert desk.runs() == 1
+
+
+def test_the_exit_status_is_sbatchs(desk: Desk) -> None:
+    desk.sbatch(3)
+    assert desk.submit("--", "./job.sh").returncode == 3
+
+
+def test_nothing_is_made_again_when_nothing_changed_and_other_options_do_not_count(desk: Desk) -> None:
+    desk.submit("--", "./job.sh")
+    (desk.path / "input.txt").write_text("other data\n")
+    done = desk.submit("-N3", "--", "./job.sh", SEED="4")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert desk.runs() == 1
+    assert desk.kept() == ["bundle-1.sdee", "job-1.sh", "job-2.sh", "state.json", "trace"]
+    assert "bundle-1.sdee" in Path(desk.given()[-1]).read_text()
+
+
+def change_library(desk: Desk) -> dict[str, str]:
+    (desk.path / "library.sh").write_text("true # changed\n")
+    return {}
+
+
+def change_environment(desk: Desk) -> dict[str, str]:
+    return {"PYTHONPATH": str(desk.path)}
+
+
+def remove_trace(desk: Desk) -> dict[str, str]:
+    next(desk.path.glob("sdee-jobs/*/trace")).unlink()
+    return {}
+
+
+@pytest.mark.parametrize("change", [change_library, change_environment, remove_trace])
+def test_a_change_of_code_or_environment_is_traced_and_bundled_anew(desk: Desk, change: object) -> None:
+    desk.submit("--", "./job.sh")
+    env = change(desk)  # type: ignore[operator]
+    done = desk.submit("--", "./job.sh", **env)
+    assert done.returncode == 0
+    assert "tracing ./job.sh here first: " in done.stderr
+    assert desk.runs() == 2
+    # the bundle of before is left to jobs that wait
+    assert [name for name in desk.kept() if name.endswith(".sdee")] == ["bundle-1.sdee", "bundle-2.sdee"]
+
+
+def test_a_new_trace_that_gives_the_same_bundle_leaves_one(desk: Desk) -> None:
+    (desk.path / "job.sh").write_text("#!/bin/sh\n. ./library.sh\n")
+    for _ in range(2):
+        done = desk.submit("--retrace", "--", "./job.sh")
+        assert "bundled" in done.stderr
+    assert [name for name in desk.kept() if name.endswith(".sdee")] == ["bundle-1.sdee"]
+
+
+def test_a_file_that_was_looked_for_and_appears_counts_as_a_change(desk: Desk) -> None:
+    (desk.path / "job.sh").write_text("#!/bin/sh\n[ ! -e settings ] || . ./settings\necho ran >>runs\n")
+    desk.submit("--", "./job.sh")
+    (desk.path / "settings").write_text("true\n")
+    done = desk.submit("--", "./job.sh")
+    assert "settings was not there" in done.stderr
+    assert desk.runs() == 2
+
+
+def test_a_file_that_appears_in_a_directory_of_software_is_bundled_and_not_traced(desk: Desk) -> None:
+    (desk.path / "tools/mine").mkdir(parents=True)
+    (desk.path / "tools/mine/__init__.py").write_text("")
+    code = "import sys; sys.path.insert(0, 'tools'); import mine; sys.dont_write_bytecode = True"
+    command = ("--", "/usr/bin/python3", "-B", "-c", code)
+    assert desk.submit(*command).returncode == 0
+    assert desk.submit(*command).stderr == ""
+    (desk.path / "tools/mine/more.py").write_text("")
+    done = desk.submit(*command)
+    assert ("bundled" in done.stderr, "tracing" in done.stderr) == (True, False), done.stderr
+
+
+def test_a_policy_file_is_bundled_anew_and_not_traced(desk: Desk) -> None:
+    desk.submit("--", "./job.sh")
+    (desk.path / "extra").write_text("more\n")
+    (desk.path / "sdee.toml").write_text('include = ["extra"]\n')
+    done = desk.submit("--", "./job.sh")
+    assert "bundled" in done.stderr
+    assert desk.runs() == 1
+    assert "bundle-2.sdee" in desk.kept()
+
+
+def test_retrace_and_no_trace_do_what_they_say(desk: Desk) -> None:
+    assert desk.submit("--no-trace", "--", "./job.sh").returncode == 245
+    desk.submit("--", "./job.sh")
+    desk.submit("--retrace", "--", "./job.sh")
+    assert desk.runs() == 2
+    change_library(desk)
+    done = desk.submit("--no-trace", "--", "./job.sh")
+    assert (done.returncode, desk.runs()) == (0, 2)
+    assert "is used as it is, though" in done.stderr
+    assert "bundle-2.sdee" in desk.kept()  # with the file as it is now
+
+
+def test_a_command_that_fails_here_is_not_submitted_unless_told(desk: Desk) -> None:
+    (desk.path / "job.sh").write_text("#!/bin/sh\necho ran >>runs; exit 9\n")
+    done = desk.submit("--", "./job.sh")
+    assert (done.returncode, done.stdout, desk.record.exists()) == (9, "", False)
+    assert "--no-trace submits" in done.stderr
+    assert desk.submit("--", "./job.sh").returncode == 9  # once more: it may be mended
+    assert desk.runs() == 2
+    assert desk.submit("--no-trace", "--", "./job.sh").returncode == 0
+
+
+def test_a_dry_run_shows_the_plan_and_the_script_and_changes_nothing(desk: Desk) -> None:
+    before = sorted(desk.path.rglob("*"))
+    done = desk.submit("--dry-run", "-N2", "--results", "out", "--", "./job.sh")
+    assert done.returncode == 0
+    assert sorted(desk.path.rglob("*")) == before
+    assert "trace   ./job.sh   (there is no trace of it yet)" in done.stdout
+    assert "#SBATCH -N2" in done.stdout
+    desk.submit("-N2", "--results", "out", "--", "./job.sh")
+    script = Path(desk.given()[-1]).read_text()
+    assert script in done.stdout  # what is shown is what is done
+    assert "keep    " in desk.submit("--dry-run", "--", "./job.sh").stdout
+
+
+def test_the_directory_and_input_of_sbatchs_options_are_those_of_the_traced_run(desk: Desk) -> None:
+    (desk.path / "below").mkdir()
+    (desk.path / "in").write_text("words\n")
+    done = desk.submit("-D", "below", "--input=in", "--", "sh", "-c", "cat >got; pwd -P >where")
+    assert done.returncode == 0, done.stderr
+    assert (desk.path / "below/got").read_text() == "words\n"
+    assert (desk.path / "below/where").read_text() == f"{desk.path}/below\n"
+
+
+def test_a_ready_bundle_is_submitted_as_recorded_or_with_another_command(desk: Desk) -> None:
+    sdee = [sys.executable, "-m", "sdee"]
+    subprocess.run([*sdee, "trace", "-q", "--", "./job.sh"], cwd=desk.path, check=True)
+    subprocess.run([*sdee, "bundle", "-q"], cwd=desk.path, check=True)
+    runs = desk.runs()
+    assert desk.submit("--bundle", "bundle.sdee").returncode == 0
+    recorded = Path(desk.given()[-1]).read_text()
+    assert desk.submit("--bundle", "bundle.sdee", "--", "./job.sh", "a b").returncode == 0
+    other = Path(desk.given()[-1]).read_text()
+    assert recorded.splitlines()[-1].endswith('"$sdee_results" ""')
+    assert other.splitlines()[-1].endswith("\"\" ./job.sh 'a b'")
+    assert desk.runs() == runs
+    assert desk.submit("--bundle", "nosuch.sdee").returncode == 241
+
+
+def test_bad_options_are_refused_before_anything_runs(desk: Desk) -> None:
+    for arguments in (["--retrace", "--no-trace", "--", "./job.sh"], ["--results", "%q", "--", "./job.sh"], ["-N2"]):
+        done = desk.submit(*arguments)
+        assert done.returncode == 2, done
+        assert done.stderr.startswith("sdee: error: ")
+    assert desk.runs() == 0
+    shutil.rmtree(desk.path / "bin")
+    done = subprocess.run(
+        [sys.executable, "-m", "sdee", "submit", "--", "./job.sh"],
+        cwd=desk.path,
+        env={"PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, desk.runs()) == (127, 0)
+
+
+def test_what_serves_a_bundle_is_whole_or_not_there(tmp_path: Path) -> None:
+    bundle = str(tmp_path / "bundle-1.sdee")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a full disk ends a write in the midst
+    try:
+        with pytest.raises(OutputError, match=r"cannot write '.*/sdee-front'"):
+            serving.prepare(str(tmp_path), bundle, front_path(), SlurmInside())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle-1.outside"]
+    assert list((tmp_path / "bundle-1.outside").iterdir()) == []
+    words = serving.prepare(str(tmp_path), bundle, front_path(), SlurmInside())
+    assert Path(words[0]).read_bytes() == Path(front_path()).read_bytes()
+    assert os.access(Path(words[2]) / "srun", os.X_OK)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot make"):
+        serving.prepare(str(tmp_path / "file"), bundle, front_path(), SlurmInside())
