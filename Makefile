@@ -2,6 +2,7 @@
 # make check   linters, types and unit tests: a minute, no root, no network
 # make test    linters, types and all tests: what CI runs
 # make bench   the measurements of docs/performance.md
+# make fuzz-short  a minute of fuzzing of every parser and protocol: tests/fuzz (FUZZ_SECONDS=60)
 # make corpus  real software on foreign systems: docs/corpus.md
 # All of them install what is missing: Debian packages when run as root, Python packages into .venv.
 
@@ -14,7 +15,7 @@ PYTEST   ?=
 # how many tests run at once: they wait as long as they compute
 JOBS     ?= $(shell echo $$((2 * $$(nproc))))
 
-.PHONY: demo test check lint bench corpus launcher wheel clean system-packages
+.PHONY: demo test check lint bench fuzz-short corpus launcher wheel clean system-packages
 
 demo: system-build-packages
 	@fixtures/demo/run.sh "$(PYTHON)"
@@ -45,6 +46,13 @@ bench: system-packages $(VENV)/.ready launcher
 # make corpus JOB="r gmsh" ROOT=trixie; without them all jobs on all systems (an hour)
 corpus: system-packages $(VENV)/.ready launcher
 	$(BIN)/python tests/corpus/run.py $(JOB) $(addprefix --root ,$(ROOT)) $(CORPUS)
+
+# atheris guides the targets in Python; without it their inputs are changed at random. FUZZ='table py-trace': these targets alone
+FUZZ_SECONDS ?= 60
+fuzz-short: system-packages $(VENV)/.ready
+	@.ci/install-packages .ci/fuzz-packages.txt
+	@$(BIN)/pip install -q --disable-pip-version-check atheris || echo "there is no atheris for this Python"
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 launcher:
 	@$(MAKE) -s -C runtime/native

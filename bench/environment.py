@@ -201,9 +201,7 @@ def measure_podman(bench: Bench) -> None:
 
 def measure_build(bench: Bench) -> None:
     """In turn inside and outside, so that what else the machine does meets both."""
-    shutil.copytree(
-        ROOT / "runtime/native", bench.home / "source", ignore=shutil.ignore_patterns("sdee-*", "tests", "fuzz")
-    )
+    shutil.copytree(ROOT / "runtime/native", bench.home / "source", ignore=shutil.ignore_patterns("sdee-*"))
     for jobs in (1, 2):
         script = BUILD.format(jobs)
         pairs = [(_timed(bench.inside(script)), _timed(bench.run("bash", "-c", script))) for _ in range(9)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.base import dpkg
-from sdee.base.files import text_of
+from sdee.base.files import lines, text_of
 from sdee.runtime.environment import rpm
 from sdee.runtime.environment.configure import OWN_FILES, fingerprint
 from sdee.runtime.environment.owners import Owners
@@ -227,7 +227,7 @@ def _conffiles(environment: Environment) -> dict[str, str]:
 def _as_written(environment: Environment) -> set[str]:
     """Return the files that still are what `create` made of them."""
     result = {"/etc/debian_chroot"}  # follows the environment's name
-    for line in text_of(environment.path("base", OWN_FILES)).splitlines():
+    for line in lines(text_of(environment.path("base", OWN_FILES))):
         path, _, written = line.partition("\t")
         if fingerprint(environment.upper(path) or "") == written:
             result.add(path)

@@ -8,7 +8,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from sdee.base.files import beside, text_of
+from sdee.base.files import beside, lines, text_of
 from sdee.runtime.environment import accounts, real_ids
 from sdee.runtime.environment.owners import record_as_hosts
 
@@ -83,7 +83,7 @@ def _shells(environment: Environment) -> None:
 
 def start_files(environment: Environment) -> None:
     """Write the shells' start-up files as the host has them now, with our line; none that was changed inside."""
-    written = text_of(environment.path("base", OWN_FILES)).splitlines()
+    written = lines(text_of(environment.path("base", OWN_FILES)))
     for path, ours in START_FILES.items():
         own = environment.upper(path)
         if own is None or not os.path.isfile(path):
@@ -141,7 +141,7 @@ def _as_hosts(environment: Environment, *paths: str) -> None:
 def note_own(environment: Environment, path: str) -> None:
     """Note that a path was written into the environment by us: `sdee env diff` passes it over while it is as it was."""
     line = f"{path}\t{fingerprint(environment.upper(path) or '')}"
-    if line not in text_of(environment.path("base", OWN_FILES)).splitlines():
+    if line not in lines(text_of(environment.path("base", OWN_FILES))):
         with open(environment.path("base", OWN_FILES), "a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 

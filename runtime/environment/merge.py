@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdee.base import dpkg
+from sdee.base import dpkg, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def records(text: str) -> dict[str, str]:
     """Return the lines of passwd(5), group(5) by name."""
-    return {line.split(":")[0]: line for line in text.splitlines() if ":" in line}
+    return {line.split(":")[0]: line for line in files.lines(text) if ":" in line}
 
 
 def three_way(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import sdee
+from sdee.base.errors import InputError
 from sdee.base.paths import is_in
 from sdee.runtime.environment import locations
 from sdee.runtime.environment.locations import COMMANDS, STATE_COMMANDS
@@ -35,6 +36,8 @@ LIVE = (
     "/run/nslcd",
     "/var/lib/sss/pipes",
 )
+
+_FIRST_LINE = "sdee-env 1"
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Plan:
 
     def text(self) -> str:
         """Return what sdee-env reads."""
-        lines = ["sdee-env 1"]
+        lines = [_FIRST_LINE]
         if self.ranges:
             lines.append("range\t" + " ".join(str(number) for pair in self.ranges for number in pair))
         return "\n".join([*lines, *(step.line() for step in self.steps), ""])
@@ -96,16 +99,27 @@ class Plan:
 
 
 def read(text: str) -> Plan:
-    """Return the plan that `text` says."""
+    """Return the plan that `text` says, by the rules of plan.c. Raises InputError."""
     steps, ranges = [], None
-    for line in filter(None, text.split("\n")[1:]):  # other line ends may be in names
+    first, *rest = text.removesuffix("\n").split("\n")  # other line ends may be in names
+    if first != _FIRST_LINE:
+        raise _not_understood(1)
+    for number, line in enumerate(rest, 2):
         fields = line.split("\t")
-        if fields[0] == "range":
-            numbers = [int(number) for number in fields[1].split()]
-            ranges = ((numbers[0], numbers[1]), (numbers[2], numbers[3]))
-        else:
-            steps.append(Step(*fields))
+        try:
+            if fields[0] == "range":
+                a, b, c, d = map(int, fields[1].split())
+                ranges = ((a, b), (c, d))
+            else:
+                steps.append(Step(*fields))
+        except (ValueError, IndexError, TypeError):
+            raise _not_understood(number) from None
     return Plan(tuple(steps), ranges)
+
+
+def _not_understood(line: int) -> InputError:
+    hint = "it is of a newer sdee, or damaged: make the environment anew"
+    return InputError(f"line {line} of its mount plan is not understood", hint=hint)
 
 
 def mangled(path: str) -> str:

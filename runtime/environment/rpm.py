@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sdee.base.files import lines, read_text
 from sdee.base.rpm import DATABASES, DIRECTORIES, query
 from sdee.runtime.environment.stamp import stamp_line
 from sdee.runtime.environment.upper_layer import is_opaque, is_whiteout
@@ -165,9 +166,9 @@ def _ask(environment: Environment, files: dict[str, str]) -> tuple[Packages, str
             found = parse(done.stdout)
             if found.versions or (done.returncode == 0 and not done.stderr):
                 return found, ""
-            lines = [line for line in done.stderr.splitlines() if line]
+            said = [line for line in done.stderr.splitlines() if line]
             if done.returncode != 127:  # that is: there is no rpm inside
-                problem = lines[0].removeprefix("error: ") if lines else f"rpm ended with status {done.returncode}"
+                problem = said[0].removeprefix("error: ") if said else f"rpm ended with status {done.returncode}"
     except OSError as error:
         problem = f"{error.filename}: {error.strerror}"
     finally:
@@ -181,8 +182,7 @@ def own_databases(environment: Environment) -> list[str]:
     A copy that is as the host's was when that was last noted is none: own-on-write keeps size and time. Nor is an empty
     log: SQLite makes one when root inside reads.
     """
-    with open(environment.path("stamp"), encoding="utf-8", errors="surrogateescape") as file:
-        noted = set(file.read().splitlines())
+    noted = set(lines(read_text(environment.path("stamp"))))
     found = []
     for directory in dict.fromkeys(os.path.realpath(directory) for directory in DIRECTORIES):
         upper = environment.upper(directory)

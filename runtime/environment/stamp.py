@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from sdee.base.files import lines, read_text
+
 # Files of the host by which a change of its packages is noticed, and of which a copy is kept to merge with later
 STAMPS = (
     "/etc/os-release",
@@ -22,9 +24,8 @@ NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media"
 
 def changed_files(directory: str) -> list[str]:
     """Return the host's files that are others than when the environment was made or last adapted."""
-    with open(os.path.join(directory, "stamp"), encoding="utf-8", errors="surrogateescape") as file:
-        lines = file.read().splitlines()
-    return [line.split("\t")[0] for line in lines if line != stamp_line(line.split("\t")[0])]
+    noted = lines(read_text(os.path.join(directory, "stamp")))
+    return [line.split("\t")[0] for line in noted if line != stamp_line(line.split("\t")[0])]
 
 
 def stamp_line(path: str) -> str:
@@ -38,15 +39,13 @@ def stamp_line(path: str) -> str:
 
 def mount_points() -> list[str]:
     """Return what is mounted below the system's directories, as mountinfo(5) writes it."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        points = {line.split(" ", 5)[4] for line in file}
+    points = {line.split(" ", 5)[4] for line in lines(read_text("/proc/self/mountinfo"))}
     return sorted(point for point in points if not point.startswith(NOT_SYSTEM))
 
 
 def moved(directory: str) -> bool:
     """Tell whether other things are mounted there than when the plan was made."""
-    with open(os.path.join(directory, "mounts"), encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        return file.read() != "\n".join(mount_points())
+    return read_text(os.path.join(directory, "mounts")) != "\n".join(mount_points())
 
 
 def keep_host(directory: str) -> None:

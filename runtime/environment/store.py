@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import InputError, KernelError, OutputError, UsageError
+from sdee.base.files import read_text
 from sdee.runtime.environment import leftovers, plan
 from sdee.runtime.environment.locations import COMMANDS, base_directory
 from sdee.runtime.environment.sdee_env import run_helper
@@ -48,18 +49,21 @@ class Environment:
         return os.path.join(self.directory, *parts)
 
     def settings(self) -> Settings:
-        """Read config.json. Raises InputError where it was removed meanwhile."""
-        content = json.loads(self._read("config.json"))
-        return Settings(**{**content, "binds": tuple(content["binds"])})
+        """Read config.json. Raises InputError where it was removed meanwhile, or is damaged."""
+        try:
+            content = json.loads(self._read("config.json"))
+            return Settings(**{**content, "binds": tuple(content["binds"])})
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            hint = f"make it anew: sdee env remove {self.name}, sdee env create {self.name}"
+            raise InputError(f"{self.path('config.json')!a} is damaged: {error}", hint=hint) from None
 
     def plan(self) -> plan.Plan:
-        """Read its mount plan. Raises InputError where it was removed meanwhile."""
+        """Read its mount plan. Raises InputError where it was removed meanwhile, or is damaged."""
         return plan.read(self._read("plan"))
 
     def _read(self, part: str) -> str:
         try:
-            with open(self.path(part), encoding="utf-8", errors="surrogateescape") as file:
-                return file.read()
+            return read_text(self.path(part))
         except FileNotFoundError:
             raise self.gone() from None
 

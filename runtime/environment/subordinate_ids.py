@@ -7,7 +7,7 @@ import pwd
 import shutil
 import subprocess
 
-from sdee.base.files import text_of
+from sdee.base.files import lines, text_of
 from sdee.runtime.programs import env_path
 
 ENOUGH = 65535  # ids, so that nobody (65534) is one of them
@@ -15,7 +15,7 @@ ENOUGH = 65535  # ids, so that nobody (65534) is one of them
 
 def range_of(text: str, user: str, uid: int) -> tuple[int, int] | None:
     """Return the first range (start, count) of a user that is large enough, None where there is none."""
-    for line in text.splitlines():
+    for line in lines(text):
         fields = line.split(":")
         if len(fields) == 3 and fields[0] in (user, str(uid)) and fields[1].isdigit() and fields[2].isdigit():
             start, count = int(fields[1]), int(fields[2])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -244,3 +246,31 @@ def test_a_tree_is_removed_however_deep_it_is_and_no_link_is_followed(project: s
     subprocess.run([*becomes(TESTER), *limited, f"{project}/tree", "ours"], check=True)
     assert not os.path.lexists(f"{project}/tree")
     assert text_of(f"{private}/file") == "mine\n"
+
+
+# What others take for line breaks, and proc_pid_mountinfo(5) does not escape: another user mounts it by FUSE
+BREAKS = "a\r\v\f\x1c\x1d\x1e\x85\u2028\u2029b"
+READS_MOUNTS = """
+from sdee.base import mountinfo
+from sdee.runtime.environment import discard, private, stamp
+from sdee.tracer import host
+import sys
+path, text = sys.argv[1], mountinfo.own_text()
+assert any(mount.path == path for mount in mountinfo.of_this_machine())
+assert any(point == path for point, _ in host.mounts(host.mounts_text()))
+assert any(step.path == path for step in discard.plan(text, [])), discard.plan(text, [])
+stamp.mount_points(), private.here(), private.is_private(path, text)
+"""
+
+
+def test_a_mount_whose_name_breaks_lines_elsewhere_stops_nobody(project: str) -> None:
+    path = f"{project}/{BREAKS}"
+    os.mkdir(path)
+    shell = 'mount -t tmpfs x "$1" && path=$1 && shift && exec "$@" "$path"'
+    command = ["unshare", "--mount", "sh", "-c", shell, "sh", path, sys.executable]
+    for words in (["-c", READS_MOUNTS], ["-m", "sdee", "trace", "-o", f"{project}/trace", "--", "ls"]):
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False, cwd=project)
+        assert done.returncode == 0, done.stderr
+    with open(f"{project}/trace", encoding="utf-8") as file:
+        header = json.loads(file.readline())
+    assert [path, "tmpfs"] in header["host"]["mounts"]

@@ -333,7 +333,7 @@ def test_the_corpus_passes_the_sanitizers(work: str) -> None:
 
 
 def frame_up(maker: Maker, data: bytes) -> bytes:
-    """As fuzz.c: u32 size of the payload, payload, table → a bundle with a footer that fits."""
+    """As fuzz_bundle.c: u32 size of the payload, payload, table → a bundle with a footer that fits."""
     size = min(struct.unpack("<I", data[:4])[0], len(data) - 4)
     payload, table = data[4 : 4 + size], data[4 + size :]
     maker.payload = lambda: (payload, [], {})  # type: ignore[method-assign]

@@ -266,7 +266,7 @@ def includes_of(path: Path) -> set[str]:
 def not_allowed(name: str, included: set[str]) -> set[str]:
     """What the C file `name` includes against the order of the folders. Below the ground of launcher/ is only lib."""
     folder = name.rpartition("/")[0]
-    if folder == "tests" or name in ON_TOP:
+    if name in ON_TOP:
         return set()
     below = BELOW["lib" if folder == "launcher" else folder] | {folder, "lib"}
     found = {other for other in included if other.rpartition("/")[0] not in below}

@@ -18,8 +18,6 @@
 #include "front/front.h"
 #include "lib/arena.h"
 
-const char *const NODE_VARIABLES[] = {"PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT", "BASH_ENV", "ENV", "SLURM_CONF", NULL};
-
 static int execute(const char *program, char **argv, struct error *error)
 {
     execv(program, argv);

@@ -10,6 +10,8 @@
 
 extern char **environ;
 
+const char *const NODE_VARIABLES[] = {"PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT", "BASH_ENV", "ENV", "SLURM_CONF", NULL};
+
 static bool is_shells(const char *pair)
 {
     if (isdigit((unsigned char)*pair))

@@ -33,11 +33,20 @@ static bool receive_header(int fd, struct call_header *header, int standard[3])
            header->bytes <= CALL_MOST && header->argc < header->bytes && header->envc < header->bytes;
 }
 
+/* A call, as it came. All words lie in `text`. */
+struct received {
+    struct call_header header;
+    int standard[3];
+    char *text, **argv, **environment, *directory;
+};
+
 /* Split `bytes` of text into words: argv, then the environment; what follows is the directory. */
-static bool split(const struct call_header *header, char *text, char ***argv, char ***environment, char **directory)
+static bool split(struct received *call)
 {
+    const struct call_header *header = &call->header;
+    char *text = call->text;
     const char *end = text + header->bytes;
-    char **lists[2] = {allocate(header->argc + 1, sizeof(char *)), allocate(header->envc + 1, sizeof(char *))};
+    char **const lists[2] = {call->argv = allocate(header->argc + 1UL, sizeof(char *)), call->environment = allocate(header->envc + 1UL, sizeof(char *))};
     const uint32_t counts[2] = {header->argc, header->envc};
     if (header->bytes == 0 || end[-1] != '\0')
         return false;
@@ -48,10 +57,28 @@ static bool split(const struct call_header *header, char *text, char ***argv, ch
             lists[list][i] = text;
             text += strlen(text) + 1;
         }
-    *argv = lists[0];
-    *environment = lists[1];
-    *directory = text;
+    call->directory = text;
     return text < end;
+}
+
+/* False for what is no call. received_free() in any case. */
+static bool receive_call(int fd, struct received *call)
+{
+    *call = (struct received){.standard = {-1, -1, -1}};
+    if (!receive_header(fd, &call->header, call->standard))
+        return false;
+    call->text = allocate(call->header.bytes + 1UL, 1);
+    return recv(fd, call->text, call->header.bytes, MSG_WAITALL) == (ssize_t)call->header.bytes && split(call);
+}
+
+static void received_free(struct received *call)
+{
+    for (int number = 0; number < 3; number++)
+        if (call->standard[number] >= 0)
+            close(call->standard[number]);
+    free(call->text);
+    free(call->argv);
+    free(call->environment);
 }
 
 static bool names(const char *pair, const char *name)
@@ -86,12 +113,15 @@ static void use_environment(char **environment)
             setenv(NODE_VARIABLES[i], kept[i], 1);
 }
 
-static _Noreturn void become(const struct call_header *header, char **argv, char **environment, const char *directory, const int standard[3])
+static _Noreturn void become(const struct received *call)
 {
     static struct error error;
+    const struct call_header *header = &call->header;
+    char **argv = call->argv;
+    const char *directory = call->directory;
     char path[PATH_MAX];
     for (int number = 0; number < 3; number++)
-        dup2(standard[number], number); /* at 3 or above: below there is something always */
+        dup2(call->standard[number], number); /* at 3 or above: below there is something always */
     setpgid(0, 0);
     umask(header->umask & 0777);
     for (int limit = 0; limit < RLIM_NLIMITS; limit++)
@@ -101,7 +131,7 @@ static _Noreturn void become(const struct call_header *header, char **argv, char
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    use_environment(environment);
+    use_environment(call->environment);
     if (directory[0] == '\0' || chdir(directory) != 0)
         note("%s runs outside of the bundle, where the directory %s is not there: it runs in / instead", argv[0], directory);
     const char *slash = strrchr(argv[0], '/'), *name = slash != NULL ? slash + 1 : argv[0];
@@ -120,13 +150,8 @@ static _Noreturn void become(const struct call_header *header, char **argv, char
 /* One call, in a process of its own. */
 static _Noreturn void answer(int fd)
 {
-    struct call_header header;
-    int standard[3];
-    char **argv, **environment, *directory, *text;
-    if (!receive_header(fd, &header, standard))
-        _exit(1);
-    text = allocate(header.bytes + 1, 1);
-    if (recv(fd, text, header.bytes, MSG_WAITALL) != (ssize_t)header.bytes || !split(&header, text, &argv, &environment, &directory))
+    struct received call;
+    if (!receive_call(fd, &call))
         _exit(1);
     sigset_t set;
     sigemptyset(&set);
@@ -135,11 +160,10 @@ static _Noreturn void answer(int fd)
     const int ended = signalfd(-1, &set, SFD_CLOEXEC);
     const pid_t child = fork();
     if (child == 0)
-        become(&header, argv, environment, directory, standard);
+        become(&call);
     if (child > 0)
         setpgid(child, child); /* both do: a signal may come before the child has got to it */
-    for (int number = 0; number < 3; number++)
-        close(standard[number]); /* or a pipe's reader would wait for us */
+    received_free(&call); /* or a pipe's reader would wait for us */
     int32_t status = child > 0 && ended >= 0 ? 0 : EXIT_RESOURCES << 8;
     struct pollfd polled[2] = {{fd, POLLIN, 0}, {ended, POLLIN, 0}};
     while (child > 0 && waitpid(child, &status, WNOHANG) == 0) {

@@ -41,6 +41,8 @@ char *arena_format(struct arena *arena, const char *format, ...)
     va_copy(again, arguments);
     int size = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
+    if (size < 0) /* longer than INT_MAX: printf(3) */
+        or_end(NULL);
     struct arena_block *block = allocate(1, sizeof *block + (size_t)size + 1);
     vsnprintf(block->text, (size_t)size + 1, format, again);
     va_end(again);

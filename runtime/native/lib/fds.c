@@ -22,7 +22,7 @@ bool send_with_fds(int socket, const void *data, size_t size, const int *fds, si
 
 bool receive_with_fds(int socket, void *data, size_t size, int *fds, size_t count)
 {
-    union control control;
+    union control control; /* the kernel closes what has no room here, and says so in msg_flags */
     struct iovec content = {data, size};
     int received[FDS_MOST];
     struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof received)};
@@ -35,7 +35,7 @@ bool receive_with_fds(int socket, void *data, size_t size, int *fds, size_t coun
         came = (header->cmsg_len - CMSG_LEN(0)) / sizeof *fds;
         memcpy(received, CMSG_DATA(header), came * sizeof *fds);
     }
-    if (length == (ssize_t)size && came == count) {
+    if (length == (ssize_t)size && came == count && (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0) {
         memcpy(fds, received, count * sizeof *fds);
         return true;
     }

@@ -36,11 +36,17 @@ static bool namespace_of(int proc, const char *process, char namespace[LINK])
     return size > 0;
 }
 
+/* "\040": a space, tab, newline or backslash of a name, proc_pid_mountinfo(5). */
+static bool is_escape(const char *text)
+{
+    return text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] >= '0' && text[2] <= '7' && text[3] >= '0' && text[3] <= '7';
+}
+
 void mounted_unescape(char *text)
 {
     char *to = text;
     for (const char *from = text; *from != '\0'; to++) {
-        if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] != '\0' && from[3] != '\0') {
+        if (is_escape(from)) {
             *to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
             from += 4;
         } else {

@@ -22,15 +22,20 @@ int notify_install(const struct sock_fprog *program)
     return fd < 0 && errno == EINVAL ? (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program) : fd;
 }
 
+int notify_ioctl(int listener, unsigned long request, void *argument)
+{
+    return (int)syscall(SYS_ioctl, listener, request, argument);
+}
+
 bool notify_waits(int listener, uint64_t id)
 {
-    return ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+    return notify_ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
 }
 
 void notify_continue(int listener, uint64_t id)
 {
     struct seccomp_notif_resp go = {.id = id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
-    ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &go); /* fails where the process was killed meanwhile */
+    notify_ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &go); /* fails where the process was killed meanwhile */
 }
 
 bool notify_read(pid_t pid, uint64_t address, void *buffer, size_t size)

@@ -19,6 +19,9 @@
 /* Install a filter in this process; the listener's descriptor, or -1 with errno. */
 int notify_install(const struct sock_fprog *program);
 
+/* ioctl(2) with a pointer: of the C libraries' functions one takes an int, the other an unsigned long, and the requests' numbers fit the latter. */
+int notify_ioctl(int listener, unsigned long request, void *argument);
+
 /* Does the call still wait? Then what was read by the number of its thread was about that thread: env/supervisor/waiting.h has the rule. */
 bool notify_waits(int listener, uint64_t id);
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from sdee.base.files import text_of
+from sdee.base.files import lines, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,4 +46,4 @@ def lists(directory: str, names: Iterable[str]) -> Iterator[tuple[str, list[str]
     """Yield package and paths for those of `names` in a directory that are such lists."""
     for name in names:
         if package := package_of(name):
-            yield package, text_of(os.path.join(directory, name)).splitlines()
+            yield package, lines(text_of(os.path.join(directory, name)))

@@ -6,8 +6,6 @@ import errno
 import os
 import stat
 
-from sdee.base.errors import OutputError
-
 _KINDS = {
     stat.S_IFIFO: "it is a FIFO",
     stat.S_IFSOCK: "it is a socket",
@@ -53,6 +51,8 @@ def write_script(path: str, text: str) -> None:
 
     It is the user's alone: it may hold a secret of a command line, or be a copy of a script that others may not read.
     """
+    from sdee.base.errors import OutputError  # noqa: PLC0415 - entering an environment reads files, and does without enum
+
     new = f"{path}.{os.getpid()}"
     try:
         with open(new, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=private_opener) as file:
@@ -65,11 +65,25 @@ def write_script(path: str, text: str) -> None:
         raise OutputError(f"cannot write the script {path!a}: {error.strerror}") from error
 
 
+def read_text(path: str) -> str:
+    """Return a file's text as it is: not UTF-8 by surrogateescape, no line end changed. Raises OSError."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        return file.read()
+
+
+def lines(text: str) -> list[str]:
+    r"""Return the lines of a text in which others' names stand: those end with "\n" alone.
+
+    str.splitlines() ends one at ten other characters too, and text files of Python at "\r". A file system by FUSE that
+    another user mounts may have them in its name, and proc_pid_mountinfo(5) does not escape them.
+    """
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def text_of(path: str) -> str:
-    """Return the text of a file, "" where there is none that can be read."""
+    """Return the text of a file as read_text() does, "" where there is none that can be read."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        return read_text(path)
     except OSError:
         return ""
 

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.base.files import lines, read_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -51,7 +53,7 @@ class Mount:
 
 def entries(text: str) -> Iterator[Mount]:
     """Yield the mounts of a mountinfo file, in its order: one on the same path covers those before it."""
-    for line in filter(None, text.split("\n")):  # other line ends may be in names
+    for line in lines(text):
         before, _, after = line.partition(" - ")
         device, root, path = before.split(" ")[2:5]
         kind, source = after.split(" ")[:2]
@@ -69,8 +71,7 @@ def parse(text: str) -> tuple[Mount, ...]:
 
 def own_text() -> str:
     """Return this process's mountinfo file. Raises OSError."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        return file.read()
+    return read_text("/proc/self/mountinfo")
 
 
 def of_this_machine() -> tuple[Mount, ...]:

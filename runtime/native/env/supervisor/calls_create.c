@@ -15,6 +15,7 @@
 #include "env/supervisor/resolve.h"
 #include "env/supervisor/waiting.h"
 #include "lib/beneath.h"
+#include "lib/notify.h"
 #include "lib/sys.h"
 
 /* False: the thread waits no more. */
@@ -83,7 +84,7 @@ static struct answer hand_over(const struct stop *stop, int made, uint64_t flags
                                       .flags = SECCOMP_ADDFD_FLAG_SEND,
                                       .srcfd = (unsigned)fd,
                                       .newfd_flags = (unsigned)(flags & O_CLOEXEC)};
-    const int result = ioctl(stop->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    const int result = notify_ioctl(stop->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
     const int number = errno;
     close(fd);
     return result >= 0 || number == ENOENT ? (struct answer){.sent = true} : RESULT(-number);

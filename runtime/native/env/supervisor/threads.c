@@ -82,7 +82,7 @@ static void answer_one(const struct group *group, const struct seccomp_notif *ca
         response.error = (int)answer.value;
     else
         response.val = answer.value;
-    ioctl(group->listener, SECCOMP_IOCTL_NOTIF_SEND, &response); /* as notify_continue() */
+    notify_ioctl(group->listener, SECCOMP_IOCTL_NOTIF_SEND, &response); /* as notify_continue() */
 }
 
 /* Shall the answer wake the caller on our own processor? That is half the cost of a stop where the caller's call woke us on its
@@ -120,7 +120,7 @@ static bool wait_for_call(const struct group *group, struct seccomp_notif *call,
     struct pollfd waiting = {group->listener, POLLIN, 0};
     const int64_t before = now();
     const bool pending = group->receives || (poll(&waiting, 1, -1) == 1 && (waiting.revents & POLLIN) != 0);
-    const bool received = pending && ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, call) == 0;
+    const bool received = pending && notify_ioctl(group->listener, SECCOMP_IOCTL_NOTIF_RECV, call) == 0;
     *woken = now() - before > AT_ONCE;
     return received;
 }
@@ -202,8 +202,8 @@ static void ask_for_short_slices(void)
         int32_t nice;
         uint32_t priority;
         uint64_t runtime, deadline, period;
-    } attributes = {.size = sizeof attributes, .nice = getpriority(PRIO_PROCESS, 0), .runtime = SLICE};
-    syscall(SYS_sched_setattr, 0, &attributes, 0);
+    } wanted = {.size = sizeof wanted, .nice = getpriority(PRIO_PROCESS, 0), .runtime = SLICE};
+    syscall(SYS_sched_setattr, 0, &wanted, 0);
 }
 
 /* One thread, the leader, waits for calls and answers them; it gives the lead away when calls wait already time and again. So

@@ -1,6 +1,7 @@
 #include "launcher/plan/file.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,14 +20,28 @@ static bool put_text(FILE *file, const char *text)
     return fwrite(&size, sizeof size, 1, file) == 1 && (size == 0 || fwrite(text, size, 1, file) == 1);
 }
 
-static bool get_text(FILE *file, struct arena *arena, const char **text)
+/* A file that is read: nothing that it claims is larger than what is left of it. */
+struct source {
+    FILE *file;
+    uint64_t left;
+};
+
+static bool get(struct source *source, void *room, size_t size)
+{
+    if (size > source->left || fread(room, 1, size, source->file) != size)
+        return false;
+    source->left -= size;
+    return true;
+}
+
+static bool get_text(struct source *source, struct arena *arena, const char **text)
 {
     uint32_t size;
-    if (fread(&size, sizeof size, 1, file) != 1)
+    if (!get(source, &size, sizeof size) || size > source->left || size > INT_MAX)
         return false;
     char *room = size > 0 ? arena_format(arena, "%*s", (int)size - 1, "") : NULL;
     *text = room;
-    return size == 0 || fread(room, size, 1, file) == 1;
+    return size == 0 || (get(source, room, size) && room[size - 1] == '\0');
 }
 
 bool plan_write(const struct plan *plan, const char *path)
@@ -46,13 +61,29 @@ bool plan_write(const struct plan *plan, const char *path)
     return file != NULL && fclose(file) == 0 && good;
 }
 
+static bool get_op(struct source *source, struct arena *arena, struct op *op)
+{
+    return get(source, &op->kind, sizeof op->kind) && get(source, &op->mode, sizeof op->mode) && get_text(source, arena, &op->source) &&
+           get_text(source, arena, &op->target) && get_text(source, arena, &op->data) && get_text(source, arena, &op->back) &&
+           get(source, &op->back_is, sizeof op->back_is) && op->kind <= OP_ENTER && op->target != NULL &&
+           (op->kind != OP_POINT || (op->data != NULL && op->data[0] == '/'));
+}
+
+static bool get_back(struct source *source, struct arena *arena, struct back *back)
+{
+    return get_text(source, arena, &back->path) && get_text(source, arena, &back->node) && get(source, &back->is, sizeof back->is) &&
+           back->path != NULL && back->node != NULL;
+}
+
 bool plan_read(struct plan *plan, const char *path)
 {
     struct head head;
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
+    struct stat status;
+    struct source source = {.file = fopen(path, "re")};
+    if (source.file == NULL)
         return false;
-    bool good = fread(&head, sizeof head, 1, file) == 1;
+    source.left = fstat(fileno(source.file), &status) == 0 ? (uint64_t)status.st_size : 0;
+    bool good = get(&source, &head, sizeof head) && head.root <= ROOT_CLOSED && head.count <= source.left && head.synthetic_count <= source.left;
     if (good) {
         plan->begun = head.begun;
         plan->steady = head.steady;
@@ -60,18 +91,10 @@ bool plan_read(struct plan *plan, const char *path)
         plan->ops = allocate(head.count, sizeof *plan->ops);
         plan->synthetic = allocate(head.synthetic_count, sizeof *plan->synthetic);
     }
-    for (; good && plan->count < head.count; plan->count++) {
-        struct op *op = &plan->ops[plan->count];
-        good = fread(&op->kind, sizeof op->kind, 1, file) == 1 && fread(&op->mode, sizeof op->mode, 1, file) == 1 && get_text(file, plan->arena, &op->source) &&
-               get_text(file, plan->arena, &op->target) && get_text(file, plan->arena, &op->data) &&
-               get_text(file, plan->arena, &op->back) &&
-               fread(&op->back_is, sizeof op->back_is, 1, file) == 1;
-    }
-    for (; good && plan->synthetic_count < head.synthetic_count; plan->synthetic_count++) {
-        struct back *back = &plan->synthetic[plan->synthetic_count];
-        good = get_text(file, plan->arena, &back->path) && get_text(file, plan->arena, &back->node) &&
-               fread(&back->is, sizeof back->is, 1, file) == 1;
-    }
-    fclose(file);
+    for (; good && plan->count < head.count; plan->count += good)
+        good = get_op(&source, plan->arena, &plan->ops[plan->count]);
+    for (; good && plan->synthetic_count < head.synthetic_count; plan->synthetic_count += good)
+        good = get_back(&source, plan->arena, &plan->synthetic[plan->synthetic_count]);
+    fclose(source.file);
     return good;
 }

@@ -200,7 +200,7 @@ static void answer(int listener, int stop, struct diagnosis *diagnosis)
             continue;
         }
         memset(call, 0, size);
-        if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, call) != 0)
+        if (notify_ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, call) != 0)
             continue; /* ENOENT: the caller was killed */
         if (diagnosis != NULL)
             look(diagnosis, listener, call);

@@ -32,7 +32,7 @@ enum {
 };
 
 struct welcome {
-    bool in_user_namespace; /* struct root */
+    uint8_t in_user_namespace; /* struct root. No bool: that has two values only, and another process writes it */
 };
 
 static unsigned long long inode_of(const char *path)
@@ -106,7 +106,7 @@ static bool receive_root(int socket, int fds[ROOT_FDS], struct root *root, bool 
         good = receive_with_fds(socket, &welcome, sizeof welcome, fds, ROOT_FDS);
         *stopped = !good && errno == EAGAIN && is_stopped(socket);
     } while (!good && (errno == EINTR || errno == EAGAIN) && !*stopped);
-    root->in_user_namespace = good && welcome.in_user_namespace;
+    root->in_user_namespace = good && welcome.in_user_namespace != 0;
     return good;
 }
 

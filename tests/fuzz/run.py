@@ -1,0 +1,186 @@
+"""Fuzz each target for some seconds, and say what was found: `make fuzz-short`, or by hand
+
+    python tests/fuzz/run.py [--seconds N] [--engine libfuzzer|afl] [--log FILE] [TARGET...]
+
+Corpora grow in build/corpus-ENGINE, findings lie in build/findings, both below this directory. Targets in C are in
+seeds.py, those in Python in python_targets.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.path.join(HERE, "build")
+sys.path.insert(0, HERE)
+import python_targets
+import seeds
+
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:abort_on_error=1:symbolize=0",
+    "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1",
+}
+MEMORY = 1024  # MB, of a process
+PATIENCE = 10  # s, for one input
+
+
+@dataclass
+class Result:
+    """What one target's run gave. `edges` None: the engine does not count them."""
+
+    target: str
+    engine: str
+    executions: int
+    seconds: float
+    edges: int | None
+    findings: list[str]
+
+
+def build(engine: str) -> None:
+    """Build the harnesses. Raises CalledProcessError."""
+    command = ["make", "-s", "-C", HERE, f"-j{len(os.sched_getaffinity(0))}", f"ENGINE={engine}"]
+    subprocess.run(command, check=True)
+
+
+def places(target: str, engine: str) -> tuple[str, str, str]:
+    """Return the directories of seeds, corpus and findings."""
+    found = tuple(os.path.join(BUILD, kind, target) for kind in ("seeds", f"corpus-{engine}", "findings"))
+    shutil.rmtree(found[0], ignore_errors=True)
+    for path in found:
+        os.makedirs(path, exist_ok=True)
+    return found[0], found[1], found[2]
+
+
+def files(directory: str) -> set[str]:
+    """Return the paths of a directory's files."""
+    return {os.path.join(directory, name) for name in os.listdir(directory)}
+
+
+def last_number(pattern: str, text: str) -> int:
+    """Return the last number that a pattern finds, or 0."""
+    found = re.findall(pattern, text)
+    return int(found[-1]) if found else 0
+
+
+def libfuzzer(target: str, seconds: int) -> Result:
+    """Run libFuzzer's harness, or atheris' for a target in Python."""
+    seed, corpus, findings = places(target, "libfuzzer")
+    options = [
+        f"-max_total_time={seconds}", f"-rss_limit_mb={MEMORY}", f"-malloc_limit_mb={MEMORY // 2}",
+        f"-timeout={PATIENCE}",
+        "-detect_leaks=0", "-print_final_stats=1", f"-artifact_prefix={findings}/",
+    ]  # fmt: skip
+    if target in seeds.TARGETS:
+        seeds.write(target, seed)
+        command = [os.path.join(BUILD, "libfuzzer", target), "-close_fd_mask=1"]
+    else:
+        python_targets.write_seeds(target, seed)
+        command = [sys.executable, os.path.join(HERE, "python_targets.py"), target]
+    before, start = files(findings), time.monotonic()
+    done = subprocess.run(
+        [*command, *options, corpus, seed],
+        env=os.environ | SANITIZERS,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+        preexec_fn=lambda: os.nice(19),
+    )
+    said = done.stderr.decode(errors="replace")
+    found = sorted(files(findings) - before)
+    if done.returncode != 0 and not found:
+        found = [os.path.join(findings, "ended-by-itself.log")]
+    if found:
+        with open(os.path.join(findings, "last.log"), "w", encoding="utf-8") as file:
+            file.write(said)
+        print(said[-3000:], file=sys.stderr)
+    runs = last_number(r"stat::number_of_executed_units: (\d+)", said) or last_number(r"#(\d+)\s", said)
+    spent = time.monotonic() - start
+    return Result(target, "libfuzzer", runs, spent, last_number(r" cov: (\d+)", said), found)
+
+
+def afl(target: str, seconds: int) -> Result:
+    """Run AFL++'s harness."""
+    seed, corpus, findings = places(target, "afl")
+    seeds.write(target, seed)
+    shutil.rmtree(corpus)
+    harness = os.path.join(BUILD, "afl", target)
+    quiet = {
+        "AFL_SKIP_CPUFREQ": "1",
+        "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1",
+        "AFL_NO_UI": "1",
+        "AFL_NO_AFFINITY": "1",
+    }
+    done = subprocess.run(
+        ["afl-fuzz", "-i", seed, "-o", corpus, "-V", str(seconds), "-t", "2000", "-m", "none", "--", harness],
+        env=os.environ | SANITIZERS | quiet,
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: os.nice(19),
+    )
+    try:
+        with open(os.path.join(corpus, "default", "fuzzer_stats"), encoding="utf-8") as file:
+            stats = dict(re.split(r"\s*:\s*", line.strip(), maxsplit=1) for line in file if ":" in line)
+    except OSError:
+        sys.exit(f"afl-fuzz did not start:\n{done.stdout.decode(errors='replace')[-2000:]}")
+    found = [
+        shutil.copy(path, os.path.join(findings, f"afl-{kind}-{os.path.basename(path)[:9].replace(':', '-')}"))
+        for kind in ("crashes", "hangs")
+        for path in sorted(files(os.path.join(corpus, "default", kind)))
+        if "README" not in path
+    ]
+    spent = float(stats.get("run_time", 0))
+    return Result(target, "afl", int(stats["execs_done"]), spent, int(stats.get("edges_found", 0)), found)
+
+
+def report(result: Result, log: str | None) -> None:
+    """Print one target's line, and how to repeat what was found."""
+    edges = "" if result.edges is None else f"{result.edges:6d} edges"
+    print(
+        f"{result.target:12s} {result.engine:9s} {result.executions:10d} inputs {result.seconds:6.0f} s {edges}"
+        f"  {len(result.findings)} found",
+        flush=True,
+    )
+    for path in result.findings:
+        repeat = (
+            f"make -s -C tests/fuzz ENGINE=replay && tests/fuzz/build/replay/{result.target} {os.path.relpath(path)}"
+            if result.target in seeds.TARGETS
+            else f"python tests/fuzz/python_targets.py {result.target} {os.path.relpath(path)}"
+        )
+        print(f"  found: {os.path.relpath(path)}\n  again: {repeat}", flush=True)
+    if log is not None:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
+
+
+def main() -> int:
+    """Run the targets one after the other. 1 when anything was found."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--engine", choices=("libfuzzer", "afl"), default="libfuzzer")
+    parser.add_argument("--log", help="append results as lines of JSON")
+    parser.add_argument("targets", nargs="*", metavar="TARGET")
+    arguments = parser.parse_args()
+    run = libfuzzer if arguments.engine == "libfuzzer" else afl
+    every = [*seeds.TARGETS, *(python_targets.TARGETS if arguments.engine == "libfuzzer" else ())]
+    unknown = set(arguments.targets) - set(every)
+    if unknown:
+        parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(every)}")
+    build(arguments.engine)
+    found = 0
+    for target in arguments.targets or every:
+        result = run(target, arguments.seconds)
+        report(result, arguments.log)
+        found += len(result.findings)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
