@@ -341,6 +341,12 @@ def frame_up(maker: Maker, data: bytes) -> bytes:
     return maker.build()
 
 
+def test_the_fuzzers_source_compiles() -> None:
+    """With any compiler: libFuzzer's, which links it, is seldom there."""
+    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", f"-I{SOURCES}", "-fsyntax-only"]
+    subprocess.run(["gcc", *flags, f"{SOURCES}/tests/fuzz.c"], check=True)
+
+
 def test_the_makefile_builds_without_musl(work: str) -> None:
     command = ["make", "-s", "-B", "-C", SOURCES, "MUSL=", f"OUTPUT={work}/launcher", f"{work}/launcher"]
     subprocess.run(command, check=True, capture_output=True)

@@ -3,6 +3,7 @@
  * and the payload alone, and the footer is made to fit. */
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
