@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
@@ -45,6 +46,16 @@ class Packages:
         rpm knows no such thing: () there.
         """
         return frozenset(name for name, stanza in self._stanzas if dpkg.field(stanza, "Essential") == "yes")
+
+    def depends(self, package: str) -> frozenset[str]:
+        """Return the names of the packages that one depends on, alternatives too, versions aside (deb-control(5)).
+
+        Of rpm's packages it is not asked: () there.
+        """
+        name = package.partition(" ")[0]
+        words = (dpkg.field(stanza, "Depends") for found, stanza in self._stanzas if found == name)
+        each = (re.split(r"[ (:]", word.strip(), maxsplit=1)[0] for text in words for word in re.split(r"[,|]", text))
+        return frozenset(filter(None, each))
 
     @cached_property
     def _stanzas(self) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from env_support import SDEE, needs_root
 from sdee.base import mountinfo
 from sdee.cli import env
 from sdee.runtime.environment import changes, plan, private
-from sdee.runtime.environment.archive import read
+from sdee.runtime.environment.archive import read as extraction
 from sdee.tracer import host
 from test_env_archive import member, pack, place
 
@@ -60,7 +60,7 @@ def test_a_mount_of_another_user_is_nobodys_hindrance(tmp_path: Path, end: str) 
 def test_what_an_archive_holds_reaches_no_terminal_when_it_is_left_out(tmp_path: Path) -> None:
     names = ["root/home/\x1b[2J", "root/home/a\nforged", "root/home/plain", "root/home/\x9b2J"]
     archive = pack(tmp_path / "archive", [(member(name), b"") for name in names])
-    said = read.read(place(tmp_path / "made"), str(archive))
+    said = extraction.read(place(tmp_path / "made"), str(archive))
     assert all(line.isprintable() for line in said)
     assert "left out, since it is the host's own here: /home/plain" in said
     assert len(said) == len(names)

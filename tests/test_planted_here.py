@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdee.runtime.jobs.slurm import resubmit
+from sdee.runtime.jobs.slurm.manager import Slurm
 from sdee.runtime.programs import front_path
 from two_users import GROUP, MINE, needs_root
 from two_users import project as project  # noqa: PLC0414 - a fixture
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from two_users import Project
 
 pytestmark = needs_root
@@ -27,12 +28,12 @@ def writable_by_others(top: Path) -> list[str]:
 
 SERVE = """
 import os, sys
-from sdee.runtime.jobs import registry
+from sdee.runtime.jobs.slurm.inside import SlurmInside
 from sdee.workflow import preparation, serving
 os.umask(int(sys.argv[1], 8))
-with preparation.locked(os.path.abspath("sdee-jobs/app-1")):
-    place = os.path.abspath("sdee-jobs/app-1")
-    serving.prepare(place, f"{place}/b.sdee", sys.argv[2], registry.standing_for("srun"))
+directory = os.path.abspath("sdee-jobs/app-1")
+with preparation.locked(directory):
+    serving.prepare(directory, f"{directory}/b.sdee", sys.argv[2], SlurmInside())
 """
 
 
@@ -98,3 +99,22 @@ def test_a_trace_is_not_written_into_another_file_of_the_users_by_a_second_name(
     os.link(thesis, project.shared / "t")
     assert "it has another name, too" in traced(project, "--append", status=247)
     assert thesis.read_text() == "mine\n"
+
+
+def test_a_script_that_a_job_makes_and_submits_is_the_users_to_change(project: Project) -> None:
+    """Sbatch reads it a moment later; with umask 002 the whole project could write to it until then."""
+    outside = project.shared / "outside"
+    project.mine("mkdir", "-m", "755", "outside")
+    text = resubmit.program(
+        {"/nowhere": "/nowhere"}, Slurm().table, f"{outside}/b.sdee", ("front", "serve", str(outside))
+    )
+    stub = project.top / "tools/sbatch"
+    stub.parent.mkdir()
+    stub.write_text('#!/bin/sh\nfor last; do :; done\necho "$last $(umask)"\n')
+    stub.chmod(0o755)
+    env = {"PATH": f"{stub.parent}:/usr/bin:/bin"}
+    made, mask = project.mine("sh", "-c", text, "sh", "--wrap", "true", env=env).stdout.split()
+    assert mask == "0002", "the job's own"
+    project.theirs(f"echo 'echo TRAP' >>{made} || :")
+    assert "TRAP" not in Path(made).read_text()
+    assert writable_by_others(outside) == []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from closure_support import TraceMaker, trace_for_units, verdict, why, write
+from sdee.packer.packages import Packages
 from sdee.packer.units import libraries, resources, shell
 from sdee.tracer.tracefile.model import Exec
 
@@ -128,6 +129,27 @@ def test_of_an_executed_programs_package_the_other_programs_travel(made: TraceMa
     assert verdict(closure, "/usr/share/doc/zstd/copyright") == "nothing"
     assert verdict(closure, "/usr/share/man/man1/zstdgrep.1.gz") == "nothing"
     assert {verdict(made.closure(minimal=True), p) for p in ("/usr/bin/zstdgrep", "/usr/bin/pzstd")} == {"nothing"}
+
+
+@pytest.mark.parametrize(("depends", "travels"), [("libc6 (>= 2.34), perl:any | perl5", True), ("libc6", False)])
+def test_an_interpreter_travels_with_a_package_that_depends_on_it(
+    made: TraceMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depends: str, *, travels: bool
+) -> None:
+    """VCFtools: a program in C++ and Perl scripts. Samtools, which has a Perl script, too, depends on no Perl."""
+    program = write(tmp_path / "usr" / "bin" / "tool", ELF, 0o755)
+    script = write(tmp_path / "usr" / "bin" / "tool-query", "#!/usr/bin/perl -w\n", 0o755)
+    write(tmp_path / "dpkg" / "info" / "tool.list", f"{program}\n{script}\n")
+    stanza = f"Package: tool\nStatus: install ok installed\nArchitecture: all\nVersion: 1\nDepends: {depends}\n"
+    write(tmp_path / "dpkg" / "status", stanza)
+    monkeypatch.setattr("sdee.packer.closure.build.Packages", lambda fs: Packages(fs, str(tmp_path / "dpkg")))
+    made.execute(program)
+    closure = made.closure()
+    assert verdict(closure, script) == "bundle"
+    perl = [os.path.realpath("/usr/bin/perl"), *glob.glob("/usr/share/perl/5.*.*/Getopt/Long.pm")]
+    assert [verdict(closure, path) for path in perl] == ["bundle" if travels else "nothing"] * 2
+    if travels:
+        assert f"belongs to {program} the interpreter of its package's scripts" in why(closure, perl[0])
+        assert verdict(made.closure(minimal=True), perl[0]) == "nothing"
 
 
 def test_over_the_limit_only_what_was_used_travels_of_a_package_and_that_is_said(made: TraceMaker) -> None:

@@ -151,7 +151,7 @@ _R = Language(
     (".R", ".r", ".Rmd", ".qmd"),
     re.compile(r"R|Rscript"),
     re.compile(
-        r"""\b(?:(?:library|require|requireNamespace|loadNamespace|source)\s*\(\s*["']?|(?=[A-Za-z][\w.]*:::?[\w.]))([A-Za-z][\w./-]*)"""
+        r"""\b(?:(?:library|require|requireNamespace|loadNamespace|source)\s*\(\s*["']?|(?=[A-Za-z][\w.]{0,60}:::?[\w.]))([A-Za-z][\w./-]*)"""
     ),
     lambda name: (f"{name}/DESCRIPTION", name),
     _r_places,
@@ -160,7 +160,7 @@ _TCL = Language(
     "Tcl",
     (".tcl", ".tk", ".tm"),
     re.compile(r"(?:tclsh|wish|expect)[\d.]*"),
-    re.compile(r"""\bsource\s+(?:\[.*?([\w.-]+\.(?:tcl|tk))[^\n]*|["{]?([\w./-]+))"""),
+    re.compile(r"""\bsource\s+(?:\[.{0,120}?(?<![\w.-])([\w.-]{1,100}\.(?:tcl|tk))[^\n]*|["{]?([\w./-]+))"""),
     lambda name: (name,),
     lambda view, path: [*_own_and()(path), view.cwd],
 )

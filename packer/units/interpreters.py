@@ -18,18 +18,48 @@ if TYPE_CHECKING:
 
 _PYTHON = re.compile(r"(?:python|pypy)\d\.\d+t?")
 _PERL = re.compile(r"perl[\d.]*")
+_BIN = re.compile(r".*/s?bin/[^/]+$")
+_FIRST_LINE = re.compile(rb"#![ \t]*(/[^\s\0]+)(?:[ \t]+([^\s\0-][^\s\0]*))?")
 
 
 class Interpreters(Unit):
-    """The core libraries of the interpreters that were executed."""
+    """The core libraries of the interpreters that were executed, and of those that packages of executed programs need.
+
+    VCFtools is a program in C++ and 25 Perl scripts, and its package depends on Perl: packages that have a script in an
+    odd corner do not (samtools).
+    """
 
     def counts_as_seen(self, view: View) -> tuple[str, ...]:
         """Return a file of each."""
-        return tuple(dict.fromkeys(mark for program in view.programs() for mark in core_library(view, program)))
+        programs = (*view.programs(), *(view.fs.resolve(path).real for path in _of_packages(view)))
+        return tuple(dict.fromkeys(mark for program in programs for mark in core_library(view, program)))
 
-    def widen(self, view: View) -> Iterator[Widening]:  # noqa: ARG002
-        """Yield nothing: StandardLibrary and PerlCore do."""
-        yield from ()
+    def widen(self, view: View) -> Iterator[Widening]:
+        """Yield the interpreters of packages; StandardLibrary and PerlCore bring the libraries."""
+        for interpreter, program in _of_packages(view).items():
+            yield Widening("the interpreter of its package's scripts", program, (interpreter,))
+
+
+def _of_packages(view: View) -> dict[str, str]:
+    """Return the interpreters of programs in packages of executed ones, and which program, if these depend on them."""
+    found: dict[str, str] = {}
+    programs = view.programs()
+    for program, package in sorted(view.packages.owners(programs).items()):
+        needed = view.packages.depends(package)
+        siblings = [p for p in view.packages.files(package) if _BIN.match(p)] if needed else []
+        for interpreter in dict.fromkeys(_interpreter(view, path) for path in siblings):
+            library = core_library(view, view.fs.resolve(interpreter).real) if interpreter else ()
+            if os.path.basename(interpreter) in needed and any(library):
+                found.setdefault(interpreter, program)
+    return found
+
+
+def _interpreter(view: View, path: str) -> str:
+    match = _FIRST_LINE.match(view.fs.head(path))
+    words = [os.fsdecode(word) for word in match.groups() if word] if match else []
+    if len(words) > 1 and os.path.basename(words[0]) == "env":
+        words = [next((p for d in view.search if view.fs.is_file(p := f"{d}/{words[1]}")), "")]
+    return words[0] if words and view.fs.is_file(words[0]) else ""
 
 
 def core_library(view: View, program: str) -> Iterator[str]:

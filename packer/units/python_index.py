@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from sdee.packer.filesystem import FileSystem
     from sdee.packer.units.base import View
 
-IMPORT = re.compile(rb"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+([A-Za-z_]\w*)[\w.]*[ \t]+import\b)", re.MULTILINE)
+IMPORT = re.compile(
+    rb"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+([A-Za-z_]\w*)(?:\.[\w.]*)?[ \t]+import\b)", re.MULTILINE
+)
 _NOT_READ = re.compile(r"/(tests?|testing|conftest\.py$|setup\.py$|docs?|examples?|benchmarks?)(/|$)|/conftest\.py$")
 _SOURCE_LIMIT = 1 << 20  # bytes: larger ones are tables
 

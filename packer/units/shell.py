@@ -30,10 +30,10 @@ _INTERPRETER = re.compile(rb"#![ \t]*(/[^\s\0]+)(?:[ \t]+([^\s\0-][^\s\0]*))?")
 _COMMENT = re.compile(r"(?m)^[ \t]*#.*$")
 _WORD = re.compile(r"(?<![\w.$/+-])(?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*")
 # The same where a shell takes it for a command, or for one that it keeps in a variable. It consumes no word: of
-# `exec tool` the first is a command, and what stands before another
+# `exec tool` the first is a command, and what stands before another. Bounded, or a line of 64 kB would take minutes
 _COMMAND = re.compile(
     r"(?m)(?:^|[|;&(`{!]|=[\"']?|:-|\b(?:then|do|else|if|elif|while|until|exec|command|xargs|env|time|nohup)\b)[ \t]*"
-    r"(?=((?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*)(?![\w=/]))"
+    r"(?=((?:/[\w.+-]{1,255}){1,32}|[A-Za-z_][\w.+-]{0,255})(?![\w=/]))"
 )
 # A file of code: those of languages whose code is read (python_code.py, code.py), and shells'
 _FILE = re.compile(r"(?<![\w.@+/-])[\w.@+/-]{0,400}\w\.(?:py|pl|pm|rb|lua|R|r|tcl|js|mjs|cjs|sh|bash)\b")

@@ -87,8 +87,9 @@ def insert(wrapping: Wrapping, directive: str, preamble: str, named: str) -> str
     lines = wrapping.text.split("\n")
     at = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
     head = lines[:at]
-    option = re.compile(rf"{re.escape(directive)}\s+(.*\s)?(-J|--job-name|-N)")
-    if named and not any(option.match(line) for line in head):
+    option = re.compile(r"\s(-J|--job-name|-N)")
+    options = (line.removeprefix(directive) for line in head if line.startswith(directive))
+    if named and not any(words[:1].isspace() and option.search(words) for words in options):
         head.insert(1, f"{directive} {named}")
     begin = "# ---- sdee: from here to the next such line, how steps run in the bundle"
     return "\n".join([*head, begin, preamble.strip("\n"), "# ---- sdee", *lines[at:]])
@@ -123,8 +124,6 @@ _COLLECT = beside(__file__, "collect.sh").rstrip("\n")
 
 # What the job left in the nodes' own directories comes back too, and stays there, as ever
 _FINISH = "\n" + beside(__file__, "finish.sh")
-
-
 _ELAPSED = '"$(($(sdee_uptime) - $sdee_started))"'
 
 

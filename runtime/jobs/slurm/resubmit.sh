@@ -39,13 +39,16 @@ stdin) cat ;;
 esac >"$sdee_made"
 case $(head -n 1 "$sdee_made") in '#!'*) ;; *) exec sbatch "$@" <"$sdee_made" ;; esac
 chmod 700 "$sdee_made"
-{
-  echo '#!/bin/sh'
-  case $sdee_name in *[\"\\]*) ;; *) printf '#SBATCH --job-name="%s"\n' "$sdee_name" ;; esac
-  sed -n '/^[[:space:]]*[^#[:space:]]/q; /^#SBATCH/p' "$sdee_made"
-  printf 'SDEE_COMMAND=%s/%s\n' @QUOTED@ "${sdee_made##*/}"
-  printf '%s\n' 'export SDEE_COMMAND' @RUN@
-} >"$sdee_made.sh"
+( # sbatch reads it a moment later: nobody else may write to it, whatever the umask is
+  umask 077
+  {
+    echo '#!/bin/sh'
+    case $sdee_name in *[\"\\]*) ;; *) printf '#SBATCH --job-name="%s"\n' "$sdee_name" ;; esac
+    sed -n '/^[[:space:]]*[^#[:space:]]/q; /^#SBATCH/p' "$sdee_made"
+    printf 'SDEE_COMMAND=%s/%s\n' @QUOTED@ "${sdee_made##*/}"
+    printf '%s\n' 'export SDEE_COMMAND' @RUN@
+  } >"$sdee_made.sh"
+)
 sdee_said="which was not submitted when this job was prepared, runs in its bundle"
 printf '%s\n' "sdee: sbatch in a job: $sdee_name, $sdee_said" >&2
 sdee_state=options sdee_number=0 sdee_left=$#

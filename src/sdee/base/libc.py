@@ -56,7 +56,7 @@ def die_with_parent(signal: int) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Make namespaces (man 2 unshare); try again for 10 s while there is no room for more.
+    """Make namespaces (man 2 unshare); try again for 10 s while there is no room for more, as native/lib/unshare.c.
 
     Raises OSError: with ENOSPC, a limit of /proc/sys/user is reached (man 7 namespaces).
     """

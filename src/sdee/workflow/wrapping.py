@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sdee.workflow.preparation import Preparation
 
 # Words that start the next one past the shell, where a function of that name is not seen
-_PAST_THE_SHELL = r"exec|command|env|timeout|nohup|nice|setsid|xargs|stdbuf|taskset|numactl"
+_PAST_THE_SHELL = re.compile(r"\b(exec|command|env|timeout|nohup|nice|setsid|xargs|stdbuf|taskset|numactl)\b")
 
 
 @dataclass(frozen=True)
@@ -202,13 +202,25 @@ def _commands(text: str) -> list[tuple[int, str]]:
     return [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip() and line.lstrip()[0] != "#"]
 
 
+def _is_past_the_shell(line: str, launcher: str) -> bool:
+    """Tell whether a line starts a launcher past the shell. By commands: one pattern takes minutes for a long line."""
+    name = rf"{re.escape(launcher)}\b(?![.-])"
+    if re.search(rf"[/\\]{name}", line):
+        return True
+    named = re.compile(rf"\s{name}")
+    for command in re.split("[|;&#]", line):
+        before = _PAST_THE_SHELL.search(command)
+        if before and named.search(command, before.end()):
+            return True
+    return False
+
+
 def _check_lines(text: str, launchers: Sequence[str], script: str, say: Callable[[str], None]) -> None:
     """Raise UsageError for a line that starts a launcher so that the shell's function is passed by."""
     scripts.shell_of(text, os.path.basename(script))
     for launcher in launchers:
-        past = re.compile(rf"(\b({_PAST_THE_SHELL})\b[^|;&#]*\s|/|\\){re.escape(launcher)}\b(?![.-])")
         for number, line in _commands(text):
-            if past.search(line):
+            if _is_past_the_shell(line, launcher):
                 raise UsageError(
                     f"line {number} of {os.path.basename(script)!a} starts {launcher} past the shell: {line.strip()!a}",
                     hint=f"write `{launcher} …` alone: as the first word of a command it runs in the bundle",

@@ -23,7 +23,7 @@ bool keep_open_on_node(const struct back *back, struct belongs *belongs)
     snprintf(name, sizeof name, OLDROOT "%s", back->node);
     const int fd = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
     bool good = fd >= 0 && fstat(fd, &status) == 0 && (back->is.inode == 0 || (status.st_dev == back->is.device && status.st_ino == back->is.inode) ||
-                /* FUSE forgets inode numbers */ (status.st_uid == geteuid() && fstatfs(fd, &system) == 0 && system.f_type == FUSE_SUPER_MAGIC));
+                /* FUSE forgets inode numbers */ (status.st_dev == back->is.device && status.st_uid == geteuid() && fstatfs(fd, &system) == 0 && system.f_type == FUSE_SUPER_MAGIC));
     belongs->place = (struct place){.fd = good ? fd : -1, .there = good};
     belongs->node = back->node;
     if (fd >= 0 && !good) {

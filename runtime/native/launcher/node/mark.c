@@ -23,7 +23,8 @@ bool mark_is_alone(int directory)
     return bare;
 }
 
-ssize_t mark_text_in(int fd)
+/* How much of the text is in a file that has nothing else; -1: something else. */
+static ssize_t text_in(int fd)
 {
     char text[sizeof MARK_TEXT];
     const ssize_t size = pread(fd, text, sizeof text, 0);
@@ -32,7 +33,15 @@ ssize_t mark_text_in(int fd)
 
 bool mark_has_text(int fd)
 {
-    return mark_text_in(fd) == sizeof MARK_TEXT - 1;
+    return text_in(fd) == sizeof MARK_TEXT - 1;
+}
+
+bool mark_is_own(int fd)
+{
+    struct stat status;
+    const bool own = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid();
+    const ssize_t size = own ? text_in(fd) : -1;
+    return size == sizeof MARK_TEXT - 1 || (size >= 0 && status.st_nlink == 1);
 }
 
 int mark_open(int parent, const char *name, bool directory, int flags)

@@ -3,7 +3,6 @@
 #define SDEE_LAUNCHER_NODE_MARK_H
 
 #include <stdbool.h>
-#include <sys/types.h>
 
 static const char MARK_NAME[] = ".sdee-mount-point";
 static const char MARK_TEXT[] = "sdee mount point: a job that runs has software of its bundle here. Safe to delete when no job runs; the next run removes it.\n";
@@ -19,10 +18,10 @@ int mark_open(int parent, const char *name, bool directory, int flags);
 /* Does a directory hold the mark and nothing else? Without readdir(3): a signal handler asks, too. */
 bool mark_is_alone(int directory);
 
-/* How much of the text is in a file that has nothing else; -1: something else. */
-ssize_t mark_text_in(int fd);
-
 /* Has the file, all of it, the text? */
 bool mark_has_text(int fd);
+
+/* Is it one of ours, whole or in part? In a directory of many somebody else can plant things, or move or link a file of this user's there. */
+bool mark_is_own(int fd);
 
 #endif

@@ -33,18 +33,9 @@ static bool is_current(int parent, const char *name, bool directory, int fd)
     return fstat(fd, &one) == 0 && fstatat(parent, path, &other, AT_SYMLINK_NOFOLLOW) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
-/* Is it one of ours, whole or in part? In a directory of many somebody else can plant things, or move or link a file of this user's there. */
-static bool is_mark(int fd)
-{
-    struct stat status;
-    const bool own = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid();
-    const ssize_t size = own ? mark_text_in(fd) : -1;
-    return size == sizeof MARK_TEXT - 1 || (size >= 0 && status.st_nlink == 1);
-}
-
 static bool write_text(int fd)
 {
-    if (!is_mark(fd)) {
+    if (!mark_is_own(fd)) {
         errno = EPERM;
         return false;
     }
@@ -71,7 +62,7 @@ static bool make_directory(int parent, const char *temporary, const char *name, 
     const int mark = own ? openat(fd, MARK_NAME, O_CREAT | O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644) : -1;
     bool good = mark >= 0 && write_text(mark) && rename_to(parent, temporary, name, true);
     const int number = fd >= 0 && !own ? EPERM : errno;
-    if (!good && mark >= 0 && number != ENOENT && is_mark(mark)) {
+    if (!good && mark >= 0 && number != ENOENT && mark_is_own(mark)) {
         unlinkat(fd, MARK_NAME, 0);
         unlinkat(parent, temporary, AT_REMOVEDIR);
     }
@@ -90,7 +81,7 @@ static bool make_file(int parent, const char *temporary, const char *name)
     if (good && linkat(parent, temporary, parent, name, 0) != 0)
         good = errno != EEXIST && errno != ENOENT && rename_to(parent, temporary, name, false);
     const int number = errno;
-    if (fd >= 0 && is_mark(fd))
+    if (fd >= 0 && mark_is_own(fd))
         unlinkat(parent, temporary, 0);
     if (fd >= 0)
         close(fd);
