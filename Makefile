@@ -12,8 +12,8 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 # pytest arguments, e.g. make test PYTEST='-k trace -x': then in one process, and without the linters
 PYTEST   ?=
-# how many tests run at once: they wait as long as they compute
-JOBS     ?= $(shell echo $$((2 * $$(nproc))))
+# how many tests run at once: they wait as long as they compute. Only root can keep them apart (tests/apart)
+JOBS     ?= $(shell [ $$(id -u) -ne 0 ] && echo 1 || echo $$((2 * $$(nproc))))
 
 .PHONY: demo test check lint bench fuzz-short corpus launcher wheel clean system-packages
 

@@ -35,13 +35,13 @@ NEEDS = {"foreign": check_machine, "cluster": check_possible}
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Let a worker take turns with the others, and choose itself where in its /tmp its directories are."""
-    if not workers.is_worker(config):
-        return
-    if workers.PLACE:
-        config.option.basetemp = None
-    turns = workers.Turns(os.environ["PYTEST_XDIST_TESTRUNUID"])
-    config.stash[TURNS] = turns
-    config.add_cleanup(turns.end)
+    if workers.is_worker(config):
+        config.stash[TURNS] = workers.Turns(os.environ[workers.TURNS])
+        if workers.PLACE:
+            config.option.basetemp = None
+    elif config.getoption("dist", "no") != "no":
+        os.environ[workers.TURNS] = tempfile.mkdtemp(prefix="sdee-turns-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ[workers.TURNS]))
 
 
 @pytest.hookimpl(optionalhook=True)

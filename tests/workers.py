@@ -11,8 +11,7 @@ import os
 import shlex
 import signal
 import sys
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 TESTS = os.path.dirname(os.path.abspath(__file__))
 APART = os.path.join(TESTS, "apart")
 PLACE = os.environ.get("SDEE_TEST_PLACE", "")  # set by tests/apart
+TURNS = "SDEE_TEST_TURNS"  # a directory, which tests/apart shows
 LAST = "@alone"  # what pytest-xdist appends to the name of a test in that group
 
 # Seconds that a test of a directory takes, roughly; a file's sum says when it comes
@@ -61,14 +61,13 @@ def arrange(items: list[pytest.Item]) -> None:
 class Turns:
     """Lets a test run when it may: one that is `alone` when all others have ended, others when it has.
 
-    By flock(2) on two files of this run. Who waits for the second holds the first, so that tests which come later wait
-    behind one that runs alone.
+    By flock(2) on two files of a directory that the workers share. Who waits for the second holds the first, so that
+    tests which come later wait behind one that runs alone.
     """
 
-    def __init__(self, run: str) -> None:
-        directory = os.environ["SDEE_TEST_CACHE"] if PLACE else tempfile.gettempdir()
-        self.paths = [os.path.join(directory, f"sdee-turn-{run}-{name}") for name in ("gate", "room")]
-        self.gate, self.room = (os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for path in self.paths)
+    def __init__(self, directory: str) -> None:
+        paths = [os.path.join(directory, name) for name in ("gate", "room")]
+        self.gate, self.room = (os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for path in paths)
 
     @contextmanager
     def wait(self, *, alone: bool) -> Iterator[None]:
@@ -80,12 +79,6 @@ class Turns:
             yield
         finally:
             fcntl.flock(self.room, fcntl.LOCK_UN)
-
-    def end(self) -> None:
-        """Remove the files' names; other workers have them open."""
-        for path in self.paths:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
 
 
 def run_forked(function: pytest.Function) -> None:
