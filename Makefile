@@ -2,6 +2,7 @@
 # make test    linters, types and all tests: what CI runs
 # make bench   the measurements of docs/performance.md
 # make fuzz-short  a minute of fuzzing of every parser and protocol: tests/fuzz (FUZZ_SECONDS=60)
+# make sanitizers  sdee-env and sdee-front under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 # make corpus  real software on foreign systems: docs/corpus.md
 # All of them install what is missing: Debian packages when run as root, Python packages into .venv.
 
@@ -12,7 +13,7 @@ BIN      := $(VENV)/bin
 # pytest arguments, e.g. make test PYTEST='-k trace -x'
 PYTEST   ?=
 
-.PHONY: demo test check lint bench fuzz-short corpus launcher wheel clean system-packages
+.PHONY: demo test check lint bench fuzz-short sanitizers corpus launcher wheel clean system-packages
 
 demo: system-build-packages
 	@fixtures/demo/run.sh "$(PYTHON)"
@@ -24,6 +25,9 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(MAKE) -s -C runtime/launcher lint
+	@$(MAKE) -s -C runtime/environment lint
+	@$(MAKE) -s -C runtime/front lint
 
 bench: system-packages $(VENV)/.ready launcher
 	$(BIN)/python bench/run.py
@@ -38,6 +42,12 @@ fuzz-short: system-packages $(VENV)/.ready
 	@.ci/install-packages .ci/fuzz-packages.txt
 	@$(BIN)/pip install -q --disable-pip-version-check atheris || echo "there is no atheris for this Python"
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+# The launcher's own tests run it under sanitizers each time. A holder's eight threads answer each stat(2) of these tests
+sanitizers: system-packages $(VENV)/.ready launcher
+	@tests/sanitized.sh environment thread tests/test_env_calls.py tests/test_env_root.py -k 'calls or many_processes'
+	@tests/sanitized.sh environment address,undefined tests/test_env_calls.py tests/test_env_root.py -k 'calls or many_processes'
+	@tests/sanitized.sh front address,undefined tests/test_env_fronts.py
 
 launcher:
 	@$(MAKE) -s -C runtime/launcher sdee-launcher
