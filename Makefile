@@ -3,6 +3,7 @@
 # make test    linters, types and all tests: what CI runs
 # make bench   the measurements of docs/performance.md
 # make fuzz-short  a minute of fuzzing of every parser and protocol: tests/fuzz (FUZZ_SECONDS=60)
+# make sanitizers  sdee-env and sdee-front under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 # make corpus  real software on foreign systems: docs/corpus.md
 # All of them install what is missing: Debian packages when run as root, Python packages into .venv.
 
@@ -15,7 +16,7 @@ PYTEST   ?=
 # how many tests run at once: they wait as long as they compute. Only root can keep them apart (tests/apart)
 JOBS     ?= $(shell [ $$(id -u) -ne 0 ] && echo 1 || echo $$((2 * $$(nproc))))
 
-.PHONY: demo test check lint bench fuzz-short corpus launcher wheel clean system-packages
+.PHONY: demo test check lint bench fuzz-short sanitizers corpus launcher wheel clean system-packages
 
 demo: system-build-packages
 	@fixtures/demo/run.sh "$(PYTHON)"
@@ -39,6 +40,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/shellcheck -s sh $$(git ls-files 'runtime/*.sh')
+	@$(MAKE) -s -C runtime/native lint
 
 bench: system-packages $(VENV)/.ready launcher
 	$(BIN)/python bench/run.py
@@ -53,6 +55,12 @@ fuzz-short: system-packages $(VENV)/.ready
 	@.ci/install-packages .ci/fuzz-packages.txt
 	@$(BIN)/pip install -q --disable-pip-version-check atheris || echo "there is no atheris for this Python"
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+# The launcher's own tests run it under sanitizers each time. A holder's eight threads answer each stat(2) of these tests
+sanitizers: system-packages $(VENV)/.ready launcher
+	@tests/sanitized.sh sdee-env thread tests/environment/test_env_calls.py tests/environment/test_env_root.py -k 'calls or many_processes'
+	@tests/sanitized.sh sdee-env address,undefined tests/environment/test_env_calls.py tests/environment/test_env_root.py -k 'calls or many_processes'
+	@tests/sanitized.sh sdee-front address,undefined tests/environment/test_env_fronts.py
 
 launcher:
 	@$(MAKE) -s -C runtime/native

@@ -29,7 +29,7 @@ SANITIZERS = {
     "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1",
 }
 MEMORY = 1024  # MB, of a process
-PATIENCE = 10  # s, for one input
+PATIENCE = 10  # s, for one input: on a busy machine two are not enough
 
 
 @dataclass
@@ -119,7 +119,21 @@ def afl(target: str, seconds: int) -> Result:
         "AFL_NO_AFFINITY": "1",
     }
     done = subprocess.run(
-        ["afl-fuzz", "-i", seed, "-o", corpus, "-V", str(seconds), "-t", "2000", "-m", "none", "--", harness],
+        [
+            "afl-fuzz",
+            "-i",
+            seed,
+            "-o",
+            corpus,
+            "-V",
+            str(seconds),
+            "-t",
+            str(PATIENCE * 1000),
+            "-m",
+            "none",
+            "--",
+            harness,
+        ],
         env=os.environ | SANITIZERS | quiet,
         capture_output=True,
         check=False,

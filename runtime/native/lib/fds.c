@@ -13,9 +13,9 @@ union control {
 
 bool send_with_fds(int socket, const void *data, size_t size, const int *fds, size_t count)
 {
-    union control control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(count * sizeof *fds)}};
+    union control control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = (socklen_t)CMSG_LEN(count * sizeof *fds)}};
     struct iovec content = {(void *)(uintptr_t)data, size};
-    const struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(count * sizeof *fds)};
+    const struct msghdr message = {.msg_iov = &content, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof *fds)};
     memcpy(CMSG_DATA(&control.header), fds, count * sizeof *fds);
     return sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)size;
 }
