@@ -93,7 +93,7 @@ void fronts_mount(void)
         snprintf(link, sizeof link, DIRECTORY "/real/%s", COMMANDS[i]);
         snprintf(program, sizeof program, DIVERTED "/%s", COMMANDS[i]);
         struct stat status;
-        if (lstat(program, &status) == 0) { /* of a package: sdee-front has its place already (fronts.py) */
+        if (lstat(program, &status) == 0) { /* of a package: sdee-front has its place already (stand_ins.py) */
             if (symlink(program, link) != 0)
                 note("%s is not to be found: %s", program, strerror(errno));
             continue;

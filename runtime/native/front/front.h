@@ -11,7 +11,7 @@
 #define FRONT_DIRECTORY "/run/sdee"
 
 /* Of the caller's variables these decide on how a program of the node itself starts. There it gets the node's; the
- * caller's come along as SDEE_INSIDE_NAME, for the tasks that it starts in a bundle (runtime/jobs/slurm_inside.py). */
+ * caller's come along as SDEE_INSIDE_NAME, for the tasks that it starts in a bundle (runtime/jobs/slurm/inside.py). */
 #define INSIDE_PREFIX "SDEE_INSIDE_"
 extern const char *const NODE_VARIABLES[]; /* ends with NULL */
 

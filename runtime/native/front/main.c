@@ -1,9 +1,9 @@
 /* sdee-front stands in place of srun, sbatch, squeue and the like. What a call of these means depends on where it is:
  *
  *   in a bundle in a job (SDEE_OUTSIDE)    the node's own command, run outside of the bundle             call.c
- *                                          (of `sdee submit` outside of environments, too: src/sdee/cli/served.py)
+ *                                          (of `sdee submit` outside of environments, too: src/sdee/workflow/serving.py)
  *   in a command that is traced            the script that SDEE_REHEARSAL names: nothing is submitted
- *   in a private environment               srun, sbatch, salloc: `sdee`'s own (src/sdee/cli/inside/)
+ *   in a private environment               srun, sbatch, salloc: `sdee`'s own (src/sdee/cli/inside.py)
  *   others there, or SDEE_TRANSPARENT=0    the host's own command, as the user and not as root           real.c
  *
  * By its own name it is what the others need: `sdee-front serve OUTSIDE COMMAND...`, `sdee-front hold DIRECTORY`,

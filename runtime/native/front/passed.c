@@ -1,6 +1,6 @@
 /* Variables whose names are no shell's: functions that bash has exported (BASH_FUNC_f%%), A.B. dash drops them, and shells of ours
  * stand between a caller and its tasks. There they are SDEE_PASSED_0=NAME=VALUE, SDEE_PASSED_1=...; the launcher of the bundle, or
- * show_again() here, makes of these what they were. runtime/jobs/slurm_inside.py has the same. */
+ * show_again() here, makes of these what they were. runtime/jobs/passed.py has the same. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>

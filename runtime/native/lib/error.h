@@ -1,4 +1,4 @@
-/* Errors as values: the same layout as src/sdee/errors.py. Only main.c and the job's last moments print them. */
+/* Errors as values: the same layout as src/sdee/base/errors.py. Only main.c and the job's last moments print them. */
 #ifndef SDEE_LIB_ERROR_H
 #define SDEE_LIB_ERROR_H
 

@@ -1,4 +1,4 @@
-/* sdee's own exit codes: the same table as src/sdee/errors.py and docs/exit-codes.md; a test compares them. */
+/* sdee's own exit codes: the same table as src/sdee/base/errors.py and docs/exit-codes.md; a test compares them. */
 #ifndef SDEE_LIB_EXIT_CODES_H
 #define SDEE_LIB_EXIT_CODES_H
 
