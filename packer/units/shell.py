@@ -18,6 +18,7 @@ from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.interpreters import core_library
 from sdee.packer.units.own_directories import named_programs, prefix_of
 from sdee.packer.units.resources import with_constants
+from sdee.packer.units.system import compilers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,7 +215,9 @@ def _program(view: View, word: str) -> str:
 
 
 def _lacks_library(view: View, program: str) -> bool:
-    marks = tuple(core_library(view, view.fs.resolve(program).real))
+    """Return whether it is an interpreter without its library, or a compiler's driver without the compiler."""
+    real = view.fs.resolve(program).real
+    marks = (*core_library(view, real), *compilers_of(view, real))
     return bool(marks) and not any(map(view.costs.travels, marks))
 
 

@@ -108,7 +108,7 @@ class CompilerSupport(Unit):
     began with C goes on, and a driver alone ends with "cannot execute 'cc1'".
     """
 
-    _DRIVER = re.compile(r"([\w.]+-)*(gcc|g\+\+|cc|c\+\+)-(?P<version>[\d.]+)")
+    DRIVER = re.compile(r"([\w.]+-)*(gcc|g\+\+|cc|c\+\+)-(?P<version>[\d.]+)")
     _TOP = re.compile(r"(?P<top>.*/lib(?:64|exec)?/gcc/[^/]+/\d+[\d.]*)/.+$")
 
     _OF_C = "include/stdio.h"  # below a driver's prefix: of the C library's development package
@@ -117,9 +117,9 @@ class CompilerSupport(Unit):
         """Return a file of GCC's own directory, and a header of the C library, of each driver that a script names."""
         found: list[str] = []
         for program in view.started:
-            if match := self._DRIVER.fullmatch(os.path.basename(program)):
+            if match := self.DRIVER.fullmatch(os.path.basename(program)):
                 prefix = os.path.dirname(os.path.dirname(program))
-                homes = self._homes(view, prefix, match["version"])
+                homes = self.homes(view, prefix, match["version"])
                 found += [f"{prefix}/{self._OF_C}", *(f"{home}/crtbegin.o" for home in homes)]
         return tuple(view.fs.resolve(path).real for path in found if view.fs.is_file(path))
 
@@ -134,7 +134,7 @@ class CompilerSupport(Unit):
                 paths = tuple(p for p in tree if self._small(view, p))
                 yield Widening("GCC's own files", path, paths, limit=500 * _MB)
         for program in dict.fromkeys((*view.programs(), *view.started)):
-            match = self._DRIVER.fullmatch(os.path.basename(program))
+            match = self.DRIVER.fullmatch(os.path.basename(program))
             paths = tuple(self._compilers(view, program, match["version"])) if match else ()
             if paths:
                 yield Widening("GCC's compilers", program, paths, limit=100 * _MB, with_libraries=True)
@@ -147,14 +147,14 @@ class CompilerSupport(Unit):
         drivers = {program, f"{directory}/{name.replace('gcc', 'g++')}", f"{directory}/{name.replace('g++', 'gcc')}"}
         names = (f"{directory}/{n}" for n in view.fs.names(directory) if re.search(r"gcc|g\+\+|^c(c|\+\+)$", n))
         yield from (path for path in names if view.fs.resolve(path).real in drivers)
-        for home in CompilerSupport._homes(view, prefix, version):
-            yield from filter(view.fs.is_file, (f"{home}/{name}" for name in ("cc1", "cc1plus")))
+        yield from compilers_of(view, program)
+        for home in CompilerSupport.homes(view, prefix, version):
             machine = os.path.basename(os.path.dirname(home))
             for top in (f"{prefix}/include/c++/{version}", f"{prefix}/include/{machine}/c++/{version}"):
                 yield from view.tree(top) if view.fs.is_dir(top) else ()
 
     @staticmethod
-    def _homes(view: View, prefix: str, version: str) -> Iterator[str]:
+    def homes(view: View, prefix: str, version: str) -> Iterator[str]:
         """Yield where GCC of that version has its own directories, one for each machine that it compiles for."""
         for home in (f"{prefix}/lib/gcc", f"{prefix}/libexec/gcc"):
             yield from (f"{home}/{machine}/{version}" for machine in view.fs.names(home))
@@ -163,6 +163,14 @@ class CompilerSupport(Unit):
     def _small(view: View, path: str) -> bool:
         status = view.fs.status(path)
         return status is not None and (status.st_size <= 4 * _MB or os.path.isdir(path))
+
+
+def compilers_of(view: View, program: str) -> Iterator[str]:
+    """Yield what GCC's driver PREFIX/bin/NAME-VERSION starts: cc1 and cc1plus; nothing of another program."""
+    if match := CompilerSupport.DRIVER.fullmatch(os.path.basename(program)):
+        prefix = os.path.dirname(os.path.dirname(program))
+        for home in CompilerSupport.homes(view, prefix, match["version"]):
+            yield from filter(view.fs.is_file, (f"{home}/{name}" for name in ("cc1", "cc1plus")))
 
 
 class CxxHeaders(Unit):

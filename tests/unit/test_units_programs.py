@@ -203,14 +203,16 @@ def test_what_a_script_names_that_came_with_a_program_travels_while_it_is_small(
     usr = tmp_path / "usr"
     made.env["PATH"] = "/usr/bin:/bin"
     made.execute(write(usr / "bin" / "tool", "#!/bin/sh\n", 0o755))
-    text = '#!/bin/sh\nlines=$(comm a b | tac)\nnl=${NL:-nl}\n\techo "say, base64 or cksum"\nif perl -e 1; then :; fi\n'
+    text = '#!/bin/sh\nlines=$(comm a b | tac)\nnl=${NL:-nl}\n\techo "say, base64 or cksum"\n'
+    text += "if perl -e 1; then :; fi\ngcc -v\n"
     helper = write(usr / "lib" / "tool" / "helper", text, 0o755)
     closure = made.closure()
     programs = [f"/usr/bin/{name}" for name in ("comm", "tac", "nl")]
     assert [verdict(closure, path) for path in programs] == ["bundle"] * 3
     assert f"belongs to {helper} programs that a script names" in why(closure, programs[0])
-    others = [f"/usr/bin/{name}" for name in ("base64", "cksum", "perl")]
-    assert [verdict(closure, path) for path in others] == ["nothing"] * 3
+    # Perl without its library and gcc without cc1 are no use to a script that may never call them
+    others = [f"/usr/bin/{name}" for name in ("base64", "cksum", "perl", "gcc")]
+    assert [verdict(closure, path) for path in others] == ["nothing"] * 4
     monkeypatch.setattr(shell, "_EACH_LIMIT", 1000)
     assert [verdict(made.closure(), path) for path in programs] == ["nothing"] * 3
 
