@@ -357,7 +357,7 @@ def test_jobs_with_all_changes_share_a_bundle_until_the_environment_changes(even
 
 SWEEP = """#!/bin/sh
 #SBATCH -Q --wait -o sweep.out
-[ "$SLURM_JOB_ID" != 0 ] || sleep 1.2
+[ "$SLURM_JOB_ID" != 0 ] || sleep 6
 hello -g "case $1"
 [ "$1" -lt 4 ] || sweep-tool
 echo edition 1
@@ -369,7 +369,7 @@ def test_of_a_sweep_some_run_here_first_and_the_others_take_all_changes_along(ev
     evening.out("printf '#!/bin/sh\necho added later\n' >/usr/local/bin/unused; chmod +x /usr/local/bin/unused")
 
     def submitted(command: str) -> tuple[bool, list[str]]:
-        done = evening.inside(f"sbatch {command}", SDEE_REHEARSAL_LIMIT="2")
+        done = evening.inside(f"sbatch {command}", SDEE_REHEARSAL_LIMIT="11")
         assert done.returncode == 0, done.stderr
         is_traced = "it runs here once first" in done.stderr
         assert is_traced != ("sweep.sh is not run here first, since others that differ in numbers were" in done.stderr)
@@ -391,13 +391,13 @@ def test_of_a_sweep_some_run_here_first_and_the_others_take_all_changes_along(ev
 
 def test_each_command_that_differs_in_more_than_numbers_runs_here_first(evening: Evening) -> None:
     for name in ("one1.sh", "one2.sh"):
-        evening.place.file(name, "sleep 1.2\n")
+        evening.place.file(name, "sleep 6\n")
     for command in ("sh one1.sh a1", "sh one1.sh a2", "sh one2.sh a1", "sh one1.sh b1"):
-        assert "it runs here once first" in evening.inside(f"srun -N1 {command}", SDEE_REHEARSAL_LIMIT="2").stderr
-    done = evening.inside("srun -N1 sh one1.sh a3", SDEE_REHEARSAL_LIMIT="2")
+        assert "it runs here once first" in evening.inside(f"srun -N1 {command}", SDEE_REHEARSAL_LIMIT="11").stderr
+    done = evening.inside("srun -N1 sh one1.sh a3", SDEE_REHEARSAL_LIMIT="11")
     assert "is not run here first" in done.stderr
     wrapped = [
-        evening.inside(f"sbatch --wrap 'sleep 1.2; ls {n}' -o /dev/null", SDEE_REHEARSAL_LIMIT="2") for n in "123"
+        evening.inside(f"sbatch --wrap 'sleep 6; ls {n}' -o /dev/null", SDEE_REHEARSAL_LIMIT="11") for n in "123"
     ]
     assert ["is not run here first" in done.stderr for done in wrapped] == [False, False, True]
 

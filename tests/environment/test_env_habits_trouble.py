@@ -252,6 +252,7 @@ HOMES = {
 }
 
 
+@pytest.mark.alone  # every other environment would have what is made in /usr and /var here
 @pytest.mark.parametrize("case", HOMES)
 def test_homes_in_odd_places_are_live(user: User, case: str) -> None:
     real, home = (text.format(top=user.home) for text in HOMES[case])
@@ -276,6 +277,7 @@ def test_homes_in_odd_places_are_live(user: User, case: str) -> None:
             shutil.rmtree(rest, ignore_errors=True)
 
 
+@pytest.mark.alone
 def test_environments_below_a_directory_of_the_system_do_not_copy_each_other(user: User) -> None:
     base = Path("/srv/sdee-test-environments")
     subprocess.run(["install", "-d", "-o", str(UID), "-g", str(UID), "-m", "700", str(base)], check=True)
@@ -313,6 +315,7 @@ def test_a_home_that_lacks_is_told_and_another_place_serves(user: User) -> None:
         assert done.stdout.splitlines()[2:] == ["/", f"root:x:0:0:root:{variables['HOME'] or '/'}:/bin/bash"]
 
 
+@pytest.mark.alone
 def test_a_closed_directory_with_mounts_in_it_is_no_hindrance(user: User) -> None:
     """As /var/lib/docker and /var/lib/containers are on many login nodes."""
     script = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -199,10 +200,10 @@ def test_the_named_option_mends_a_real_bundle(work: str) -> None:
         subprocess.run([*SDEE, "trace", "-q", "-o", f"{work}/t", "--", job, "a"], check=True, cwd=work)
         make = [*SDEE, "bundle", "-q", "--minimal", f"{work}/t", "-o", f"{work}/b.sdee"]
         subprocess.run(make, check=True, cwd=work)
-        os.rename(f"{software}/b.dat", f"{work}/b.dat")  # the node does not have it
+        shutil.move(f"{software}/b.dat", f"{work}/b.dat")  # the node does not have it
         result = run([f"{work}/b.sdee", "b"], DIAGNOSE="1", ROOT="closed")
         assert f"{software}/b.dat, wanted by {os.path.realpath('/bin/cat')}" in result.stderr
-        os.rename(f"{work}/b.dat", f"{software}/b.dat")
+        shutil.move(f"{work}/b.dat", f"{software}/b.dat")
         subprocess.run([*make, "--include", f"{software}/b.dat"], check=True, cwd=work)
         os.unlink(f"{software}/b.dat")
         assert run([f"{work}/b.sdee", "b"], DIAGNOSE="1", ROOT="closed").stdout == "b\n"
