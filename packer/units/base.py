@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sdee.tracer.tracefile.model import Exec
 
 DEFAULT_LIMIT = 8 << 30  # bytes
+_FIRST_LINE = re.compile(rb"#![ \t]*(/[^\s\0]+)(?:[ \t]+([^\s\0-][^\s\0]*))?")
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,22 @@ class View:
         """Return the size of the regular files among `paths`, in bytes."""
         found = (self.fs.status(p) for p in paths)
         return sum(status.st_size for status in found if status and stat.S_ISREG(status.st_mode))
+
+
+def first_line(view: View, path: str) -> tuple[str, ...]:
+    """Return interpreter and argument of a script's first line (execve(2)), () where it names none; no options."""
+    match = _FIRST_LINE.match(view.fs.head(path))
+    return tuple(os.fsdecode(word) for word in match.groups() if word) if match else ()
+
+
+def interpreters_of(view: View, path: str) -> tuple[str, ...]:
+    """Return the programs that a script's first line starts: of `env NAME` both, if they are there."""
+    words = first_line(view, path)
+    if len(words) > 1 and os.path.basename(words[0]) == "env":
+        words = (words[0], next((p for d in view.search if view.fs.is_file(p := f"{d}/{words[1]}")), ""))
+    else:
+        words = words[:1]
+    return tuple(word for word in words if word and view.fs.is_file(word))
 
 
 def is_the_c_librarys(path: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base.paths import ancestors, is_below_any
 from sdee.packer import knowledge
-from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.base import Unit, View, Widening, first_line
 from sdee.packer.units.own_directories import named_paths
 from sdee.packer.units.perl import CORE
 
@@ -236,9 +236,7 @@ def _is_own(path: str) -> bool:
 def _is_in(view: View, language: Language, path: str) -> bool:
     if path.endswith(language.suffixes):
         return True
-    match = re.match(rb"#![ \t]*(/[^\s\0]+)(?:[ \t]+([^\s\0-][^\s\0]*))?", view.fs.head(path))
-    words = [os.path.basename(os.fsdecode(word)) for word in match.groups() if word] if match else []
-    return any(map(language.programs.fullmatch, words))
+    return any(map(language.programs.fullmatch, map(os.path.basename, first_line(view, path))))
 
 
 def _given(view: View, language: Language) -> Iterator[str]:

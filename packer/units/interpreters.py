@@ -10,7 +10,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.base import Unit, View, Widening, interpreters_of
 from sdee.packer.units.own_directories import named_paths
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _PYTHON = re.compile(r"(?:python|pypy)\d\.\d+t?")
 _PERL = re.compile(r"perl[\d.]*")
 _BIN = re.compile(r".*/s?bin/[^/]+$")
-_FIRST_LINE = re.compile(rb"#![ \t]*(/[^\s\0]+)(?:[ \t]+([^\s\0-][^\s\0]*))?")
 
 
 class Interpreters(Unit):
@@ -47,19 +46,11 @@ def _of_packages(view: View) -> dict[str, str]:
     for program, package in sorted(view.packages.owners(programs).items()):
         needed = view.packages.depends(package)
         siblings = [p for p in view.packages.files(package) if _BIN.match(p)] if needed else []
-        for interpreter in dict.fromkeys(_interpreter(view, path) for path in siblings):
-            library = core_library(view, view.fs.resolve(interpreter).real) if interpreter else ()
+        for interpreter in dict.fromkeys(name for path in siblings for name in interpreters_of(view, path)):
+            library = core_library(view, view.fs.resolve(interpreter).real)
             if os.path.basename(interpreter) in needed and any(library):
                 found.setdefault(interpreter, program)
     return found
-
-
-def _interpreter(view: View, path: str) -> str:
-    match = _FIRST_LINE.match(view.fs.head(path))
-    words = [os.fsdecode(word) for word in match.groups() if word] if match else []
-    if len(words) > 1 and os.path.basename(words[0]) == "env":
-        words = [next((p for d in view.search if view.fs.is_file(p := f"{d}/{words[1]}")), "")]
-    return words[0] if words and view.fs.is_file(words[0]) else ""
 
 
 def core_library(view: View, program: str) -> Iterator[str]:

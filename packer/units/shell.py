@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base.paths import is_below_any
 from sdee.packer import knowledge
-from sdee.packer.units.base import Unit, View, Widening
+from sdee.packer.units.base import Unit, View, Widening, first_line, interpreters_of
 from sdee.packer.units.interpreters import core_library
 from sdee.packer.units.own_directories import named_programs, prefix_of
 from sdee.packer.units.resources import with_constants
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _SHELLS = frozenset(("sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"))
 _SUFFIXES = tuple(f".{shell}" for shell in sorted(_SHELLS))
-_INTERPRETER = re.compile(rb"#![ \t]*(/[^\s\0]+)(?:[ \t]+([^\s\0-][^\s\0]*))?")
 _COMMENT = re.compile(r"(?m)^[ \t]*#.*$")
 _WORD = re.compile(r"(?<![\w.$/+-])(?:/[\w.+-]+)*/?[A-Za-z_][\w.+-]*")
 # The same where a shell takes it for a command, or for one that it keeps in a variable. It consumes no word: of
@@ -108,7 +107,8 @@ class StartedByName(Unit):
         for source, paths in named.items():
             own = "" if prefix_of(source) == "/usr" else prefix_of(source)
             related = [p for p in paths if (owners[p] in used if p in owners else prefix_of(p) == own)]
-            wanted = [p for path in related for p in (path, *_interpreter(view, path)) if not _lacks_library(view, p)]
+            with_own = (p for path in related for p in (path, *interpreters_of(view, path)))
+            wanted = [path for path in with_own if not _lacks_library(view, path)]
             fits, _, adds = view.costs.cheapest(wanted, min(left, _EACH_LIMIT))
             left -= adds
             if fits:
@@ -136,7 +136,7 @@ class UnitScripts(Unit):
             if not _is_executable_text(view, script):
                 continue
             named = _named(view, _content(view, script), words, _COMMAND)
-            paths = [p for p in (*_interpreter(view, script), *named) if not _lacks_library(view, p)]
+            paths = [p for p in (*interpreters_of(view, script), *named) if not _lacks_library(view, p)]
             paths, _, adds = view.costs.cheapest(paths, min(left, _EACH_LIMIT))
             left -= adds
             if paths:
@@ -177,9 +177,7 @@ def _argument(by_name: dict[str, list[str]], execution: Exec) -> str:
 def _is_shells(view: View, path: str) -> bool:
     if path.endswith(_SUFFIXES):
         return True
-    match = _INTERPRETER.match(view.fs.head(path))
-    words = [os.path.basename(os.fsdecode(word)) for word in match.groups() if word] if match else []
-    return not _SHELLS.isdisjoint(words)
+    return not _SHELLS.isdisjoint(map(os.path.basename, first_line(view, path)))
 
 
 def _is_executable_text(view: View, path: str) -> bool:
@@ -199,7 +197,7 @@ def _named(view: View, text: str, words: set[str], pattern: re.Pattern[str] = _W
     named = [w for w in dict.fromkeys(pattern.findall(_COMMENT.sub("", text))) if w not in words]
     words.update(named)
     found = [path for word in named if (path := _program(view, word))]
-    return tuple(p for path in found for p in (path, *_interpreter(view, path)))
+    return tuple(p for path in found for p in (path, *interpreters_of(view, path)))
 
 
 def _program(view: View, word: str) -> str:
@@ -219,9 +217,3 @@ def _lacks_library(view: View, program: str) -> bool:
     real = view.fs.resolve(program).real
     marks = (*core_library(view, real), *compilers_of(view, real))
     return bool(marks) and not any(map(view.costs.travels, marks))
-
-
-def _interpreter(view: View, path: str) -> tuple[str, ...]:
-    match = _INTERPRETER.match(view.fs.head(path))
-    interpreter = os.fsdecode(match[1]) if match else ""
-    return (interpreter,) if interpreter and view.fs.is_file(interpreter) else ()

@@ -192,6 +192,7 @@ class Headers(Unit):
     _HEADER = re.compile(r"(?P<root>.*/include(?:/[^/]+-linux-[^/]+)?)/.+$")
     _INCLUDE = re.compile(rb"^[ \t]*#[ \t]*include[ \t]*[<\"]([\w.+/-]+)[>\"]", re.MULTILINE)
     _LIMIT = 1 << 20  # bytes of a header that is read
+    _MOST = 3000  # headers of a package that are read: who has more (Boost) includes its own
 
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield each package of which a header was read or is included, less what people read."""
@@ -214,7 +215,8 @@ class Headers(Unit):
         """Yield the headers of other packages that headers include, as a compiler finds them from the same roots."""
         headers = [path for path in paths if self._HEADER.match(path) and view.fs.is_file(path)]
         roots = dict.fromkeys(match["root"] for path in headers if (match := self._HEADER.match(path)))
-        names = {name for path in headers for name in self._INCLUDE.findall(view.fs.read(path, self._LIMIT))}
+        texts = (view.fs.read(path, self._LIMIT) for path in headers[: self._MOST])
+        names = {name for text in texts for name in self._INCLUDE.findall(text)}
         own = frozenset(paths)
         for name in sorted(map(os.fsdecode, names)):
             found = next((path for root in roots if view.fs.is_file(path := f"{root}/{name}")), "")

@@ -1,4 +1,4 @@
-"""`sdee exec --diagnose`: a job that fails on a node, and the files that it looked for in vain."""
+"""`sdee exec --diagnose`: a job that fails on a node, and the files that it failed to find."""
 
 from __future__ import annotations
 

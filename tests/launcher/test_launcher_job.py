@@ -104,6 +104,10 @@ def test_another_command_is_looked_up_in_the_jobs_path(work: str, root: str) -> 
     assert missing.returncode == 127
     assert "nothing-such was not found in PATH (/opt/p/bin)" in missing.stderr
     assert run([bundle], ROOT=root, COMMAND="data").returncode == 126
+    nowhere = script("echo recorded", env=[]).write(f"{work}/without")
+    said = run(["env", "-u", "PATH", nowhere], ROOT=root, COMMAND="nothing-such").stderr
+    assert "(null)" not in said
+    assert "nothing-such was not found in PATH (which is unset)" in said
 
 
 def test_a_shell_runs_the_bundles_shell(work: str) -> None:

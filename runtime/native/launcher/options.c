@@ -82,7 +82,7 @@ const struct option_row OPTIONS[] = {
     {"deploy-dir", "DIR", AT(deploy_directory), .help = "where [the first of /dev/shm, /tmp, /var/tmp that has room]"},
     {"threads", "N", .set = set_threads, .help = "unpack with N threads; 0: one for each CPU that may be used [0]"},
     {"force", NULL, AT(force), .help = "run although this node's CPU, kernel or drivers are not what the bundle needs"},
-    {"diagnose", NULL, AT(diagnose), .help = "run under a light trace; when the job fails, name the files that it looked for in vain"},
+    {"diagnose", NULL, AT(diagnose), .help = "run under a light trace; when the job fails, name the files that it failed to find"},
     {"debug", NULL, AT(debug), .help = "print the mount plan before carrying it out"},
     {"dry-run", NULL, AT(dry_run), .help = "only print the mount plan"},
     {"quiet", NULL, AT(quiet), .help = "no warnings"},

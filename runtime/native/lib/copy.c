@@ -24,7 +24,7 @@ static int copy_piece(int from, int to, off_t at, off_t end)
         const size_t wanted = end - at < (off_t)sizeof buffer ? (size_t)(end - at) : sizeof buffer;
         const ssize_t got = pread(from, buffer, wanted, at);
         if (got <= 0)
-            return got == 0 ? 0 : -errno; /* it has become shorter */
+            return got == 0 ? 0 : -errno; /* it has become shorter: copy_content() */
         for (ssize_t done = 0; done < got;) {
             const ssize_t written = pwrite(to, buffer + done, (size_t)(got - done), at + done);
             if (written < 0)
@@ -36,9 +36,10 @@ static int copy_piece(int from, int to, off_t at, off_t end)
     return 0;
 }
 
+/* Of a file that becomes shorter meanwhile there is what it has then, as with cp(1): zeros in its place would be a wrong result. */
 int copy_content(int from, int to)
 {
-    struct stat file;
+    struct stat file, after;
     int result = 0;
     if (fstat(from, &file) != 0)
         return -errno;
@@ -52,7 +53,11 @@ int copy_content(int from, int to)
             end = file.st_size;
         result = copy_piece(from, to, at, end);
     }
-    return result != 0 ? result : ftruncate(to, file.st_size) == 0 ? 0 : -errno;
+    if (result != 0)
+        return result;
+    if (fstat(from, &after) != 0)
+        return -errno;
+    return ftruncate(to, after.st_size < file.st_size ? after.st_size : file.st_size) == 0 ? 0 : -errno;
 }
 
 /* What stands there and is not of this type goes; a directory stays, and is an error. `stays`: it is a file that is written into, so that its

@@ -36,7 +36,7 @@ struct root_way {
     /* In such a process; `root` is as it was sent. `inside`: it cannot go back, whether this succeeds or not. False with errno. */
     bool (*join)(const struct root *root, const int fds[ROOT_FDS], bool *inside);
 
-    /* After the job: what it wrote goes back to the node, or is told to be lost. Errors: EXIT_OUTPUT. */
+    /* After the job: what it wrote goes back to the node, or the launcher names it as lost. Errors: EXIT_OUTPUT. */
     bool (*collect)(const struct plan *plan, const struct bundle *bundle, const struct options *options, const struct keeping *keeping,
                     struct error *error);
 };

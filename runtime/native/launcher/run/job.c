@@ -168,10 +168,11 @@ static bool choose(const struct job *job, const char **program, char ***argv, st
     *program = conf_get(bundle, "program");
     if (options->shell && (*program = first_shell(job)) == NULL)
         return fail(error, EXIT_NOT_FOUND, "trace the job with a shell, or --include /bin/sh", "there is no shell in the bundle nor on this node");
+    const char *searched = variables_get(job->environment, "PATH");
     if (options->command != NULL && (*program = look_up(job, options->command, &denied)) == NULL)
         return fail(error, denied ? EXIT_NOT_EXECUTABLE : EXIT_NOT_FOUND, "`sdee ls` lists what the bundle holds",
                     denied ? "%s in PATH (%s) is not executable" : "%s was not found in PATH (%s)", options->command,
-                    variables_get(job->environment, "PATH"));
+                    searched != NULL ? searched : "which is unset");
     for (const char *cursor = NULL; conf_next(bundle, "arg", &cursor) != NULL;)
         count++;
     char **list = allocate(count + (size_t)options->argument_count + 3, sizeof *list);

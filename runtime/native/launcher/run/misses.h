@@ -1,4 +1,4 @@
-/* Paths that the job looked for in vain, as --diagnose collects and tells them. */
+/* Paths that the job failed to find, as --diagnose collects and names them. */
 #ifndef SDEE_LAUNCHER_RUN_MISSES_H
 #define SDEE_LAUNCHER_RUN_MISSES_H
 
