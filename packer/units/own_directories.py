@@ -21,7 +21,7 @@ _HOMES = ("share", "lib", "lib64", "libexec", "etc")
 _LIBRARY = re.compile(rb"(lib[\w+.-]{1,80}\.so[\d.]*)\0")
 _PATH = re.compile(rb"[\w.+@/-]{1,400}")
 _BEFORE = frozenset(b"\0:=\"' ;,\n\t(I")  # `-I/usr/share/x`, `a=/usr/lib/x:/usr/share/x`
-_PROGRAM = re.compile(rb"(?<=\0)([A-Za-z_][\w.+-]{1,40})(?=\0| -| %| \|)")
+_PROGRAM = re.compile(rb"\0([A-Za-z_][\w.+-]{1,40})(?=\0| -| %| \|)")
 _STARTING = (b"execvp", b"execlp", b"execvpe", b"posix_spawnp", b"popen", b"system")
 _PROGRAM_LIMIT = 16 << 20  # bytes of a file whose constants may be programs
 _FILE_LIMIT = 64 << 20  # bytes: constants of larger files are mostly data

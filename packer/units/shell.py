@@ -100,7 +100,8 @@ class StartedByName(Unit):
     def widen(self, view: View) -> Iterator[Widening]:
         """Yield those of each file, the cheapest first, until they are too large together."""
         left = _UNITS_LIMIT
-        named = {source: _programs_in(view, source) for source in with_constants(view)}
+        known = frozenset(name for directory in view.search for name in view.fs.names(directory))
+        named = {source: _programs_in(view, source, known) for source in with_constants(view)}
         owners = view.packages.owners({*view.seen, *(path for paths in named.values() for path in paths)})
         used = {owners[path] for path in view.seen if path in owners}
         used -= {package for package in used if package.partition(" ")[0] in view.packages.essential}
@@ -115,9 +116,9 @@ class StartedByName(Unit):
                 yield Widening("programs that a program names", source, tuple(fits))
 
 
-def _programs_in(view: View, source: str) -> tuple[str, ...]:
-    """Return the programs of PATH that a program or a library has in it."""
-    found = (_program(view, word) for word in named_programs(view.fs, source))
+def _programs_in(view: View, source: str, known: frozenset[str]) -> tuple[str, ...]:
+    """Return the programs of PATH, whose names are `known`, that a program or a library has in it."""
+    found = (_program(view, word) for word in named_programs(view.fs, source) if word in known)
     return tuple(dict.fromkeys(path for path in found if path))
 
 
