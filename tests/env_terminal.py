@@ -40,10 +40,14 @@ class Terminal:
         self.expect("begin\r\n")
         return self.expect("end\r\n")
 
-    def settle(self, seconds: float = 0.5) -> str:
-        """Return what comes until nothing has come for so long: nothing can be said about programs that draw."""
+    def settle(self, seconds: float = 0.5, first: float = 10) -> str:
+        """Return what comes until nothing has come for so long; `first` s at most pass until the first of it.
+
+        For programs that draw, of which nothing else can be said. Keys before the first of it would be lost: a program
+        that takes the terminal over drops what was typed before.
+        """
         seen = ""
-        while self.process.expect([r"(?s).+", pexpect.TIMEOUT, pexpect.EOF], timeout=seconds) == 0:
+        while self.process.expect([r"(?s).+", pexpect.TIMEOUT, pexpect.EOF], timeout=seconds if seen else first) == 0:
             seen += self.process.after
         return plain(seen)
 
@@ -51,7 +55,7 @@ class Terminal:
         """As `settle`, once `text` has come or ten seconds are over."""
         seen = ""
         for _ in range(50):
-            seen += self.settle(0.2)
+            seen += self.settle(0.2, first=0.2)
             if text in seen:
                 break
         return seen

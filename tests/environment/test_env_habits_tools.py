@@ -144,11 +144,11 @@ def test_pagers_and_manuals(user: User) -> None:
     with terminal(user, *shell_in(user, "mine", "less", "/etc/services"), variables={"TERM": "xterm"}) as seen:
         seen.settle()
         seen.type("/ssh\n")
-        assert "22/tcp" in seen.settle()
+        assert "22/tcp" in seen.settle_with("22/tcp")
         seen.type("q")
         assert seen.status() == 0
     with terminal(user, *shell_in(user, "mine", "man", "tmux"), variables={"TERM": "xterm"}) as seen:
-        assert "terminal multiplexer" in seen.settle(1)
+        assert "terminal multiplexer" in seen.settle_with("terminal multiplexer")
         seen.type("q")
         assert seen.status() == 0
 
@@ -182,12 +182,12 @@ def test_terminal_multiplexers_outlive_the_terminal_that_started_them(
     with terminal(user, *shell_in(user, "mine", *new.split()), variables=variables) as first:
         first.settle(1.5)
         first.type("MARK=kept-$((40 + 2)); tty\n")
-        assert "/dev/pts/" in first.settle(1)
+        assert "/dev/pts/" in first.settle_with("/dev/pts/")
         with terminal(user, *shell_in(user, "mine", *again.split()), variables=variables) as second:
             second.settle(1.5)
             second.type("echo $MARK\n")
-            assert "kept-42" in second.settle(1)
-            assert "kept-42" in first.settle(1)
+            assert "kept-42" in second.settle_with("kept-42")
+            assert "kept-42" in first.settle_with("kept-42")
             second.type(detach)
             assert second.status() == 0
     # The first terminal was closed: nothing of the environment is left but the multiplexer, which keeps it
@@ -195,7 +195,7 @@ def test_terminal_multiplexers_outlive_the_terminal_that_started_them(
     with terminal(user, *shell_in(user, "mine", *again.split()), variables=variables) as third:
         third.settle(1.5)
         third.type("echo again-$MARK\n")
-        assert "again-kept-42" in third.settle(1)
+        assert "again-kept-42" in third.settle_with("again-kept-42")
     inside(user, end)
     wait_for(lambda: "running" not in user.sdee("env", "list").stdout, "it runs on")
 
