@@ -269,6 +269,18 @@ def test_a_new_trace_that_gives_the_same_bundle_leaves_one(desk: Desk) -> None:
     assert [name for name in desk.kept() if name.endswith(".sdee")] == ["bundle-1.sdee"]
 
 
+def test_a_bundle_that_was_removed_is_made_again(desk: Desk) -> None:
+    for _ in range(3):
+        done = desk.submit("--", "./job.sh")
+        assert done.returncode == 0, done.stderr
+        assert "bundled" in done.stderr
+        bundle = next(desk.path.glob("sdee-jobs/*/bundle-1.sdee"))
+        assert str(bundle) in Path(desk.given()[-1]).read_text()
+        assert subprocess.run([bundle], cwd=desk.path, check=False, capture_output=True).stdout == b"said\n"
+        bundle.unlink()
+    assert desk.runs() == 4  # once here, three times from the bundle
+
+
 def test_a_file_that_was_looked_for_and_appears_counts_as_a_change(desk: Desk) -> None:
     (desk.path / "job.sh").write_text("#!/bin/sh\n[ ! -e settings ] || . ./settings\necho ran >>runs\n")
     desk.submit("--", "./job.sh")
