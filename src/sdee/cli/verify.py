@@ -101,7 +101,7 @@ def run(bundle: str, arguments: Sequence[str], **options: Any) -> Report:
     try:
         return verifying.run(bundle, arguments, show=_show, **options)
     except verifying.JobInterrupted as ended:
-        sys.exit(ended.status)
+        show.die_by(ended.status - 128)
 
 
 def _show(data: bytes) -> None:
