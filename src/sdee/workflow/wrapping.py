@@ -185,8 +185,8 @@ def _asked(
         raise UsageError(f"{words.options[0]} is of use only when the script is submitted", hint=hint)
     text = _read(words.command[0])
     path = os.path.abspath(words.command[0])
-    _check_programs(text, programs, path)
     _check_lines(text, (*manager.launchers, *programs), path, say)
+    _check_programs(text, programs, path)
     wrapping = model.Wrapping(
         os.path.basename(path),
         text,
