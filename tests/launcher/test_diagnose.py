@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SDEE = [sys.executable, "-m", "sdee"]
-HINT = "sdee:   hint: `sdee trace --append -- COMMAND` where this command works, then `sdee bundle`, brings all that it needs\n"
+HINT = (
+    "sdee:   hint: `sdee trace --append -- COMMAND` where this command works, then `sdee bundle`,"
+    " brings all that it needs\n"
+)
 needs_python = pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="needs the system's Python")
 
 

@@ -105,6 +105,9 @@ class Reader:
                 if begun and b"\0" in line:  # a node that crashed leaves zeros
                     self._note(f"line {number} of the trace {path} is damaged")
                     continue
+                if line.startswith(b"\x7fELF"):
+                    hint = "of a bundle: `sdee info` shows what it is, `sdee exec` runs it"
+                    raise TraceError(f"{path!r} is a program or a bundle, not a trace", hint=hint) from error
                 hint = "is this the file that `sdee trace` wrote?"
                 raise TraceError(f"{path!r}, line {number}, is not a trace record: {error}", hint=hint) from error
         if not begun:

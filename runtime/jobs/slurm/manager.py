@@ -102,7 +102,9 @@ class Slurm(JobManager):
         words = split_getopt(arguments, own, self.table)
         for option in read_options(words.options, self.table):
             if option.name == "wrap":
-                raise UsageError("--wrap and a command exclude each other", hint="the command comes last, after --")
+                given = option.value or "COMMAND"
+                hint = f"the command comes last: sdee submit -- sh -c {scripts.printable(shlex.quote(given))}"
+                raise UsageError("sdee submit takes a command and no --wrap", hint=hint)
             if option.name == "container":
                 raise UsageError("a bundle cannot run in a container of Slurm's", hint="leave --container out")
         return words

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import InputError, NodeError, OutputError, SdeeError
-from sdee.base.text import count_text
+from sdee.base.text import count_text, safe
 from sdee.tracer import session
 from sdee.tracer.engine import choose
 
@@ -86,7 +86,8 @@ def summary(plan: session.Plan, result: session.Result) -> list[str]:
     name, place = (plan.output, plan.output) if place.startswith("..") else (name, place)
     parts = [count_text(result.paths, "path"), count_text(result.processes, "process"), f"{result.seconds:.1f} s"]
     if result.dropped:
-        parts.append(f"left out {count_text(len(result.dropped), 'variable')} named like secrets")
+        more = f" and {len(result.dropped) - 3} more" if len(result.dropped) > 3 else ""
+        parts.append(f"left out as secrets: {', '.join(map(safe, result.dropped[:3]))}{more}")
     said = [f"traced {os.path.basename(plan.command[0])}: {', '.join(parts)} → {name}"]
     said += _unlike_a_good_run(plan, result, place)
     if result.blanked:
