@@ -19,12 +19,12 @@ _TAIL = 64 << 10  # bytes: the last record, `end`, is shorter
 
 
 def set_aside(path: str) -> bool:
-    """Rename the trace at `path` and its copies if its run ended by itself; tell whether there was one.
+    """Rename the trace at `path` and its copies if its run ended well; tell whether there was one.
 
     A trace that another tracer is writing has no end yet, and is left to that one.
     """
     try:
-        if not _ended_by_itself(path) or _is_of_another(path + _ASIDE):
+        if not _ended_well(path) or _is_of_another(path + _ASIDE):
             return False
         os.rename(path, path + _ASIDE)
     except OSError:
@@ -60,8 +60,8 @@ def forget(path: str) -> None:
         _move_copies(name, "")
 
 
-def _ended_by_itself(path: str) -> bool:
-    """Tell whether `path` is a trace of the user's of which no signal ended the command. Raises OSError."""
+def _ended_well(path: str) -> bool:
+    """Tell whether `path` is a trace of the user's whose command ended with status 0. Raises OSError."""
     if not stat.S_ISREG(os.lstat(path).st_mode) or _is_of_another(path):
         return False
     with open(open_regular(path), "rb") as file:
@@ -69,7 +69,7 @@ def _ended_by_itself(path: str) -> bool:
         last = file.read().rstrip().rpartition(b"\n")[2]
     try:
         record = json.loads(last)
-        return bool(record["t"] == "end" and record["status"] < 128)
+        return bool(record["t"] == "end" and record["status"] == 0)
     except (ValueError, KeyError, TypeError):
         return False
 
