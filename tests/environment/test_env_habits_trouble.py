@@ -108,6 +108,7 @@ def test_kill_9_in_random_order_while_packages_are_installed(user: User) -> None
         skip_outside_of_ci(f"no package mirror: {output}")
     before = Path("/proc/self/mountinfo").read_text().count(str(user.home))
     chance = random.Random(5)
+    user.leave_manuals_alone("mine")
     user.inside("mine", "cd ~; apt-get download -q cron cron-daemon-common hello bc")
     for delay in (0.3, 1.1):
         install = "DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades ~/*.deb; DEBIAN_FRONTEND=noninteractive dpkg -P bc hello"
