@@ -2,7 +2,8 @@
 # make check   linters, types and unit tests: a minute, no root, no network
 # make test    linters, types and all tests: what CI runs
 # make bench   the measurements of docs/performance.md
-# make fuzz-short  a minute of fuzzing of every parser and protocol: tests/fuzz (FUZZ_SECONDS=60)
+# make fuzz    a minute of fuzzing of every parser and protocol: tests/fuzz (FUZZ_SECONDS=60)
+# make fuzz-short  the same of those that strangers reach first: what CI runs
 # make sanitizers  sdee-env and sdee-front under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 # make corpus  real software on foreign systems: docs/corpus.md
 # All of them install what is missing: Debian packages when run as root, Python packages into .venv.
@@ -16,7 +17,7 @@ PYTEST   ?=
 # how many tests run at once: they wait as long as they compute. Only root can keep them apart (tests/apart)
 JOBS     ?= $(shell [ $$(id -u) -ne 0 ] && echo 1 || echo $$((2 * $$(nproc))))
 
-.PHONY: demo test check lint bench fuzz-short sanitizers corpus launcher wheel clean system-packages
+.PHONY: demo test check lint bench fuzz fuzz-short sanitizers corpus launcher wheel clean system-packages
 
 demo: system-build-packages
 	@fixtures/demo/run.sh "$(PYTHON)"
@@ -51,10 +52,12 @@ corpus: system-packages $(VENV)/.ready launcher
 
 # atheris guides the targets in Python; without it their inputs are changed at random. FUZZ='table py-trace': these targets alone
 FUZZ_SECONDS ?= 60
-fuzz-short: system-packages $(VENV)/.ready
-	@.ci/install-packages .ci/fuzz-packages.txt
-	@$(BIN)/pip install -q --disable-pip-version-check atheris || echo "there is no atheris for this Python"
-	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ)
+fuzz-short: FUZZ ?= table bundle py-trace join front
+fuzz-short: FUZZ_WHAT := --where-possible
+fuzz fuzz-short: system-build-packages $(VENV)/.ready
+	@.ci/install-packages .ci/fuzz-packages.txt || echo "sdee: what .ci/fuzz-packages.txt names cannot all be installed"
+	@$(BIN)/pip install -q --disable-pip-version-check atheris || echo "sdee: there is no atheris for this Python: inputs are changed at random"
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_WHAT) $(FUZZ)
 
 # The launcher's own tests run it under sanitizers each time. A holder's eight threads answer each stat(2) of these tests
 sanitizers: system-packages $(VENV)/.ready launcher

@@ -153,6 +153,7 @@ def _listed_by_dpkg(database: str, names: tuple[str, ...], _stamp: int) -> dict[
     found: dict[str, frozenset[str]] = {}
     for name, lines in dpkg.lists(f"{database}/info", names):
         # packages do not link directories below /usr, and asking of each path would cost seconds
-        paths = {path if path.startswith("/usr/") else canonical(path) for path in lines}
-        found[name] = found.get(name, frozenset()) | paths
+        others = [path for path in lines if path[:5] != "/usr/"]
+        paths = frozenset(lines).difference(others).union(map(canonical, others))
+        found[name] = found[name] | paths if name in found else paths
     return found
