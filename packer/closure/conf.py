@@ -13,7 +13,7 @@ from sdee.packer import knowledge
 from sdee.packer.closure.accesses import ONLY_ASKED
 from sdee.packer.closure.host_libraries import may_be_the_nodes
 from sdee.packer.closure.places import may_be_live
-from sdee.packer.format.table import wrong_conf
+from sdee.packer.format.table import is_normal, wrong_conf
 from sdee.packer.model import Verdict
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def absent(builder: Builder) -> tuple[list[str], list[str]]:
 
     A node's own must not appear in the former; the latter are told so that nobody wonders about them later. Of a path
     whose directory is not there either, the outermost directory that is not. Libraries that a node may have its own of,
-    and what was there and is gone, are not among them.
+    and what was there and is gone, are not among them; nor names that no file can have.
     """
     fs = builder.fs
     hidden: set[str] = set()
@@ -124,7 +124,7 @@ def absent(builder: Builder) -> tuple[list[str], list[str]]:
         while (above := os.path.dirname(path)) != "/" and fs.resolve(above).status is None:
             path = above
         real = f"{fs.resolve(above).real.rstrip('/')}/{os.path.basename(path)}"
-        if fs.status(real) is not None or is_below_any(real, knowledge.HOST_ROOTS):
+        if not is_normal(real) or fs.status(real) is not None or is_below_any(real, knowledge.HOST_ROOTS):
             continue
         (hidden if is_below_any(real, _HIDDEN_IN) and not builder.site.live_root(real) else elsewhere).add(real)
     return sorted(hidden), sorted(elsewhere)
