@@ -7,6 +7,7 @@ import stat
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from sdee.base import facts
 from sdee.base.errors import TraceError
 from sdee.base.paths import is_below, is_below_any
 from sdee.packer import knowledge
@@ -60,10 +61,11 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
 
 def _environment(run: Run, builder: Builder) -> Iterator[tuple[str, str]]:
     options = builder.options
+    ranks = {name for launcher in facts.rank_launchers() for name in (*launcher.variables, *launcher.step)}
     for name, value in sorted(run.env.items()):
         fixed = any(fnmatchcase(name, glob) for glob in options.fixed_environment)
         if fixed or not any(
-            fnmatchcase(name, glob) for glob in (*knowledge.LIVE_ENVIRONMENT, *options.live_environment)
+            fnmatchcase(name, glob) for glob in (*knowledge.LIVE_ENVIRONMENT, *ranks, *options.live_environment)
         ):
             yield "env", f"{name}={value}"
     # All that is set where the bundle runs counts there, as for any program, but what decides on the software; what was
@@ -101,7 +103,7 @@ def live_directories(builder: Builder) -> tuple[str, ...]:
 
 
 # Directories of the system: of others the job's user is the master, and what is new there is meant to be found
-_HIDDEN_IN = tuple(root for root in knowledge.SYSTEM_ROOTS if root not in ("/nix", "/gnu", "/snap"))
+_HIDDEN_IN = facts.system_directories("hidden")
 
 
 def absent(builder: Builder) -> tuple[list[str], list[str]]:

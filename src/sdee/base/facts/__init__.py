@@ -28,6 +28,31 @@ def table(name: str) -> dict[str, Any]:
     return tomllib.loads(read_text(os.path.join(os.path.dirname(__file__), f"{name}.toml")))
 
 
+def rows(name: str) -> list[list[str]]:
+    """Return the words of each line of the table NAME.txt."""
+    text = read_text(os.path.join(os.path.dirname(__file__), f"{name}.txt"))
+    return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+
+
+@cache
+def system_directories(part: str) -> tuple[str, ...]:
+    """Return the directories that a part takes for the system: system_directories.toml says which part and why."""
+    return tuple(path for path, parts in table("system_directories")["directories"].items() if part in parts)
+
+
+@cache
+def network_file_systems() -> frozenset[str]:
+    """Return the names, as in mountinfo, of file systems that other nodes see."""
+    found = (row["names"] for row in table("filesystems")["filesystem"] if row["where"] == "network")
+    return frozenset(name for names in found for name in names)
+
+
+def commands_of(manager: str) -> tuple[str, ...]:
+    """Return a job manager's commands, those that submit first."""
+    commands = table("job_manager_commands")[manager]
+    return (*commands["submits"], *commands["others"])
+
+
 @dataclass(frozen=True)
 class RankLauncher:
     """One row of ranks.toml: the variables that a launcher gives each rank; "" for what it does not tell."""
