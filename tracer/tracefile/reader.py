@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sdee.base import typed
 from sdee.base.errors import TraceError
 from sdee.base.files import open_regular
-from sdee.tracer.tracefile.model import FORMAT, Access, Exec, Host, Process, Result, Run, Saved, Trace
+from sdee.tracer.tracefile.model import COPIES, FORMAT, Access, Exec, Host, Process, Result, Run, Saved, Trace
 from sdee.tracer.tracefile.shapes import HEADER, RECORDS
 from sdee.tracer.tracefile.sightings import Sightings
 
@@ -114,7 +114,7 @@ class Reader:
 
     def _find_copies(self, owner: int) -> None:
         """Find the directory of saved copies. Another's than the trace's does not count, nor one that is a link."""
-        self._copies, self._no_copies = os.path.abspath(self._path) + ".saved", ""
+        self._copies, self._no_copies = os.path.abspath(self._path) + COPIES, ""
         try:
             found = os.lstat(self._copies)
         except OSError:

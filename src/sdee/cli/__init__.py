@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -54,6 +55,16 @@ class LazyGroup(click.Group):
         command = getattr(module, "execute" if COMMANDS[cmd_name][0] == "execute" else cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; Ctrl-C ends sdee as it ends other programs, for click with status 1."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            from sdee.cli import output  # noqa: PLC0415 - seldom needed
+
+            output.say("interrupted")
+            output.die_by(signal.SIGINT)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
