@@ -40,6 +40,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(BIN)/python .ci/generate --check
 	$(BIN)/shellcheck -s sh $$(git ls-files 'runtime/*.sh')
 	@$(MAKE) -s -C runtime/native lint
 

@@ -18,10 +18,10 @@ from sdee.base.files import open_regular
 from sdee.base.text import count_text, safe, size_text
 from sdee.cli import output as show
 from sdee.cli.completion import files
+from sdee.packer.format import rules
 from sdee.packer.format.extract import extract as extract_entries
 from sdee.packer.format.extract import select
 from sdee.packer.format.reader import open_bundle
-from sdee.packer.format.table import VERSION
 from sdee.packer.inspect.sizes import groups
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def is_bundle(name: str) -> bool:
         return True
     try:
         with open(open_regular(name), "rb") as file:
-            file.seek(-120, os.SEEK_END)
-            return file.read(8) == b"SDEEBNDL"
+            file.seek(8 - rules.FOOTER_SIZE, os.SEEK_END)  # behind the head of its frame
+            return file.read(len(rules.NAME_FOOTER)) == rules.NAME_FOOTER
     except OSError:
         return False
 
@@ -114,7 +114,7 @@ def _facts(bundle: Bundle, *, verified: bool) -> dict[str, Any]:
         conf.setdefault(key, []).append(value)
     return {
         "bundle": bundle.path,
-        "format": VERSION,
+        "format": rules.VERSION,
         "identity": bundle.identity,
         "size": footer.file_size,
         "written": os.stat(bundle.path).st_mtime,
@@ -137,7 +137,7 @@ def _facts(bundle: Bundle, *, verified: bool) -> dict[str, Any]:
 
 
 # CONF keys of which a person wants to know only how many there are, and of what
-_COUNTED = {"env": "variable", "live-env": "pattern", "fixed-env": "pattern", "rlimit": "limit"}
+_COUNTED = {key: rule.counted for key, rule in rules.CONF.items() if rule.counted}
 
 
 def _origin(host: dict[str, str]) -> str:

@@ -22,22 +22,19 @@
 #include "launcher/node/script.h"
 #include "launcher/run/misses.h"
 #include "lib/beneath.h"
+#include "lib/facts.h"
 #include "lib/fds.h"
 #include "lib/notify.h"
 
-/* The calls that tell of a missing file, and which arguments are directory, path and flags (-1: none). */
+/* The calls that tell of a missing file, and which arguments are directory, path and flags (-1: none, -2: in struct open_how). */
 static const struct call {
     int number;
     signed char directory, path, flags;
     bool executes;
 } CALLS[] = {
-#ifdef SYS_open
-    {SYS_open, -1, 0, 1, false},     {SYS_stat, -1, 0, -1, false},  {SYS_lstat, -1, 0, -1, false},
-    {SYS_access, -1, 0, -1, false},
-#endif
-    {SYS_openat, 0, 1, 2, false},    {SYS_openat2, 0, 1, -2, false}, {SYS_newfstatat, 0, 1, -1, false},
-    {SYS_statx, 0, 1, -1, false},    {SYS_faccessat, 0, 1, -1, false}, {SYS_faccessat2, 0, 1, -1, false},
-    {SYS_chdir, -1, 0, -1, false},   {SYS_execve, -1, 0, -1, true},  {SYS_execveat, 0, 1, -1, true},
+#define ROW(...) {__VA_ARGS__},
+    DIAGNOSED_CALLS(ROW)
+#undef ROW
 };
 enum { CALL_COUNT = sizeof CALLS / sizeof *CALLS };
 
