@@ -122,8 +122,9 @@ static bool creates(pid_t pid, const struct call *call, const struct seccomp_dat
     return (flags & O_CREAT) != 0;
 }
 
-/* The path without links: of the nearest directory above that is there, and the rest as it was asked for. */
-static void make_real(int root, char path[PATH_MAX])
+/* The path without links: of the nearest directory above that is there, and the rest as it was asked for.
+ * Whether that one is the path's own directory is returned. */
+static bool make_real(int root, char path[PATH_MAX])
 {
     char above[PATH_MAX], real[PATH_MAX], link[64];
     snprintf(above, sizeof above, "%s", path);
@@ -141,8 +142,9 @@ static void make_real(int root, char path[PATH_MAX])
             memmove(path + size, path + length, rest + 1);
             memcpy(path, real, (size_t)size);
         }
-        return;
+        return strchr(path + (size > 0 ? size : 0) + 1, '/') == NULL;
     }
+    return false;
 }
 
 static void look(struct diagnosis *diagnosis, int listener, const struct seccomp_notif *stop)
@@ -165,15 +167,15 @@ static void look(struct diagnosis *diagnosis, int listener, const struct seccomp
     const int fd = in_root(root, path, true); /* Linux 5.6 */
     const bool missing = fd == -ENOENT || fd == -ENOTDIR;
     if (missing && read_link(pid, "exe", program) && notify_waits(listener, stop->id)) {
-        make_real(root, path);
-        misses_add(&diagnosis->misses, pid, path, program);
+        const bool in_directory = make_real(root, path);
+        misses_add(&diagnosis->misses, pid, path, program, in_directory);
     }
     if (fd >= 0) {
         misses_found(&diagnosis->misses, pid, path);
         snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
         const int other = call->executes && script_interpreter(self, interpreter) ? in_root(root, interpreter, true) : 0;
         if (other == -ENOENT)
-            misses_add(&diagnosis->misses, pid, interpreter, path);
+            misses_add(&diagnosis->misses, pid, interpreter, path, false);
         if (other > 0)
             close(other);
         close(fd);
