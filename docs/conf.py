@@ -20,18 +20,15 @@ import sdee  # noqa: E402
 project = "sdee"
 author = "the authors of sdee"
 release = version = sdee.__version__
-extensions = ["myst_parser", "sphinx.ext.graphviz", "command_pages"]
+extensions = ["myst_parser", "command_pages", "sphinx.ext.graphviz" if shutil.which("dot") else "picture_sources"]
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/*.md", "docs/commands/*.md"]
-exclude_patterns = ["[!d.]*/**", "[!d]*/", ".*", "dist"]  # folders that Sphinx need not walk through
+# Sphinx need not walk through these
+exclude_patterns = [".*", "bench", "build", "dist", "fixtures", "packer", "runtime", "src", "tests", "tracer"]
 highlight_language = "none"
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # README's and others' top headings are theirs
 graphviz_output_format = "svg"
-HAS_PICTURES = shutil.which("dot") is not None
-if not HAS_PICTURES:
-    print("docs: there is no dot(1), so pictures show their source: install graphviz")
-    suppress_warnings.append("graphviz")
 
 html_theme = "furo"
 html_title = f"sdee {release}"
