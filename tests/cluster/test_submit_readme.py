@@ -60,6 +60,7 @@ def test_the_readme_has_such_sessions() -> None:
     assert list(scripts()) == ["job.sh"]
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_the_slurm_sessions_of_the_readme_print_what_it_shows(cluster: Cluster) -> None:
     run(SlurmSide(cluster), "slurm")

@@ -50,6 +50,7 @@ def test_the_comparison_sees_a_difference() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become an ordinary user in a directory of its own")
+@pytest.mark.slow
 def test_every_command_of_the_readme_prints_what_the_readme_shows() -> None:
     steps = sessions()
     assert len(steps) >= 8
