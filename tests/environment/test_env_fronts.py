@@ -41,11 +41,6 @@ def source(path: str) -> str:
         return file.read()
 
 
-def test_the_same_commands_are_named_in_c_and_in_python() -> None:
-    listed = source("native/env/stand_ins.c").partition("COMMANDS[] = {")[2].partition("}")[0]
-    assert tuple(word.strip().strip('"') for word in listed.split(",")) == stand_ins.NAMES
-
-
 def test_outside_of_an_environment_and_of_a_job_it_says_what_it_is() -> None:
     done = run_front("srun", "hostname")
     assert done.returncode == 244
