@@ -55,6 +55,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "sdee.workflow": ("sdee.base", "sdee.tracer", "sdee.packer", "sdee.runtime"),
     "sdee.cli": ("sdee.base", "sdee.tracer", "sdee.packer", "sdee.runtime", "sdee.workflow"),
     "sdee.__main__": ("sdee.base", "sdee.runtime", "sdee.cli"),
+    "sdee.errors": ("sdee.base",),
     "sdee": (),
 }
 # Closer than the folders: tracefile/ and the managers are below what is beside them

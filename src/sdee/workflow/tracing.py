@@ -7,21 +7,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from sdee.base.errors import InputError, NodeError, OutputError, SdeeError
+from sdee.base.errors import InputError, NodeError, OutputError
 from sdee.base.text import count_text
 from sdee.tracer import session
 from sdee.tracer.engine import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-
-class CommandFailedError(SdeeError):
-    """A command that runs here first has failed: the exit status is its own, `status`."""
-
-    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.exit_code = status
 
 
 def trace(
