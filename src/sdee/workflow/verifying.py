@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from sdee.packer.closure.globs import Globs
 from sdee.packer.format.reader import open_bundle
 from sdee.packer.format.results import results_of
-from sdee.packer.inspect.outcome import STDOUT, Expected, judge
+from sdee.packer.inspect.outcome import Expected, judge
+from sdee.packer.inspect.report import STDOUT
 from sdee.runtime.launch.bare_node import HOMES, ROOTS
 from sdee.workflow import trials
 from sdee.workflow.globs import absolute
@@ -16,7 +17,7 @@ from sdee.workflow.trials import JobInterrupted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sdee.packer.inspect.outcome import Report
+    from sdee.packer.inspect.report import Report
 
 __all__ = ["JobInterrupted", "run"]
 
