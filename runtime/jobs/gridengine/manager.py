@@ -32,6 +32,7 @@ class GridEngine(JobManager):
 
     title = "Grid Engine"
     submit = "qsub"
+    answer = r"^(?:Your job(?:-array)? )?(\d+)(?:\.\S+)?(?: \(.*\) has been submitted)?$"  # -terse: 7, or 7.1-10:1
     directive = "#$"
     launchers = ()
 

@@ -71,6 +71,7 @@ class Slurm(JobManager):
 
     title = "Slurm"
     submit = "sbatch"
+    answer = r"^(?:Submitted batch job )?(\d+)(?:;.*| on cluster .*)?$"  # --parsable: 7;CLUSTER
     directive = "#SBATCH"
     launchers = ("srun",)
     remote = "srun"

@@ -18,7 +18,7 @@ COMMANDS = {
     "trace": ("trace", "Run a command once and record every file it uses."),
     "bundle": ("bundle", "Pack what a traced command needs into one executable file."),
     "exec": ("execute", "Run a bundle."),
-    "deploy": ("execute", "Unpack a bundle on this node, for the runs that follow."),
+    "deploy": ("deploy", "Unpack a bundle on this node, for the runs that follow."),
     "undeploy": ("execute", "Remove what was deployed."),
     "submit": ("submit", "Run a command as a batch job: trace, bundle, sbatch."),
     "wrap": ("wrap", "Rewrite a batch script so that its steps run in a bundle."),
