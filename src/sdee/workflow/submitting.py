@@ -46,6 +46,8 @@ class Wanted:
         given = [name for name, value in options if value]
         if len(given) > 1:
             raise UsageError(f"{given[0]} and {given[1]} exclude each other")
+        if self.broadcast not in model.BROADCAST:
+            raise UsageError(f"broadcast cannot be {self.broadcast!r}", hint=f"one of: {', '.join(model.BROADCAST)}")
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ class JobInterrupted(KeyboardInterrupt):
     """Ctrl-C, or another signal that ends a command, went to the job. `status`: what it ended with."""
 
     def __init__(self, status: int) -> None:
-        super().__init__()
+        super().__init__(status)
         self.status = status
 
 

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
     from sdee.packer.inspect.report import Report
 
-__all__ = ["JobInterrupted", "run"]
+__all__ = ["HOMES", "ROOTS", "JobInterrupted", "run"]
 
 
 def run(
     bundle_path: str,
     arguments: Sequence[str],
     *,
-    show: Callable[[bytes], None],
+    show: Callable[[bytes], None] | None = None,
     roots: Sequence[str] = (),
     homes: Sequence[str] = (),
     ignore: Sequence[str] = (),
     compare: bool = False,
 ) -> Report:
-    """Run a bundle on bare nodes under trace and compare. `show`: given what the job printed.
+    """Run a bundle on bare nodes under trace and compare. `show`: given what the job printed in the first of them.
 
     Raises BundleError, and KernelError when this machine cannot make a bare node; JobInterrupted.
     """
