@@ -121,7 +121,7 @@ def _judge_run(found: _Judge, run: Observed) -> tuple[RunReport, list[str]]:
         missing = [*other, *(map(said_of_home, in_home) if otherwise or differences else ())]
     listings = _listings(found, run, where, {m.path for m in missing})
     differences = [*listings, *differences]
-    passed = not missing and not differences and expected in (None, run.status)
+    passed = not missing and not differences and run.status == (expected or 0)
     said = () if passed else run.said
     return RunReport(run.root, run.home, run.status, "", passed, tuple(missing), tuple(differences), said), provided
 

@@ -47,7 +47,7 @@ class RunReport:
 
 @dataclass(frozen=True)
 class Report:
-    """All runs. `expected`: the status that they should have, None when that is not known.
+    """All runs. `expected`: the status that they should have, None when that is not known: 0 is good then.
 
     `varies`: results that differ in every run, so that nothing follows from it. `lost`: results outside of live
     directories, which are gone with a job. `provided`: what the node must have. `changed`: inputs that are not as they
@@ -107,11 +107,22 @@ def lines(result: Report, *, quiet: bool = False) -> list[str]:
         if len(result.missing) > SHOWN:
             said.append(f"  … and {len(result.missing) - SHOWN} more: --json lists all")
     elif not quiet:
-        said.append("nothing is missing on a bare node")
+        said.append(_of_nothing(result))
     said += _of_home(result)
     if not quiet:
         said += _notes(result)
     said += [f"not everything could be seen: {safe(why)}" for why in result.incomplete]
+    return said
+
+
+def _of_nothing(result: Report) -> str:
+    """Return what to say where no path is missing: of a job that failed, nothing is known past its end."""
+    failed = sorted({run.status for run in result.runs if run.status})
+    if not failed:
+        return "nothing is missing on a bare node"
+    said = f"nothing is missing up to where the job ended with status {', '.join(map(str, failed))}"
+    if result.expected is None:
+        said += "\n  hint: sdee verify --compare runs it here, too, and compares"
     return said
 
 
@@ -125,6 +136,8 @@ def _table(result: Report) -> list[str]:
         if result.expected is not None:
             same = run.status == result.expected
             words.append(f"as {result.when}" if same else f"{result.expected} {result.when}")
+        elif run.status:
+            words.append("failed")
         words += [f"{count_text(len(run.missing), 'path')} missing"] if run.missing else []
         words += [count_text(len(run.differences), "difference")] if run.differences else []
         rows.append(f"{run.root:<7} {run.home:<8} {run.status:<6}  {', '.join(words)}".rstrip())

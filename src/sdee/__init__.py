@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sdee._api.submissions import Submission, submit
     from sdee._api.traces import File, Trace, open_trace, trace
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Bundle",

@@ -90,13 +90,14 @@ def bundle(
 
     bundling.check_output(output)
     wanted = bundling.Wanted(include, exclude, allow, expand, minimal, with_data, level)
-    plan = bundling.plan(traces or (bundling.default_trace(),), wanted, show.say)
-    found = summarize(plan.closure)
-    if dry_run:
-        _print_plan(plan.closure, found, as_json=as_json, quiet=quiet)
-        return
-    with show.interruptible(), show.progress_bar("bundling", hidden=quiet or as_json) as progress:
-        bundled = bundling.write(plan, output, reuse=reuse, progress=progress)
+    with show.interruptible():
+        plan = bundling.plan(traces or (bundling.default_trace(),), wanted, show.say)
+        found = summarize(plan.closure)
+        if dry_run:
+            _print_plan(plan.closure, found, as_json=as_json, quiet=quiet)
+            return
+        with show.progress_bar("bundling", hidden=quiet or as_json) as progress:
+            bundled = bundling.write(plan, output, reuse=reuse, progress=progress)
     _print_written(bundled, found, as_json=as_json, quiet=quiet)
     if verify:
         _verify(output, quiet=quiet or as_json)

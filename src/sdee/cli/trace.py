@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import resource
-import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -60,7 +56,7 @@ def trace(
     The command runs as ever, and its exit status is that of `sdee trace`. What was recorded is for `sdee bundle`.
     """
     debug = bool(ctx.obj and ctx.obj.get("debug"))
-    wanted = tracing.Wanted(output, engine, append, cold)
+    wanted = tracing.Wanted(output, engine, append, cold, keeps_older=True)
     with tracing.replaced({1: 2} if as_json else {}):  # then standard output is for the JSON alone
         recorded = tracing.record(command, wanted, say=show.say, verbose=debug)
     if as_json:
@@ -75,7 +71,7 @@ def trace(
         sys.exit(recorded.status or recorded.error.exit_code)
     if recorded.signal:
         sys.stdout.flush()
-        die_by(recorded.signal)
+        show.die_by(recorded.signal)
     sys.exit(recorded.status)
 
 
@@ -83,12 +79,3 @@ def _say_discarded(gone: Sequence[str]) -> None:
     more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
     said = f"{', '.join(map(safe, gone[:3]))}{more}"
     show.say(f"warning: --cold discards what the command wrote into your home: {said}")
-
-
-def die_by(number: int) -> None:
-    """End by the signal that ended the job, without a core dump: a shell's loop ends at Ctrl-C then, as ever."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):  # SIGKILL
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    os.kill(os.getpid(), number)

@@ -19,9 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+class BundleThenArguments(click.Command):
+    """A command with words `[BUNDLE] [--] [ARGS]…`: `--` ends its own words before or after the bundle.
+
+    Not click's own handling of `--`: the word after it would be the bundle where none is named.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split at the first `--`, unless it stands among the job's arguments: that one is the job's."""
+        if "--" not in args or ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        at = args.index("--")
+        left = super().parse_args(ctx, args[:at])
+        before = ctx.params["arguments"]
+        ctx.params["arguments"] = (*before, *args[at if before else at + 1 :])
+        return left
+
+
+@click.command(cls=BundleThenArguments, context_settings={"allow_interspersed_args": False})
 @click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
-@click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
+@click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
 @click.option("--root", "roots", multiple=True, type=click.Choice(ROOTS), help="Try this root only.")
 @click.option(
     "--home",
@@ -52,7 +69,8 @@ def verify(
     A bare node has its own kernel, the job's directories and inputs (as copies: nothing that the job writes stays), and
     nothing else of this machine. The job runs in the closed and in the merged root, with the inputs of your home, with
     an empty home, and with a home at another path. With ARGS another command line than the recorded one is tried.
-    Returns 0 when nothing is missing and all came out as in the traced run, else 1.
+    Returns 0 when nothing is missing and all came out as in the traced run, else 1. With ARGS the job must end with
+    status 0, or with --compare as it does here.
     """
     result = run(bundle_path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore, compare=compare)
     if as_json:
@@ -77,7 +95,7 @@ def run(bundle: str, arguments: Sequence[str], **options: Any) -> report.Report:
     try:
         return verifying.run(bundle, arguments, show=_show, **options)
     except verifying.JobInterrupted as ended:
-        sys.exit(ended.status)
+        show.die_by(ended.status - 128)
 
 
 def _show(data: bytes) -> None:

@@ -17,6 +17,7 @@ from sdee.packer.format.writer import write_bundle
 from sdee.packer.inspect.coverage import lacking, with_both
 from sdee.packer.knowledge import PACKAGES_LIMIT, SOFTWARE_LIMIT
 from sdee.runtime.programs import launcher_path
+from sdee.tracer.tracefile.model import COPIES
 from sdee.tracer.tracefile.reader import read_traces
 from sdee.workflow import settings
 from sdee.workflow.globs import absolute
@@ -93,7 +94,7 @@ def plan(traces: Sequence[str], wanted: Wanted, say: Callable[[str], None]) -> P
 
 def _without_copies(traces: Sequence[str]) -> list[str]:
     """Leave out the directories of saved copies that `rank.*` names beside the traces that they belong to."""
-    return [t for t in traces if not (t.endswith(".saved") and t.removesuffix(".saved") in traces and os.path.isdir(t))]
+    return [t for t in traces if not (t.endswith(COPIES) and t.removesuffix(COPIES) in traces and os.path.isdir(t))]
 
 
 def default_trace() -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdee.base.errors import InputError, KernelError, NodeError, OutputError
 from sdee.base.secrets.tokens import redact
-from sdee.base.text import count_text
+from sdee.base.text import count_text, safe
 from sdee.tracer import host, session
 from sdee.tracer.engine import choose
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class Wanted:
     """How a command is to be traced. `output`: the trace, with %r, %h and %p; `append`: add a run to it.
 
-    `cold`: in a home without caches; this process is then in it, too. `environment`: the command's, None for this
+    `cold`: in a home without caches; this process is then in it, too. `keeps_older`: an older trace stays when a signal
+    ends this run. `environment`: the command's, None for this
     process's; `variables`: more of it, where it has none of that name.
     """
 
@@ -32,13 +34,17 @@ class Wanted:
     engine: str = "auto"
     append: bool = False
     cold: bool = False
+    keeps_older: bool = False
     environment: Mapping[str, str] | None = None
     variables: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A traced run. `trace`: the file's absolute path; `command`: without what looked like a secret (`blanked`).
+    """A traced run. `output`: the absolute path that was asked for; `trace`: where the trace is.
+
+    That is another path, or "" for none, where an older one stays (`keeps_older`). `command`: without what looked like
+    a secret (`blanked`).
 
     `status`: the command's, 128+n when signal n (`signal`, else 0) ended it; `incomplete`: why the trace may be, and
     how often; `dropped`: variables that looked like secrets; `discarded`: what it wrote into the home that `cold`
@@ -46,6 +52,7 @@ class Recorded:
     """
 
     trace: str
+    output: str
     command: tuple[str, ...]
     program: str
     engine: str
@@ -69,7 +76,7 @@ def record(command: Sequence[str], wanted: Wanted, *, say: Callable[[str], None]
     CommandNotExecutableError, OutputError when the trace cannot be begun, KernelError, UsageError.
     """
     plan = session.plan(command, wanted.output, append=wanted.append, environment=wanted.environment)
-    plan = plan._replace(environment={**(wanted.variables or {}), **plan.environment})
+    plan = plan._replace(environment={**(wanted.variables or {}), **plan.environment}, keeps_older=wanted.keeps_older)
     chosen = choose.choose(wanted.engine)
     if verbose:
         say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
@@ -80,7 +87,8 @@ def record(command: Sequence[str], wanted: Wanted, *, say: Callable[[str], None]
         why = f"cannot write the trace {plan.output!r}: {result.write_error.strerror}"
         error = OutputError(why, hint="choose another place with -o FILE")
     return Recorded(
-        trace=plan.output,
+        trace=result.output,
+        output=plan.output,
         command=tuple(redact(plan.command)),
         program=plan.program,
         engine=chosen.name,
@@ -100,8 +108,13 @@ def record(command: Sequence[str], wanted: Wanted, *, say: Callable[[str], None]
 
 def facts(recorded: Recorded) -> dict[str, Any]:
     """Return what --json prints. `blanked` is there as `command`, `error` as an exit status."""
-    found = asdict(recorded) | {"seconds": round(recorded.seconds, 3), "incomplete": list(recorded.incomplete)}
-    return {name: value for name, value in found.items() if name not in ("blanked", "error")}
+    found = asdict(recorded) | {
+        "trace": recorded.trace or None,
+        "older": recorded.output if recorded.output != recorded.trace else None,
+        "seconds": round(recorded.seconds, 3),
+        "incomplete": list(recorded.incomplete),
+    }
+    return {name: value for name, value in found.items() if name not in ("output", "blanked", "error")}
 
 
 def _cold(plan: session.Plan) -> tuple[session.Plan, Sequence[Step]]:
@@ -190,14 +203,16 @@ def replaced(standard: Mapping[int, int]) -> Iterator[None]:
 def summary(recorded: Recorded) -> list[str]:
     """Return what was recorded, in one sentence, and further ones of what the user should know."""
     try:
-        name = os.path.relpath(recorded.trace)
+        name, place = os.path.relpath(recorded.trace or recorded.output), os.path.relpath(recorded.output)
     except FileNotFoundError:  # the job removed the directory that it was started in
-        name = recorded.trace
-    name = recorded.trace if name.startswith("..") else name
+        name = place = recorded.output
+    name, place = (recorded.output, recorded.output) if place.startswith("..") else (name, place)
     parts = [count_text(recorded.paths, "path"), count_text(recorded.processes, "process"), f"{recorded.seconds:.1f} s"]
     if recorded.dropped:
-        parts.append(f"left out {count_text(len(recorded.dropped), 'variable')} named like secrets")
+        more = f" and {len(recorded.dropped) - 3} more" if len(recorded.dropped) > 3 else ""
+        parts.append(f"left out as secrets: {', '.join(map(safe, recorded.dropped[:3]))}{more}")
     said = [f"traced {os.path.basename(recorded.command[0])}: {', '.join(parts)} → {name}"]
+    said += _unlike_a_good_run(recorded, place)
     if recorded.blanked:
         said.append(
             "what looks like a secret in the command line was not recorded: give all arguments again to the bundle"
@@ -207,3 +222,23 @@ def summary(recorded: Recorded) -> list[str]:
     if recorded.incomplete:
         said.append("what may be missing can be added when bundling: sdee bundle --include GLOB")
     return said
+
+
+def _unlike_a_good_run(recorded: Recorded, place: str) -> list[str]:
+    """Return what to say of a command that failed: the trace lacks what it would have used later."""
+    if not recorded.status:
+        return []
+    number = recorded.signal or (recorded.status - 128 if recorded.status > 128 else 0)
+    named = f"a signal ended the command ({_signal_name(number)})"
+    ended = named if number else f"the command failed with status {recorded.status}"
+    said = [f"warning: {ended}: the trace holds what it used until then"]
+    if recorded.trace != recorded.output:
+        said.append(f"{place} is still the trace of the run before")
+    return said
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

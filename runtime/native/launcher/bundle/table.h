@@ -6,10 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "launcher/bundle/rules.h"
 #include "lib/error.h"
 
 #define NO_ENTRY UINT32_MAX /* also stands for the root directory where a parent is meant */
-#define FRAME_MAX (16u << 20)
 
 struct entry {
     const char *path; /* absolute, normalised */
@@ -62,7 +62,7 @@ struct span {
 };
 
 /* Fill entries, frames and contents from the sections, once all rules hold. */
-bool table_read(struct bundle *bundle, const struct span sections[6], struct error *error);
+bool table_read(struct bundle *bundle, const struct span sections[SECTION_COUNT], struct error *error);
 
 /* Index of the entry with this path, or NO_ENTRY. */
 uint32_t bundle_find(const struct bundle *bundle, const char *path);
