@@ -29,7 +29,7 @@ SECTIONS = {
     "On the cluster": {
         "submit": ("submit", "Run a command as a batch job: trace, bundle, sbatch."),
         "wrap": ("wrap", "Rewrite a batch script so that its steps run in a bundle."),
-        "deploy": ("execute", "Unpack a bundle on this node, for the runs that follow."),
+        "deploy": ("deploy", "Unpack a bundle on this node, for the runs that follow."),
         "undeploy": ("execute", "Remove what was deployed."),
     },
     "Bundles": {
