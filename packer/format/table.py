@@ -43,6 +43,7 @@ _CONF_RULES: dict[str, tuple[int, float, str]] = {
     "machine": (1, 1, r"[^/\s]+"),
     "program": (1, 1, r"/.*"),
     "arg": (1, float("inf"), r".*"),
+    "kept-args": (0, 1, r"[1-9]\d{0,8}"),
     "cwd": (1, 1, r"/.*"),
     "umask": (1, 1, r"[0-7]{1,4}"),
     "env": (0, float("inf"), r"[^=]+=.*"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 BARE = ("bash", "step.sh")
-BUNDLE = ("./step.sdee", "step.sh")
+BUNDLE = ("./step.sdee",)
 
 
 @pytest.fixture(scope="module")

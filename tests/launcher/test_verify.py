@@ -140,16 +140,16 @@ def test_other_arguments_are_tried_and_show_what_the_run_did_not(here: str) -> N
     with open(script, "w", encoding="ascii") as file:
         file.write("case $1 in a) date -u -d @0 +%Y;; b) s''eq 3;; esac\n")
     bundle(here, ["sh", "job.sh", "a"])
-    assert sdee("verify", "bundle.sdee", "--", "job.sh", "a", cwd=here).returncode == 0
-    text = sdee("verify", "bundle.sdee", "job.sh", "b", cwd=here, status=1).stdout
+    assert sdee("verify", "bundle.sdee", "--", "a", cwd=here).returncode == 0
+    text = sdee("verify", "bundle.sdee", "b", cwd=here, status=1).stdout
     assert "program /usr/bin/seq" in text
     assert "the traced run did not use it" in text
 
 
 def test_other_arguments_may_end_otherwise_and_125_is_a_status_like_any(here: str) -> None:
-    bundle(here, ["sh", "-c", "exit 0"])
+    bundle(here, ["sh", "-c", "exit ${1:-0}", "sh"])
     for status in (3, 125):
-        text = sdee("verify", *ONE, "bundle.sdee", "-c", f"exit {status}", cwd=here).stdout
+        text = sdee("verify", *ONE, "bundle.sdee", str(status), cwd=here).stdout
         assert f"closed  here     {status}\n" in text
 
 

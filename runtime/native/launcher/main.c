@@ -28,6 +28,7 @@
 #include "launcher/run/join.h"
 #include "launcher/run/supervise.h"
 #include "launcher/run/variables.h"
+#include "launcher/run/words.h"
 #include "lib/end.h"
 #include "lib/paths.h"
 
@@ -166,6 +167,7 @@ static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle
     if (good && (options->debug || options->dry_run)) {
         host_libraries_print(&libraries);
         plan_print(plan);
+        words_print(bundle, options);
     }
     host_libraries_free(&libraries);
     return good;

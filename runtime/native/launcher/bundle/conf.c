@@ -75,6 +75,9 @@ bool conf_check(const struct bundle *bundle, struct error *error)
         return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF has no octal umask", bundle->name);
     if (conf_get(bundle, "program")[0] != '/' || conf_get(bundle, "cwd")[0] != '/')
         return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: program or working directory in CONF is not absolute", bundle->name);
+    text = conf_get(bundle, "kept-args");
+    if (text != NULL && (text[0] < '1' || text[0] > '9' || text[strspn(text, "0123456789")] != '\0' || strlen(text) > 9))
+        return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: CONF has kept-args = %s, which is no number from 1", bundle->name, text);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         for (const char *cursor = NULL, *path; (path = conf_next(bundle, places[i], &cursor)) != NULL;)
             if (strcmp(path, "/") != 0 && !path_is_normal(path))

@@ -15,6 +15,7 @@
 #include "launcher/node/script.h"
 #include "launcher/run/diagnose.h"
 #include "launcher/run/variables.h"
+#include "launcher/run/words.h"
 
 void inherited_save(struct inherited *inherited)
 {
@@ -164,7 +165,6 @@ static bool choose(const struct job *job, const char **program, char ***argv, st
     const struct options *options = job->options;
     const struct bundle *bundle = job->bundle;
     bool denied = false;
-    size_t count = 0;
     *program = conf_get(bundle, "program");
     if (options->shell && (*program = first_shell(job)) == NULL)
         return fail(error, EXIT_NOT_FOUND, "trace the job with a shell, or --include /bin/sh", "there is no shell in the bundle nor on this node");
@@ -173,20 +173,9 @@ static bool choose(const struct job *job, const char **program, char ***argv, st
         return fail(error, denied ? EXIT_NOT_EXECUTABLE : EXIT_NOT_FOUND, "`sdee ls` lists what the bundle holds",
                     denied ? "%s in PATH (%s) is not executable" : "%s was not found in PATH (%s)", options->command,
                     searched != NULL ? searched : "which is unset");
-    for (const char *cursor = NULL; conf_next(bundle, "arg", &cursor) != NULL;)
-        count++;
-    char **list = allocate(count + (size_t)options->argument_count + 3, sizeof *list);
-    *argv = list;
-    if (options->shell || options->command != NULL) {
-        *list++ = (char *)(uintptr_t)(options->shell ? *program : options->command);
-    } else {
-        const char *cursor = NULL;
-        for (const char *arg; (arg = conf_next(bundle, "arg", &cursor)) != NULL && (options->argument_count == 0 || list == *argv);)
-            *list++ = (char *)(uintptr_t)arg;
+    *argv = words_make(bundle, options, *program);
+    if (!options->shell && options->command == NULL)
         *program = as_it_was_called(*program, **argv);
-    }
-    for (int i = 0; i < options->argument_count; i++)
-        *list++ = options->arguments[i];
     return true;
 }
 
