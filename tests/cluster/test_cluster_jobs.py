@@ -198,9 +198,7 @@ def test_sdee_exec_works_in_a_job_where_sdee_is_installed(work: Place) -> None:
 
 
 def test_an_allocation_runs_the_bundle_on_the_login_side_and_on_its_nodes(work: Place) -> None:
-    command = (
-        "./step.sdee exit 2; echo login: $?; srun ./step.sdee say; srun ./step.sdee exit 8"
-    )
+    command = "./step.sdee exit 2; echo login: $?; srun ./step.sdee say; srun ./step.sdee exit 8"
     done = work.cluster.run(["salloc", "-Q", "-N2", "bash", "-c", command], cwd=work.path)
     assert done.returncode == 8, done
     assert sorted(done.stdout.splitlines()) == ["login: 2", "task 0 of 2 on node 0", "task 1 of 2 on node 1"]

@@ -68,7 +68,7 @@ const struct option_row OPTIONS[] = {
              "where the system is the one the bundle was made on, else closed [auto]"},
     {"command", "PROG", AT(command), .help = "run PROG, looked up in the job's PATH, with ARGS as all its arguments"},
     {"shell", NULL, AT(shell), .help = "run a shell instead"},
-    {"chdir", "DIR", AT(chdir), .help = "working directory [the recorded one]"},
+    {"chdir", "DIR", AT(chdir), .help = "run in DIR, with what the bundle has of the recorded directory [the recorded one]"},
     {"env", "NAME[=VALUE]", .set = add_env, .list = "NAME,NAME", .set_list = add_all_env,
      .help = "give the job a variable; without VALUE it is taken from here. May be repeated"},
     {"save", "DIR", AT(save), .help = "keep in DIR what the job writes outside live directories"},

@@ -151,12 +151,12 @@ static bool enter(const struct job *job, struct error *error)
 }
 
 /* `./job.sh` stays that where it is the same file: a script sees it as $0, a program as AT_EXECFN (getauxval(3)). */
-static const char *as_it_was_called(const char *program, const char *name)
+static const char *as_it_was_called(const char *program, const char *name, bool moved)
 {
     struct stat one, other;
     const bool relative = name != NULL && name[0] != '/' && strchr(name, '/') != NULL;
     const bool same = relative && stat(program, &one) == 0 && stat(name, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
-    return same ? name : program;
+    return same || (moved && relative && access(name, X_OK) == 0) ? name : program;
 }
 
 /* The program and its argv. */
@@ -175,7 +175,7 @@ static bool choose(const struct job *job, const char **program, char ***argv, st
                     searched != NULL ? searched : "which is unset");
     *argv = words_make(bundle, options, *program);
     if (!options->shell && options->command == NULL)
-        *program = as_it_was_called(*program, **argv);
+        *program = as_it_was_called(*program, **argv, options->moved != NULL);
     return true;
 }
 

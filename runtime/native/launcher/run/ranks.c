@@ -29,11 +29,24 @@ static bool is_set(const char *name)
     return value != NULL && value[0] != '\0';
 }
 
+static bool is_started_by(const struct launcher *launcher)
+{
+    return is_set(launcher->rank) && (launcher->step[0] == NULL || is_set(launcher->step[0]));
+}
+
+bool ranks_is_first(void)
+{
+    for (size_t i = 0; i < sizeof LAUNCHERS / sizeof *LAUNCHERS; i++)
+        if (is_started_by(&LAUNCHERS[i]) && strcmp(LAUNCHERS[i].rank, "MPI_LOCALRANKID") != 0) /* of this node; hydra sets PMI_RANK, too */
+            return strcmp(getenv(LAUNCHERS[i].rank), "0") == 0;
+    return true;
+}
+
 bool ranks_key(char *key, size_t size)
 {
     for (size_t i = 0; i < sizeof LAUNCHERS / sizeof *LAUNCHERS; i++) {
         const struct launcher *launcher = &LAUNCHERS[i];
-        if (!is_set(launcher->rank) || (launcher->step[0] != NULL && !is_set(launcher->step[0])))
+        if (!is_started_by(launcher))
             continue;
         if (launcher->size != NULL && is_set(launcher->size) && atoi(getenv(launcher->size)) <= 1)
             return false;
