@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sdee.base.paths import is_below, is_below_any
 from sdee.packer import knowledge
 from sdee.packer.closure.places import host_reason
+from sdee.packer.inspect.changes import changes
 from sdee.packer.inspect.verify import (
     IN_HOME,
     IN_OTHER_HOME,
@@ -103,7 +104,8 @@ class Report:
 
     `varies`: results that differ in every run, so that nothing follows from it. `lost`: results outside of live
     directories, which are gone with a job. `provided`: what the node must have. `changed`: inputs that are not as they
-    were when the job was bundled, so that results may differ for that.
+    were when the job was bundled, so that results may differ for that. `old`: files of the bundle that the working
+    directory has others of by now.
     """
 
     expected: int | None
@@ -114,6 +116,7 @@ class Report:
     incomplete: tuple[str, ...] = ()
     when: str = TRACED
     changed: tuple[str, ...] = ()
+    old: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -157,7 +160,11 @@ def judge(bundle: Bundle, runs: Sequence[Observed], expected: Expected, ignore: 
         incomplete += run.trace.incomplete if run.status is not None else ()
     varies, lost = (sorted(p for p in paths if not _ignored(p, ignore)) for paths in (found.varies, found.lost))
     said = (tuple(varies), tuple(lost), tuple(dict.fromkeys(provided)), tuple(dict.fromkeys(incomplete)))
-    return Report(expected.status, tuple(reports), *said, expected.when, _changed(bundle))
+    return Report(expected.status, tuple(reports), *said, expected.when, _changed(bundle), _old(bundle))
+
+
+def _old(bundle: Bundle) -> tuple[str, ...]:
+    return tuple(c.path for c in changes(bundle, below=bundle.conf("cwd")[0]) if c.what == "modified")
 
 
 def _changed(bundle: Bundle) -> tuple[str, ...]:

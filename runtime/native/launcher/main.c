@@ -23,6 +23,7 @@
 #include "launcher/plan/plan.h"
 #include "launcher/root/deploy.h"
 #include "launcher/root/points.h"
+#include "launcher/run/changed.h"
 #include "launcher/run/diagnose.h"
 #include "launcher/run/job.h"
 #include "launcher/run/join.h"
@@ -161,6 +162,7 @@ static bool prepare(struct plan *plan, const struct bundle *bundle, const struct
     if (!options->quiet) {
         warn(bundle, options);
         workdir_say(workdir, options, plan->arena);
+        changed_say(workdir, bundle, options);
         for (size_t i = 0; i < plan->held_count; i++)
             note("warning: what the job writes directly in %s stays in memory until it ends, and SIGKILL loses it: %s", plan->held[i].path,
                  plan->held[i].why);

@@ -23,6 +23,7 @@ COMMANDS = {
     "submit": ("submit", "Run a command as a batch job: trace, bundle, sbatch."),
     "wrap": ("wrap", "Rewrite a batch script so that its steps run in a bundle."),
     "verify": ("verify", "Run a bundle here as on a bare node, and say what is missing."),
+    "status": ("status", "Show trace and bundle, what changed since, what to repeat."),
     "info": ("inspect", "Show what a bundle is."),
     "ls": ("inspect", "List what a bundle holds."),
     "why": ("inspect", "Say why a path travels, or does not."),

@@ -170,6 +170,8 @@ def _notes(result: Report) -> Iterable[str]:
         yield f"gone when the job ends: {_some(result.lost)} (sdee exec --save DIR keeps it)"
     if result.changed and any(run.differences for run in result.runs):
         yield f"changed since the job was bundled, so that its results may differ: {_some(result.changed)}"
+    if result.old:
+        yield f"changed here since, and the bundle's used: {_some(result.old)}; `sdee bundle` takes the new one"
     yield from (f"the node must provide {safe(path)}" for path in result.provided)
 
 
