@@ -1,8 +1,10 @@
 # make demo    a real job, traced, bundled and run where nothing of this machine's /usr is visible
 # make check   linters, types and unit tests: a minute, no root, no network
 # make test    linters, types and all tests: what CI runs
+# make docs    the manual: build/docs/docs/index.html, and man pages in docs/man
 # make bench   the measurements of docs/performance.md
-# make fuzz-short  a minute of fuzzing of every parser and protocol: tests/fuzz (FUZZ_SECONDS=60)
+# make fuzz    a minute of fuzzing of every parser and protocol: tests/fuzz (FUZZ_SECONDS=60)
+# make fuzz-short  the same of those that strangers reach first: what CI runs
 # make sanitizers  sdee-env and sdee-front under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 # make corpus  real software on foreign systems: docs/corpus.md
 # All of them install what is missing: Debian packages when run as root, Python packages into .venv.
@@ -16,7 +18,7 @@ PYTEST   ?=
 # how many tests run at once: they wait as long as they compute. Only root can keep them apart (tests/apart)
 JOBS     ?= $(shell [ $$(id -u) -ne 0 ] && echo 1 || echo $$((2 * $$(nproc))))
 
-.PHONY: demo test check lint bench fuzz-short sanitizers corpus launcher wheel clean system-packages
+.PHONY: demo test check lint docs bench fuzz fuzz-short sanitizers corpus launcher wheel clean system-packages
 
 demo: system-build-packages
 	@fixtures/demo/run.sh "$(PYTHON)"
@@ -28,7 +30,7 @@ check: $(VENV)/.ready launcher lint
 	$(BIN)/python -m pytest --dist loadgroup -n $(shell nproc) tests/unit $(PYTEST)
 
 ifeq ($(strip $(PYTEST)),)
-test: system-packages $(VENV)/.ready launcher lint
+test: system-packages $(VENV)/.ready launcher lint docs
 	$(BIN)/python -m pytest --durations=20 --dist loadgroup --tx '$(JOBS)*popen//python=tests/apart $(BIN)/python'
 else
 test: system-packages $(VENV)/.ready launcher
@@ -39,8 +41,15 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(BIN)/python .ci/generate --check
 	$(BIN)/shellcheck -s sh $$(git ls-files 'runtime/*.sh')
 	@$(MAKE) -s -C runtime/native lint
+
+# -W: a warning, such as a link that leads nowhere, is an error
+docs: $(VENV)/.ready launcher
+	@.ci/install-packages .ci/docs-packages.txt
+	$(BIN)/sphinx-build -q -W --keep-going -c docs -d build/doctrees -b html . build/docs
+	$(BIN)/sphinx-build -q -W --keep-going -c docs -d build/doctrees -b man . docs/man
 
 bench: system-packages $(VENV)/.ready launcher
 	$(BIN)/python bench/run.py
@@ -51,10 +60,12 @@ corpus: system-packages $(VENV)/.ready launcher
 
 # atheris guides the targets in Python; without it their inputs are changed at random. FUZZ='table py-trace': these targets alone
 FUZZ_SECONDS ?= 60
-fuzz-short: system-packages $(VENV)/.ready
-	@.ci/install-packages .ci/fuzz-packages.txt
-	@$(BIN)/pip install -q --disable-pip-version-check atheris || echo "there is no atheris for this Python"
-	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ)
+fuzz-short: FUZZ ?= table bundle py-trace join front
+fuzz-short: FUZZ_WHAT := --where-possible
+fuzz fuzz-short: system-build-packages $(VENV)/.ready
+	@.ci/install-packages .ci/fuzz-packages.txt || echo "sdee: what .ci/fuzz-packages.txt names cannot all be installed"
+	@$(BIN)/pip install -q --disable-pip-version-check atheris || echo "sdee: there is no atheris for this Python: inputs are changed at random"
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_WHAT) $(FUZZ)
 
 # The launcher's own tests run it under sanitizers each time. A holder's eight threads answer each stat(2) of these tests
 sanitizers: system-packages $(VENV)/.ready launcher
@@ -68,10 +79,10 @@ launcher:
 # An editable install: the tests test this checkout. The stamp is renewed when the project's metadata changes.
 $(VENV)/.ready: pyproject.toml setup.py .ci/packages.txt
 	@.ci/venv "$(PYTHON)" $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,docs]'
 	@touch $@
 
-wheel: $(VENV)/.ready
+wheel: docs
 	$(BIN)/python -m build -o dist .
 
 # As root, what the tests need beyond the build; as an ordinary user, what is missing shows as skipped tests.
@@ -82,5 +93,5 @@ system-build-packages:
 	@.ci/install-packages .ci/build-packages.txt
 
 clean:
-	rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	rm -rf build dist docs/commands docs/man .venv .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
 	$(MAKE) -s -C runtime/native clean

@@ -77,4 +77,11 @@ class PlatformWheel(bdist_wheel):
         return ("py3", "none", super().get_tag()[2])
 
 
-setup(distclass=MachineCode, cmdclass={"build": Build, "build_launcher": BuildLauncher, "bdist_wheel": PlatformWheel})
+# `make docs` makes them; without it the wheel has none
+MANUAL = sorted(str(page.relative_to(HERE)) for page in HERE.glob("docs/man/*.[17]"))
+
+setup(
+    data_files=[(f"share/man/man{section}", [page for page in MANUAL if page.endswith(section)]) for section in "17"],
+    distclass=MachineCode,
+    cmdclass={"build": Build, "build_launcher": BuildLauncher, "bdist_wheel": PlatformWheel},
+)

@@ -53,6 +53,11 @@ class FileSystem:
     def resolve(self, path: str, depth: int = 0) -> Resolution:
         """Follow every link of an absolute path; `..` after a link means the target's parent, as for the kernel."""
         if (known := self._resolved.get(path)) is None:
+            for at, letter in enumerate(
+                path
+            ):  # from the top, since _resolve() asks for what is above: 2,000 names deep
+                if letter == "/" and at and path[:at] not in self._resolved:
+                    self._resolved[path[:at]] = self._resolve(path[:at], depth)
             known = self._resolved[path] = self._resolve(path, depth)
         return known
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from sdee.base import facts
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for line in text.splitlines() for word in line.partition("#")[0].split())
@@ -48,18 +50,11 @@ HOST_ALWAYS = _words("""
     /etc/slurm /etc/slurm-llnl /var/spool/slurmd /var/spool/slurm   # srun in the job; PMIx's directories of each step
 """)
 
-NETWORK_FILE_SYSTEMS = frozenset(
-    _words("""
-    nfs nfs4 lustre gpfs beegfs beegfs_nodev ceph fuse.ceph panfs cifs smb3 smbfs orangefs pvfs2 afs wekafs glusterfs
-    fuse.glusterfs fuse.sshfs fuse.beegfs 9p dvs daos fuse.daos fuse.dfuse vastnfs quobyte fuse.quobyte ocfs2 gfs2
-    """)
-)
+NETWORK_FILE_SYSTEMS = facts.network_file_systems()
 
 # Where systems and installed software lie. Below them everything that a job reads travels; a working directory or
 # home there is not a place for data
-SYSTEM_ROOTS = _words("""
-    /usr /bin /sbin /lib /lib32 /lib64 /libx32 /opt /etc /nix /gnu /snap
-""")
+SYSTEM_ROOTS = facts.system_directories("bundled")
 FOR_PEOPLE = _words("""
     /usr/share/doc /usr/share/man /usr/share/info /usr/share/lintian /usr/share/bug
 """)
@@ -129,12 +124,7 @@ TOOLCHAINS = {
 }
 
 # What a job manager has on its own nodes, and what does nothing anywhere else
-OF_JOB_MANAGERS = frozenset(
-    _words("""
-    srun sbatch salloc sattach sbcast scancel scontrol sinfo squeue sstat sacct sacctmgr sprio sshare strigger sreport
-    qsub qstat qdel qalter qhold qrls qacct qconf qhost qlogin qrsh
-    """)
-)
+OF_JOB_MANAGERS = frozenset((*facts.commands_of("slurm"), *facts.commands_of("gridengine")))
 
 # Files of a locale's directory (locale(7)), which LOCPATH may put anywhere
 LOCALE_CATEGORIES = frozenset(

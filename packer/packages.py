@@ -18,6 +18,24 @@ if TYPE_CHECKING:
 _RPM_QUERY = r"[%{=NAME}\t%{=VERSION}-%{=RELEASE}\t%{FILENAMES}\n]"  # rpm(8), --queryformat
 
 
+# What coreutils and its like are called where rpm is used: rpm marks no package as essential
+_RPM_BASE = frozenset(
+    (
+        "bash",
+        "coreutils",
+        "coreutils-common",
+        "diffutils",
+        "findutils",
+        "gawk",
+        "grep",
+        "gzip",
+        "sed",
+        "tar",
+        "util-linux",
+    )
+)
+
+
 class Packages:
     """The packages of this machine. Paths come and go without symbolic links in their directories."""
 
@@ -46,6 +64,12 @@ class Packages:
         rpm knows no such thing: () there.
         """
         return frozenset(name for name, stanza in self._stanzas if dpkg.field(stanza, "Essential") == "yes")
+
+    @cached_property
+    def base(self) -> frozenset[str]:
+        """Return the names of the packages that every system has: dpkg's essential and required ones, rpm's by name."""
+        required = (name for name, stanza in self._stanzas if dpkg.field(stanza, "Priority") == "required")
+        return self.essential.union(required, _RPM_BASE)
 
     def depends(self, package: str) -> frozenset[str]:
         """Return the names of the packages that one depends on, alternatives too, versions aside (deb-control(5)).
@@ -129,6 +153,7 @@ def _listed_by_dpkg(database: str, names: tuple[str, ...], _stamp: int) -> dict[
     found: dict[str, frozenset[str]] = {}
     for name, lines in dpkg.lists(f"{database}/info", names):
         # packages do not link directories below /usr, and asking of each path would cost seconds
-        paths = {path if path.startswith("/usr/") else canonical(path) for path in lines}
-        found[name] = found.get(name, frozenset()) | paths
+        others = [path for path in lines if path[:5] != "/usr/"]
+        paths = frozenset(lines).difference(others).union(map(canonical, others))
+        found[name] = found[name] | paths if name in found else paths
     return found

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from sdee.packer.format import frames as frames_module
-from sdee.packer.format.table import SKIPPABLE_HEADER, SKIPPABLE_TABLE, Entry, Footer, Frame, Table, pack_table
+from sdee.packer.format import rules
+from sdee.packer.format.table import SKIPPABLE_HEADER, Entry, Footer, Frame, Table, pack_table
 from sdee.packer.model import Closure, Item, Reason, Verdict
 
 if TYPE_CHECKING:
@@ -111,4 +112,4 @@ def assemble(
     payload = b"".join(frames)
     digests = hashlib.sha256(table).digest(), hashlib.sha256(LAUNCHER).digest()
     footer = Footer(len(LAUNCHER), len(payload), len(table), *digests)
-    return LAUNCHER + payload + SKIPPABLE_HEADER.pack(SKIPPABLE_TABLE, len(table)) + table + footer.pack()
+    return LAUNCHER + payload + SKIPPABLE_HEADER.pack(rules.MAGIC_TABLE, len(table)) + table + footer.pack()

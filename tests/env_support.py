@@ -24,6 +24,10 @@ UID = int(os.environ.get("SDEE_TEST_UID", "63001"))  # in no passwd(5) and no su
 OTHER_UID = UID + 1
 SDEE = Path(sys.executable).parent / "sdee"
 
+MANUALS = "rm -f /var/lib/man-db/auto-update"  # what debconf's man-db/auto-update=false does
+
+OF_OTHERS = "/sdee-test-"  # how names of what tests put among the host's files begin
+
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become an ordinary user")
 
 
@@ -91,6 +95,15 @@ class User:
     def inside(self, name: str, script: str, check: bool = True) -> str:
         """Return what the script prints in the environment: standard output and error."""
         return self.sdee("env", "enter", name, "--", "bash", "-c", f"exec 2>&1; {script}", check=check).stdout
+
+    def changes(self, name: str) -> list[str]:
+        """Return the lines of `env diff --all`, but those of what other tests had among the host's files meanwhile."""
+        lines = self.sdee("env", "diff", "--all", name).stdout.splitlines()
+        return [line for line in lines if OF_OTHERS not in line]
+
+    def leave_manuals_alone(self, name: str) -> None:
+        """Let dpkg not index manuals in the environment: 4 s of processor time a package, and no work of sdee's."""
+        self.inside(name, MANUALS)
 
     def state(self, name: str) -> Path:
         return self.home / ".local/share/sdee/environments" / name

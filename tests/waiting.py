@@ -13,11 +13,17 @@ if TYPE_CHECKING:
 def wait_for(
     condition: Callable[[], bool], what: Callable[[], object] | str, limit: float = 60, pause: float = 0.02
 ) -> None:
-    """Wait until a condition holds, at most `limit` seconds; `what` says, then, why it does not."""
+    """Wait until a condition holds, at most `limit` seconds; `what` says, then, why it does not.
+
+    A condition that asks a command takes a quarter of the time at most: what is waited for needs the processor, too.
+    """
     deadline = time.monotonic() + limit
+    asked = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, what if isinstance(what, str) else what()
-        time.sleep(pause)
+        now = time.monotonic()
+        assert now < deadline, what if isinstance(what, str) else what()
+        time.sleep(max(pause, 3 * (now - asked)))
+        asked = time.monotonic()
 
 
 def states_of(command: str) -> list[str]:

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import sdee
 from sdee.base import process
 from sdee.base.secrets.tokens import redact
-from sdee.tracer import host, results
+from sdee.tracer import host, older, results
 from sdee.tracer.engine import tracee
 from sdee.tracer.recorder import Recorder
 from sdee.tracer.saved import Saver
-from sdee.tracer.tracefile.model import FORMAT
+from sdee.tracer.tracefile.model import COPIES, FORMAT
 from sdee.tracer.tracefile.writer import Writer, expand_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sdee.tracer.engine.interface import Engine
+
+
+_BY_SIGNAL = 128  # and above: the status of a shell whose command a signal ended
 
 
 class Plan(NamedTuple):
@@ -32,6 +35,7 @@ class Plan(NamedTuple):
     append: bool
     listings: bool = False  # record the names in listed directories, too
     mounts: list[list[str]] | None = None  # of the machine, where this process has others
+    keeps_older: bool = False  # an older trace stays at its place when a signal ends this run
 
 
 class Result(NamedTuple):
@@ -47,6 +51,7 @@ class Result(NamedTuple):
     dropped: tuple[str, ...]  # environment variables that looked like secrets
     blanked: bool  # the command line holds what looked like a secret
     write_error: OSError | None
+    output: str  # the trace: not the plan's where an older one stays
 
 
 def plan(command: Sequence[str], output: str, *, append: bool) -> Plan:
@@ -97,8 +102,22 @@ def run(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
 
     Raises OutputError when the trace cannot be begun, KernelError and the errors of execve (engine.Engine.run).
     """
+    if plan.append or not plan.keeps_older or not older.set_aside(plan.output):
+        return _record(plan, engine, notice)
+    try:
+        result = _record(plan, engine, notice)
+    except BaseException:
+        older.put_back(plan.output)
+        raise
+    if result.signal or result.status >= _BY_SIGNAL:
+        return result._replace(output=older.put_back(plan.output))
+    older.forget(plan.output)
+    return result
+
+
+def _record(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
     writer = Writer(plan.output, append=plan.append)
-    saver = Saver(plan.output + ".saved", keep=plan.append)
+    saver = Saver(plan.output + COPIES, keep=plan.append)
     header = _header(plan, engine.name)
     writer.record("header", **header)
     writer.flush()
@@ -129,4 +148,5 @@ def run(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
         dropped,
         header["command"] != list(plan.command),
         writer.error,
+        plan.output,
     )

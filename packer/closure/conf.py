@@ -7,6 +7,7 @@ import stat
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from sdee.base import facts
 from sdee.base.errors import TraceError
 from sdee.base.paths import is_below, is_below_any
 from sdee.packer import knowledge
@@ -14,7 +15,7 @@ from sdee.packer.closure.accesses import ONLY_ASKED
 from sdee.packer.closure.host_libraries import may_be_the_nodes
 from sdee.packer.closure.places import may_be_live
 from sdee.packer.command_words import kept
-from sdee.packer.format.table import wrong_conf
+from sdee.packer.format.table import is_normal, wrong_conf
 from sdee.packer.model import Verdict
 
 if TYPE_CHECKING:
@@ -63,10 +64,11 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
 
 def _environment(run: Run, builder: Builder) -> Iterator[tuple[str, str]]:
     options = builder.options
+    ranks = {name for launcher in facts.rank_launchers() for name in (*launcher.variables, *launcher.step)}
     for name, value in sorted(run.env.items()):
         fixed = any(fnmatchcase(name, glob) for glob in options.fixed_environment)
         if fixed or not any(
-            fnmatchcase(name, glob) for glob in (*knowledge.LIVE_ENVIRONMENT, *options.live_environment)
+            fnmatchcase(name, glob) for glob in (*knowledge.LIVE_ENVIRONMENT, *ranks, *options.live_environment)
         ):
             yield "env", f"{name}={value}"
     # All that is set where the bundle runs counts there, as for any program, but what decides on the software; what was
@@ -104,7 +106,7 @@ def live_directories(builder: Builder) -> tuple[str, ...]:
 
 
 # Directories of the system: of others the job's user is the master, and what is new there is meant to be found
-_HIDDEN_IN = tuple(root for root in knowledge.SYSTEM_ROOTS if root not in ("/nix", "/gnu", "/snap"))
+_HIDDEN_IN = facts.system_directories("hidden")
 
 
 def absent(builder: Builder) -> tuple[list[str], list[str]]:
@@ -112,7 +114,7 @@ def absent(builder: Builder) -> tuple[list[str], list[str]]:
 
     A node's own must not appear in the former; the latter are told so that nobody wonders about them later. Of a path
     whose directory is not there either, the outermost directory that is not. Libraries that a node may have its own of,
-    and what was there and is gone, are not among them.
+    and what was there and is gone, are not among them; nor names that no file can have.
     """
     fs = builder.fs
     hidden: set[str] = set()
@@ -127,7 +129,7 @@ def absent(builder: Builder) -> tuple[list[str], list[str]]:
         while (above := os.path.dirname(path)) != "/" and fs.resolve(above).status is None:
             path = above
         real = f"{fs.resolve(above).real.rstrip('/')}/{os.path.basename(path)}"
-        if fs.status(real) is not None or is_below_any(real, knowledge.HOST_ROOTS):
+        if not is_normal(real) or fs.status(real) is not None or is_below_any(real, knowledge.HOST_ROOTS):
             continue
         (hidden if is_below_any(real, _HIDDEN_IN) and not builder.site.live_root(real) else elsewhere).add(real)
     return sorted(hidden), sorted(elsewhere)

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sdee.base import facts
 from sdee.base.paths import ancestors, is_below, is_below_any
 from sdee.packer import knowledge
 from sdee.packer.closure.host_libraries import never_travels
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from sdee.packer.filesystem import FileSystem
     from sdee.tracer.tracefile.model import Trace
+
+
+_NOT_DATA = facts.system_directories("not-data")
 
 
 def host_reason(path: str) -> str:
@@ -78,9 +82,7 @@ class Site:
         """
         if root := self.live_root(path):
             return root
-        return (
-            "" if is_below_any(path, (*knowledge.SYSTEM_ROOTS, *knowledge.HOST_ROOTS, "/var", "/boot")) else _top(path)
-        )
+        return "" if is_below_any(path, (*_NOT_DATA, *knowledge.HOST_ROOTS)) else _top(path)
 
     def is_data(self, path: str) -> bool:
         """Return whether a file is a user's data: beside a node's own files, and neither code nor of some software."""

@@ -16,7 +16,8 @@ from zlib import crc32
 
 import zstandard
 
-from sdee.packer.format.table import FRAME_LIMIT, Frame
+from sdee.packer.format import rules
+from sdee.packer.format.table import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ class FrameWriter:
         self._local = threading.local()
         self._pieces: list[bytes | bytearray] = []
         self._filled = 0
-        self._room = FRAME_LIMIT  # bytes until the next cut within a member
+        self._room = rules.MOST_FRAME  # bytes until the next cut within a member
 
     def __enter__(self) -> FrameWriter:
         """Begin."""
@@ -80,7 +81,7 @@ class FrameWriter:
         chosen = long or crc32(name) % USUAL < length
         if self._filled and ((self._filled >= LEAST and chosen) or self._filled + min(length, STEP) > MOST):
             self._cut()
-        self._room = STEP if long else FRAME_LIMIT - self._filled
+        self._room = STEP if long else rules.MOST_FRAME - self._filled
 
     def write(self, data: bytes) -> None:
         """Take bytes. Raises OSError when `out` cannot be written."""

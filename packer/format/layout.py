@@ -11,7 +11,8 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sdee.base.errors import InternalError
+from sdee.base.errors import InputError, InternalError
+from sdee.packer.format import rules
 from sdee.packer.format.table import is_normal
 
 if TYPE_CHECKING:
@@ -48,13 +49,18 @@ class Layout:
 def lay_out(closure: Closure) -> Layout:
     """Return the nodes of a closure's travelling items, with the parent directories that it does not name.
 
-    Raises InternalError for a path that is not absolute and normalised, that is below a file, or whose links go round.
+    Raises InputError for a path that is too long, InternalError for one that is not absolute and normalised, that is
+    below a file, or whose links go round.
     """
     warnings: list[str] = []
     items = [item for item in closure.travelling() if item.path != "/"]
     nodes: dict[str, Node] = {}
     for item in items:
         if not is_normal(item.path):
+            if len(os.fsencode(item.path)) > rules.MOST_PATH:
+                shown = f"{item.path[:60]!a}…{item.path[-60:]!a}"
+                why = f"the path {shown} is longer than {rules.MOST_PATH} bytes, which is as long as a bundle's may be"
+                raise InputError(why, hint="use a shorter directory, or leave it out with --exclude")
             raise InternalError(f"the closure holds {item.path!a}, which is not a normalised absolute path")
         if item.kind not in _KINDS:
             warnings.append(f"{item.path!a} is a {item.kind} and does not travel")

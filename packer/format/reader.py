@@ -22,17 +22,9 @@ import zstandard
 from sdee.base import typed
 from sdee.base.errors import BundleError
 from sdee.base.files import open_regular
+from sdee.packer.format import rules
 from sdee.packer.format.layout import MAX_LINKS
-from sdee.packer.format.table import (
-    FOOTER_SIZE,
-    SKIPPABLE_HEADER,
-    SKIPPABLE_TABLE,
-    Entry,
-    Footer,
-    Table,
-    parse_footer,
-    parse_table,
-)
+from sdee.packer.format.table import SKIPPABLE_HEADER, Entry, Footer, Table, parse_footer, parse_table
 from sdee.packer.format.threads import usable_cores
 from sdee.packer.model import Item, Reason, Verdict
 
@@ -40,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
-META_LIMIT = 256 << 20  # bytes of JSON: a million items
-_META_FREE, _META_RATIO = 16 << 20, 256  # bytes that any bundle may have, and those for each byte of the frame
 _RESULT = typed.record(
     {"kind": typed.text}, {"path": typed.text, "size": typed.whole, "sha256": typed.text, "target": typed.text}
 )
@@ -106,7 +96,7 @@ class Bundle:
         self.footer = self._read_footer(status.st_size)
         start = self.footer.table_offset - SKIPPABLE_HEADER.size
         header = SKIPPABLE_HEADER.unpack(self._read(start, SKIPPABLE_HEADER.size))
-        if header != (SKIPPABLE_TABLE, self.footer.table_size):
+        if header != (rules.MAGIC_TABLE, self.footer.table_size):
             raise BundleError("damaged table frame: its header is not one")
         self.table: Table = parse_table(self._read(self.footer.table_offset, self.footer.table_size), self.footer)
         self.entries: dict[str, Entry] = {entry.path: entry for entry in self.table.entries}
@@ -147,7 +137,8 @@ class Bundle:
         """Return META's JSON object. Raises BundleError."""
         try:
             parameters = zstandard.get_frame_parameters(self.table.meta)
-            if not 0 < parameters.content_size <= min(META_LIMIT, _META_FREE + _META_RATIO * len(self.table.meta)):
+            most = min(rules.MOST_META, rules.MOST_META_FREE + rules.MOST_META_RATIO * len(self.table.meta))
+            if not 0 < parameters.content_size <= most:
                 raise self._error("hostile section META: it is larger than any closure")
             meta = typed.loads(zstandard.ZstdDecompressor().decompress(self.table.meta, allow_extra_data=False))
             _META(meta)
@@ -293,7 +284,7 @@ class Bundle:
 
     def _read_footer(self, size: int) -> Footer:
         try:
-            return parse_footer(self._read(max(0, size - FOOTER_SIZE), min(FOOTER_SIZE, size)), size)
+            return parse_footer(self._read(max(0, size - rules.FOOTER_SIZE), min(rules.FOOTER_SIZE, size)), size)
         except BundleError as error:
             if not error.message.startswith("not a bundle") or not self._looks_like_launcher():
                 raise

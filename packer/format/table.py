@@ -11,57 +11,27 @@ import os
 import re
 import stat
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import BundleError
+from sdee.packer.format import rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-VERSION = 1
-FOOTER_SIZE = 128
-FRAME_LIMIT = 16 << 20  # bytes of tar stream in one frame, at most
-SKIPPABLE_TABLE = 0x184D2A50  # zstd skippable frames: RFC 8878, 3.1.2
-SKIPPABLE_FOOTER = 0x184D2A5D
 SKIPPABLE_HEADER = struct.Struct("<II")
 HARD_LINK = 1
-PATH_LIMIT = 4095  # bytes: PATH_MAX less the NUL (limits.h)
-NAME_LIMIT = 255  # bytes of one component: NAME_MAX
 
-_FOOTER = struct.Struct("<II8sIIQQQQQ32s32s")
+_FOOTER = struct.Struct(rules.FOOTER)
 _TOC = struct.Struct("<8sII")
 _SECTION = struct.Struct("<4sIQQ")
-_ENTRY = struct.Struct("<IIQQqIIII")
+_ENTRY = struct.Struct(rules.ENTRY)
 _FRAME = struct.Struct("<QQ")
-_TAGS = (b"STRS", b"ENTR", b"SHAS", b"FRAM", b"CONF", b"META")
 _NO_DIGEST = bytes(32)
+_SHAPES = {key: re.compile(rule.shape, re.DOTALL) for key, rule in rules.CONF.items()}
 _PERMISSIONS = {stat.S_IFREG: 0o777, stat.S_IFDIR: 0o1777, stat.S_IFLNK: 0o777}
-
-# CONF key → least and greatest number of times, and the shape of its value
-_CONF_RULES: dict[str, tuple[int, float, str]] = {
-    "machine": (1, 1, r"[^/\s]+"),
-    "program": (1, 1, r"/.*"),
-    "arg": (1, float("inf"), r".*"),
-    "kept-args": (0, 1, r"[1-9]\d{0,8}"),
-    "cwd": (1, 1, r"/.*"),
-    "umask": (1, 1, r"[0-7]{1,4}"),
-    "env": (0, float("inf"), r"[^=]+=.*"),
-    "live-env": (0, float("inf"), r".+"),
-    "fixed-env": (0, float("inf"), r".+"),
-    "fallback": (0, float("inf"), r"/.+"),
-    "rlimit": (0, float("inf"), r"[a-z]+ (\d+|unlimited) (\d+|unlimited)"),
-    "os": (1, 1, r".*"),
-    "libc": (0, 1, r"/.*"),
-    "interpreter": (0, float("inf"), r"/.*"),
-    "live": (0, float("inf"), r"/.*"),
-    "tree": (0, float("inf"), r"/.*"),
-    "left-out": (0, float("inf"), r"/.*"),
-    "unused": (0, float("inf"), r"/.*"),
-    "host": (0, float("inf"), r"/.*"),
-    "shared": (0, float("inf"), r"/.*"),
-    "incomplete": (0, float("inf"), r".*"),
-}
 
 
 @dataclass(frozen=True)
@@ -82,15 +52,15 @@ class Footer:
     @property
     def file_size(self) -> int:
         """Return the size of the whole bundle."""
-        return self.table_offset + self.table_size + FOOTER_SIZE
+        return self.table_offset + self.table_size + rules.FOOTER_SIZE
 
     def pack(self) -> bytes:
         """Return the footer's 128 bytes."""
         return _FOOTER.pack(
-            SKIPPABLE_FOOTER,
-            FOOTER_SIZE - SKIPPABLE_HEADER.size,
-            b"SDEEBNDL",
-            VERSION,
+            rules.MAGIC_FOOTER,
+            rules.FOOTER_SIZE - SKIPPABLE_HEADER.size,
+            rules.NAME_FOOTER,
+            rules.VERSION,
             0,
             self.launcher_size,
             self.payload_size,
@@ -144,20 +114,20 @@ def parse_footer(data: bytes, file_size: int) -> Footer:
 
     Raises BundleError: not a bundle, truncated, damaged footer, newer format.
     """
-    if len(data) != FOOTER_SIZE:
+    if len(data) != rules.FOOTER_SIZE:
         raise BundleError("not a bundle: shorter than a footer")
     magic, length, name, version, zero, launcher, payload, offset, table, whole, digest, launcher_digest = (
         _FOOTER.unpack(data)
     )
-    if name != b"SDEEBNDL":
+    if name != rules.NAME_FOOTER:
         raise BundleError(
             "not a bundle: no footer at its end", hint="if it was one, its end is missing: copy or make it again"
         )
-    if version > VERSION:
+    if version > rules.VERSION:
         raise BundleError(
-            f"bundle format {version} is newer than this sdee, which knows {VERSION}", hint="install a newer sdee"
+            f"bundle format {version} is newer than this sdee, which knows {rules.VERSION}", hint="install a newer sdee"
         )
-    if magic != SKIPPABLE_FOOTER or length != FOOTER_SIZE - SKIPPABLE_HEADER.size or version < 1 or zero:
+    if magic != rules.MAGIC_FOOTER or length != rules.FOOTER_SIZE - SKIPPABLE_HEADER.size or version < 1 or zero:
         raise BundleError("damaged footer")
     footer = Footer(launcher, payload, table, digest, launcher_digest)
     if whole != footer.file_size or offset != footer.table_offset or not launcher:
@@ -198,9 +168,9 @@ def pack_table(table: Table) -> bytes:
 
 
 def _pack_sections(sections: Sequence[bytes]) -> bytes:
-    out = bytearray(_TOC.pack(b"SDEETOC1", len(sections), 0))
+    out = bytearray(_TOC.pack(rules.NAME_TABLE, len(sections), 0))
     start = len(out) + _SECTION.size * len(sections)
-    for tag, section in zip(_TAGS, sections, strict=True):
+    for tag, section in zip(rules.TAGS, sections, strict=True):
         start = (start + 7) & ~7
         out += _SECTION.pack(tag, 0, start, len(section))
         start += len(section)
@@ -220,8 +190,8 @@ def parse_table(data: bytes, footer: Footer) -> Table:
     frames = tuple(Frame(*pair) for pair in _FRAME.iter_unpack(_multiple(raw_frames, _FRAME.size, "FRAM")))
     if sum(f.compressed for f in frames) != footer.payload_size:
         raise BundleError("damaged section FRAM: the frames are not as long as the payload")
-    if any(not 0 < f.size <= FRAME_LIMIT or not f.compressed for f in frames):
-        raise BundleError(f"hostile section FRAM: a frame is empty or larger than {FRAME_LIMIT} bytes")
+    if any(not 0 < f.size <= rules.MOST_FRAME or not f.compressed for f in frames):
+        raise BundleError(f"hostile section FRAM: a frame is empty or larger than {rules.MOST_FRAME} bytes")
     if not pool or pool[0] or pool[-1]:
         raise BundleError("damaged section STRS: it does not begin and end with NUL")
     _multiple(raw_entries, _ENTRY.size, "ENTR")
@@ -243,7 +213,7 @@ def _sections(data: bytes) -> list[bytes]:
         raise BundleError("damaged table of contents: too short")
     magic, count, zero = _TOC.unpack_from(data)
     end = _TOC.size + _SECTION.size * count
-    if magic != b"SDEETOC1" or zero or not len(_TAGS) <= count <= 16 or end > len(data):
+    if magic != rules.NAME_TABLE or zero or not len(rules.TAGS) <= count <= rules.MOST_SECTIONS or end > len(data):
         raise BundleError("damaged table of contents: its header is not one")
     sections = []
     for n, header in enumerate(_SECTION.iter_unpack(data[_TOC.size : end])):
@@ -251,13 +221,13 @@ def _sections(data: bytes) -> list[bytes]:
         gap = data[end:offset] if offset <= len(data) else b"\1"
         if zero or offset != (end + 7) & ~7 or any(gap) or size > len(data) - offset:
             raise BundleError(f"damaged table of contents: section {n + 1} is not where it should be")
-        if n < len(_TAGS) and tag != _TAGS[n]:
-            raise BundleError(f"damaged table of contents: section {n + 1} is not {_TAGS[n].decode()}")
+        if n < len(rules.TAGS) and tag != rules.TAGS[n]:
+            raise BundleError(f"damaged table of contents: section {n + 1} is not {rules.TAGS[n].decode()}")
         sections.append(data[offset : offset + size])
         end = offset + size
     if end != len(data):
         raise BundleError("damaged table of contents: bytes after its last section")
-    return sections[: len(_TAGS)]
+    return sections[: len(rules.TAGS)]
 
 
 def _entries(raw: bytes, pool: bytes, digests: bytes) -> Iterator[Entry]:
@@ -280,8 +250,17 @@ def _hostile(path: str, why: str) -> BundleError:
 
 
 def is_normal(path: str) -> bool:
-    """Return whether a path is absolute and has no empty, "." or ".." component; "/" itself is not normal."""
-    return path.startswith("/") and not any(part in ("", ".", "..") for part in path[1:].split("/"))
+    """Return whether a path is absolute, has no empty, "." or ".." component, and is as short as a bundle's must be.
+
+    "/" itself is not normal. As path_is_normal() of the launcher.
+    """
+    name = os.fsencode(path)
+    parts = name[1:].split(b"/")
+    return (
+        name.startswith(b"/")
+        and len(name) <= rules.MOST_PATH
+        and all(part not in (b"", b".", b"..") and len(part) <= rules.MOST_COMPONENT for part in parts)
+    )
 
 
 def _check_entries(entries: Sequence[Entry], stream: int) -> None:
@@ -290,13 +269,11 @@ def _check_entries(entries: Sequence[Entry], stream: int) -> None:
     last = b""
     for entry in entries:
         if not is_normal(entry.path):
-            raise _hostile(entry.path, "not a normalised absolute path")
+            raise _hostile(entry.path, "not a normalised absolute path, or too long")
         key = os.fsencode(entry.path)
         if key <= last:
             raise _hostile(entry.path, "twice, or not in order")
         last = key
-        if len(key) > PATH_LIMIT or any(len(part) > NAME_LIMIT for part in key.split(b"/")):
-            raise _hostile(entry.path, "longer than a path can be")
         # sorted by bytes, a directory always stands before what is in it
         parent = entry.path.rpartition("/")[0]
         if parent and (parent not in known or known[parent].kind != stat.S_IFDIR):
@@ -328,7 +305,7 @@ def _check_entry(entry: Entry) -> None:
         raise _hostile(entry.path, f"mode {entry.mode:o} is not allowed")
     if entry.hard_link and kind != stat.S_IFREG:
         raise _hostile(entry.path, "a hard link must be a regular file")
-    if len(os.fsencode(entry.link)) > PATH_LIMIT:
+    if len(os.fsencode(entry.link)) > rules.MOST_LINK:
         raise _hostile(entry.path, "a link longer than a path can be")
     if bool(entry.link) != (entry.hard_link or kind == stat.S_IFLNK):
         raise _hostile(entry.path, "a link without a target, or a target without a link")
@@ -352,11 +329,12 @@ def _conf(raw: bytes) -> tuple[tuple[str, str], ...]:
 
 def wrong_conf(conf: tuple[tuple[str, str], ...]) -> str:
     """Return which rule of docs/bundle-format.md pairs break, "" when none."""
-    for key, (least, most, shape) in _CONF_RULES.items():
-        values = [value for name, value in conf if name == key]
-        if not least <= len(values) <= most:
-            return f"{key} is there {len(values)} times"
-        for value in values:
-            if not re.fullmatch(shape, value, re.DOTALL):
-                return f"{key} cannot be {value!a}"
+    found = Counter(key for key, _ in conf)
+    for key, rule in rules.CONF.items():
+        if not rule.least <= found[key] <= rule.most:
+            return f"{key} is there {found[key]} times"
+    for key, value in conf:
+        shape = _SHAPES.get(key)
+        if shape and not shape.fullmatch(os.fsencode(value)):
+            return f"{key} cannot be {value!a}, it must be {rules.CONF[key].called}"
     return ""

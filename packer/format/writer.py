@@ -18,12 +18,12 @@ import zstandard
 
 from sdee.base import trust
 from sdee.base.errors import BundleError, InternalError, OutputError
-from sdee.packer.format import content
+from sdee.packer.format import content, rules
 from sdee.packer.format.frames import FrameWriter
 from sdee.packer.format.layout import Layout, Node, lay_out
 from sdee.packer.format.results import result_meta
 from sdee.packer.format.reuse import OldFrames, frames_meta
-from sdee.packer.format.table import SKIPPABLE_HEADER, SKIPPABLE_TABLE, Entry, Footer, Table, pack_table, parse_table
+from sdee.packer.format.table import SKIPPABLE_HEADER, Entry, Footer, Table, pack_table, parse_table
 from sdee.packer.format.threads import usable_cores
 from sdee.packer.model import Verdict
 
@@ -172,7 +172,7 @@ def _write(file: IO[bytes], job: _Job) -> dict[str, Any]:
         parse_table(data, footer)
     except BundleError as error:  # never leave on disk what no reader takes
         raise InternalError(f"the closure makes no valid bundle: {error.message}") from error
-    file.write(SKIPPABLE_HEADER.pack(SKIPPABLE_TABLE, len(data)))
+    file.write(SKIPPABLE_HEADER.pack(rules.MAGIC_TABLE, len(data)))
     file.write(data)
     file.write(footer.pack())
     sizes = {"size": footer.file_size, "launcher": launcher_size, "payload": payload, "table": len(data)}

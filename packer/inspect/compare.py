@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.packer.format import rules
+
 if TYPE_CHECKING:
     from sdee.packer.format.reader import Bundle
     from sdee.packer.format.table import Entry
@@ -31,9 +33,8 @@ def compare_traces(one: Trace, other: Trace) -> list[Difference]:
 def compare_bundles(one: Bundle, other: Bundle) -> list[Difference]:
     """Return, by path, what travels otherwise or got another verdict, and then what the launcher is told otherwise."""
     found = _compare(_contents(one), _contents(other))
-    settings = [
-        {f"{key} {value}" for key, value in b.table.conf if key not in {"shared", "fallback"}} for b in (one, other)
-    ]
+    hidden = {key for key, rule in rules.CONF.items() if not rule.compare}
+    settings = [{f"{key} {value}" for key, value in b.table.conf if key not in hidden} for b in (one, other)]
     found += [Difference("-", text, "setting") for text in sorted(settings[0] - settings[1])]
     return found + [Difference("+", text, "setting") for text in sorted(settings[1] - settings[0])]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.base.paths import ancestors, is_below_any
+from sdee.packer.format import rules
 from sdee.packer.format.layout import lay_out
 from sdee.packer.model import Item, Reason, Verdict
 
@@ -23,14 +24,20 @@ if TYPE_CHECKING:
     from sdee.packer.format.table import Entry
     from sdee.packer.model import Closure
 
-# CONF keys that say what was run, which who runs another command says anew, or that serve messages alone
-_OF_THE_COMMAND = frozenset(("program", "arg", "cwd", "shared", "looked-for", "host-used", "unused"))
 _OF_THE_PROCESS = ("_=", "PWD=")  # variables that the launcher, or the program, sets anew
+
+
+def _of(coverage: str) -> frozenset[str]:
+    return frozenset(key for key, rule in rules.CONF.items() if rule.coverage == coverage)
+
+
+# Keys that say what was run, which who runs another command says anew, or that serve messages alone
+_OF_THE_COMMAND = _of("command")
 # Of these a bundle may say neither less nor more: a command would see other files, variables or limits, or be refused
-_EQUAL = frozenset(("env", "tree", "left-out", "fallback", "umask", "rlimit", "cpu", "isa", "kernel"))
+_EQUAL = _of("equal")
 # A bundle with more of these serves as well: what a node has there does not appear, or does
-_JOINED = ("absent", "host")
-_FIRST_WORD = frozenset(("isa", "kernel"))  # then a path, for messages
+_JOINED = _of("joined")
+_FIRST_WORD = frozenset(key for key, rule in rules.CONF.items() if rule.first_word)  # then a path, for messages
 
 
 @dataclass(frozen=True)

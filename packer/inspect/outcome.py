@@ -100,7 +100,7 @@ class RunReport:
 
 @dataclass(frozen=True)
 class Report:
-    """All runs. `expected`: the status that they should have, None when that is not known.
+    """All runs. `expected`: the status that they should have, None when that is not known: 0 is good then.
 
     `varies`: results that differ in every run, so that nothing follows from it. `lost`: results outside of live
     directories, which are gone with a job. `provided`: what the node must have. `changed`: inputs that are not as they
@@ -194,7 +194,7 @@ def _judge_run(found: _Judge, run: Observed) -> tuple[RunReport, list[str]]:
         missing = [*other, *(map(said_of_home, in_home) if otherwise or differences else ())]
     listings = _listings(found, run, where, {m.path for m in missing})
     differences = [*listings, *differences]
-    good = not missing and not differences and expected in (None, run.status)
+    good = not missing and not differences and run.status == (expected or 0)
     said = () if good else run.said
     return RunReport(run.root, run.home, run.status, "", good, tuple(missing), tuple(differences), said), provided
 

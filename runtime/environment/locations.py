@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-COMMANDS = "/run/sdee"  # inside: what stands in place of the job manager's commands (runtime/native/front/)
+from sdee.base.at_start import COMMANDS_DIRECTORY
+
+COMMANDS = COMMANDS_DIRECTORY  # inside: what stands in place of the job manager's commands (runtime/native/front/)
 STATE_COMMANDS = "commands"  # the directory of an environment's state that is bound there
 PROGRAMS = "/usr/bin"  # where Debian has the job manager's commands
 DIVERTED = "/usr/lib/sdee"  # where a package's own are, inside

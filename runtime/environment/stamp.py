@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from sdee.base.at_start import MOUNTS_APART
 from sdee.base.files import lines, read_text
 
 # Files of the host by which a change of its packages is noticed, and of which a copy is kept to merge with later
@@ -18,8 +19,6 @@ STAMPS = (
     "/etc/group",
 )
 KEPT = ("/var/lib/dpkg/status", "/etc/passwd", "/etc/group")
-
-NOT_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/tmp", "/home", "/mnt", "/media")
 
 
 def changed_files(directory: str) -> list[str]:
@@ -40,7 +39,7 @@ def stamp_line(path: str) -> str:
 def mount_points() -> list[str]:
     """Return what is mounted below the system's directories, as mountinfo(5) writes it."""
     points = {line.split(" ", 5)[4] for line in lines(read_text("/proc/self/mountinfo"))}
-    return sorted(point for point in points if not point.startswith(NOT_SYSTEM))
+    return sorted(point for point in points if not point.startswith(MOUNTS_APART))
 
 
 def moved(directory: str) -> bool:

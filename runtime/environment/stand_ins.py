@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from sdee.base import facts
 from sdee.runtime.environment.locations import DIVERSIONS, DIVERTED, HOST_PROGRAMS, PROGRAMS
 from sdee.runtime.programs import front_path
 
@@ -20,15 +21,12 @@ if TYPE_CHECKING:
 
     from sdee.runtime.environment.store import Environment
 
-# As in stand_ins.c
-_JOBS = ("salloc", "sbatch", "srun", "sacct", "sacctmgr", "sattach", "sbcast", "scancel", "scontrol")
-NAMES = (*_JOBS, "sdiag", "sinfo", "sprio", "squeue", "sreport", "sshare", "sstat", "strigger")
-
 
 def of_packages() -> list[str]:
     """Return the names of those that a Debian package owns."""
+    names = facts.commands_of("slurm")
     there = [
-        name for name in NAMES if os.path.isfile(f"{PROGRAMS}/{name}") and not os.path.islink(f"{PROGRAMS}/{name}")
+        name for name in names if os.path.isfile(f"{PROGRAMS}/{name}") and not os.path.islink(f"{PROGRAMS}/{name}")
     ]
     if not there or not os.path.isdir("/var/lib/dpkg/info"):
         return []
@@ -71,7 +69,7 @@ def refresh(environment: Environment) -> None:
     upper, diverted = environment.upper(PROGRAMS), environment.upper(DIVERTED)
     if upper is None or diverted is None or not os.path.isdir(diverted):
         return
-    for name in NAMES:
+    for name in facts.commands_of("slurm"):
         path = f"{upper}/{name}"
         if os.path.lexists(f"{diverted}/{name}") and os.path.isfile(path) and not os.path.islink(path):
             new = f"{path}.sdee-{os.getpid()}"  # terminals may come at once

@@ -128,7 +128,10 @@ class JobManager(ABC):
 
     @abstractmethod
     def rehearsal(self, wrapping: Wrapping) -> str:
-        """Return the script as it can be run here, without the job manager, to be traced: each step as one process."""
+        """Return shell text by which a script can be run here, without the job manager: each step as one process.
+
+        The script reads it before its first command (scripts.reading).
+        """
 
 
 @dataclass(frozen=True)

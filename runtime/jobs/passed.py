@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from sdee.base.at_start import PASSED_PREFIX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_PASSED = "SDEE_PASSED_"  # runtime/native/front/passed.c, runtime/native/launcher/run/variables.c
 
 
 def hidden(environment: Mapping[str, str]) -> dict[str, str]:
@@ -16,11 +16,11 @@ def hidden(environment: Mapping[str, str]) -> dict[str, str]:
     shells = re.compile(r"[A-Za-z_]\w*", re.ASCII)
     others = [name for name in environment if not shells.fullmatch(name)]
     kept = {name: value for name, value in environment.items() if name not in others}
-    return kept | {f"{_PASSED}{number}": f"{name}={environment[name]}" for number, name in enumerate(others)}
+    return kept | {f"{PASSED_PREFIX}{number}": f"{name}={environment[name]}" for number, name in enumerate(others)}
 
 
 def shown(environment: Mapping[str, str]) -> dict[str, str]:
     """Return variables as they were before `hidden`."""
-    passed = (value.partition("=") for name, value in environment.items() if name.startswith(_PASSED))
-    kept = {name: value for name, value in environment.items() if not name.startswith(_PASSED)}
+    passed = (value.partition("=") for name, value in environment.items() if name.startswith(PASSED_PREFIX))
+    kept = {name: value for name, value in environment.items() if not name.startswith(PASSED_PREFIX)}
     return kept | {name: value for name, _, value in passed}

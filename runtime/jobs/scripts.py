@@ -95,6 +95,18 @@ def insert(wrapping: Wrapping, directive: str, preamble: str, named: str) -> str
     return "\n".join([*head, begin, preamble.strip("\n"), "# ---- sdee", *lines[at:]])
 
 
+def reading(text: str, path: str) -> str:
+    """Return a script that reads the file `path` before its first command.
+
+    No line is added, so that the shell's messages give the numbers of the user's lines.
+    """
+    lines = text.split("\n")
+    at = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), None)
+    if at is not None:
+        lines[at] = f". {shlex.quote(path)}; {lines[at]}"
+    return "\n".join(lines)
+
+
 THERE = beside(__file__, "there.sh").rstrip("\n")
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster.jobs import SDEE, Evening, place, wait_for
+from env_support import MANUALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ def begin(cluster: Cluster, repository: str, name: str, *options: str) -> Evenin
     done = evening.sdee("env", "create", "mine", *options)
     assert done.returncode == 0, done.stderr
     line = f"deb [trusted=yes] file:{repository} ./"
-    evening.out(f"rm -f /etc/apt/sources.list.d/*; echo '{line}' >/etc/apt/sources.list; apt-get update -qq")
+    evening.out(f"{MANUALS}; rm -f /etc/apt/sources.list.d/*; echo '{line}' >/etc/apt/sources.list; apt-get update -qq")
     return evening
 
 

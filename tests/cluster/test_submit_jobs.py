@@ -153,7 +153,7 @@ def test_a_batch_script_runs_its_steps_in_the_bundle(side: Side) -> None:
     new = done.stdout.splitlines()
     assert new[:3] == text[:3] or new[:4] == [text[0], new[1], *text[1:3]]
     assert new[-len(text) + 5 :] == text[5:]
-    assert "these run on the node itself, as ever: mkdir (line" in done.stderr
+    assert "the node's own tools are used for: mkdir" in done.stderr
     submit = ["--submit", "--results=back", *(("--wait",) if slurm else ("-sync", "y"))]
     done = side.sdee("wrap", *submit, *programs, "job.sh", "first arg")
     assert done.returncode == 0, done

@@ -96,7 +96,7 @@ def test_launchers_of_a_script_run_in_the_bundle(side: Side) -> None:
     side.file("job.sh", JOB)
     done = side.sdee("wrap", "--submit", *side.number, "job.sh")
     assert done.returncode == 0, done
-    assert "these run on the node itself, as ever: sort" in done.stderr
+    assert "the node's own tools are used for: sort" in done.stderr
     expected = [*RANKS, "status 7", "rank 0 on n1", "rank 1 on n1", "rank 2 on n2"]
     wait_for(lambda: side.read("out.txt").splitlines() == expected, lambda: (side.read("out.txt"), done))
 

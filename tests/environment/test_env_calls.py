@@ -78,8 +78,8 @@ class Sides:
 
 @pytest.fixture(scope="module")
 def sides() -> Iterator[Sides]:
-    top = Path(tempfile.mkdtemp(prefix="sdee-calls-", dir="/usr/share"))
-    over = Path(tempfile.mkdtemp(prefix="sdee-calls-", dir="/var/tmp"))
+    top = Path(tempfile.mkdtemp(prefix="sdee-test-calls-", dir="/usr/share"))
+    over = Path(tempfile.mkdtemp(prefix="sdee-test-calls-", dir="/var/tmp"))
     top.chmod(0o755)
     make_tree(top / "0")
     for number in range(1, COPIES):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from env_support import SDEE, UID, User, a_user, becomes, needs_root, skip_outside_of_ci
+from env_support import MANUALS, SDEE, UID, User, a_user, becomes, needs_root, skip_outside_of_ci
 from env_terminal import shell_in, terminal
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def user() -> Iterator[User]:
     """A user whose environment has shells that the host may lack: installed inside, after `create`."""
     with a_user() as made:
         made.sdee("env", "create", "mine")
+        made.leave_manuals_alone("mine")
         if "Err:" in (output := made.inside("mine", "apt-get update", check=False)):
             skip_outside_of_ci(f"no package mirror: {output}")
         made.inside("mine", f"DEBIAN_FRONTEND=noninteractive apt-get install -y {PACKAGES}")
@@ -104,6 +105,7 @@ def test_a_prompt_command_of_the_user_runs_and_a_shell_below_shows_the_environme
 @pytest.mark.usefixtures("home")
 def test_the_prompt_is_the_users_own_where_they_want_it_so(user: User) -> None:
     user.sdee("env", "create", "plain")
+    user.leave_manuals_alone("plain")
     user.inside("plain", "rm -r /etc/sdee && apt-get install -y hello && hello")
     put(user, ".bashrc", "PS1='own> '\nPROMPT_COMMAND=:\n")
     with terminal(user, *shell_in(user, "plain")) as seen:
@@ -205,7 +207,7 @@ def test_the_hosts_own_module_works_inside(user: User) -> None:
     script = f"""
         set -e; mount --make-rprivate /
         {mounts}
-        apt-get update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y environment-modules >/dev/null 2>&1
+        {MANUALS}; apt-get update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y environment-modules >/dev/null 2>&1
         cd {user.home}; exec {" ".join(becomes(UID))} bash -lc 'PATH={SDEE.parent}:$PATH; {work}'"""
     done = subprocess.run(
         ["unshare", "-m", "bash", "-c", script], capture_output=True, text=True, check=False, env=user.environ

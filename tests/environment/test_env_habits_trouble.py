@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from env_support import OTHER_UID, SDEE, UID, User, a_user, becomes, needs_root, processes_of, skip_outside_of_ci
+from rpm_system import Host, a_host
 from waiting import wait_for
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def test_kill_9_in_random_order_while_packages_are_installed(user: User) -> None
         skip_outside_of_ci(f"no package mirror: {output}")
     before = Path("/proc/self/mountinfo").read_text().count(str(user.home))
     chance = random.Random(5)
+    user.leave_manuals_alone("mine")
     user.inside("mine", "cd ~; apt-get download -q cron cron-daemon-common hello bc")
     for delay in (0.3, 1.1):
         install = "DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades ~/*.deb; DEBIAN_FRONTEND=noninteractive dpkg -P bc hello"
@@ -242,61 +244,86 @@ def test_names_at_the_edge_work(user: User) -> None:
         user.sdee("env", "remove", name)
 
 
+@pytest.fixture(scope="module")
+def small() -> Iterator[Host]:
+    """A host that a test may change, of a thousand directories: on a disk, 30,000 of them take a minute and more."""
+    if not all(map(shutil.which, ("rpmbuild", "createrepo_c"))):
+        pytest.skip("there is no rpmbuild")
+    with a_host() as host:
+        (host.root / "usr/local").mkdir(exist_ok=True)
+        yield host
+
+
 # Where the home lies, and what HOME says
 HOMES = {
     "a link in /home's place": ("{top}/real", "{top}/link"),
-    "a link in /usr": ("{top}/real", "/usr/local/sdee-test-home"),
-    "below /usr": ("/usr/local/sdee-test-home/u", "/usr/local/sdee-test-home/u"),
-    "below /var": ("/var/sdee-test-home/u", "/var/sdee-test-home/u"),
+    "a link in /usr": ("{top}/real", "/usr/local/test-home"),
+    "below /usr": ("/usr/local/test-home/u", "/usr/local/test-home/u"),
+    "below /var": ("/var/test-home/u", "/var/test-home/u"),
     "a name with blanks": ("{top}/a b", "{top}/a b"),
 }
 
 
-@pytest.mark.alone  # every other environment would have what is made in /usr and /var here
 @pytest.mark.parametrize("case", HOMES)
-def test_homes_in_odd_places_are_live(user: User, case: str) -> None:
-    real, home = (text.format(top=user.home) for text in HOMES[case])
-    subprocess.run(["install", "-d", "-o", str(UID), "-g", str(UID), real], check=True)
+def test_homes_in_odd_places_are_live(small: Host, case: str) -> None:
+    real, home = (text.format(top=small.home) for text in HOMES[case])
+    here, link = (Path(path if path.startswith(str(small.home)) else f"{small.root}{path}") for path in (real, home))
+    subprocess.run(["install", "-d", "-o", str(UID), "-g", str(UID), here], check=True)
     if home != real:
-        os.symlink(real, home)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(real)
+
+    def odd(*words: str) -> str:
+        return small.run(str(SDEE), "env", *words, variables={"HOME": home}).stdout
+
     try:
-        odd = User(Path(home), UID)
-        odd.sdee("env", "create", "odd")
+        odd("create", "odd")
         script = "cd; pwd; echo here >note; getent passwd root | cut -d: -f6; touch /usr/local/new /var/new; ls -A ~/.local/share/sdee/environments | wc -l"
-        assert odd.inside("odd", script).splitlines() == [home, home, "0"]
-        assert (Path(real) / "note").read_text() == "here\n"
-        assert not Path("/usr/local/new").exists()
-        layers = odd.state("odd") / "layers"
+        assert odd("enter", "odd", "--", "bash", "-c", f"exec 2>&1; {script}").splitlines() == [home, home, "0"]
+        assert (here / "note").read_text() == "here\n"
+        assert not (small.root / "usr/local/new").exists()
+        layers = here / ".local/share/sdee/environments/odd/layers"
+        assert (layers / "usr/upper/local/new").exists()
         assert not list(layers.rglob("environments/odd")), "it has a copy of itself"
-        odd.sdee("env", "remove", "odd")
+        odd("remove", "odd")
     finally:
         if home != real:
-            os.unlink(home)
-        shutil.rmtree(real, ignore_errors=True)
-        for rest in ("/usr/local/sdee-test-home", "/var/sdee-test-home"):
-            shutil.rmtree(rest, ignore_errors=True)
+            link.unlink()
+        shutil.rmtree(here, ignore_errors=True)
 
 
-@pytest.mark.alone
-def test_environments_below_a_directory_of_the_system_do_not_copy_each_other(user: User) -> None:
-    base = Path("/srv/sdee-test-environments")
-    subprocess.run(["install", "-d", "-o", str(UID), "-g", str(UID), "-m", "700", str(base)], check=True)
-    place = {"SDEE_ENV_DIR": str(base)}
-    try:
-        for name in ("one", "two"):
-            user.sdee("env", "create", name, variables=place)
-        script = f"ls -A {base} | wc -l; touch /srv/new {base}/new && ls {base}"
-        assert user.sdee("env", "enter", "two", "--", "sh", "-c", script, variables=place).stdout.split() == [
-            "0",
-            "new",
-        ]
-        assert sorted(path.name for path in base.iterdir()) == ["one", "two"]
-        copies = base / "two/layers/srv/upper" / base.name
-        assert [path.name for path in copies.iterdir()] == ["new"]
-    finally:
-        for name in ("one", "two"):
-            user.sdee("env", "remove", name, variables=place)
-        shutil.rmtree(base)
+def test_environments_below_a_directory_of_the_system_do_not_copy_each_other(small: Host) -> None:
+    base = Path("/srv/environments")
+    here = Path(f"{small.root}{base}")
+    subprocess.run(["install", "-d", "-o", str(UID), "-g", str(UID), "-m", "700", str(here)], check=True)
+
+    def sdee(*words: str) -> str:
+        return small.run(str(SDEE), "env", *words, variables={"SDEE_ENV_DIR": str(base)}).stdout
+
+    for name in ("one", "two"):
+        sdee("create", name)
+    script = f"ls -A {base} | wc -l; touch /srv/new {base}/new && ls {base}"
+    assert sdee("enter", "two", "--", "sh", "-c", script).split() == ["0", "new"]
+    assert sorted(path.name for path in here.iterdir()) == ["one", "two"]
+    copies = here / "two/layers/srv/upper" / base.name
+    assert [path.name for path in copies.iterdir()] == ["new"]
+    for name in ("one", "two"):
+        sdee("remove", name)
+
+
+def test_state_below_the_system_itself_works(small: Host) -> None:
+    """SDEE_ENV_DIR in /var/tmp: overlayfs may not have its upper layer below the lower one."""
+    base = Path("/var/tmp/environments")
+    subprocess.run(["install", "-d", "-o", str(UID), "-g", str(UID), f"{small.root}{base}"], check=True)
+
+    def sdee(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return small.run(str(SDEE), "env", *words, check=check, variables={"SDEE_ENV_DIR": str(base)})
+
+    sdee("create", "deep")
+    done = sdee("enter", "deep", "--", "sh", "-c", f"touch /var/lib/x; ls -A {base}", check=False)
+    assert "No such file" in done.stderr
+    assert Path(f"{small.root}{base}/deep/layers/var/upper/lib/x").exists()
+    sdee("remove", "deep")
 
 
 def test_a_home_that_lacks_is_told_and_another_place_serves(user: User) -> None:

@@ -10,24 +10,26 @@
 
 static inline uint8_t *with_footer(const uint8_t *payload, size_t payload_size, const uint8_t *table, size_t table_size, size_t *whole)
 {
-    *whole = payload_size + 8 + table_size + FOOTER_SIZE;
+    const size_t launcher = 1, at = launcher + payload_size + 8; /* a byte stands for it */
+    *whole = at + table_size + FOOTER_SIZE;
     uint8_t *file = calloc(1, *whole), *footer = file + *whole - FOOTER_SIZE;
     if (payload_size > 0)
-        memcpy(file, payload, payload_size);
-    put_number(file + payload_size, 0x184D2A50, 4);
-    put_number(file + payload_size + 4, table_size, 4);
+        memcpy(file + launcher, payload, payload_size);
+    put_number(file + at - 8, MAGIC_TABLE, 4);
+    put_number(file + at - 4, table_size, 4);
     if (table_size > 0)
-        memcpy(file + payload_size + 8, table, table_size);
-    put_number(footer, 0x184D2A5D, 4);
-    put_number(footer + 4, 120, 4);
-    memcpy(footer + 8, "SDEEBNDL", 8);
-    put_number(footer + 16, 1, 4);
-    put_number(footer + 32, payload_size, 8);
-    put_number(footer + 40, payload_size + 8, 8);
-    put_number(footer + 48, table_size, 8);
-    put_number(footer + 56, *whole, 8);
-    sha256(file + payload_size + 8, table_size, footer + 64);
-    sha256(file, 0, footer + 96);
+        memcpy(file + at, table, table_size);
+    put_number(footer + FOOTER_AT_MAGIC, MAGIC_FOOTER, 4);
+    put_number(footer + FOOTER_AT_SIZE, FOOTER_SIZE - 8, 4);
+    memcpy(footer + FOOTER_AT_NAME, FOOTER_NAME, sizeof FOOTER_NAME - 1);
+    put_number(footer + FOOTER_AT_VERSION, FORMAT_VERSION, 4);
+    put_number(footer + FOOTER_AT_LAUNCHER, launcher, 8);
+    put_number(footer + FOOTER_AT_PAYLOAD, payload_size, 8);
+    put_number(footer + FOOTER_AT_TABLE, at, 8);
+    put_number(footer + FOOTER_AT_TABLE_SIZE, table_size, 8);
+    put_number(footer + FOOTER_AT_WHOLE, *whole, 8);
+    sha256(file + at, table_size, footer + FOOTER_AT_TABLE_DIGEST);
+    sha256(file, launcher, footer + FOOTER_AT_LAUNCHER_DIGEST);
     return file;
 }
 
@@ -55,6 +57,6 @@ static inline uint8_t *with_heads(const uint8_t *const sections[6], const size_t
 }
 
 /* CONF with which bundle_parse() is content. */
-static const char LEAST_CONF[] = "machine\0x86_64\0program\0/p\0arg\0p\0cwd\0/\0umask\0" "022";
+static const char LEAST_CONF[] = "machine\0x86_64\0program\0/p\0arg\0p\0cwd\0/\0umask\0" "022\0os\0debian 12";
 
 #endif

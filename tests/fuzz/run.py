@@ -1,6 +1,6 @@
-"""Fuzz each target for some seconds, and say what was found: `make fuzz-short`, or by hand
+"""Fuzz targets for some seconds, as many at once as there are cores, and say what was found: `make fuzz`, or by hand
 
-    python tests/fuzz/run.py [--seconds N] [--engine libfuzzer|afl] [--log FILE] [TARGET...]
+    python tests/fuzz/run.py [--seconds N] [--jobs N] [--engine libfuzzer|afl] [--log FILE] [TARGET...]
 
 Corpora grow in build/corpus-ENGINE, findings lie in build/findings, both below this directory. Targets in C are in
 seeds.py, those in Python in python_targets.py.
@@ -15,7 +15,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -29,6 +31,8 @@ SANITIZERS = {
     "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1",
 }
 MEMORY = 1024  # MB, of a process
+LAST = ["nice", "-n", "19"]
+CORES = len(os.sched_getaffinity(0))
 PATIENCE = 10  # s, for one input: on a busy machine two are not enough
 
 
@@ -44,10 +48,26 @@ class Result:
     findings: list[str]
 
 
-def build(engine: str) -> None:
-    """Build the harnesses. Raises CalledProcessError."""
-    command = ["make", "-s", "-C", HERE, f"-j{len(os.sched_getaffinity(0))}", f"ENGINE={engine}"]
-    subprocess.run(command, check=True)
+def what_is_missing(engine: str) -> str:
+    """Return why an engine's harnesses cannot be built here, or nothing."""
+    with tempfile.TemporaryDirectory() as place:
+        source = os.path.join(place, "x.c")
+        with open(source, "w", encoding="ascii") as file:
+            file.write("#include <zstd.h>\nint LLVMFuzzerTestOneInput(void) { return ZSTD_versionNumber() == 0; }\n")
+        done = subprocess.run(
+            ["make", "-s", "-C", HERE, f"ENGINE={engine}", f"SOURCE={source}", "probe"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    return "" if done.returncode == 0 else done.stderr.strip() or f"make ended with {done.returncode}"
+
+
+def build(engine: str, targets: list[str]) -> None:
+    """Build harnesses. Raises CalledProcessError."""
+    wanted = [os.path.join("build", engine, target) for target in targets]
+    if wanted:
+        subprocess.run(["make", "-s", "-C", HERE, f"-j{CORES}", f"ENGINE={engine}", *wanted], check=True)
 
 
 def places(target: str, engine: str) -> tuple[str, str, str]:
@@ -86,12 +106,11 @@ def libfuzzer(target: str, seconds: int) -> Result:
         command = [sys.executable, os.path.join(HERE, "python_targets.py"), target]
     before, start = files(findings), time.monotonic()
     done = subprocess.run(
-        [*command, *options, corpus, seed],
+        [*LAST, *command, *options, corpus, seed],
         env=os.environ | SANITIZERS,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         check=False,
-        preexec_fn=lambda: os.nice(19),
     )
     said = done.stderr.decode(errors="replace")
     found = sorted(files(findings) - before)
@@ -120,6 +139,7 @@ def afl(target: str, seconds: int) -> Result:
     }
     done = subprocess.run(
         [
+            *LAST,
             "afl-fuzz",
             "-i",
             seed,
@@ -137,7 +157,6 @@ def afl(target: str, seconds: int) -> Result:
         env=os.environ | SANITIZERS | quiet,
         capture_output=True,
         check=False,
-        preexec_fn=lambda: os.nice(19),
     )
     try:
         with open(os.path.join(corpus, "default", "fuzzer_stats"), encoding="utf-8") as file:
@@ -174,12 +193,28 @@ def report(result: Result, log: str | None) -> None:
             file.write(json.dumps(asdict(result)) + "\n")
 
 
+def possible(engine: str, targets: list[str]) -> list[str]:
+    """Return the targets that can be fuzzed on this machine, and say which cannot."""
+    in_c = [target for target in targets if target in seeds.TARGETS]
+    why = what_is_missing(engine) if in_c else ""
+    if not why:
+        return targets
+    print(
+        f"not fuzzed here: {' '.join(in_c)}: {engine}'s harnesses cannot be built:\n{why}", file=sys.stderr, flush=True
+    )
+    return [target for target in targets if target not in in_c]
+
+
 def main() -> int:
-    """Run the targets one after the other. 1 when anything was found."""
+    """Run the targets. 1 when anything was found."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--jobs", type=int, default=CORES, help="targets at once")
     parser.add_argument("--engine", choices=("libfuzzer", "afl"), default="libfuzzer")
     parser.add_argument("--log", help="append results as lines of JSON")
+    parser.add_argument(
+        "--where-possible", action="store_true", help="leave out, and say, what this machine cannot fuzz"
+    )
     parser.add_argument("targets", nargs="*", metavar="TARGET")
     arguments = parser.parse_args()
     run = libfuzzer if arguments.engine == "libfuzzer" else afl
@@ -187,12 +222,15 @@ def main() -> int:
     unknown = set(arguments.targets) - set(every)
     if unknown:
         parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(every)}")
-    build(arguments.engine)
+    targets = arguments.targets or every
+    if arguments.where_possible:
+        targets = possible(arguments.engine, targets)
+    build(arguments.engine, [target for target in targets if target in seeds.TARGETS])
     found = 0
-    for target in arguments.targets or every:
-        result = run(target, arguments.seconds)
-        report(result, arguments.log)
-        found += len(result.findings)
+    with ThreadPoolExecutor(max(arguments.jobs, 1)) as pool:
+        for ended in as_completed([pool.submit(run, target, arguments.seconds) for target in targets]):
+            report(ended.result(), arguments.log)
+            found += len(ended.result().findings)
     return 1 if found else 0
 
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 CORPUS = os.path.join(os.path.dirname(TESTS), "fixtures", "launcher", "corpus")
 FOUND = os.path.join(TESTS, "fuzz", "found")
-BASE = [("machine", "x86_64"), ("program", "/p"), ("arg", "p"), ("cwd", "/tmp"), ("umask", "022")]
+BASE = [("machine", "x86_64"), ("program", "/p"), ("arg", "p"), ("cwd", "/tmp"), ("umask", "022"), ("os", "debian 12")]
 CONF = [
     *BASE,
     ("live", "/tmp"), ("live", "/home/u"), ("tree", "/opt/job"), ("tree", "/srv/x"), ("left-out", "/opt/job/big"),
     ("unused", "/opt/job/doc"), ("fallback", "/opt/job/data"), ("host", "/etc/passwd"), ("host", "/run/munge"),
     ("env", "A=b"), ("env", "PATH=/usr/bin"), ("live-env", "SLURM_*"), ("live-env", "*"), ("fixed-env", "LD_*"),
-    ("rlimit", "stack 8388608 unlimited"), ("os", "debian 12"), ("libc", "/lib/x86_64-linux-gnu/libc.so.6 00ff"),
+    ("rlimit", "stack 8388608 unlimited"), ("libc", "/lib/x86_64-linux-gnu/libc.so.6 00ff"),
     ("interpreter", "/lib64/ld-linux-x86-64.so.2"), ("absent", "/etc/ld.so.preload"), ("absent", "/usr/lib/x"),
     ("looked-for", "/home/u/x"), ("shared", "/data/in"), ("cpu", "x86-64-v3"), ("isa", "x86-64-v2 /p"),
     ("kernel", "3.2.0 /p"), ("library-directory", "/lib/x86_64-linux-gnu"),

@@ -82,7 +82,7 @@ def test_a_bundle_that_does_not_say_what_stays_keeps_its_program_alone(work: str
     for wrong in ("", "0", "-1", "2 ", "1e3", "9999999999"):
         maker.conf = [*plain, ("kept-args", wrong)]
         refused = run([maker.write(f"{work}/b.sdee"), "x"])
-        assert (refused.returncode, "no number from 1" in refused.stderr) == (241, True)
+        assert (refused.returncode, "must be a number from 1" in refused.stderr) == (241, True)
         info = subprocess.run(
             [sys.executable, "-m", "sdee", "info", f"{work}/b.sdee"], capture_output=True, check=False
         )

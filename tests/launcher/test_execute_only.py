@@ -15,6 +15,7 @@ from launcher_tools import PLAIN, ROOT, TESTER, as_user, open_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SDEE = [sys.executable, "-m", "sdee"]
 needs_root = pytest.mark.skipif(not ROOT, reason="makes a program of another user's")
@@ -74,12 +75,28 @@ def test_a_file_that_the_job_has_read_must_still_be_readable(work: str) -> None:
     [
         (["ls | cat"], "a shell understands it: sh -c 'ls | cat'"),
         (["cd /; ls"], "a shell understands it: sh -c 'cd /; ls'"),
-        (["ls -l"], "a shell understands it: sh -c 'ls -l'"),
+        (["ls -l"], "without the quotes around the whole command: ls -l"),
         (["A=1", "env"], "env(1) sets a variable: env A=1 COMMAND"),
+        (["cd", "/"], "cd is a command of the shell: do it before, or bash -c 'cd …; COMMAND'"),
+        (
+            ["module", "load", "x"],
+            "module is a function of your shell: call it before, or bash -lc 'module …; COMMAND'",
+        ),
+        (["own", "x"], "own is a function of your shell: call it before, or bash -lc 'own …; COMMAND'"),
+        (["job.py"], "name what runs it: INTERPRETER job.py"),
+        (["job.sh"], "it is in this directory: ./job.sh"),
+        (["C:\\tools\\x.exe"], "directories are separated by / here"),
+        (["pyhton3"], "is 'python3' meant?"),
     ],
 )
-def test_what_only_a_shell_understands_is_said_with_the_shell(tmp_path: str, words: list[str], hint: str) -> None:
-    result = subprocess.run([*SDEE, "trace", *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_what_a_command_that_is_not_found_may_be_meant_as_is_said(tmp_path: Path, words: list[str], hint: str) -> None:
+    for name, mode in (("job.py", 0o644), ("job.sh", 0o755)):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(mode)
+    env = {**os.environ, "PATH": "/usr/bin:/bin", "BASH_FUNC_own%%": "() {  true\n}"}
+    result = subprocess.run(
+        [*SDEE, "trace", *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 127
     assert result.stderr.splitlines()[-1] == f"  hint: {hint}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -9,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from sdee.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +34,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tar.add(ROOT / name, name, recursive=False)
     clone.mkdir()
     run("tar", "-xf", archive, "-C", clone)
+    # as `make wheel` does
+    run(sys.executable, "-m", "sphinx", "-q", "-W", "-c", "docs", "-b", "man", ".", "docs/man", cwd=clone)
     run(sys.executable, "-m", "build", "-o", clone / "dist", cwd=clone)
     return clone / "dist"
 
@@ -55,16 +60,29 @@ def test_the_wheel_depends_on_the_platform_but_not_on_pythons_version(built: Pat
         "sdee/tracer/tracefile/model.py",
         "sdee/packer/closure/build.py",
         "sdee/py.typed",
+        "sdee/base/facts/ranks.toml",
+        "sdee/base/facts/syscalls.txt",
     } <= names
     sources = [path for path in (ROOT / "runtime").rglob("*") if path.suffix in (".sh", ".zsh", ".fish")]
     assert len(sources) >= 16
     assert {f"sdee/{path.relative_to(ROOT)}" for path in sources} <= names
 
 
+def test_the_wheel_has_a_man_page_for_each_command_and_for_the_manual(built: Path) -> None:
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
+        pages = {name.split("/share/man/")[1]: name for name in archive.namelist() if "/share/man/" in name}
+        text = archive.read(pages["man1/sdee-bundle.1"]).decode()
+    assert {f"man1/sdee-{name}.1" for name in COMMANDS} <= set(pages)
+    assert {"man1/sdee.1", "man1/sdee-env-create.1", "man7/sdee-slurm.7", "man7/sdee-trouble.7"} <= set(pages)
+    assert re.search(r"^\.SH SYNOPSIS\n(\.sp\n)?.*sdee bundle \[OPTIONS\]", text, re.MULTILINE)
+    assert r"\-\-minimal" in text
+
+
 def test_the_installed_wheel_traces_bundles_and_executes(built: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     run(tmp_path / "venv/bin/pip", "install", "-q", "--disable-pip-version-check", next(built.glob("*.whl")))
     sdee = tmp_path / "venv/bin/sdee"
+    assert (tmp_path / "venv/share/man/man1/sdee-trace.1").is_file()
     assert run(sdee, "trace", "--", "/bin/echo", "hello", cwd=tmp_path) == "hello\n"
     run(sdee, "bundle", cwd=tmp_path)
     assert run(sdee, "exec", "bundle.sdee", cwd=tmp_path) == "hello\n"

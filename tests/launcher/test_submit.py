@@ -181,8 +181,12 @@ class Desk:
 
     def submit(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run `sdee submit ARGUMENTS` here."""
+        return self.sdee("submit", *arguments, **env)
+
+    def sdee(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `sdee ARGUMENTS` here."""
         return subprocess.run(
-            [sys.executable, "-m", "sdee", "submit", *arguments],
+            [sys.executable, "-m", "sdee", *arguments],
             cwd=self.path,
             env={"PATH": f"{self.path}/bin:/usr/bin:/bin", "HOME": "/root", **env},
             capture_output=True,
@@ -287,6 +291,18 @@ def test_a_new_trace_that_gives_the_same_bundle_leaves_one(desk: Desk) -> None:
         done = desk.submit("--retrace", "--", "./job.sh")
         assert "bundled" in done.stderr
     assert [name for name in desk.kept() if name.endswith(".sdee")] == ["bundle-1.sdee"]
+
+
+def test_a_bundle_that_was_removed_is_made_again(desk: Desk) -> None:
+    for _ in range(3):
+        done = desk.submit("--", "./job.sh")
+        assert done.returncode == 0, done.stderr
+        assert "bundled" in done.stderr
+        bundle = next(desk.path.glob("sdee-jobs/*/bundle-1.sdee"))
+        assert str(bundle) in Path(desk.given()[-1]).read_text()
+        assert subprocess.run([bundle], cwd=desk.path, check=False, capture_output=True).stdout == b"said\n"
+        bundle.unlink()
+    assert desk.runs() == 4  # once here, three times from the bundle
 
 
 def test_a_file_that_was_looked_for_and_appears_counts_as_a_change(desk: Desk) -> None:
@@ -414,3 +430,52 @@ def test_what_serves_a_bundle_is_whole_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot make"):
         serving.prepare(str(tmp_path / "file"), bundle, front_path(), SlurmInside())
+
+
+SCRIPT = """#!/bin/bash
+#SBATCH -N1
+
+mkdir -p out; date >out/date
+python3 -c 'print("before")'
+srun python3 -c 'print("step")' | sort
+for n in 1 2; do srun ./job.sh $n & done; wait
+./after.sh
+no-such-command || true
+"""
+
+
+@pytest.fixture
+def script(desk: Desk) -> Path:
+    """Give a batch script with steps, tools of every system and programs of its own."""
+    (desk.path / "after.sh").write_text("#!/bin/sh\ncat output.txt\n")
+    (desk.path / "after.sh").chmod(0o755)
+    found = desk.path / "batch.sh"
+    found.write_text(SCRIPT)
+    return found
+
+
+def test_of_a_scripts_programs_those_that_nodes_may_lack_are_named_with_their_lines(desk: Desk, script: Path) -> None:
+    done = desk.sdee("wrap", script.name)
+    assert done.returncode == 0, done.stderr
+    said = "warning: NOT in the bundle, each node must have them: python3 (line 5), after.sh (line 8)\n"
+    assert said in done.stderr
+    hint = "sdee wrap --program python3 batch.sh runs them in the bundle; start after.sh with srun in the script\n"
+    assert hint in done.stderr
+    assert "the node's own tools are used for: mkdir, date, sort\n" in done.stderr
+    script.write_text(SCRIPT.replace("./after.sh", "srun ./after.sh"))
+    done = desk.sdee("wrap", "--program", "python3", script.name)
+    assert "warning" not in done.stderr
+
+
+def test_messages_of_the_run_here_name_the_scripts_own_lines(desk: Desk, script: Path) -> None:
+    done = desk.sdee("wrap", script.name)
+    assert f"line {SCRIPT[: SCRIPT.index('no-such')].count(chr(10)) + 1}: no-such-command: " in done.stderr
+    assert desk.sdee("wrap", script.name).stderr.count("no-such-command") == 0, "its trace holds"
+
+
+def test_a_program_that_the_script_does_not_name_is_refused_before_anything_runs(desk: Desk, script: Path) -> None:
+    for name, hint in (("pyhton3", "is 'python3' meant?"), ("gfortran", "--program takes a name as it stands")):
+        done = desk.sdee("wrap", "--program", name, script.name)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"no command of 'batch.sh' names the program '{name}'\n  hint: {hint}" in done.stderr
+    assert not (desk.path / "sdee-jobs").exists()

@@ -146,11 +146,42 @@ def test_other_arguments_are_tried_and_show_what_the_run_did_not(here: str) -> N
     assert "the traced run did not use it" in text
 
 
-def test_other_arguments_may_end_otherwise_and_125_is_a_status_like_any(here: str) -> None:
+def test_two_hyphens_end_verifys_own_words_before_or_after_the_bundle_once(here: str) -> None:
+    with open(f"{here}/job.sh", "w", encoding="ascii") as file:
+        file.write('#!/bin/sh\nfor word; do echo "got <$word>"; done\n')
+    os.chmod(f"{here}/job.sh", 0o755)
+    bundle(here, ["./job.sh", "traced"])
+    for words, got in (
+        (["--", "a"], "<a>"),
+        (["--", "bundle.sdee"], "<bundle.sdee>"),
+        (["bundle.sdee", "--", "a"], "<a>"),
+        (["bundle.sdee", "--", "--", "a"], "<--><a>"),
+        (["bundle.sdee", "a", "--", "b"], "<a><--><b>"),
+        (["--"], "<traced>"),
+    ):
+        done = sdee("verify", *ONE, *words, cwd=here)
+        assert "".join(line[4:] for line in (done.stdout + done.stderr).splitlines() if line[:4] == "got ") == got
+
+
+def test_of_other_arguments_that_fail_nothing_is_promised_and_compare_tells(here: str) -> None:
     bundle(here, ["sh", "-c", "exit ${1:-0}", "sh"])
     for status in (3, 125):
-        text = sdee("verify", *ONE, "bundle.sdee", str(status), cwd=here).stdout
-        assert f"closed  here     {status}\n" in text
+        command = ("bundle.sdee", str(status))
+        text = sdee("verify", *ONE, *command, cwd=here, status=1).stdout
+        assert text.splitlines()[1].split() == ["closed", "here", str(status), "failed"]
+        assert (
+            f"nothing is missing up to where the job ended with status {status}\n  hint: sdee verify --compare" in text
+        )
+        text = sdee("verify", *ONE, "--compare", *command, cwd=here).stdout
+        assert f"ended with status {status}" in text
+        assert "hint" not in text
+
+
+def test_of_a_job_that_fails_as_when_it_was_traced_nothing_is_promised_past_its_end(here: str) -> None:
+    bundle(here, ["sh", "-c", "exit 4"], status=4)
+    text = sdee("verify", *ONE, cwd=here).stdout
+    assert "as when it was traced" in text
+    assert "nothing is missing up to where the job ended with status 4\n" in text
 
 
 def test_bundle_verify_does_both(here: str) -> None:

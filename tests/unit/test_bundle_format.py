@@ -12,6 +12,7 @@ import sys
 import tarfile
 import tempfile
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from bundles import CONF, closure_of, launcher, shrink_frames
 from sdee.base.errors import InputError, InternalError, OutputError
 from sdee.packer.format import content, frames
 from sdee.packer.format.extract import extract, select
+from sdee.packer.format.layout import lay_out
 from sdee.packer.format.reader import open_bundle
 from sdee.packer.format.writer import BundleSummary, write_bundle
 from sdee.packer.model import Closure, Item, Reason, Verdict
@@ -356,3 +358,16 @@ def test_metadata_keeps_names_that_are_not_utf_8(tree: Path, tmp_path: Path) -> 
         text = json.dumps(bundle.meta)
         assert "/opt/job/" + BINARY_NAME in bundle.items
         assert text.isascii()
+
+
+def test_a_path_that_no_launcher_takes_is_said_before_a_bundle_is_written(tmp_path: Path) -> None:
+    """4,031 bytes are as many as a bundle's paths may have; the kernel takes 64 more."""
+    for more, words in ((4031, ""), (4032, "longer than 4031 bytes")):
+        path = "/opt" + ("/" + "d" * 200) * 19
+        path += "/" + "x" * (more - len(path) - 1)
+        item = Item(path, Verdict.BUNDLE, (Reason("for the test"),), kind="dir", mode=stat.S_IFDIR | 0o755)
+        if not words:
+            assert path in {node.path for node in lay_out(replace(closure_of(tmp_path), items={path: item})).fixed}
+            continue
+        with pytest.raises(InputError, match=words):
+            lay_out(replace(closure_of(tmp_path), items={path: item}))

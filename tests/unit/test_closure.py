@@ -586,6 +586,17 @@ def test_the_conf_has_what_the_format_asks_for(made: TraceMaker) -> None:
     assert {"/etc/passwd", "/etc/group", "/etc/hosts", "/etc/resolv.conf"} <= set(conf(closure, "host"))
 
 
+def test_names_that_no_file_can_have_are_not_hidden_on_nodes(made: TraceMaker) -> None:
+    """CONF absent is for paths that a node may have; one with 2,000 directories is no reason to fail either."""
+    deep = "/usr/lib/sdee-none" + "/d" * 2000
+    for path in ("/usr/lib/" + "n" * 256, deep, "/usr/lib/sdee-none.so"):
+        made.use(path, existed=False)
+    assert {p for p in conf(made.closure(), "absent") if len(p) > 250 or "sdee-none" in p} == {
+        "/usr/lib/sdee-none",
+        "/usr/lib/sdee-none.so",
+    }
+
+
 def test_the_same_trace_gives_the_same_closure(made: TraceMaker) -> None:
     made.execute("/usr/bin/perl", "/lib64/ld-linux-x86-64.so.2")
     assert made.closure() == made.closure()

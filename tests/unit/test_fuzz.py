@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import python_targets
+import run
 import seeds
 
 HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fuzz")
@@ -89,3 +90,18 @@ def test_without_atheris_inputs_are_changed_at_random_and_a_finding_is_written_d
     (finding,) = tmp_path.iterdir()
     assert (done.returncode, b"/" in finding.read_bytes()) == (1, True)
     assert "pop from empty list" in done.stderr
+
+
+@needs_compiler
+def test_where_there_is_no_clang_the_short_run_says_so_and_goes_on(
+    harnesses: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert os.path.isdir(harnesses)
+    assert run.what_is_missing("replay") == ""
+    monkeypatch.setenv("CLANG", "no-such-clang")
+    assert "no-such-clang" in run.what_is_missing("libfuzzer")
+    command = [sys.executable, os.path.join(HERE, "run.py"), "--where-possible", "--seconds=1", "table"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "not fuzzed here: table: libfuzzer's harnesses cannot be built" in done.stderr

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sdee.runtime.jobs import scripts
 from sdee.runtime.jobs.gridengine.manager import GridEngine
 from sdee.runtime.jobs.model import Batch, Request, Wrapping
 from sdee.runtime.jobs.options import Table
@@ -94,7 +95,9 @@ def test_a_wrapped_scripts_name_is_no_command(here: Path, manager: Slurm | GridE
         wrapping = Wrapping(
             name, f"#!/bin/bash\n{head}srun true\n", f"/no/{name}/b.sdee", ("true",), (), (), "never", f"{here}/{name}"
         )
-        run(here, manager.rehearsal(wrapping), shell="bash")
+        steps = here / "work" / f"{name}steps.sh".replace("/", "")
+        steps.write_text(manager.rehearsal(wrapping))
+        run(here, scripts.reading(wrapping.text, str(steps)), shell="bash")
         run(here, manager.wrap(wrapping), shell="bash")
 
 

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from sdee.base import facts
 from sdee.tracer.engine import bpf
 from sdee.tracer.syscalls import (
     AT_EMPTY_PATH,
@@ -145,3 +146,29 @@ def test_the_filter_fits_the_kernel() -> None:
     program = bpf.instructions(bpf.SECCOMP_RET_TRACE, {AUDIT_ARCH_X86_64: (231,)})
     assert len(program) <= 4096  # BPF_MAXINSNS
     assert len(bpf.assemble(program)) == 8 * len(program)
+
+
+def test_the_table_says_what_the_supervisor_of_environments_does() -> None:
+    """Its rules, by the file that each one's handler is in, against the table's column; but calls that take no path."""
+    here = os.path.join(
+        os.path.dirname(os.path.abspath(__file__)), "..", "..", "runtime", "native", "env", "supervisor"
+    )
+    where = {"on_view": "view"}
+    for name in os.listdir(here):
+        with open(os.path.join(here, name), encoding="utf-8") as file:
+            text = file.read()
+        if name == "rules.c":
+            rules = re.findall(r"^    \{(?:SYS_(\w+)|(\d+) /\*[^*]*\*/), (on_\w+),", text, re.MULTILINE)
+        if kind := re.fullmatch(r"calls_(\w+)\.c", name):
+            where |= dict.fromkeys(re.findall(r"^struct answer (on_\w+)\(", text, re.MULTILINE), kind[1])
+    table = {words[0]: words for words in facts.rows("syscalls")}
+    numbers = {words[1]: words[0] for words in table.values()}
+    does = {name or numbers[number]: where[handler] for name, number, handler in rules}
+    assert len(does) == len(rules) > 60
+    assert {name: words[8] for name, words in table.items() if words[8] != "-"} == {
+        name: kind for name, kind in does.items() if name in table
+    }
+    takes_none = re.compile(
+        r"f(stat|chmod|chown)|[gs]et(e|res|re|fs)?[ug]id|[gs]etgroups|prctl|capset|getsockopt|unshare|clone"
+    )
+    assert [name for name in does if name not in table and not takes_none.fullmatch(name)] == []

@@ -293,7 +293,7 @@ def test_variables_that_look_like_secrets_are_left_out_of_the_trace_only(here: s
     env = {"PATH": os.environ["PATH"], "MY_API_KEY": "abc", "DB_PASSWORD": "def", "MONKEY": "ape", "TOKENIZERS": "x"}
     result = run("sh", "-c", "echo $MY_API_KEY $MONKEY", env=env)
     assert result.stdout == "abc ape\n"
-    assert "left out 2 variables named like secrets" in result.stderr
+    assert "left out as secrets: DB_PASSWORD, MY_API_KEY" in result.stderr
     header = records()[0]
     assert header["env"]["MONKEY"] == "ape"
     assert header["env"]["TOKENIZERS"] == "x"
@@ -469,3 +469,61 @@ def test_a_call_that_the_tracer_had_read_when_it_was_killed_is_answered(here: st
         time.sleep(0.3)
         tracer.kill()
     wait_for(lambda: os.path.exists("ended"), "the job has not ended")
+
+
+def test_a_run_that_a_signal_ends_leaves_the_trace_of_the_run_before(here: str) -> None:
+    with open("data.txt", "w") as file:
+        file.write("before\n")
+    change = "cat data.txt; echo after >data.txt; "
+    assert run("sh", "-c", change + "true first").returncode == 0
+    before = (records(), sorted(os.listdir("sdee.trace.saved")))
+    done = run("sh", "-c", change + "kill -INT $$")
+    assert done.returncode == 130
+    assert "→ sdee.trace.interrupted\n" in done.stderr
+    assert "warning: a signal ended the command (SIGINT): the trace holds what it used until then" in done.stderr
+    assert "sdee.trace is still the trace of the run before" in done.stderr
+    assert (records(), sorted(os.listdir("sdee.trace.saved"))) == before
+    interrupted = read_traces(["sdee.trace.interrupted"])
+    assert interrupted.runs[0].command[2].endswith("kill -INT $$")
+    (copy,) = (copy.copy for copy in interrupted.saved.values() if copy.path.endswith("data.txt"))
+    assert copy == f"{here}/sdee.trace.interrupted.saved/0"
+    with open(copy) as file:
+        assert file.read() == "after\n"
+    # what cannot be started changes nothing; the next run that ends by itself replaces all of them
+    assert run("./missing").returncode == 127
+    assert records() == before[0]
+    assert run("true").returncode == 0
+    assert sorted(os.listdir()) == ["data.txt", "sdee.trace"]
+
+
+def test_a_run_that_a_signal_ends_is_the_trace_where_there_is_none_or_none_of_a_whole_run(here: str) -> None:  # noqa: ARG001
+    for name in ("first", "second"):
+        done = run("sh", "-c", f"kill -TERM $$; {name}")
+        assert done.returncode == 143
+        assert "→ sdee.trace\n" in done.stderr
+        assert "still the trace" not in done.stderr
+        assert records()[0]["command"][2].endswith(name)
+    assert os.listdir() == ["sdee.trace"]
+
+
+def test_a_command_that_fails_is_told_from_one_that_does_well(here: str) -> None:  # noqa: ARG001
+    assert "warning" not in run("true").stderr
+    done = run("sh", "-c", "exit 3")
+    assert "warning: the command failed with status 3: the trace holds what it used until then" in done.stderr
+    assert records()[-1]["status"] == 3
+    assert os.listdir() == ["sdee.trace"]
+
+
+def test_files_of_others_beside_the_trace_stay(here: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make files of others")
+    run("true")
+    for name in ("sdee.trace.old", "sdee.trace.interrupted"):
+        with open(name, "w") as file:
+            file.write("another's\n")
+        os.chown(name, 65534, 65534)
+    assert run("sh", "-c", "kill -INT $$").returncode == 130
+    assert run("true").returncode == 0
+    for name in ("sdee.trace.old", "sdee.trace.interrupted"):
+        with open(os.path.join(here, name)) as file:
+            assert file.read() == "another's\n"

@@ -190,14 +190,45 @@ def test_a_trace_in_a_missing_directory_is_an_output_error() -> None:
 
 
 def test_names_expand() -> None:
-    env = {"SLURM_PROCID": "7", "OMPI_COMM_WORLD_RANK": "9"}
-    assert expand_name("t.%r", env) == "t.7"
+    assert expand_name("t.%r", {"SLURM_PROCID": "7"}) == "t.7"
     assert expand_name("%r%r%%%h", {"PMI_RANK": "2"}) == f"22%{os.uname().nodename}"
     assert expand_name("t.%r.%p", {}) == f"t.0.{os.getpid()}"
     assert expand_name("100%%", {}) == "100%"
     for wrong in ("%", "a%", "%x", "%%%"):
         with pytest.raises(UsageError):
             expand_name(wrong, {})
+
+
+# As each launcher gives them to rank 3: src/sdee/base/facts/ranks.toml has the sources
+RANK_3 = {
+    "Open MPI": {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "PMIX_RANK": "3"},
+    "MVAPICH2": {"MV2_COMM_WORLD_RANK": "3", "MV2_COMM_WORLD_LOCAL_RANK": "1"},
+    "MVAPICH 3": {"MVP_COMM_WORLD_RANK": "3", "MVP_COMM_WORLD_LOCAL_RANK": "1"},
+    "hydra": {"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1"},
+    "jsrun": {"JSM_NAMESPACE_RANK": "3", "JSM_NAMESPACE_LOCAL_RANK": "1", "LSB_JOBID": "17"},
+    "PALS": {"PALS_RANKID": "3", "PALS_LOCAL_RANKID": "1", "PALS_APID": "a", "PBS_JOBID": "17.host"},
+    "Flux": {"FLUX_TASK_RANK": "3", "FLUX_TASK_LOCAL_ID": "1", "FLUX_JOB_ID": "f1"},
+    "prun": {"PMIX_RANK": "3", "PMIX_NAMESPACE": "prterun@1"},
+    "srun": {"SLURM_PROCID": "3", "SLURM_STEP_ID": "0"},
+    "srun --mpi=pmix": {
+        "SLURM_PROCID": "3",
+        "SLURM_STEP_ID": "0",
+        "PMIX_RANK": "3",
+        "PMIX_NAMESPACE": "slurm.pmix.1.0",
+    },
+}
+
+
+@pytest.mark.parametrize("launcher", RANK_3)
+def test_the_nearest_launcher_says_the_rank(launcher: str) -> None:
+    """In a batch script of Slurm, and in a task of Flux, too: these have numbers of their own."""
+    variables = RANK_3[launcher]
+    assert expand_name("t.%r", variables) == "t.3"
+    assert expand_name("t.%r", {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", **variables}) == "t.3"
+    inner = launcher not in {"prun", "srun", "srun --mpi=pmix"}
+    assert expand_name("t.%r", {"FLUX_TASK_RANK": "0", "PMI_RANK": "0", **variables}) == ("t.3" if inner else "t.0")
+    assert expand_name("t.%r", dict.fromkeys(variables, "")) == "t.0"
+    assert expand_name("t.%r", dict.fromkeys(variables, "x/../../y")) == "t.0"
 
 
 def test_a_saved_file_is_a_private_copy_of_what_was_there(tmp_path: Path) -> None:

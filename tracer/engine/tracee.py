@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import shlex
 import signal
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from sdee.base.errors import CommandNotExecutableError, CommandNotFoundError
 from sdee.base.process import restore_signals
-from sdee.tracer.engine import linux
+from sdee.tracer.engine import linux, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _SHELL = "/bin/sh"
-_SHELL_SYNTAX = re.compile(r"[\s|&;<>()$`*?\[\]{}'\"\\]")  # POSIX shell, 2.2
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=\S*\Z")
 _DEFAULT_PATH = "/bin:/usr/bin"  # confstr(_CS_PATH)
 # Caused by the process itself, not sent to it; or not to be caught; or handled apart (SIGCHLD)
 _NOT_RELAYED = {
@@ -41,17 +37,14 @@ def find_program(command: str, search: str | None) -> str:
 
     Raises CommandNotFoundError or CommandNotExecutableError, with every place in `tried`.
     """
-    if "/" in command:
-        candidates = [command]
-    else:
-        directories = (search if search is not None else _DEFAULT_PATH).split(os.pathsep)
-        candidates = [os.path.join(directory or ".", command) for directory in directories]
+    directories = [] if "/" in command else (search if search is not None else _DEFAULT_PATH).split(os.pathsep)
+    candidates = [os.path.join(directory or ".", command) for directory in directories] or [command]
     tried, found = [], False
     for candidate in dict.fromkeys(candidates if command else []):
         try:
             os.stat(candidate)
         except OSError as error:
-            tried.append(f"{candidate}: {(error.strerror or 'not to be had').lower()}")
+            tried.append(f"{candidate}: {(error.strerror or 'unavailable').lower()}")
             continue
         if os.path.isdir(candidate):
             tried.append(f"{candidate}: is a directory")
@@ -64,8 +57,7 @@ def find_program(command: str, search: str | None) -> str:
     if found:
         hint = "chmod +x it, or run it by its interpreter (python3 FILE, sh FILE)"
         raise CommandNotExecutableError(f"cannot execute {command!r}", tried=tuple(tried), hint=hint)
-    hint = f"a shell understands it: sh -c {shlex.quote(command)}" if _SHELL_SYNTAX.search(command) else ""
-    hint = f"env(1) sets a variable: env {shlex.quote(command)} COMMAND" if _ASSIGNMENT.match(command) else hint
+    hint = not_found.hint(command, directories, os.environ)
     raise CommandNotFoundError(f"command not found: {command!r}", tried=tuple(tried), hint=hint)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from sdee.tracer.tracefile.sightings import State
 
 FORMAT = 1
+COPIES = ".saved"  # the directory of a trace's copies: its name and this
 
 __all__ = ["FORMAT", "Access", "Exec", "Host", "Process", "Result", "Run", "Saved", "State", "Trace"]
 

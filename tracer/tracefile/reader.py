@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sdee.base import typed
 from sdee.base.errors import TraceError
 from sdee.base.files import open_regular
-from sdee.tracer.tracefile.model import FORMAT, Access, Exec, Host, Process, Result, Run, Saved, Trace
+from sdee.tracer.tracefile.model import COPIES, FORMAT, Access, Exec, Host, Process, Result, Run, Saved, Trace
 from sdee.tracer.tracefile.shapes import HEADER, RECORDS
 from sdee.tracer.tracefile.sightings import Sightings
 
@@ -105,6 +105,9 @@ class Reader:
                 if begun and b"\0" in line:  # a node that crashed leaves zeros
                     self._note(f"line {number} of the trace {path} is damaged")
                     continue
+                if line.startswith(b"\x7fELF"):
+                    hint = "of a bundle: `sdee info` shows what it is, `sdee exec` runs it"
+                    raise TraceError(f"{path!r} is a program or a bundle, not a trace", hint=hint) from error
                 hint = "is this the file that `sdee trace` wrote?"
                 raise TraceError(f"{path!r}, line {number}, is not a trace record: {error}", hint=hint) from error
         if not begun:
@@ -114,7 +117,7 @@ class Reader:
 
     def _find_copies(self, owner: int) -> None:
         """Find the directory of saved copies. Another's than the trace's does not count, nor one that is a link."""
-        self._copies, self._no_copies = os.path.abspath(self._path) + ".saved", ""
+        self._copies, self._no_copies = os.path.abspath(self._path) + COPIES, ""
         try:
             found = os.lstat(self._copies)
         except OSError:

@@ -9,7 +9,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from sdee.base import trust
+from sdee.base import facts, trust
 from sdee.base.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
 
 _FLUSH_SIZE = 64 << 10  # characters kept back at most; pulse() writes them out once a second
-_RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
 
 
 def expand_name(name: str, env: Mapping[str, str]) -> str:
-    """Replace %r (MPI or Slurm rank, 0 outside of one), %h (host name), %p (process id) and %% in a trace's name.
+    """Replace %r (the rank, 0 for what is none), %h (host name), %p (process id) and %% in a trace's name.
 
     Raises UsageError for any other `%`.
     """
-    rank = next((env[variable] for variable in _RANKS if env.get(variable, "").isdigit()), "0")
-    values = {"r": rank, "h": os.uname().nodename, "p": str(os.getpid()), "%": "%"}
+    values = {
+        "r": facts.rank_of(env) if "%r" in name else "",
+        "h": os.uname().nodename,
+        "p": str(os.getpid()),
+        "%": "%",
+    }
     pieces = name.split("%")
     text, at = pieces[0], 1
     while at < len(pieces):

@@ -109,8 +109,8 @@ class GridEngine(JobManager):
         return scripts.insert(wrapping, self.directive, "\n".join(preamble), f"-N {_job_name(wrapping.name)}")
 
     def rehearsal(self, wrapping: Wrapping) -> str:
-        """Return the script with the variables of a job of one slot."""
-        return scripts.insert(wrapping, self.directive, shell.REHEARSAL.replace("@NAME@", _job_name(wrapping.name)), "")
+        """Return the variables of a job of one slot."""
+        return shell.REHEARSAL.replace("@NAME@", _job_name(wrapping.name))
 
 
 def _values(words: Sequence[str], at: int) -> int:

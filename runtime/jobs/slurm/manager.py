@@ -102,7 +102,9 @@ class Slurm(JobManager):
         words = split_getopt(arguments, own, self.table)
         for option in read_options(words.options, self.table):
             if option.name == "wrap":
-                raise UsageError("--wrap and a command exclude each other", hint="the command comes last, after --")
+                given = option.value or "COMMAND"
+                hint = f"the command comes last: sdee submit -- sh -c {scripts.printable(shlex.quote(given))}"
+                raise UsageError("sdee submit takes a command and no --wrap", hint=hint)
             if option.name == "container":
                 raise UsageError("a bundle cannot run in a container of Slurm's", hint="leave --container out")
         return words
@@ -172,12 +174,11 @@ class Slurm(JobManager):
         )
 
     def rehearsal(self, wrapping: Wrapping) -> str:
-        """Return the script with a function `srun` that runs each step as one process, here."""
+        """Return a function `srun` that runs each step as one process, here, and a job's variables."""
         values = self.rehearsal_variables(wrapping.name, self.options_in(wrapping.text))
         settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in values.items())
         settings += ' SLURM_SUBMIT_DIR="$PWD"'
-        preamble = scripts.fill(shell.REHEARSAL, VALUES=shell.srun_values(), SETTINGS=settings)
-        return scripts.insert(wrapping, self.directive, preamble, "")
+        return scripts.fill(shell.REHEARSAL, VALUES=shell.srun_values(), SETTINGS=settings)
 
     def rehearsal_variables(self, name: str, options: Sequence[str]) -> dict[str, str]:
         """Return variables of a job of one task that is called `name`: what a script may want to know."""

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "env/holder.h"
+#include "lib/facts.h"
 #include "lib/remove.h"
 #include "lib/unshare.h"
 
@@ -21,16 +23,18 @@ static const char *type_name(const char *directory, char *room, size_t size)
 {
     static const struct {
         unsigned long magic;
-        const char *name;
-    } types[] = {{0x6969, "NFS"}, {0x0BD00BD0, "Lustre"}, {0x47504653, "GPFS"}, {0x794c7630, "overlayfs"}, {0x65735546, "FUSE"}, {0x01021994, "tmpfs"},
-                 {0xEF53, "ext4"}, {0x58465342, "XFS"}, {0x9123683E, "btrfs"}, {0xFF534D42, "CIFS"}, {0x19830326, "BeeGFS"}, {0x00c36400, "Ceph"},
-                 {0x2FC12FC1, "ZFS"}, {0x5346414F, "AFS"}};
+        const char *label;
+    } types[] = {
+#define ROW(label, names, magic, ...) {magic, label},
+        FILE_SYSTEM_ROWS(ROW)
+#undef ROW
+    };
     struct statfs buffer;
     if (statfs(directory, &buffer) != 0)
         return "unknown";
     for (unsigned i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (types[i].magic == (unsigned long)buffer.f_type)
-            return types[i].name;
+        if (types[i].magic == (uint32_t)buffer.f_type)
+            return types[i].label;
     snprintf(room, size, "type 0x%lx", (unsigned long)buffer.f_type);
     return room;
 }

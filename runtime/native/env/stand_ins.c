@@ -11,14 +11,13 @@
 #include <unistd.h>
 
 #include "lib/error.h"
+#include "lib/facts.h"
 
-#define DIRECTORY "/run/sdee"
 #define DIVERTED "/usr/lib/sdee"
-#define FRONT DIRECTORY "/sdee-front"
+#define FRONT COMMANDS_DIRECTORY "/sdee-front"
 
-/* Slurm's commands that say to the controller who calls. The first three submit: see runtime/native/front/main.c. */
-static const char *const COMMANDS[] = {"salloc", "sbatch", "srun",   "sacct",  "sacctmgr", "sattach", "sbcast", "scancel", "scontrol",
-                                       "sdiag",  "sinfo",  "sprio",  "squeue", "sreport",  "sshare",  "sstat",  "strigger"};
+/* The first that submit are sdee's own: runtime/native/front/main.c. */
+static const char *const COMMANDS[] = {SLURM_COMMANDS};
 
 enum { PREFIXES = 8 };
 static char *prefixes[PREFIXES];
@@ -54,7 +53,7 @@ static bool show_prefix(const char *program, char shown[PATH_MAX])
     if (which == PREFIXES)
         return false;
     char target[64];
-    snprintf(target, sizeof target, DIRECTORY "/prefix/%d", which);
+    snprintf(target, sizeof target, COMMANDS_DIRECTORY "/prefix/%d", which);
     if (prefixes[which] == NULL) {
         mkdir(target, 0755);
         /* What is mounted below it comes along only where the kernel insists: mount_namespaces(7), locked mounts */
@@ -83,14 +82,14 @@ static void make_read_only(const char *path)
 void fronts_mount(void)
 {
     char program[PATH_MAX], shown[PATH_MAX], link[PATH_MAX];
-    make_read_only(DIRECTORY "/layers"); /* what was changed */
-    make_read_only(DIRECTORY "/host");   /* the host's own programs */
+    make_read_only(COMMANDS_DIRECTORY "/layers"); /* what was changed */
+    make_read_only(COMMANDS_DIRECTORY "/host");   /* the host's own programs */
     if (access(FRONT, X_OK) != 0)
         return;
-    mount("sdee", DIRECTORY "/prefix", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k");
-    mount("sdee", DIRECTORY "/real", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k");
+    mount("sdee", COMMANDS_DIRECTORY "/prefix", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k");
+    mount("sdee", COMMANDS_DIRECTORY "/real", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k");
     for (unsigned i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++) {
-        snprintf(link, sizeof link, DIRECTORY "/real/%s", COMMANDS[i]);
+        snprintf(link, sizeof link, COMMANDS_DIRECTORY "/real/%s", COMMANDS[i]);
         snprintf(program, sizeof program, DIVERTED "/%s", COMMANDS[i]);
         struct stat status;
         if (lstat(program, &status) == 0) { /* of a package: sdee-front has its place already (stand_ins.py) */

@@ -6,16 +6,12 @@
 #include <sys/resource.h>
 
 #include "lib/error.h"
-
-/* Where a private environment keeps what this program needs (runtime/native/env/stand_ins.c makes it). */
-#define FRONT_DIRECTORY "/run/sdee"
+#include "lib/facts.h"
 
 /* Of the caller's variables these decide on how a program of the node itself starts. There it gets the node's; the
  * caller's come along as SDEE_INSIDE_NAME, for the tasks that it starts in a bundle (runtime/jobs/slurm/inside.py). */
 #define INSIDE_PREFIX "SDEE_INSIDE_"
 extern const char *const NODE_VARIABLES[]; /* ends with NULL */
-
-#define PASSED_PREFIX "SDEE_PASSED_" /* passed.c; runtime/native/launcher/run/variables.c has it too */
 
 /* What is sent first, in the machine's own byte order: both ends run on it. umask(2) and the limits of getrlimit(2) go
  * along, since srun(1) hands them on to its tasks. Then argc + envc strings and the working

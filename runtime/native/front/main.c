@@ -44,12 +44,22 @@ static bool is_on(const char *variable)
     return value != NULL && value[0] != '\0';
 }
 
+/* Is it sdee's own in an environment? */
+static bool submits(const char *name)
+{
+    static const char *const names[] = {SUBMITTING_COMMANDS};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 static int stand_for(const char *name, char **argv, struct error *error)
 {
     const char *outside = getenv("SDEE_OUTSIDE"), *rehearsal = getenv("SDEE_REHEARSAL"), *transparent = getenv("SDEE_TRANSPARENT");
     if (is_on("SDEE_OUTSIDE"))
         return call(outside, argv, error);
-    const bool ours = strcmp(name, "srun") == 0 || strcmp(name, "sbatch") == 0 || strcmp(name, "salloc") == 0;
+    const bool ours = submits(name);
     if (ours && is_on("SDEE_REHEARSAL")) {
         const char *const words[] = {"/bin/sh", rehearsal, name, NULL};
         hide_from_shells();
@@ -57,7 +67,7 @@ static int stand_for(const char *name, char **argv, struct error *error)
     }
     if (!ours || is_on("SDEE_REAL") || (transparent != NULL && strcmp(transparent, "0") == 0))
         return real(name, argv, error);
-    const char *const words[] = {FRONT_DIRECTORY "/sdee-inside", name, NULL};
+    const char *const words[] = {COMMANDS_DIRECTORY "/sdee-inside", name, NULL};
     if (access(words[0], X_OK) != 0) {
         fail(error, EXIT_NODE, "submit the job by `sdee submit` or `sdee wrap`, or from the environment",
              "%s stands for the job manager's own, and nothing serves it: this is neither an environment nor a job that sdee submitted", name);

@@ -12,17 +12,17 @@
 #include "front/front.h"
 #include "lib/unshare.h"
 
-/* FRONT_DIRECTORY/user: "UID GID NAME", those of the user outside. */
+/* COMMANDS_DIRECTORY/user: "UID GID NAME", those of the user outside. */
 static bool become_user(struct error *error)
 {
     unsigned uid, gid;
     char name[256] = "";
-    FILE *file = fopen(FRONT_DIRECTORY "/user", "re");
+    FILE *file = fopen(COMMANDS_DIRECTORY "/user", "re");
     const bool read = file != NULL && fscanf(file, "%u %u %255s", &uid, &gid, name) == 3;
     if (file != NULL)
         fclose(file);
     if (!read)
-        return fail(error, EXIT_NODE, "call it under `sdee env enter`", "this is no private environment of sdee's: " FRONT_DIRECTORY "/user is not there");
+        return fail(error, EXIT_NODE, "call it under `sdee env enter`", "this is no private environment of sdee's: " COMMANDS_DIRECTORY "/user is not there");
     setenv("USER", name, 1);
     setenv("LOGNAME", name, 1);
     if (getuid() == uid) /* already, or the environment's user is root outside as well */
@@ -37,7 +37,7 @@ static bool become_user(struct error *error)
 int real(const char *name, char **argv, struct error *error)
 {
     char link[PATH_MAX], path[PATH_MAX];
-    snprintf(link, sizeof link, FRONT_DIRECTORY "/real/%s", name);
+    snprintf(link, sizeof link, COMMANDS_DIRECTORY "/real/%s", name);
     const ssize_t length = readlink(link, path, sizeof path - 1);
     if (length <= 0) {
         fail(error, EXIT_NOT_FOUND, "install it again, or `sdee env reset`", "there is no %s any more in this environment", name);

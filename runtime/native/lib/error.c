@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/facts.h"
+
 /* Bytes of the character that begins there, 0 for none that a terminal only shows: control characters, also those of two bytes (C1), and what is
  * no UTF-8, which terminals of 8-bit locales may take for C1. */
 static size_t shown_bytes(const unsigned char *text)
@@ -94,8 +96,7 @@ static void write_all(const char *text, size_t size)
 /* The node's name in a job of some manager, where the output of many nodes may come together; "" elsewhere. */
 static const char *node_name(void)
 {
-    static const char *const jobs[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID", "FLUX_JOB_ID", "COBALT_JOBID", "OAR_JOB_ID",
-                                       "PALS_APID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"};
+    static const char *const jobs[] = {JOB_VARIABLES};
     static char name[256];
     for (size_t i = 0; i < sizeof jobs / sizeof *jobs && name[0] == '\0'; i++)
         if (getenv(jobs[i]) != NULL && gethostname(name, sizeof name - 1) != 0)

@@ -6,30 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdee.base.at_start import LOCAL_FILE_SYSTEMS
 from sdee.base.files import lines, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# File systems of a disk of this machine. All others (NFS, Lustre, tmpfs, autofs, FUSE, rpc_pipefs) are shown live: they
-# are not the system that a package manager works on, and a walk over them may never end.
-LOCAL = frozenset(
-    (
-        "ext2",
-        "ext3",
-        "ext4",
-        "xfs",
-        "btrfs",
-        "zfs",
-        "f2fs",
-        "jfs",
-        "bcachefs",
-        "overlay",
-        "squashfs",
-        "erofs",
-        "reiserfs",
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -47,8 +28,12 @@ class Mount:
 
     @property
     def is_local(self) -> bool:
-        """Tell whether it is part of the system itself."""
-        return self.kind in LOCAL
+        """Tell whether it is of a disk of this machine, and so may be part of the system itself.
+
+        All others (NFS, Lustre, tmpfs, autofs, FUSE, rpc_pipefs) are shown live: they are not what a package manager
+        works on, and a walk over them may never end.
+        """
+        return self.kind in LOCAL_FILE_SYSTEMS
 
 
 def entries(text: str) -> Iterator[Mount]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
+import shutil
+import signal
 import sys
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 import sdee
-from sdee.base.errors import InternalError, OutputError, ResourceError, SdeeError
+from sdee.base.errors import InternalError, OutputError, ResourceError, SdeeError, UsageError
+from sdee.base.text import safe
 
 # command → module of sdee.cli that holds it under the same name, and its one-line help (so that --help imports nothing)
 COMMANDS = {
@@ -37,6 +41,8 @@ COMMANDS = {
 }
 
 
+# What other programs call it: docker, apt, strace, sbatch
+_LIKE = {"run": "exec", "pack": "bundle", "build": "bundle", "record": "trace", "sbatch": "submit", "list": "ls"}
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # without a file's name: standard output
 
 
@@ -56,10 +62,43 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; `help` is --help. Raises UsageError, with what may have been meant."""
+        if args[0] == "help":
+            args = [*args[1:2], "--help"]
+            if args[0] == "--help":
+                click.echo(ctx.get_help())
+                ctx.exit()
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UsageError(f"there is no command {args[0]!a}", hint=_meant(args[0]))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; Ctrl-C ends sdee as it ends other programs, for click with status 1."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            from sdee.cli import output  # noqa: PLC0415 - seldom needed
+
+            output.say("interrupted")
+            output.die_by(signal.SIGINT)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _meant(name: str) -> str:
+    """Return the hint for a word that is no command: a bundle, a program, a command with another name."""
+    if os.path.isfile(name) and name.endswith((".sdee", ".trace")):
+        return f"sdee {'exec' if name.endswith('.sdee') else 'bundle'} {safe(name)}"
+    near = _LIKE.get(name) or next(iter(difflib.get_close_matches(name, COMMANDS, 1)), "")
+    if near:
+        return f"is `sdee {near}` meant? sdee --help lists all"
+    return f"sdee trace -- {safe(name)} … runs a command under trace" if shutil.which(name) else "sdee --help lists all"
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -14,6 +14,7 @@ from sdee.base.errors import TraceError, UsageError
 from sdee.base.text import safe
 from sdee.cli import output as show
 from sdee.cli.completion import files
+from sdee.tracer.tracefile.model import COPIES
 from sdee.workflow.settings import DEFAULT_LEVEL
 from sdee.workflow.summary import plan_lines, summarize, warnings, written_lines
 
@@ -95,13 +96,14 @@ def bundle(
     if os.path.isdir(output):
         raise UsageError(f"{output!a} is a directory", hint="name a file: -o FILE")
     wanted = bundling.Wanted(include, exclude, allow, expand, minimal, with_data, level)
-    plan = bundling.plan(_without_copies(traces) or [_default_trace()], wanted, show.say)
-    found = summarize(plan.closure)
-    if dry_run:
-        _print_plan(plan.closure, found, as_json=as_json, quiet=quiet)
-        return
-    with show.interruptible(), show.progress_bar("bundling", hidden=quiet or as_json) as progress:
-        bundled = bundling.write(plan, output, reuse=reuse, progress=progress)
+    with show.interruptible():
+        plan = bundling.plan(_without_copies(traces) or [_default_trace()], wanted, show.say)
+        found = summarize(plan.closure)
+        if dry_run:
+            _print_plan(plan.closure, found, as_json=as_json, quiet=quiet)
+            return
+        with show.progress_bar("bundling", hidden=quiet or as_json) as progress:
+            bundled = bundling.write(plan, output, reuse=reuse, progress=progress)
     _print_written(bundled, found, as_json=as_json, quiet=quiet)
     if verify:
         _verify(output, quiet=quiet or as_json)
@@ -109,7 +111,7 @@ def bundle(
 
 def _without_copies(traces: tuple[str, ...]) -> list[str]:
     """Leave out the directories of saved copies that `rank.*` names beside the traces that they belong to."""
-    return [t for t in traces if not (t.endswith(".saved") and t.removesuffix(".saved") in traces and os.path.isdir(t))]
+    return [t for t in traces if not (t.endswith(COPIES) and t.removesuffix(COPIES) in traces and os.path.isdir(t))]
 
 
 def _default_trace() -> str:

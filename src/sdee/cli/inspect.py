@@ -8,6 +8,7 @@ import shlex
 import stat
 import sys
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,11 +18,12 @@ from sdee.base.files import open_regular
 from sdee.base.text import count_text, safe, size_text
 from sdee.cli import output as show
 from sdee.cli.completion import files
+from sdee.packer.format import rules
 from sdee.packer.format.extract import extract as extract_entries
 from sdee.packer.format.extract import select
 from sdee.packer.format.reader import open_bundle
-from sdee.packer.format.table import VERSION
 from sdee.packer.inspect.changes import changes
+from sdee.packer.inspect.sizes import groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
     from sdee.packer.format.reader import Bundle
     from sdee.packer.format.table import Entry
     from sdee.packer.inspect.explain import Explanation
+    from sdee.packer.inspect.sizes import Group
     from sdee.packer.model import Reason
 
 DEFAULT_BUNDLE = "bundle.sdee"
 NO_MATCH = 1  # as grep: docs/exit-codes.md
+SHOWN = 30  # groups of files
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -50,8 +54,8 @@ def is_bundle(name: str) -> bool:
         return True
     try:
         with open(open_regular(name), "rb") as file:
-            file.seek(-120, os.SEEK_END)
-            return file.read(8) == b"SDEEBNDL"
+            file.seek(8 - rules.FOOTER_SIZE, os.SEEK_END)  # behind the head of its frame
+            return file.read(len(rules.NAME_FOOTER)) == rules.NAME_FOOTER
     except OSError:
         return False
 
@@ -113,9 +117,10 @@ def _facts(bundle: Bundle, *, verified: bool) -> dict[str, Any]:
         conf.setdefault(key, []).append(value)
     return {
         "bundle": bundle.path,
-        "format": VERSION,
+        "format": rules.VERSION,
         "identity": bundle.identity,
         "size": footer.file_size,
+        "written": os.stat(bundle.path).st_mtime,
         "launcher": {"size": footer.launcher_size, "sha256": footer.launcher_digest.hex()},
         "payload": {
             "size": footer.payload_size,
@@ -135,7 +140,7 @@ def _facts(bundle: Bundle, *, verified: bool) -> dict[str, Any]:
 
 
 # CONF keys of which a person wants to know only how many there are, and of what
-_COUNTED = {"env": "variable", "live-env": "pattern", "fixed-env": "pattern", "rlimit": "limit"}
+_COUNTED = {key: rule.counted for key, rule in rules.CONF.items() if rule.counted}
 
 
 def _origin(host: dict[str, str]) -> str:
@@ -155,6 +160,7 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
     decompressed = size_text(payload["decompressed"])
     lines = [
         f"bundle       {name}, {size_text(facts['size'])}, format {facts['format']}",
+        f"written      {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(facts['written']))}",
         f"identity     sha256:{facts['identity']}" + ("  (everything verified)" if facts["verified"] else ""),
         f"command      {safe(shlex.join(facts['conf']['arg']))}",
         f"traced on    {safe(_origin(host))}",
@@ -176,11 +182,17 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
 @click.option("-l", "--long", "long_format", is_flag=True, help="Also type, permissions, size, time and link target.")
+@click.option("--du", is_flag=True, help="Show sizes by package, module and directory, and what leaves each out.")
 @json_option
-def ls(*, arguments: tuple[str, ...], long_format: bool, as_json: bool) -> None:
+def ls(*, arguments: tuple[str, ...], long_format: bool, du: bool, as_json: bool) -> None:
     """List what travels in a bundle: everything, or PATHs and what is below them."""
     name, paths = split(arguments)
     with open_bundle(name) as bundle:
+        if du:
+            if paths:
+                raise UsageError("--du is of the whole bundle", hint=f"sdee ls --du {safe(shlex.quote(name))}")
+            _show_sizes(groups(bundle), as_json=as_json)
+            return
         wanted, missing = _select(paths, bundle)
         entries = [e for e in bundle.table.entries if not paths or any(_is_below(e.path, path) for path in wanted)]
     if as_json:
@@ -191,6 +203,21 @@ def ls(*, arguments: tuple[str, ...], long_format: bool, as_json: bool) -> None:
         _not_found(path, bundle)
     if missing:
         sys.exit(NO_MATCH)
+
+
+def _show_sizes(found: list[Group], *, as_json: bool) -> None:
+    if as_json:
+        show.print_json([asdict(group) for group in found])
+        return
+    for group in found[:SHOWN]:
+        option = f"  --exclude {safe(shlex.quote(group.glob))}" if group.glob else ""
+        files = count_text(group.files, "file")
+        click.echo(f"{size_text(group.size):>9}  {files:>12}  {group.kind:<9}  {safe(group.name)}{option}")
+    rest = found[SHOWN:]
+    if rest:
+        click.echo(
+            f"{size_text(sum(g.size for g in rest)):>9}  {count_text(len(rest), 'more group')}: --json lists all"
+        )
 
 
 def _is_below(path: str, top: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -43,7 +45,17 @@ def interruptible() -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         say("interrupted, nothing was written")
-        sys.exit(128 + signal.SIGINT)
+        die_by(signal.SIGINT)
+
+
+def die_by(number: int) -> NoReturn:
+    """End by a signal as a program without sdee would, and without a core dump: a shell's loop ends at Ctrl-C."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # SIGKILL
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+    sys.exit(128 + number)  # where its disposition is another: init(8) of a container is not ended by a signal
 
 
 def _stop(number: int, _frame: object) -> NoReturn:

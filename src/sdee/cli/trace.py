@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
-import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -54,7 +51,7 @@ def trace(
 
     The command runs as ever, and its exit status is that of `sdee trace`. What was recorded is for `sdee bundle`.
     """
-    plan = session.plan(command, output, append=append)
+    plan = session.plan(command, output, append=append)._replace(keeps_older=True)
     chosen = choose.choose(engine)
     if ctx.obj and ctx.obj.get("debug"):
         show.say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
@@ -75,7 +72,7 @@ def trace(
         click.echo(error.render(), err=True)
         sys.exit(result.status or error.exit_code)
     if result.signal:
-        die_by(result.signal)
+        show.die_by(result.signal)
     sys.exit(result.status)
 
 
@@ -102,12 +99,3 @@ def _say_discarded(covered: Sequence[Step]) -> None:
         more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
         said = f"{', '.join(map(safe, gone[:3]))}{more}"
         show.say(f"warning: --cold discards what the command wrote into your home: {said}")
-
-
-def die_by(number: int) -> None:
-    """End by the signal that ended the job, without a core dump: a shell's loop ends at Ctrl-C then, as ever."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):  # SIGKILL
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    os.kill(os.getpid(), number)

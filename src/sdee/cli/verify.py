@@ -25,9 +25,26 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+class BundleThenArguments(click.Command):
+    """A command with words `[BUNDLE] [--] [ARGS]…`: `--` ends its own words before or after the bundle.
+
+    Not click's own handling of `--`: the word after it would be the bundle where none is named.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split at the first `--`, unless it stands among the job's arguments: that one is the job's."""
+        if "--" not in args or ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        at = args.index("--")
+        left = super().parse_args(ctx, args[:at])
+        before = ctx.params["arguments"]
+        ctx.params["arguments"] = (*before, *args[at if before else at + 1 :])
+        return left
+
+
+@click.command(cls=BundleThenArguments, context_settings={"allow_interspersed_args": False})
 @click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
-@click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
+@click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
 @click.option("--root", "roots", multiple=True, type=click.Choice(ROOTS), help="Try this root only.")
 @click.option(
     "--home",
@@ -58,7 +75,8 @@ def verify(
     A bare node has its own kernel, the job's directories and inputs (as copies: nothing that the job writes stays), and
     nothing else of this machine. The job runs in the closed and in the merged root, with the inputs of your home, with
     an empty home, and with a home at another path. ARGS take the place of the recorded arguments.
-    Returns 0 when nothing is missing and all came out as in the traced run, else 1.
+    Returns 0 when nothing is missing and all came out as in the traced run, else 1. With ARGS the job must end with
+    status 0, or with --compare as it does here.
     """
     result = run(bundle_path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore, compare=compare)
     if as_json:
@@ -83,7 +101,7 @@ def run(bundle: str, arguments: Sequence[str], **options: Any) -> Report:
     try:
         return verifying.run(bundle, arguments, show=_show, **options)
     except verifying.JobInterrupted as ended:
-        sys.exit(ended.status)
+        show.die_by(ended.status - 128)
 
 
 def _show(data: bytes) -> None:
@@ -112,11 +130,22 @@ def lines(result: Report, *, quiet: bool = False) -> list[str]:
         if len(result.missing) > SHOWN:
             said.append(f"  … and {len(result.missing) - SHOWN} more: --json lists all")
     elif not quiet:
-        said.append("nothing is missing on a bare node")
+        said.append(_of_nothing(result))
     said += _of_home(result)
     if not quiet:
         said += _notes(result)
     said += [f"not everything could be seen: {safe(why)}" for why in result.incomplete]
+    return said
+
+
+def _of_nothing(result: Report) -> str:
+    """Return what to say where no path is missing: of a job that failed, nothing is known past its end."""
+    failed = sorted({run.status for run in result.runs if run.status})
+    if not failed:
+        return "nothing is missing on a bare node"
+    said = f"nothing is missing up to where the job ended with status {', '.join(map(str, failed))}"
+    if result.expected is None:
+        said += "\n  hint: sdee verify --compare runs it here, too, and compares"
     return said
 
 
@@ -130,6 +159,8 @@ def _table(result: Report) -> list[str]:
         if result.expected is not None:
             same = run.status == result.expected
             words.append(f"as {result.when}" if same else f"{result.expected} {result.when}")
+        elif run.status:
+            words.append("failed")
         words += [f"{count_text(len(run.missing), 'path')} missing"] if run.missing else []
         words += [count_text(len(run.differences), "difference")] if run.differences else []
         rows.append(f"{run.root:<7} {run.home:<8} {run.status:<6}  {', '.join(words)}".rstrip())

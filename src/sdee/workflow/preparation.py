@@ -226,7 +226,8 @@ def make_bundle(
         path = written.path
     with open_bundle(path) as new:
         size = os.path.getsize(path)
-        is_known = path == output and _identity(older) == new.identity
+        # The older one's name is free again when it was removed: then this may be that file
+        is_known = path == output != older and _identity(older) == new.identity
         path = older if is_known else path
         name = os.path.relpath(path, todo.directory)
         known = state.of_bundle(new, name, state.digest(todo.trace), closure, say)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdee.base.text import count_text, safe, size_text
 from sdee.packer.format.layout import lay_out
+from sdee.packer.inspect.sizes import group_of
 from sdee.packer.model import Item, Verdict
 from sdee.packer.units import WHOLE_PACKAGE
 
@@ -52,9 +53,8 @@ def summarize(closure: Closure) -> dict[str, Any]:
 
 
 def _unit(item: Item) -> tuple[str, str]:
-    """Group what travels by package, else by its prefix: three components, so /usr/lib/jvm, /opt/app/1.2."""
-    directory = os.path.dirname(item.path)
-    return item.package or "/".join(directory.split("/")[:4]) or "/", ""
+    """Group what travels as `sdee ls --du` does."""
+    return group_of(item.path, item.package)[1], ""
 
 
 def _completes(item: Item) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import InputError, NodeError, OutputError, SdeeError
-from sdee.base.text import count_text
+from sdee.base.text import count_text, safe
 from sdee.tracer import session
 from sdee.tracer.engine import choose
 
@@ -79,14 +80,16 @@ def _as_in_a_batch_job(cwd: str, stdin: str) -> Iterator[None]:
 def summary(plan: session.Plan, result: session.Result) -> list[str]:
     """Return what was recorded, in one sentence, and further ones of what the user should know."""
     try:
-        name = os.path.relpath(plan.output)
+        name, place = os.path.relpath(result.output or plan.output), os.path.relpath(plan.output)
     except FileNotFoundError:  # the job removed the directory that it was started in
-        name = plan.output
-    name = plan.output if name.startswith("..") else name
+        name = place = plan.output
+    name, place = (plan.output, plan.output) if place.startswith("..") else (name, place)
     parts = [count_text(result.paths, "path"), count_text(result.processes, "process"), f"{result.seconds:.1f} s"]
     if result.dropped:
-        parts.append(f"left out {count_text(len(result.dropped), 'variable')} named like secrets")
+        more = f" and {len(result.dropped) - 3} more" if len(result.dropped) > 3 else ""
+        parts.append(f"left out as secrets: {', '.join(map(safe, result.dropped[:3]))}{more}")
     said = [f"traced {os.path.basename(plan.command[0])}: {', '.join(parts)} → {name}"]
+    said += _unlike_a_good_run(plan, result, place)
     if result.blanked:
         said.append(
             "what looks like a secret in the command line was not recorded: give all arguments again to the bundle"
@@ -96,3 +99,23 @@ def summary(plan: session.Plan, result: session.Result) -> list[str]:
     if result.incomplete:
         said.append("what may be missing can be added when bundling: sdee bundle --include GLOB")
     return said
+
+
+def _unlike_a_good_run(plan: session.Plan, result: session.Result, place: str) -> list[str]:
+    """Return what to say of a command that failed: the trace lacks what it would have used later."""
+    if not result.status:
+        return []
+    number = result.signal or (result.status - 128 if result.status > 128 else 0)
+    named = f"a signal ended the command ({_signal_name(number)})"
+    ended = named if number else f"the command failed with status {result.status}"
+    said = [f"warning: {ended}: the trace holds what it used until then"]
+    if result.output != plan.output:
+        said.append(f"{place} is still the trace of the run before")
+    return said
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

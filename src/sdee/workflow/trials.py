@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from sdee.base import facts
 from sdee.base.errors import KernelError
 from sdee.base.interpreter import own_module
 from sdee.packer.inspect.outcome import Observed
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from sdee.packer.inspect.outcome import Expected
 
 ELSEWHERE = "/home/sdee-elsewhere"  # the foreign home
-# In the merged root the bundle lies over the node's own system: one that is there, and has nothing
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/var", "/opt")
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SAID = 5  # lines of standard error that are kept
 
@@ -80,7 +79,8 @@ def _spec(bundle: Bundle, root: str, home: str) -> bare_node.Spec | None:
         )
         texts = (("/etc/passwd", _accounts(ELSEWHERE)),)
     if root == "merged":
-        inputs = (*_SYSTEM, *inputs)
+        # the bundle lies over the node's own system: one that is there, and has nothing
+        inputs = (*facts.system_directories("trial"), *inputs)
     return bare_node.Spec(directories, inputs, texts=texts)
 
 

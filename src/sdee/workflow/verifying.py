@@ -35,7 +35,6 @@ def run(
 
     Raises BundleError, and KernelError when this machine cannot make a bare node; JobInterrupted.
     """
-    arguments = arguments[1:] if arguments[:1] == ("--",) else arguments
     ignored = Globs((*absolute(tuple(g for g in ignore if g != STDOUT)), *(g for g in ignore if g == STDOUT)))
     with open_bundle(bundle_path) as bundle:
         status, (results, stdout) = bundle.meta.get("status"), results_of(bundle)

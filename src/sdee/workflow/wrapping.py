@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,8 @@ from sdee.base.errors import InputError, UsageError
 from sdee.base.files import open_regular, write_script
 from sdee.base.text import safe
 from sdee.packer import knowledge
+from sdee.packer.filesystem import FileSystem
+from sdee.packer.packages import Packages
 from sdee.runtime.jobs import model, scripts
 from sdee.tracer.tracefile.reader import read_traces
 from sdee.workflow import preparation, serving
@@ -18,11 +22,12 @@ from sdee.workflow.failed_steps import failed
 from sdee.workflow.submitting import Plan, Wanted, collected, existing, left_by, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from sdee.runtime.jobs.model import JobManager, Words
     from sdee.workflow.preparation import Preparation
 
+_ASKED = "SDEE_REHEARSAL="  # of rehearsed_step.sh, where srun itself is asked for its version
 # Words that start the next one past the shell, where a function of that name is not seen
 _PAST_THE_SHELL = re.compile(r"\b(exec|command|env|timeout|nohup|nice|setsid|xargs|stdbuf|taskset|numactl)\b")
 
@@ -42,9 +47,15 @@ class _Script:
     def _rehearsal(self) -> str:
         return os.path.join(self.directory, "rehearsal.sh")
 
+    def _texts(self) -> dict[str, str]:
+        """Return the files of the run here, by path: the script, and what it reads first."""
+        first = os.path.join(self.directory, "rehearsal-steps.sh")
+        script = scripts.reading(self.wrapping.text, first)
+        return {first: self.manager.rehearsal(self.wrapping), self._rehearsal: script}
+
     def _is_kept(self) -> bool:
         try:
-            return _read(self._rehearsal) == self.manager.rehearsal(self.wrapping)
+            return all(_read(path) == text for path, text in self._texts().items())
         except InputError:
             return False
 
@@ -67,7 +78,8 @@ class _Script:
     def write(self) -> None:
         """Keep the script that is traced; it is left alone when it is the same, so that its trace holds."""
         if not self._is_kept():
-            write_script(self._rehearsal, self.manager.rehearsal(self.wrapping))
+            for path, text in self._texts().items():
+                write_script(path, text)
 
     def with_launchers(self, wrapping: model.Wrapping, started: _Started) -> model.Wrapping:
         """Let MPI's launchers run in the bundle, without being named by --program. Raises UsageError."""
@@ -174,6 +186,7 @@ def _asked(
     text = _read(words.command[0])
     path = os.path.abspath(words.command[0])
     _check_lines(text, (*manager.launchers, *programs), path, say)
+    _check_programs(text, programs, path)
     wrapping = model.Wrapping(
         os.path.basename(path),
         text,
@@ -231,14 +244,15 @@ def _check_lines(text: str, launchers: Sequence[str], script: str, say: Callable
 
 @dataclass(frozen=True)
 class _Started:
-    """What a rehearsed script started: how many steps; other programs, by name; which of them are MPI's launchers.
+    """What a rehearsed script started: how many steps; other programs, name → path; which of them are MPI's launchers.
 
-    `failed`: the first step that failed, and its status.
+    `by_path`: those of which the script names the directory, too; `failed`: the first step that failed, and its status.
     """
 
     steps: int
-    others: tuple[str, ...]
+    others: dict[str, str]
     launchers: tuple[str, ...]
+    by_path: frozenset[str]
     failed: tuple[str, int] | None
 
 
@@ -246,24 +260,65 @@ def _say_what_is_left(
     started: _Started, wrapping: model.Wrapping, manager: JobManager, say: Callable[[str], None]
 ) -> None:
     """Say which programs of the script run on the node itself. Raises UsageError when none runs in the bundle."""
-    others = started.others
+    others = {name: path for name, path in started.others.items() if name not in wrapping.programs}
     if not started.steps and not wrapping.programs and manager.launchers:
-        hint = (
-            f"name what shall run in the bundle: sdee wrap --program {others[0] if others else 'NAME'} {wrapping.name}"
-        )
+        hint = f"name what shall run in the bundle: sdee wrap --program {next(iter(others), 'NAME')} {wrapping.name}"
         raise UsageError(f"{wrapping.name!a} started nothing with {manager.launchers[0]} when it was traced", hint=hint)
     if started.failed:
         what = "{} ended with status {} in the traced run: what it would have come to may not be in the bundle"
         say(f"warning: {safe(what.format(*started.failed))}")
-    left = [name for name in others if name not in wrapping.programs]
-    if left:
-        said = ", ".join(f"{safe(name)}{_lines_with(wrapping.text, name)}" for name in left)
-        say(f"these run on the node itself, as ever: {said}")
+    common = _of_every_system(others.values())
+    if missing := [name for name, path in others.items() if path not in common]:
+        said = ", ".join(f"{safe(name)}{_lines_with(wrapping.text, name, manager.launchers)}" for name in missing)
+        hint = _how_to_bring(missing, started.by_path, wrapping.name, manager)
+        say(f"warning: NOT in the bundle, each node must have them: {said}\n  hint: {hint}")
+    if usual := [name for name, path in others.items() if path in common]:
+        say(f"the node's own tools are used for: {', '.join(map(safe, usual))}")
 
 
-def _lines_with(text: str, name: str) -> str:
-    found = [str(n) for n, line in _commands(text) if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", line)]
-    return f" (line {', '.join(found)})" if found else ""
+def _how_to_bring(names: Sequence[str], by_path: Collection[str], script: str, manager: JobManager) -> str:
+    """Return the hint by which programs of a script come to run in the bundle. A shell's function has no path."""
+    named = [f"--program {safe(shlex.quote(name))}" for name in names if name not in by_path]
+    hints = [f"sdee wrap {' '.join(named)} {safe(shlex.quote(script))} runs them in the bundle"] if named else []
+    if paths := [safe(name) for name in names if name in by_path]:
+        how = f"with {manager.launchers[0]}" if manager.launchers else "without the directory, and name it by --program"
+        hints.append(f"start {', '.join(paths)} {how} in the script")
+    return "; ".join(hints)
+
+
+def _of_every_system(paths: Iterable[str]) -> set[str]:
+    """Return the programs among `paths` that every system has: of coreutils and the like."""
+    packages = Packages(FileSystem())
+    real = {path: {path, os.path.realpath(path)} for path in paths}
+    owners = packages.owners([name for names in real.values() for name in names])
+    return {p for p, names in real.items() if any(owners.get(n, "").partition(" ")[0] in packages.base for n in names)}
+
+
+def _lines_with(text: str, name: str, launchers: Sequence[str]) -> str:
+    """Return in which lines of a script a program stands that no launcher starts; "" for none."""
+    by_launcher = re.compile("|".join(rf"\b{re.escape(launcher)}\s" for launcher in launchers) or "(?!)")
+
+    def is_started(command: str) -> bool:
+        match = _word(name).search(command)
+        return bool(match and not by_launcher.search(command, 0, match.start()))
+
+    found = [str(n) for n, line in _commands(text) if any(map(is_started, re.split("[|;&]", line)))]
+    return f" (line{'s' * (len(found) > 1)} {', '.join(found)})" if found else ""
+
+
+def _word(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])")
+
+
+def _check_programs(text: str, programs: Sequence[str], script: str) -> None:
+    """Raise UsageError for a program that no command of a script names."""
+    commands = [line for _, line in _commands(text)]
+    for name in programs:
+        if any(_word(name).search(line) for line in commands):
+            continue
+        near = difflib.get_close_matches(name, {word for line in commands for word in re.findall(r"[\w.+-]+", line)}, 1)
+        hint = f"is {near[0]!a} meant?" if near else "--program takes a name as it stands in the script"
+        raise UsageError(f"no command of {os.path.basename(script)!a} names the program {name!a}", hint=hint)
 
 
 def _started(path: str, manager: JobManager) -> _Started:
@@ -271,21 +326,29 @@ def _started(path: str, manager: JobManager) -> _Started:
     trace = read_traces([path])
     parents = {process.pid: process.ppid for process in trace.processes}
     first: dict[int, str] = {}
-    steps, launching = set(), {}
+    paths: dict[int, str] = {}
+    steps, asked, launching = set(), set(), {}
     for execution in trace.execs:
-        first.setdefault(execution.pid, os.path.basename(execution.argv[0] if execution.argv else execution.path))
+        paths.setdefault(execution.pid, execution.path)
+        first.setdefault(execution.pid, execution.argv[0] if execution.argv else execution.path)
         if manager.rehearsed and manager.rehearsed in execution.argv:
             steps.add(execution.pid)
+        elif _ASKED in execution.argv:
+            asked.add(execution.pid)
         if os.path.basename(os.path.realpath(execution.path)) in knowledge.COMPANIONS:
             launching[execution.pid] = os.path.basename(execution.argv[0] if execution.argv else execution.path)
     shell = trace.execs[0].pid if trace.execs else 0
-    names, launchers = [], [launching[shell]] if shell in launching else []  # `exec mpirun`
-    for pid, name in first.items():
+    others: dict[str, str] = {}
+    by_path: set[str] = set()
+    launchers = [launching[shell]] if shell in launching else []  # `exec mpirun`
+    for pid, called in first.items():
+        name = os.path.basename(called)
         above = parents.get(pid, 0)
         while above in parents and above not in first:  # a subshell
             above = parents[above]
-        if pid != shell and above == shell and pid not in steps:
-            names.append(name)
+        if pid != shell and above == shell and pid not in steps | asked:
+            others.setdefault(name, paths[pid])
+            by_path.update({name} if "/" in called else ())
             launchers += [name] if pid in launching else []
     seen = failed(trace, manager.rehearsed)
-    return _Started(len(steps), tuple(dict.fromkeys(names)), tuple(dict.fromkeys(launchers)), seen)
+    return _Started(len(steps), others, tuple(dict.fromkeys(launchers)), frozenset(by_path), seen)

@@ -12,15 +12,11 @@
 #include "launcher/bundle/sha256.h"
 #include "lib/bytes.h"
 
-#define MAGIC_TABLE 0x184D2A50u  /* zstd skippable frames, RFC 8878 section 3.1.2 */
-#define MAGIC_FOOTER 0x184D2A5Du
-#define FORMAT 1
-
 static const char COPY_AGAIN[] = "copy or make the bundle again; `sdee info --verify` checks it";
 
 static bool looks_like_footer(const uint8_t footer[FOOTER_SIZE])
 {
-    return memcmp(footer + 8, "SDEEBNDL", 8) == 0;
+    return memcmp(footer + FOOTER_AT_NAME, FOOTER_NAME, sizeof FOOTER_NAME - 1) == 0;
 }
 
 bool bundle_has_footer(int fd)
@@ -35,7 +31,7 @@ bool bundle_has_footer(int fd)
 static uint64_t table_begin(const uint8_t *map, size_t size)
 {
     const uint8_t *footer = map + size - FOOTER_SIZE;
-    const uint64_t table = read_u64(footer + 40);
+    const uint64_t table = read_u64(footer + FOOTER_AT_TABLE);
     return looks_like_footer(footer) && table >= 8 && table <= size - FOOTER_SIZE ? table - 8 : size - FOOTER_SIZE;
 }
 
@@ -107,28 +103,28 @@ static bool read_footer(struct bundle *bundle, bool check_launcher, struct error
             return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: it begins as a bundle and has no footer at its end", name);
         return fail(error, EXIT_BUNDLE, "make one with `sdee bundle`", "%s is not a bundle: it has no footer", name);
     }
-    if (read_u32(footer + 16) > FORMAT)
-        return fail(error, EXIT_BUNDLE, "use a newer sdee", "%s was made by a newer sdee: format %u, this one reads up to %d", name,
-                    read_u32(footer + 16), FORMAT);
-    const uint64_t launcher = read_u64(footer + 24), payload = read_u64(footer + 32), table_at = read_u64(footer + 40);
-    const uint64_t table = read_u64(footer + 48), whole = read_u64(footer + 56);
+    if (read_u32(footer + FOOTER_AT_VERSION) > FORMAT_VERSION)
+        return fail(error, EXIT_BUNDLE, "use a newer sdee", "%s was made by a newer sdee: format %u, this one reads up to %u", name,
+                    read_u32(footer + FOOTER_AT_VERSION), FORMAT_VERSION);
+    const uint64_t launcher = read_u64(footer + FOOTER_AT_LAUNCHER), payload = read_u64(footer + FOOTER_AT_PAYLOAD), table_at = read_u64(footer + FOOTER_AT_TABLE);
+    const uint64_t table = read_u64(footer + FOOTER_AT_TABLE_SIZE), whole = read_u64(footer + FOOTER_AT_WHOLE);
     if (whole > size)
         return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: %zu bytes of %llu", name, size, (unsigned long long)whole);
     /* Each part is at most the whole, so no sum below can overflow. */
-    if (read_u32(footer) != MAGIC_FOOTER || read_u32(footer + 4) != FOOTER_SIZE - 8 || read_u32(footer + 16) != FORMAT ||
-        read_u32(footer + 20) != 0 || whole != size || launcher > whole || payload > whole || table > whole ||
+    if (read_u32(footer + FOOTER_AT_MAGIC) != MAGIC_FOOTER || read_u32(footer + FOOTER_AT_SIZE) != FOOTER_SIZE - 8 || read_u32(footer + FOOTER_AT_VERSION) != FORMAT_VERSION ||
+        read_u32(footer + FOOTER_AT_ZERO) != 0 || whole != size || launcher == 0 || launcher > whole || payload > whole || table > whole ||
         launcher + payload + 8 != table_at || table_at + table + FOOTER_SIZE != whole)
         return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is damaged: its footer contradicts itself", name);
     if (read_u32(data + table_at - 8) != MAGIC_TABLE || read_u32(data + table_at - 4) != table)
         return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is damaged: no table of contents where the footer says", name);
     uint8_t digest[32];
     sha256(data + table_at, table, digest);
-    if (memcmp(digest, footer + 64, sizeof digest) != 0)
+    if (memcmp(digest, footer + FOOTER_AT_TABLE_DIGEST, sizeof digest) != 0)
         return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is damaged: SHA-256 of the table differs", name);
     memcpy(bundle->identity, digest, sizeof digest);
     if (check_launcher) {
         sha256(data, launcher, digest);
-        if (memcmp(digest, footer + 96, sizeof digest) != 0)
+        if (memcmp(digest, footer + FOOTER_AT_LAUNCHER_DIGEST, sizeof digest) != 0)
             return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is damaged: SHA-256 of its launcher differs", name);
     }
     bundle->launcher_size = launcher;
@@ -138,45 +134,57 @@ static bool read_footer(struct bundle *bundle, bool check_launcher, struct error
     return true;
 }
 
-static bool read_sections(const struct bundle *bundle, struct span sections[6], struct error *error)
+/* What rounding up to 8 leaves between sections. */
+static bool are_zero(const uint8_t *data, uint64_t from, uint64_t to)
 {
-    static const char tags[6][5] = {"STRS", "ENTR", "SHAS", "FRAM", "CONF", "META"};
+    while (from < to && data[from] == 0)
+        from++;
+    return from == to;
+}
+
+static bool read_sections(const struct bundle *bundle, struct span sections[SECTION_COUNT], struct error *error)
+{
+    static const char tags[SECTION_COUNT][5] = {SECTION_TAGS};
     const uint8_t *table = bundle->map + bundle->table_at;
     const uint64_t size = bundle->table_size;
-    uint64_t end = 16 + 6 * 24;
-    if (size < end || memcmp(table, "SDEETOC1", 8) != 0 || read_u32(table + 8) != 6 || read_u32(table + 12) != 0)
+    const uint32_t count = size < 16 ? 0 : read_u32(table + 8);
+    uint64_t end = 16 + 24 * (uint64_t)count;
+    if (count < SECTION_COUNT || count > SECTIONS_MAX || size < end || memcmp(table, TABLE_NAME, sizeof TABLE_NAME - 1) != 0 ||
+        read_u32(table + 12) != 0)
         return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: its table of contents has no valid head", bundle->name);
-    for (int i = 0; i < 6; i++) {
+    for (uint32_t i = 0; i < count; i++) { /* those behind the ones we know are of a newer sdee */
         const uint8_t *head = table + 16 + 24 * i;
         const uint64_t at = read_u64(head + 8), length = read_u64(head + 16);
-        if (memcmp(head, tags[i], 4) != 0 || read_u32(head + 4) != 0 || at % 8 != 0 || at != (end + 7) / 8 * 8 || at > size ||
-            length > size - at)
-            return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: section %s of its table is out of place", bundle->name, tags[i]);
-        sections[i] = (struct span){table + at, length};
+        if ((i < SECTION_COUNT && memcmp(head, tags[i], 4) != 0) || read_u32(head + 4) != 0 || at != (end + 7) / 8 * 8 || at > size ||
+            length > size - at || !are_zero(table, end, at))
+            return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: section %s of its table is out of place", bundle->name,
+                        i < SECTION_COUNT ? tags[i] : "behind META");
+        if (i < SECTION_COUNT)
+            sections[i] = (struct span){table + at, length};
         end = at + length;
     }
-    if ((end + 7) / 8 * 8 != (size + 7) / 8 * 8)
+    if (end != size)
         return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: its table is longer than its sections", bundle->name);
     return true;
 }
 
 bool bundle_parse(struct bundle *bundle, const char *name, const uint8_t *data, size_t size, bool check_launcher, struct error *error)
 {
-    struct span sections[6];
+    struct span sections[SECTION_COUNT];
     memset(bundle, 0, sizeof *bundle);
     bundle->name = name;
     bundle->map = data;
     bundle->map_size = size;
     if (!read_footer(bundle, check_launcher, error) || !read_sections(bundle, sections, error))
         return false;
-    bundle->conf = (const char *)sections[4].data;
-    bundle->conf_size = sections[4].size;
+    bundle->conf = (const char *)sections[SECTION_CONF].data;
+    bundle->conf_size = sections[SECTION_CONF].size;
     return conf_check(bundle, error);
 }
 
 bool bundle_read_entries(struct bundle *bundle, struct error *error)
 {
-    struct span sections[6];
+    struct span sections[SECTION_COUNT];
     return bundle->entries != NULL || (read_sections(bundle, sections, error) && table_read(bundle, sections, error));
 }
 

@@ -10,8 +10,6 @@
 #include "launcher/bundle/table.h"
 #include "lib/error.h"
 
-#define FOOTER_SIZE 128
-
 /* True when the file ends in something that claims to be a footer (so: a bundle, intact or not). */
 bool bundle_has_footer(int fd);
 

@@ -10,7 +10,6 @@
 #include "lib/bytes.h"
 #include "lib/paths.h"
 
-#define ENTRY_SIZE 48
 #define FLAG_HARD_LINK 1u
 
 static bool damaged(const struct bundle *bundle, struct error *error, const char *path, const char *why)
@@ -71,22 +70,23 @@ static bool read_frames(struct bundle *bundle, const struct span *section, struc
     return true;
 }
 
-static bool decode(const struct bundle *bundle, const struct span sections[6], uint32_t index, struct error *error)
+static bool decode(const struct bundle *bundle, const struct span sections[SECTION_COUNT], uint32_t index, struct error *error)
 {
-    const uint8_t *raw = sections[1].data + (size_t)index * ENTRY_SIZE;
-    const char *strings = (const char *)sections[0].data;
-    const uint32_t path = read_u32(raw), link = read_u32(raw + 4), flags = read_u32(raw + 40);
-    if (path >= sections[0].size || link >= sections[0].size)
+    static const uint8_t no_digest[32];
+    const uint8_t *raw = sections[SECTION_ENTR].data + (size_t)index * ENTRY_SIZE;
+    const char *strings = (const char *)sections[SECTION_STRS].data;
+    const uint32_t path = read_u32(raw + ENTRY_AT_PATH), link = read_u32(raw + ENTRY_AT_LINK), flags = read_u32(raw + ENTRY_AT_FLAGS);
+    if (path >= sections[SECTION_STRS].size || link >= sections[SECTION_STRS].size)
         return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: entry %u names a string outside STRS", bundle->name, index);
     struct entry *entry = &bundle->entries[index];
     *entry = (struct entry){
         .path = strings + path,
         .link = strings + link,
-        .size = read_u64(raw + 8),
-        .offset = read_u64(raw + 16),
-        .mtime = (int64_t)read_u64(raw + 24),
-        .nsec = read_u32(raw + 32),
-        .mode = read_u32(raw + 36),
+        .size = read_u64(raw + ENTRY_AT_SIZE),
+        .offset = read_u64(raw + ENTRY_AT_OFFSET),
+        .mtime = (int64_t)read_u64(raw + ENTRY_AT_MTIME),
+        .nsec = read_u32(raw + ENTRY_AT_NSEC),
+        .mode = read_u32(raw + ENTRY_AT_MODE),
         .target = NO_ENTRY,
         .parent = NO_ENTRY,
         .first_child = NO_ENTRY,
@@ -100,14 +100,16 @@ static bool decode(const struct bundle *bundle, const struct span sections[6], u
     const bool hard = flags == FLAG_HARD_LINK;
     if ((!regular && !directory && !symbolic) || (entry->mode & ~(uint32_t)(S_IFMT | (directory ? S_ISVTX : 0) | 0777)) != 0)
         return damaged(bundle, error, entry->path, "has a mode that is not allowed");
-    if ((flags & ~FLAG_HARD_LINK) != 0 || read_u32(raw + 44) != 0 || entry->nsec >= 1000000000 || (hard && !regular))
+    if ((flags & ~FLAG_HARD_LINK) != 0 || read_u32(raw + ENTRY_AT_ZERO) != 0 || entry->nsec >= 1000000000 || (hard && !regular))
         return damaged(bundle, error, entry->path, "has unknown flags");
     if ((!regular || hard) && entry->size != 0)
         return damaged(bundle, error, entry->path, "has a size and is not a regular file");
     if (entry->size == 0 ? entry->offset != 0 : entry->offset > bundle->stream_size || entry->size > bundle->stream_size - entry->offset)
         return damaged(bundle, error, entry->path, "has its content outside the payload");
-    if ((symbolic || hard) != (entry->link[0] != '\0') || strlen(entry->link) >= PATH_MAX)
+    if ((symbolic || hard) != (entry->link[0] != '\0') || strlen(entry->link) > LINK_MAX_BYTES)
         return damaged(bundle, error, entry->path, "has no valid link target");
+    if (!regular && memcmp(sections[SECTION_SHAS].data + (size_t)index * sizeof no_digest, no_digest, sizeof no_digest) != 0)
+        return damaged(bundle, error, entry->path, "has a digest and is not a regular file");
     if (hard)
         entry->target = 0; /* resolved when all entries are there */
     return true;
@@ -224,20 +226,20 @@ static bool order_contents(struct bundle *bundle, struct error *error)
     return true;
 }
 
-bool table_read(struct bundle *bundle, const struct span sections[6], struct error *error)
+bool table_read(struct bundle *bundle, const struct span sections[SECTION_COUNT], struct error *error)
 {
-    const struct span *strings = &sections[0];
-    const uint64_t count = sections[1].size / ENTRY_SIZE;
+    const struct span *strings = &sections[SECTION_STRS];
+    const uint64_t count = sections[SECTION_ENTR].size / ENTRY_SIZE;
     if (strings->size == 0 || strings->data[0] != 0 || strings->data[strings->size - 1] != 0)
         return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: section STRS is not NUL-terminated strings", bundle->name);
-    if (sections[1].size % ENTRY_SIZE != 0 || count >= NO_ENTRY || sections[2].size != count * 32)
+    if (sections[SECTION_ENTR].size % ENTRY_SIZE != 0 || count >= NO_ENTRY || sections[SECTION_SHAS].size != count * 32)
         return fail(error, EXIT_BUNDLE, NULL, "%s is damaged: sections ENTR and SHAS do not agree", bundle->name);
-    if (!read_frames(bundle, &sections[3], error))
+    if (!read_frames(bundle, &sections[SECTION_FRAM], error))
         return false;
     bundle->entry_count = (uint32_t)count;
     bundle->entries = allocate(count, sizeof *bundle->entries);
     for (uint32_t i = 0; i < bundle->entry_count; i++)
         if (!decode(bundle, sections, i, error))
             return false;
-    return link_up(bundle, sections[2].data, error) && order_contents(bundle, error);
+    return link_up(bundle, sections[SECTION_SHAS].data, error) && order_contents(bundle, error);
 }

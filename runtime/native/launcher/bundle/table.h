@@ -6,10 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "launcher/bundle/rules.h"
 #include "lib/error.h"
 
 #define NO_ENTRY UINT32_MAX /* also stands for the root directory where a parent is meant */
-#define FRAME_MAX (16u << 20)
 
 struct entry {
     const char *path; /* absolute, normalised */
@@ -63,7 +63,7 @@ struct span {
 };
 
 /* Fill entries, frames and contents from the sections, once all rules hold. */
-bool table_read(struct bundle *bundle, const struct span sections[6], struct error *error);
+bool table_read(struct bundle *bundle, const struct span sections[SECTION_COUNT], struct error *error);
 
 /* Add entries, of paths that the table lacks and whose parents it has then. `target`s are indices of before. */
 void table_add(struct bundle *bundle, struct entry *extra, uint32_t count);

@@ -17,6 +17,7 @@
 #include "launcher/plan/same.h"
 #include "lib/mounts.h"
 #include "lib/namespaces.h"
+#include "lib/facts.h"
 #include "lib/paths.h"
 
 /* A layer must not have mounts below it: in a user namespace these are locked, and overlayfs refuses the layer (EINVAL), since it
@@ -74,7 +75,7 @@ static void split(struct planner *planner, const char *node_path, const char *ta
  * where an ordinary user writes nothing: elsewhere a layer must catch what the job writes. */
 static bool is_nodes_own(const struct planner *planner, const char *target)
 {
-    static const char *const top[] = {"/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
+    static const char *const top[] = {QUIET_DIRECTORIES};
     bool quiet = false;
     for (size_t i = 0; i < sizeof top / sizeof *top && geteuid() != 0; i++)
         quiet = quiet || strcmp(target, top[i]) == 0 || path_is_below(target, top[i]);

@@ -9,10 +9,11 @@
 
 #include "launcher/bundle/conf.h"
 #include "launcher/layout.h"
+#include "lib/facts.h"
 #include "lib/paths.h"
 
 /* Top-level directories that are the system itself: from the closure, over the node's own in the merged root. All others are live. */
-static const char *const SYSTEM[] = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/etc", "/opt", "/var", "/boot"};
+static const char *const SYSTEM[] = {MERGED_DIRECTORIES};
 
 const char *join(struct planner *planner, const char *directory, const char *name)
 {

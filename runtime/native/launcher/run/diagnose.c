@@ -22,22 +22,19 @@
 #include "launcher/node/script.h"
 #include "launcher/run/misses.h"
 #include "lib/beneath.h"
+#include "lib/facts.h"
 #include "lib/fds.h"
 #include "lib/notify.h"
 
-/* The calls that tell of a missing file, and which arguments are directory, path and flags (-1: none). */
+/* The calls that tell of a missing file, and which arguments are directory, path and flags (-1: none, -2: in struct open_how). */
 static const struct call {
     int number;
     signed char directory, path, flags;
     bool executes;
 } CALLS[] = {
-#ifdef SYS_open
-    {SYS_open, -1, 0, 1, false},     {SYS_stat, -1, 0, -1, false},  {SYS_lstat, -1, 0, -1, false},
-    {SYS_access, -1, 0, -1, false},
-#endif
-    {SYS_openat, 0, 1, 2, false},    {SYS_openat2, 0, 1, -2, false}, {SYS_newfstatat, 0, 1, -1, false},
-    {SYS_statx, 0, 1, -1, false},    {SYS_faccessat, 0, 1, -1, false}, {SYS_faccessat2, 0, 1, -1, false},
-    {SYS_chdir, -1, 0, -1, false},   {SYS_execve, -1, 0, -1, true},  {SYS_execveat, 0, 1, -1, true},
+#define ROW(...) {__VA_ARGS__},
+    DIAGNOSED_CALLS(ROW)
+#undef ROW
 };
 enum { CALL_COUNT = sizeof CALLS / sizeof *CALLS };
 
@@ -122,8 +119,9 @@ static bool creates(pid_t pid, const struct call *call, const struct seccomp_dat
     return (flags & O_CREAT) != 0;
 }
 
-/* The path without links: of the nearest directory above that is there, and the rest as it was asked for. */
-static void make_real(int root, char path[PATH_MAX])
+/* The path without links: of the nearest directory above that is there, and the rest as it was asked for.
+ * Whether that one is the path's own directory is returned. */
+static bool make_real(int root, char path[PATH_MAX])
 {
     char above[PATH_MAX], real[PATH_MAX], link[64];
     snprintf(above, sizeof above, "%s", path);
@@ -141,8 +139,9 @@ static void make_real(int root, char path[PATH_MAX])
             memmove(path + size, path + length, rest + 1);
             memcpy(path, real, (size_t)size);
         }
-        return;
+        return strchr(path + (size > 0 ? size : 0) + 1, '/') == NULL;
     }
+    return false;
 }
 
 static void look(struct diagnosis *diagnosis, int listener, const struct seccomp_notif *stop)
@@ -165,15 +164,15 @@ static void look(struct diagnosis *diagnosis, int listener, const struct seccomp
     const int fd = in_root(root, path, true); /* Linux 5.6 */
     const bool missing = fd == -ENOENT || fd == -ENOTDIR;
     if (missing && read_link(pid, "exe", program) && notify_waits(listener, stop->id)) {
-        make_real(root, path);
-        misses_add(&diagnosis->misses, pid, path, program);
+        const bool in_directory = make_real(root, path);
+        misses_add(&diagnosis->misses, pid, path, program, in_directory);
     }
     if (fd >= 0) {
         misses_found(&diagnosis->misses, pid, path);
         snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
         const int other = call->executes && script_interpreter(self, interpreter) ? in_root(root, interpreter, true) : 0;
         if (other == -ENOENT)
-            misses_add(&diagnosis->misses, pid, interpreter, path);
+            misses_add(&diagnosis->misses, pid, interpreter, path, false);
         if (other > 0)
             close(other);
         close(fd);

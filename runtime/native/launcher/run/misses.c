@@ -44,7 +44,7 @@ static void relate(struct misses *misses, size_t from, struct miss *new)
     }
 }
 
-void misses_add(struct misses *misses, pid_t pid, const char *path, const char *program)
+void misses_add(struct misses *misses, pid_t pid, const char *path, const char *program, bool in_directory)
 {
     static const char *const kernels[] = {"/proc", "/sys", "/dev"};
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
@@ -68,7 +68,7 @@ void misses_add(struct misses *misses, pid_t pid, const char *path, const char *
         if (misses->count % 1024 == 0)
             misses->items = reallocate(misses->items, misses->count + 1024, sizeof *misses->items);
         misses->items[misses->count++] =
-            (struct miss){arena_format(&misses->arena, "%s", path), arena_format(&misses->arena, "%s", program), pid, NULL, false};
+            (struct miss){arena_format(&misses->arena, "%s", path), arena_format(&misses->arena, "%s", program), pid, NULL, in_directory, false};
         relate(misses, from < misses->count ? from : 0, &misses->items[misses->count - 1]);
     }
     pthread_mutex_unlock(&misses->lock);
@@ -121,6 +121,18 @@ static bool is_there_now(const char *path)
     return lstat(now, &status) == 0;
 }
 
+/* The job has removed the directory since: it was the job's own, for temporary files. */
+static bool was_in_own_directory(const struct miss *miss)
+{
+    char directory[PATH_MAX];
+    snprintf(directory, sizeof directory, "%s", miss->path);
+    char *slash = strrchr(directory, '/');
+    if (!miss->in_directory || slash == NULL || slash == directory)
+        return false;
+    *slash = '\0';
+    return !is_there_now(directory);
+}
+
 /* One thing that was missed: a name that one process looked for in one or more directories. */
 struct group {
     const struct miss *first;
@@ -134,7 +146,7 @@ static struct group *grouped(const struct misses *misses, const struct bundle *b
     for (size_t i = 0; i < misses->count; i++) {
         const struct miss *miss = &misses->items[i];
         const bool implied = miss->below != NULL && !missed_before(bundle, miss->below);
-        if (miss->found || implied || missed_before(bundle, miss->path) || is_there_now(miss->path))
+        if (miss->found || implied || missed_before(bundle, miss->path) || is_there_now(miss->path) || was_in_own_directory(miss))
             continue;
         size_t k = 0;
         while (k < *count && (strcmp(groups[k].first->program, miss->program) != 0 ||
@@ -175,10 +187,12 @@ void misses_print(const struct misses *misses, const struct bundle *bundle, int 
     }
     struct group *groups = grouped(misses, bundle, &count);
     if (count == 0)
-        note("diagnosis: the job %s, and looked in vain for nothing that the traced run had not missed too", how);
+        note("diagnosis: the job %s; every file it failed to find was also missing in the traced run", how);
     else
-        note("diagnosis: the job %s. The traced run had not missed this; the last is the likeliest cause:", how);
+        note("diagnosis: the job %s. Missing here, though not in the traced run (the last one is the likeliest cause):", how);
     for (size_t i = count > SHOWN ? count - SHOWN : 0; i < count; i++)
         print_group(bundle, &groups[i]);
+    if (count > 0)
+        note("  hint: `sdee trace --append -- COMMAND` where this command works, then `sdee bundle`, brings all that it needs");
     free(groups);
 }

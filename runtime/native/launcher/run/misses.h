@@ -15,6 +15,7 @@ struct miss {
     const char *path, *program; /* who wanted it: the file that the process executes */
     pid_t pid;
     const char *below; /* another one in it, by the same process: this is a directory that it looked for when that was not there; or NULL */
+    bool in_directory; /* its directory was there */
     bool found; /* a later look by the same process found a file of this name elsewhere: it searched, and missed nothing */
 };
 
@@ -26,7 +27,7 @@ struct misses {
 };
 
 void misses_begin(struct misses *misses);
-void misses_add(struct misses *misses, pid_t pid, const char *path, const char *program);
+void misses_add(struct misses *misses, pid_t pid, const char *path, const char *program, bool in_directory);
 void misses_found(struct misses *misses, pid_t pid, const char *path);
 
 /* One line each on standard error, the last look last, less what the traced run missed too and what is there by now. */

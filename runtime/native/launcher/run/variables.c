@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "launcher/bundle/conf.h"
+#include "lib/facts.h"
 
 extern char **environ;
 
@@ -16,9 +17,6 @@ const char *variables_get(char *const *environment, const char *name)
             return *environment + length + 1;
     return NULL;
 }
-
-/* Of a caller whose variables came through a shell that drops names like A.B: runtime/native/front/passed.c */
-#define PASSED_PREFIX "SDEE_PASSED_"
 
 struct variables {
     char **items;
@@ -86,6 +84,7 @@ char **variables_make(const struct bundle *bundle, const struct options *options
         set(&variables, pair);
     const struct globs live = globs_of(bundle, "live-env"), fixed = globs_of(bundle, "fixed-env");
     for (char **pair = environ; *pair != NULL; pair++) {
+        /* of a caller whose variables came through a shell that drops names like A.B: runtime/native/front/passed.c */
         const char *passed = strncmp(*pair, PASSED_PREFIX, sizeof PASSED_PREFIX - 1) == 0 ? strchr(*pair, '=') : NULL;
         if (passed != NULL && strchr(passed + 1, '=') != NULL)
             set(&variables, passed + 1);
