@@ -14,10 +14,10 @@ import pytest
 
 from desk import Desk, desk
 from launcher_tools import ROOT
-from sdee.cli.verify import lines
 from sdee.packer.closure.globs import Globs
 from sdee.packer.format.reader import open_bundle
 from sdee.packer.inspect.outcome import Expected, Observed, judge
+from sdee.packer.inspect.report import lines
 from sdee.packer.inspect.verify import option_for
 from sdee.packer.model import Item, Reason, Verdict
 from sdee.tracer.tracefile.reader import read_traces
@@ -202,9 +202,9 @@ def test_a_root_that_cannot_be_made_is_said_and_no_failure(desk: Desk) -> None:
         refused = Observed("merged", "here", "", None, "overlayfs is refused", trace, {}, None)
         expected = Expected(0, None, {})
         report = judge(bundle, [made, refused], expected, Globs(()))
-        assert report.good
+        assert report.passed
         assert "merged  here     not tried: overlayfs is refused" in lines(report)
-        assert not judge(bundle, [refused], expected, Globs(())).good, "nothing was tried"
+        assert not judge(bundle, [refused], expected, Globs(())).passed, "nothing was tried"
 
 
 def test_an_input_that_changed_since_is_named_where_results_differ(desk: Desk) -> None:
@@ -245,7 +245,7 @@ def test_an_ordinary_user_sees_the_same() -> None:
 
 def test_compare_runs_the_job_here_without_effect_and_compares_its_output(desk: Desk) -> None:
     cache = desk.write("home/.cache/tool/c", "warm\n")
-    desk.bundle(["sh", "-c", "cat $HOME/.cache/tool/c 2>/dev/null || echo cold"])
+    desk.bundle(["sh", "-c", 'eval "$1"', "sh", "cat $HOME/.cache/tool/c 2>/dev/null || echo cold"])
     report = desk.verify("--compare", "--root", "closed", good=False)
     assert different(report) == {}
     assert different(report, "empty")["stdout"]["what"] == "has other content than here"
@@ -253,7 +253,7 @@ def test_compare_runs_the_job_here_without_effect_and_compares_its_output(desk: 
     other = "ls; cat log; echo more >>log; echo 1 >new; rm -r $HOME/.cache; exit 3"
     desk.write("work/log", "before\n")
     before = sorted(os.listdir(desk.work))
-    text = desk.sdee("verify", "--compare", *ONE, "bundle.sdee", "--", "-c", other, status=1).stdout
+    text = desk.sdee("verify", "--compare", *ONE, "bundle.sdee", "--", other, status=1).stdout
     assert "closed  here     3       as here, 2 paths missing, 1 difference" in text, "ls and rm, and what ls prints"
     assert sorted(os.listdir(desk.work)) == before
     assert os.path.exists(cache)
