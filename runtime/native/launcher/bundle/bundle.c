@@ -100,8 +100,10 @@ static bool read_footer(struct bundle *bundle, bool check_launcher, struct error
     const uint8_t *footer = data + (size < FOOTER_SIZE ? 0 : size - FOOTER_SIZE);
     if (size < FOOTER_SIZE || !looks_like_footer(footer)) {
         if (was_bundle(data, size))
-            return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: it begins as a bundle and has no footer at its end", name);
-        return fail(error, EXIT_BUNDLE, "make one with `sdee bundle`", "%s is not a bundle: it has no footer", name);
+            return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: it begins as a bundle, and its end is missing", name);
+        const bool trace = size > 10 && memcmp(data, "{\"t\":\"head", 10) == 0;
+        return fail(error, EXIT_BUNDLE, trace ? "it is a trace: `sdee bundle` makes a bundle of it" : "make one with `sdee bundle`",
+                    "%s is not a bundle", name);
     }
     if (read_u32(footer + FOOTER_AT_VERSION) > FORMAT_VERSION)
         return fail(error, EXIT_BUNDLE, "use a newer sdee", "%s was made by a newer sdee: format %u, this one reads up to %u", name,
