@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, overload
 from sdee._api.words import StrPath, one_or_more, quiet, words_of
 from sdee.errors import CommandFailedError, UsageError
 from sdee.packer.format import reader
+from sdee.packer.inspect.entries import Entry, entry_of
 from sdee.packer.inspect.report import Report
 from sdee.packer.model import Verdict
 from sdee.workflow import apart, bundling, running, summary, verifying
@@ -22,28 +22,10 @@ if TYPE_CHECKING:
 
     from sdee._api.traces import Trace
     from sdee._api.words import Words
-    from sdee.packer.format import table
 
 __all__ = ["Bundle", "Deployed", "Entry", "LeftOut", "Report", "bundle", "open_bundle", "verify"]
 
-_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 _LEVELS = range(1, 20)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What travels at a path. `kind`: "file", "dir", "link" or "hard link"; `size` in bytes; `mode`: permissions.
-
-    `link`: where a link leads; `sha256`: of a file's content, in hex, None for others.
-    """
-
-    path: str
-    kind: str
-    mode: int
-    size: int
-    mtime_ns: int
-    link: str
-    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +68,7 @@ class Bundle:
     @cached_property
     def _entries(self) -> tuple[Entry, ...]:
         with self._open() as opened:
-            return tuple(map(_entry, opened.table.entries))
+            return tuple(map(entry_of, opened.table.entries))
 
     def read(self, path: StrPath) -> bytes:
         """Return the content of a file of the bundle; links are followed in it. Raises errors.BundleError."""
@@ -201,18 +183,6 @@ class Bundle:
 
 def _deploy_options(directory: StrPath | None) -> list[str]:
     return [] if directory is None else [f"--deploy-dir={os.path.abspath(directory)}"]
-
-
-def _entry(entry: table.Entry) -> Entry:
-    return Entry(
-        path=entry.path,
-        kind="hard link" if entry.hard_link else _KINDS[entry.kind],
-        mode=stat.S_IMODE(entry.mode),
-        size=entry.size,
-        mtime_ns=entry.mtime_ns,
-        link=entry.link,
-        sha256=entry.sha256.hex() if stat.S_ISREG(entry.mode) else None,
-    )
 
 
 def open_bundle(path: StrPath) -> Bundle:
