@@ -92,6 +92,15 @@ class Wrapping:
     served: tuple[str, ...] = ()
 
 
+def printed_by(call: Sequence[str]) -> str | None:
+    """Return what a job manager's command prints; None where it fails, or takes longer than a user would wait."""
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, errors="surrogateescape", check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
 class JobManager(ABC):
     """One job manager. Every method but `lacks` is a function of its arguments and of the submit program's options."""
 
@@ -107,6 +116,10 @@ class JobManager(ABC):
     @abstractmethod
     def lacks(self) -> str:
         """Return what is missing on this machine to submit, "" when nothing is."""
+
+    @abstractmethod
+    def waiting_scripts(self) -> list[str] | None:
+        """Return the paths of this user's scripts that wait or run; None where the manager does not answer."""
 
     @abstractmethod
     def split(self, arguments: Sequence[str], own: Mapping[str, bool]) -> Words:

@@ -40,6 +40,16 @@ def choose(name: str) -> JobManager:
     )
 
 
+def waiting_scripts() -> list[str] | None:
+    """Return the paths of this user's scripts that wait or run; None where no job manager that is here answers.
+
+    One that is installed without a cluster does not answer, as on machines where packages of two managers are.
+    """
+    here = [manager for kind in MANAGERS.values() if not (manager := kind()).lacks()]
+    answers = [scripts for manager in here if (scripts := manager.waiting_scripts()) is not None]
+    return None if here and not answers else [script for scripts in answers for script in scripts]
+
+
 def standing_for(name: str) -> Inside:
     """Return what the manager's command of that name means inside of a private environment."""
     for kind in _INSIDE:
