@@ -89,6 +89,7 @@ class Bundle:
         variables: Mapping[str, str] | None = ...,
         save: StrPath | None = ...,
         force: bool = ...,
+        quiet: bool = ...,
         cwd: StrPath | None = ...,
         env: Mapping[str, str] | None = ...,
         stdin: int | IO[Any] | None = ...,
@@ -111,6 +112,7 @@ class Bundle:
         variables: Mapping[str, str] | None = ...,
         save: StrPath | None = ...,
         force: bool = ...,
+        quiet: bool = ...,
         cwd: StrPath | None = ...,
         env: Mapping[str, str] | None = ...,
         stdin: int | IO[Any] | None = ...,
@@ -132,6 +134,7 @@ class Bundle:
         variables: Mapping[str, str] | None = None,
         save: StrPath | None = None,
         force: bool = False,
+        quiet: bool = True,
         cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         stdin: int | IO[Any] | None = None,
@@ -144,11 +147,12 @@ class Bundle:
     ) -> subprocess.CompletedProcess[Any]:
         """Run the bundle here, as subprocess.run() runs a program: the exit status and the output are the job's own.
 
-        Without `arguments` the recorded command line runs, with them the recorded program with these, or `command`, a
-        program of the bundle. `root`: "auto", "merged" or "closed"; `variables`: for the job, whatever is recorded;
-        `save`: a directory for what the job writes outside of live directories; `force`: run though the node lacks what
-        the bundle expects. `cwd`: the job's, instead of the recorded one. `env`: the variables that the job would have
-        here, of which those that decide on software are as recorded. All else is as of subprocess.run().
+        Without `arguments` the recorded command line runs, with them the recorded program (of an interpreter: the
+        script) with these, or `command`, a program of the bundle. `root`: "auto", "merged" or "closed"; `variables`:
+        for the job, whatever is recorded; `save`: a directory for what the job writes outside of live directories;
+        `force`: run though the node lacks what the bundle expects; `quiet`: False lets sdee's own warnings stand in
+        the job's standard error. `cwd`: the job's, instead of the recorded one. `env`: the variables that the job would
+        have here, of which those that decide on software are as recorded. All else is as of subprocess.run().
 
         Raises errors.SdeeError only where the job could not be run, or its results not kept: BundleError, KernelError,
         NodeError, ResourceError, CommandNotFoundError, OutputError. With `check` subprocess.CalledProcessError when the
@@ -158,7 +162,7 @@ class Bundle:
         given = {"--command": command, "--save": save, "--chdir": None if cwd is None else os.path.abspath(cwd)}
         words += [f"{name}={os.fspath(value)}" for name, value in given.items() if value is not None]
         words += [f"--env={name}={value}" for name, value in (variables or {}).items()]
-        words += ["--force"] if force else []
+        words += [name for name, value in (("--force", force), ("--quiet", quiet)) if value]
         how: dict[str, Any] = {"text": text, "env": env, "timeout": timeout, "stdout": stdout, "stderr": stderr}
         how |= {"input": input} if input is not None else {}
         how |= {"stdin": stdin} if stdin is not None or input is None else {}
