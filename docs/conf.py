@@ -42,6 +42,7 @@ CHAPTERS = {
     "software": "Python, conda, R and modules with sdee",
     "slurm": "batch jobs with sdee submit and sdee wrap",
     "managers": "Grid Engine and other job managers",
+    "python": "sdee from Python",
     "environment": "private environments",
     "trouble": "what to do when a job fails",
     "limits": "what sdee cannot do",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from launcher_tools import PLAIN, ROOT, ROOTS, USERS, as_user, built, open_directory, run, script
+from sdee.packer.format.reader import open_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,6 +187,26 @@ def test_the_commands_are_those_of_the_launcher(work: str) -> None:
     assert run([*SDEE, "exec", bundle], env=env).stdout == "ran\n"
     assert run([*SDEE, "undeploy", bundle], env=env).returncode == 0
     assert left(node) == []
+
+
+def test_json_says_what_is_deployed_where(work: str) -> None:
+    bundle = script("true").write(f"{work}/b.sdee")
+    node = stage(work)
+    done = run([*SDEE, "deploy", "--json", "--deploy-dir", node, "b.sdee"], cwd=work)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    with open_bundle(bundle) as opened:
+        identity = opened.identity
+    (name,) = left(node)
+    assert found == {"bundle": bundle, "identity": identity, "directory": f"{node}/{name}"}
+    assert run([bundle], DEPLOY_DIR=node, UNDEPLOY="1").returncode == 0
+    os.truncate(bundle, 1000)
+    done = run([*SDEE, "deploy", "--json", "b.sdee"], cwd=work)
+    assert (done.returncode, done.stdout) == (241, "")
+    full = run([*SDEE, "deploy", "--json", "--deploy-dir=/nosuch", script("true").write(bundle)])
+    assert (full.returncode, full.stdout) == (243, "")
+    assert full.stderr.startswith("sdee: error: ")
+    assert "  tried: /nosuch: " in full.stderr
 
 
 @pytest.mark.parametrize("uid", USERS)

@@ -25,6 +25,7 @@ PAGES = (
     "docs/trouble.md",
     "docs/environment.md",
     "docs/bundling.md",
+    "docs/python.md",
 )
 MARK = "@@sdee-readme@@"
 # What differs from run to run in an output that is shown as it was once: measures, digests, numbers of jobs, the home

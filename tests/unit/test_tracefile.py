@@ -189,6 +189,13 @@ def test_a_trace_in_a_missing_directory_is_an_output_error() -> None:
         Writer("/no/such/directory/t", append=False)
 
 
+@pytest.mark.parametrize("home", ["/h/u", "/h//u", "/h/u/.", "//h/u", "/h/./u/", "relative", ""])
+def test_the_home_is_a_path_whatever_home_is_set_to(tmp_path: Path, home: str) -> None:
+    """It becomes a live directory of the bundle, which no launcher takes otherwise."""
+    (run,) = read_traces([write(tmp_path / "t", HEADER | {"home": home}, END)]).runs
+    assert run.home == ("/h/u" if home.startswith("/") else "/nonexistent")
+
+
 def test_names_expand() -> None:
     assert expand_name("t.%r", {"SLURM_PROCID": "7"}) == "t.7"
     assert expand_name("%r%r%%%h", {"PMI_RANK": "2"}) == f"22%{os.uname().nodename}"
