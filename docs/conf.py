@@ -29,6 +29,7 @@ highlight_language = "none"
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # README's and others' top headings are theirs
 graphviz_output_format = "svg"
+smartquotes = False  # they would make a dash of two hyphens
 
 html_theme = "furo"
 html_title = f"sdee {release}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,17 +64,33 @@ def as_user(uid: int) -> list[str]:
     return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
 
 
+def traced_in(command: list[str]) -> str:
+    """Return the recorded directory of the bundle in a command line, "/" where this machine lacks it."""
+    for word in command:
+        if not word.startswith("/") or not os.path.isfile(word):
+            continue
+        with open(word, "rb") as file:
+            data = file.read()
+        found = re.findall(rb"\0cwd\0(/[^\0]*)\0", data) if data[-120:-112] == b"SDEEBNDL" else []
+        if found and os.path.isdir(os.fsdecode(found[-1])):
+            return os.fsdecode(found[-1])
+    return "/"
+
+
 def run(
     command: list[str],
     *,
     uid: int | None = None,
     text: str | None = None,
     env: dict[str, str] | None = None,
-    cwd: str = "/",
+    cwd: str = "",
     pass_fds: Sequence[int] = (),
     **more: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command with a plain environment; keywords in capitals are SDEE_* variables without the prefix."""
+    """Run a command with a plain environment; keywords in capitals are SDEE_* variables without the prefix.
+
+    It runs where the bundle in it was traced, unless `cwd` says otherwise.
+    """
     variables = PLAIN | (env or {}) | {f"SDEE_{key}": value for key, value in more.items()}
     prefix = [] if uid is None else as_user(uid)
     return subprocess.run(
@@ -84,7 +101,7 @@ def run(
         text=True,
         errors="surrogateescape",
         env=variables,
-        cwd=cwd,
+        cwd=cwd or traced_in(command),
         pass_fds=pass_fds,
         timeout=120,
         check=False,
@@ -101,7 +118,7 @@ def on_node(
     **more: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command on a node that has only these directories (and /proc, /dev, /tmp as here). Needs root."""
-    spec = {"binds": ["/proc", "/dev", "/tmp", *binds], "dirs": dirs, "files": files}
+    spec = {"binds": ["/proc", "/dev", "/tmp", *binds], "dirs": dirs, "files": files, "cwd": traced_in(command)}
     return run([sys.executable, NODE, json.dumps(spec), str(uid), *command], **more)  # type: ignore[arg-type]
 
 
@@ -130,3 +147,9 @@ def late_text_of(path: str) -> str:
     """Return the text of a file that something writes that goes on after its job; waits for it."""
     wait_for(lambda: os.path.exists(path) and os.path.getsize(path) > 0, f"{path} stays empty")
     return text_of(path)
+
+
+def listing(directory: str) -> dict[str, str]:
+    """Return the files below a directory, by their names in it, and their texts."""
+    found = sorted(os.path.join(top, name) for top, _, names in os.walk(directory) for name in names)
+    return {os.path.relpath(path, directory): text_of(path) for path in found}

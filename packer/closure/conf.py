@@ -14,6 +14,7 @@ from sdee.packer import knowledge
 from sdee.packer.closure.accesses import ONLY_ASKED
 from sdee.packer.closure.host_libraries import may_be_the_nodes
 from sdee.packer.closure.places import may_be_live
+from sdee.packer.command_words import kept
 from sdee.packer.format.table import is_normal, wrong_conf
 from sdee.packer.model import Verdict
 
@@ -34,6 +35,8 @@ def conf_pairs(trace: Trace, builder: Builder, interpreters: Iterable[str]) -> t
     run = trace.runs[0]
     pairs = [("machine", run.host.machine), ("program", run.program)]
     pairs += [("arg", argument) for argument in run.command]
+    if (words := kept(list(run.command), builder.fs.resolve(run.program).real)) > 1:
+        pairs.append(("kept-args", str(words)))
     pairs += [("cwd", run.cwd), ("umask", f"{run.umask:o}")]
     pairs += _environment(run, builder)
     pairs += [("rlimit", " ".join((n, _limit(s), _limit(h)))) for n, (s, h) in sorted(run.rlimits.items())]

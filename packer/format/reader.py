@@ -127,6 +127,11 @@ class Bundle:
         """Return all values of a CONF key, in order."""
         return [value for name, value in self.table.conf if name == key]
 
+    @property
+    def kept_words(self) -> int:
+        """Return how many words of the recorded command line stay when the bundle is started with arguments."""
+        return int((self.conf("kept-args") or ["1"])[0])
+
     @cached_property
     def meta(self) -> dict[str, Any]:
         """Return META's JSON object. Raises BundleError."""

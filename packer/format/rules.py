@@ -43,6 +43,7 @@ CONF = {
     "machine": Key(1, 1, rb"(?:[^/\s]+)", "as uname -m prints"),
     "program": Key(1, 1, rb"(?:/.*)", "an absolute path", coverage="command"),
     "arg": Key(1, 2147483648, rb"(?:.*)", "any text", coverage="command"),
+    "kept-args": Key(0, 1, rb"(?:[1-9][0-9]{0,8})", "a number from 1", coverage="command"),
     "cwd": Key(1, 1, rb"(?:/.*)", "an absolute path", coverage="command"),
     "umask": Key(1, 1, rb"(?:0?[0-7]{1,3})", "octal, 0 to 0777", coverage="equal"),
     "env": Key(0, 2147483648, rb"(?:[^=]+=.*)", "NAME=VALUE", coverage="equal", counted="variable"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sdee.base.paths import is_below, is_below_any
 from sdee.packer import knowledge
 from sdee.packer.closure.places import host_reason
+from sdee.packer.inspect.changes import changes
 from sdee.packer.inspect.report import STDOUT, TRACED, Difference, Report, RunReport
 from sdee.packer.inspect.verify import (
     missing_in,
@@ -91,7 +92,11 @@ def judge(bundle: Bundle, runs: Sequence[Observed], expected: Expected, ignore: 
         incomplete += run.trace.incomplete if run.status is not None else ()
     varies, lost = (sorted(p for p in paths if not _ignored(p, ignore)) for paths in (found.varies, found.lost))
     said = (tuple(varies), tuple(lost), tuple(dict.fromkeys(provided)), tuple(dict.fromkeys(incomplete)))
-    return Report(expected.status, tuple(reports), *said, expected.when, _changed(bundle))
+    return Report(expected.status, tuple(reports), *said, expected.when, _changed(bundle), _old(bundle))
+
+
+def _old(bundle: Bundle) -> tuple[str, ...]:
+    return tuple(c.path for c in changes(bundle, below=bundle.conf("cwd")[0]) if c.what == "modified")
 
 
 def _changed(bundle: Bundle) -> tuple[str, ...]:

@@ -51,7 +51,8 @@ class Report:
 
     `varies`: results that differ in every run, so that nothing follows from it. `lost`: results outside of live
     directories, which are gone with a job. `provided`: what the node must have. `changed`: inputs that are not as they
-    were when the job was bundled, so that results may differ for that.
+    were when the job was bundled, so that results may differ for that. `old`: files of the bundle that the working
+    directory has others of by now.
     """
 
     expected: int | None
@@ -62,6 +63,7 @@ class Report:
     incomplete: tuple[str, ...] = ()
     when: str = TRACED
     changed: tuple[str, ...] = ()
+    old: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -178,6 +180,8 @@ def _notes(result: Report) -> Iterable[str]:
         yield f"gone when the job ends: {_some(result.lost)} (sdee exec --save DIR keeps it)"
     if result.changed and any(run.differences for run in result.runs):
         yield f"changed since the job was bundled, so that its results may differ: {_some(result.changed)}"
+    if result.old:
+        yield f"changed here since, and the bundle's used: {_some(result.old)}; `sdee bundle` takes the new one"
     yield from (f"the node must provide {safe(path)}" for path in result.provided)
 
 

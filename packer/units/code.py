@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base.paths import ancestors, is_below_any
 from sdee.packer import knowledge
+from sdee.packer.command_words import code_of
 from sdee.packer.units.base import Unit, View, Widening, first_line
 from sdee.packer.units.own_directories import named_paths
 from sdee.packer.units.perl import CORE
@@ -243,6 +244,4 @@ def _given(view: View, language: Language) -> Iterator[str]:
     """Yield what interpreters were given as text: `perl -MJSON -e`, `ruby -e`, `node -e`."""
     for execution in view.execs:
         if language.programs.fullmatch(os.path.basename(execution.path)):
-            yield from (
-                b for a, b in zip(execution.argv, execution.argv[1:], strict=False) if a in ("-e", "-E", "--eval")
-            )
+            yield from code_of([execution.path, *execution.argv[1:]])

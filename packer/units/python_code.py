@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base.paths import is_below_any
 from sdee.packer import knowledge
+from sdee.packer.command_words import code_of
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.python import NOT_RUN
 from sdee.packer.units.python_index import IMPORT, source_of
@@ -91,8 +92,8 @@ def _sites(library: str, environment: str) -> list[str]:
 def _given(view: View) -> Iterator[str]:
     """Yield what `python -c` was given."""
     for execution in view.execs:
-        if re.match(r"python|pypy", os.path.basename(execution.path)) and "-c" in execution.argv[1:-1]:
-            yield execution.argv[execution.argv.index("-c") + 1]
+        if re.match(r"python|pypy", os.path.basename(execution.path)):
+            yield from code_of([execution.path, *execution.argv[1:]])
 
 
 def _is_own(view: View, path: str) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base.paths import is_below_any
 from sdee.packer import knowledge
+from sdee.packer.command_words import script_of
 from sdee.packer.units.base import Unit, View, Widening, first_line, interpreters_of
 from sdee.packer.units.interpreters import core_library
 from sdee.packer.units.own_directories import named_programs, prefix_of
@@ -170,7 +171,8 @@ def _texts(view: View) -> Iterator[tuple[str, str]]:
 
 def _argument(by_name: dict[str, list[str]], execution: Exec) -> str:
     """Return the file that a shell was told to run, among those that the run read: `bash -e ./t.sh`, "" for none."""
-    word = next((word for word in execution.argv[1:] if not word.startswith(("-", "+"))), "")
+    words = (word for word in execution.argv[1:] if not word.startswith(("-", "+")))
+    word = script_of(list(execution.argv), execution.path) or next(words, "")
     ending = "/" + os.path.normpath(word).lstrip("./")
     return next((path for path in by_name[os.path.basename(ending)] if word and path.endswith(ending)), "")
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.cluster
 
 THREE = ("n1", "n2", "n3")
 BARE = ("bash", "step.sh")
-BUNDLE = ("./step.sdee", "step.sh")
+BUNDLE = ("./step.sdee",)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_step_ends_as_the_bare_one_does(work: Place, end: str) -> None:
 
 def test_one_task_that_fails_ends_the_step_as_bare(work: Place) -> None:
     work.file("prog.bare", "0-1 bash step.sh say\n2 bash step.sh exit 5\n")
-    work.file("prog.bundle", "0-1 ./step.sdee step.sh say\n2 ./step.sdee step.sh exit 5\n")
+    work.file("prog.bundle", "0-1 ./step.sdee say\n2 ./step.sdee exit 5\n")
     bare, bundle = (work.srun("-N3", "--multi-prog", f"prog.{which}") for which in ("bare", "bundle"))
     assert (bundle.status, bundle.lines, bundle.stderr) == (5, bare.lines, bare.stderr)
     assert bundle.lines == [f"task {rank} of 3 on node {rank}" for rank in (0, 1)]
@@ -137,9 +137,8 @@ def test_directory_umask_limits_and_control_groups_are_the_bare_jobs(work: Place
 def test_from_another_directory_the_job_runs_where_it_was_traced_or_here_if_told(work: Place) -> None:
     os.makedirs(work.file("elsewhere"), exist_ok=True)
     options = ("-N1", f"--chdir={work.file('elsewhere')}")
-    script = work.file("step.sh")
-    traced = work.srun(*options, work.file("step.sdee"), script, "where")
-    here = work.srun(*options, work.file("step.sdee"), script, "where", env={"SDEE_CHDIR": "."})
+    traced = work.srun(*options, work.file("step.sdee"), "where")
+    here = work.srun(*options, work.file("step.sdee"), "where", env={"SDEE_CHDIR": "."})
     assert traced.stdout.splitlines()[0] == work.path
     assert here.stdout.splitlines()[0] == work.file("elsewhere")
 
@@ -176,39 +175,37 @@ def read_until(terminal: int, word: str, times: int = 1) -> str:
 SCRIPT = """#!/bin/bash
 #SBATCH -N3 -n3
 export OMP_NUM_THREADS=2
-./step.sdee step.sh exit 3
+./step.sdee exit 3
 echo "alone: $?"
-srun --label ./step.sdee step.sh say 2>/dev/null | sort
-srun -N1 -n1 ./step.sdee step.sh exit 4
+srun --label ./step.sdee say 2>/dev/null | sort
+srun -N1 -n1 ./step.sdee exit 4
 """
 
 
 def test_a_batch_script_uses_a_bundle_as_it_would_a_program(work: Place) -> None:
     bundle = work.cluster.batch(SCRIPT, cwd=work.path)
-    bare = work.cluster.batch(SCRIPT.replace("./step.sdee", "bash"), cwd=work.path)
+    bare = work.cluster.batch(SCRIPT.replace("./step.sdee", "bash step.sh"), cwd=work.path)
     assert (bundle.status, bundle.stdout, numbers_out(bundle.stderr)) == (4, bare.stdout, numbers_out(bare.stderr))
     assert bundle.stdout.startswith("alone: 3\n0: task 0 of 3 on node 0\n1: task 1 of")
 
 
 def test_sdee_exec_works_in_a_job_where_sdee_is_installed(work: Place) -> None:
     sdee = " ".join(SDEE)
-    step = f"{sdee} exec step.sdee step.sh"
+    step = f"{sdee} exec step.sdee"
     script = f"#!/bin/bash\n#SBATCH -p own -n2\nsrun {step} say\n{step} exit 6\n"
     done = work.cluster.batch(script, cwd=work.path)
     assert (done.status, sorted(done.stdout.splitlines())) == (6, [f"task {rank} of 2 on node 0" for rank in (0, 1)])
 
 
 def test_an_allocation_runs_the_bundle_on_the_login_side_and_on_its_nodes(work: Place) -> None:
-    command = (
-        "./step.sdee step.sh exit 2; echo login: $?; srun ./step.sdee step.sh say; srun ./step.sdee step.sh exit 8"
-    )
+    command = "./step.sdee exit 2; echo login: $?; srun ./step.sdee say; srun ./step.sdee exit 8"
     done = work.cluster.run(["salloc", "-Q", "-N2", "bash", "-c", command], cwd=work.path)
     assert done.returncode == 8, done
     assert sorted(done.stdout.splitlines()) == ["login: 2", "task 0 of 2 on node 0", "task 1 of 2 on node 1"]
 
 
 def test_each_element_of_an_array_knows_which_it_is(work: Place) -> None:
-    job = work.cluster.submit("#!/bin/sh\nsrun ./step.sdee step.sh array\n", "--array=0-5", cwd=work.path)
+    job = work.cluster.submit("#!/bin/sh\nsrun ./step.sdee array\n", "--array=0-5", cwd=work.path)
     wait_for(lambda: not work.cluster.run(["squeue", "-h", "-j", job]).stdout, "the array does not end")
     for element in range(6):
         assert work.read(f"{job}.{element}.out") == f"element {element} of 6\n", work.read(f"{job}.{element}.err")

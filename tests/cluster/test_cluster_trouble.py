@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 BARE = ("bash", "step.sh")
-BUNDLE = ("./step.sdee", "step.sh")
+BUNDLE = ("./step.sdee",)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_node_that_refuses_says_why_with_a_status_of_its_own(work: Place, node
 
 @pytest.mark.parametrize("node", REFUSALS)
 def test_in_a_batch_scripts_output_the_message_names_the_node(work: Place, node: str) -> None:
-    done = work.cluster.batch("#!/bin/sh\n./step.sdee step.sh exit 3\n", "-p", "odd", "-w", node, cwd=work.path)
+    done = work.cluster.batch("#!/bin/sh\n./step.sdee exit 3\n", "-p", "odd", "-w", node, cwd=work.path)
     assert done.status == REFUSALS[node][0]
     assert node in done.stderr
 
@@ -85,8 +85,8 @@ def test_steps_of_a_job_share_a_closure_that_is_deployed_and_taken_away(work: Pl
     script = """#!/bin/sh
     one="srun -N3 -n3"
     SDEE_DEPLOY=1 $one ./step.sdee
-    SDEE_ROOT=closed SDEE_DEBUG=1 srun -N3 -n6 ./step.sdee step.sh say 2>&1 | grep -c 'as it is deployed'
-    srun -N3 -n6 ./step.sdee step.sh exit 4
+    SDEE_ROOT=closed SDEE_DEBUG=1 srun -N3 -n6 ./step.sdee say 2>&1 | grep -c 'as it is deployed'
+    srun -N3 -n6 ./step.sdee exit 4
     echo status $?
     SDEE_UNDEPLOY=1 $one ./step.sdee
     """.replace("\n    ", "\n")
@@ -150,7 +150,7 @@ def test_a_bundle_that_is_not_whole_is_refused_on_each_node(work: Place, kind: s
 def test_a_bundle_may_vanish_or_be_replaced_once_its_job_runs(work: Place, how: str) -> None:
     name = how.replace(" ", "-")
     path = copy(work, f"{name}.sdee")
-    job = work.cluster.submit(f"#!/bin/bash\nexec ./{name}.sdee step.sh wait {name}.heard\n", cwd=work.path)
+    job = work.cluster.submit(f"#!/bin/bash\nexec ./{name}.sdee wait {name}.heard\n", cwd=work.path)
     wait_for(lambda: "ready" in work.read(f"{name}.heard"), "the job does not begin")
     if how == "removed":
         os.unlink(path)
@@ -195,7 +195,7 @@ def test_two_users_run_one_bundle_on_one_node_at_once(work: Place) -> None:
 
 @pytest.mark.slow
 def test_a_hundred_elements_of_an_array_start_at_once(work: Place) -> None:
-    script = "#!/bin/bash\n./step.sdee step.sh array\n"
+    script = "#!/bin/bash\n./step.sdee array\n"
     done = work.cluster.run(
         ["sbatch", "--parsable", "--array=0-99", f"--output={work.path}/many.%a", "--begin=now"],
         text=script,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bundle_maker import job
-from launcher_tools import PLAIN, REPO, ROOT, USERS, as_user, built, open_directory, run, script
+from launcher_tools import PLAIN, REPO, ROOT, USERS, as_user, built, open_directory, run, script, traced_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Rank:
     def __init__(self, bundle: str, env: dict[str, str], uid: int | None = None) -> None:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         command = [*(as_user(uid) if uid is not None else []), bundle]
-        self.process = subprocess.Popen(command, env=PLAIN | env, text=True, **pipes)  # type: ignore[call-overload]
+        self.process = subprocess.Popen(command, env=PLAIN | env, text=True, cwd=traced_in(command), **pipes)  # type: ignore[call-overload]
 
     def line(self) -> str:
         assert self.process.stdout is not None

@@ -376,8 +376,8 @@ def test_user_and_group_are_the_users_own(work: str) -> None:
 
 
 def test_in_a_job_messages_name_the_node(work: str) -> None:
-    bundle = script("true", cwd=f"{work}/nowhere", live=[work]).write(f"{work}/b.sdee")
-    plain, job = run([bundle]), run([bundle], env={"SLURM_JOB_ID": "7"})
+    bundle = script("true").write(f"{work}/b.sdee")
+    plain, job = (run([bundle], CHDIR="/nowhere", env=env) for env in ({}, {"SLURM_JOB_ID": "7"}))
     assert plain.returncode == job.returncode == 244
     assert "\n  node: " not in plain.stderr
     assert f"\n  node: {os.uname().nodename}\n  hint: " in job.stderr

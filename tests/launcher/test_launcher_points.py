@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launcher_tools import PLAIN, ROOT, ROOTS, TESTER, USERS, as_user, open_directory, put, run, script, text_of
+from launcher_tools import (
+    PLAIN,
+    ROOT,
+    ROOTS,
+    TESTER,
+    USERS,
+    as_user,
+    open_directory,
+    put,
+    run,
+    script,
+    text_of,
+    traced_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +62,7 @@ class Job:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         env = PLAIN | {"SDEE_JOIN": "never"} | variables
         command = [*(as_user(uid) if uid is not None else []), bundle]
-        self.process = subprocess.Popen(command, env=env, text=True, **pipes)  # type: ignore[call-overload]
+        self.process = subprocess.Popen(command, env=env, text=True, cwd=traced_in(command), **pipes)  # type: ignore[call-overload]
 
     def line(self) -> str:
         return str(self.process.stdout.readline()).strip()

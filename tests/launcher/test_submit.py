@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -320,12 +321,42 @@ def test_a_change_of_code_or_environment_is_traced_and_bundled_anew(desk: Desk, 
     assert [name for name in desk.kept() if name.endswith(".sdee")] == ["bundle-1.sdee", "bundle-2.sdee"]
 
 
+def test_before_the_run_here_it_says_so_and_ctrl_c_ends_it(desk: Desk) -> None:
+    """The sentence comes first: who did not want the run here can still stop it."""
+    (desk.path / "job.sh").write_text("#!/bin/sh\necho begun >&2; sleep 100; echo ran >>runs\n")
+    command = [sys.executable, "-m", "sdee", "submit", "--", "./job.sh"]
+    env = {"PATH": f"{desk.path}/bin:/usr/bin:/bin", "HOME": "/root"}
+    with subprocess.Popen(
+        command, cwd=desk.path, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline() for _ in range(3)]
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stderr.read()
+        status = process.wait(60)
+    assert lines[0].endswith("it runs on this machine, Ctrl-C ends it\n")
+    assert lines[1].startswith("  hint: too long for that? ")
+    assert lines[2] == "begun\n"
+    assert (status, "nothing was submitted" in said, desk.record.exists(), desk.runs()) == (130, True, False, 0), said
+
+
 def test_a_new_trace_that_gives_the_same_bundle_leaves_one(desk: Desk) -> None:
     (desk.path / "job.sh").write_text("#!/bin/sh\n. ./library.sh\n")
     for _ in range(2):
         done = desk.submit("--retrace", "--", "./job.sh")
         assert "bundled" in done.stderr
     assert [name for name in desk.kept() if name.endswith(".sdee")] == ["bundle-1.sdee"]
+
+
+def test_options_in_a_scripts_lines_are_not_lost_without_a_word(desk: Desk) -> None:
+    (desk.path / "job.sh").write_text("#!/bin/sh\n#SBATCH --time=5\necho ran >>runs\n")
+    done = desk.submit("--", "./job.sh")
+    assert done.returncode == 0
+    assert "warning: ./job.sh has #SBATCH lines, which do not count here: sdee wrap --submit ./job.sh" in done.stderr
+    (desk.path / "job.sh").chmod(0o644)
+    done = desk.submit("job.sh")
+    assert (done.returncode, desk.runs()) == (2, 1)
+    assert "'job.sh' is a batch script, not a command\n  hint: sdee wrap --submit job.sh" in done.stderr
 
 
 def test_a_bundle_that_was_removed_is_made_again(desk: Desk) -> None:

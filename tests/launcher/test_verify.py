@@ -140,8 +140,8 @@ def test_other_arguments_are_tried_and_show_what_the_run_did_not(here: str) -> N
     with open(script, "w", encoding="ascii") as file:
         file.write("case $1 in a) date -u -d @0 +%Y;; b) s''eq 3;; esac\n")
     bundle(here, ["sh", "job.sh", "a"])
-    assert sdee("verify", "bundle.sdee", "--", "job.sh", "a", cwd=here).returncode == 0
-    text = sdee("verify", "bundle.sdee", "job.sh", "b", cwd=here, status=1).stdout
+    assert sdee("verify", "bundle.sdee", "--", "a", cwd=here).returncode == 0
+    text = sdee("verify", "bundle.sdee", "b", cwd=here, status=1).stdout
     assert "program /usr/bin/seq" in text
     assert "the traced run did not use it" in text
 
@@ -164,9 +164,9 @@ def test_two_hyphens_end_verifys_own_words_before_or_after_the_bundle_once(here:
 
 
 def test_of_other_arguments_that_fail_nothing_is_promised_and_compare_tells(here: str) -> None:
-    bundle(here, ["sh", "-c", "exit 0"])
+    bundle(here, ["sh", "-c", "exit ${1:-0}", "sh"])
     for status in (3, 125):
-        command = ("bundle.sdee", "-c", f"exit {status}")
+        command = ("bundle.sdee", str(status))
         text = sdee("verify", *ONE, *command, cwd=here, status=1).stdout
         assert text.splitlines()[1].split() == ["closed", "here", str(status), "failed"]
         assert (

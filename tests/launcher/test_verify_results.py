@@ -245,7 +245,7 @@ def test_an_ordinary_user_sees_the_same() -> None:
 
 def test_compare_runs_the_job_here_without_effect_and_compares_its_output(desk: Desk) -> None:
     cache = desk.write("home/.cache/tool/c", "warm\n")
-    desk.bundle(["sh", "-c", "cat $HOME/.cache/tool/c 2>/dev/null || echo cold"])
+    desk.bundle(["sh", "-c", 'eval "$1"', "sh", "cat $HOME/.cache/tool/c 2>/dev/null || echo cold"])
     report = desk.verify("--compare", "--root", "closed", good=False)
     assert different(report) == {}
     assert different(report, "empty")["stdout"]["what"] == "has other content than here"
@@ -253,7 +253,7 @@ def test_compare_runs_the_job_here_without_effect_and_compares_its_output(desk: 
     other = "ls; cat log; echo more >>log; echo 1 >new; rm -r $HOME/.cache; exit 3"
     desk.write("work/log", "before\n")
     before = sorted(os.listdir(desk.work))
-    text = desk.sdee("verify", "--compare", *ONE, "bundle.sdee", "--", "-c", other, status=1).stdout
+    text = desk.sdee("verify", "--compare", *ONE, "bundle.sdee", "--", other, status=1).stdout
     assert "closed  here     3       as here, 2 paths missing, 1 difference" in text, "ls and rm, and what ls prints"
     assert sorted(os.listdir(desk.work)) == before
     assert os.path.exists(cache)

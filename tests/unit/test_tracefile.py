@@ -137,7 +137,7 @@ def test_what_came_from_outside_during_the_run_existed_and_what_the_job_made_did
     [
         (b"", "empty"),
         (b"#!/bin/sh\necho\n", "line 1"),
-        (b"\x7fELF\x00\x00\n\n", "line 1"),
+        (b"\x7fELF\x00\x00\n\n", "a program or a bundle, not a trace"),
         (b'{"t":"path"}\n', "header"),
         (b"[1]\n", "line 1"),
         (json.dumps({**HEADER, "sdee": FORMAT + 1}).encode() + b"\n", "format 2"),

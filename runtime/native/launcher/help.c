@@ -8,15 +8,17 @@
 static const char EXEC[] =
     "Usage: sdee exec [OPTIONS] bundle.sdee [ARGS...]\n"
     "\n"
-    "Run a bundle. Without ARGS the recorded command line; with ARGS the recorded program with these arguments.\n"
+    "Run a bundle. Without ARGS the recorded command line; ARGS take the place of the recorded arguments. The script of an\n"
+    "interpreter is no argument: of `python plot.py 5`, ARGS replace the 5. --command PROG runs anything else.\n"
     "Options end at the bundle's name: what follows belongs to the job.\n"
     "\n";
 
 static const char BUNDLE[] =
     "Usage: %s [ARGS...]\n"
     "\n"
-    "A bundle of sdee: a job with all the files that it needs. Without ARGS it runs the recorded command line; with ARGS\n"
-    "the recorded program with these arguments. Options are taken from variables, so that all arguments go to the job:\n"
+    "A bundle of sdee: a job with all the files that it needs. Without ARGS it runs the recorded command line;\n"
+    "ARGS take the place of the recorded arguments. The script of an interpreter is no argument: of `python plot.py 5`,\n"
+    "ARGS replace the 5. Options are taken from variables, so that all arguments go to the job:\n"
     "\n";
 
 static const char BOTH[] =

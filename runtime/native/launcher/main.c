@@ -23,11 +23,14 @@
 #include "launcher/plan/plan.h"
 #include "launcher/root/deploy.h"
 #include "launcher/root/points.h"
+#include "launcher/run/changed.h"
 #include "launcher/run/diagnose.h"
 #include "launcher/run/job.h"
 #include "launcher/run/join.h"
 #include "launcher/run/supervise.h"
 #include "launcher/run/variables.h"
+#include "launcher/run/words.h"
+#include "launcher/run/workdir.h"
 #include "lib/end.h"
 #include "lib/paths.h"
 
@@ -60,40 +63,6 @@ static void warn(const struct bundle *bundle, const struct options *options)
              missing > 1 ? "s" : "", missing > 1 ? "are" : "is", names, missing > 5 ? ", ..." : "", missing > 1 ? "them" : "it");
 }
 
-/* The job runs where it was traced (the design: it finds what it found), so an argument that names a file of the current
- * directory would miss it. Said only then: a note on every start elsewhere would be noise. */
-static void warn_of_arguments(const struct bundle *bundle, const struct options *options)
-{
-    char here[PATH_MAX], there[2 * PATH_MAX];
-    const char *recorded = conf_get(bundle, "cwd");
-    struct stat one, other;
-    if (options->chdir != NULL || getcwd(here, sizeof here) == NULL || (stat(here, &one) == 0 && stat(recorded, &other) == 0 &&
-                                                                        one.st_dev == other.st_dev && one.st_ino == other.st_ino))
-        return;
-    for (int i = 0; i < options->argument_count; i++) {
-        const char *argument = options->arguments[i];
-        snprintf(there, sizeof there, "%s/%s", recorded, argument);
-        if (argument[0] == '/' || argument[0] == '\0' || lstat(argument, &one) != 0 || lstat(there, &one) == 0)
-            continue;
-        note("warning: %s is in this directory, the job runs in %s, where it was traced; --chdir . (SDEE_CHDIR=.) runs it here", argument, recorded);
-        return;
-    }
-}
-
-/* The closure may hold the working directory too; but what the job writes there would be gone with it. */
-static bool check_directory(const struct bundle *bundle, const struct options *options, struct error *error)
-{
-    const char *recorded = conf_get(bundle, "cwd");
-    struct stat status;
-    bool live = false;
-    for (const char *cursor = NULL, *path; (path = conf_next(bundle, "live", &cursor)) != NULL;)
-        live = live || strcmp(path, recorded) == 0 || path_is_below(recorded, path);
-    if (options->chdir != NULL || !live || (stat(recorded, &status) == 0 && S_ISDIR(status.st_mode)))
-        return true;
-    return fail(error, EXIT_NODE, "make it, or choose one that this node has: --chdir DIR (SDEE_CHDIR=DIR; . for this one)",
-                "the working directory %s cannot be entered on this node: it is not there", recorded);
-}
-
 static bool choose_root(struct plan *plan, const struct options *options, const struct bundle *bundle, const struct node *node,
                         const struct host_libraries *libraries, struct error *error)
 {
@@ -104,22 +73,9 @@ static bool choose_root(struct plan *plan, const struct options *options, const 
     return plan_make(plan, root, bundle, node, libraries, error);
 }
 
-static bool make_absolute(struct options *options, struct arena *arena, struct error *error)
-{
-    char directory[PATH_MAX];
-    if (options->chdir == NULL || options->chdir[0] == '/')
-        return true;
-    if (getcwd(directory, sizeof directory) == NULL)
-        return fail(error, EXIT_NODE, "give an absolute path", "--chdir %s: the current directory is unknown: %s", options->chdir, strerror(errno));
-    options->chdir = strcmp(options->chdir, ".") == 0 ? arena_format(arena, "%s", directory) : arena_format(arena, "%s/%s", directory, options->chdir);
-    return true;
-}
-
 /* Does the node have what the bundle expects? With --force what it lacks is only said. */
 static bool check_node(const struct bundle *bundle, const struct options *options, const struct host_libraries *libraries, struct error *error)
 {
-    if (!check_directory(bundle, options, error))
-        return false;
     if (!expect_check(bundle, libraries, error)) {
         if (!options->force)
             return false;
@@ -166,6 +122,7 @@ static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle
     if (good && (options->debug || options->dry_run)) {
         host_libraries_print(&libraries);
         plan_print(plan);
+        words_print(bundle, options);
     }
     host_libraries_free(&libraries);
     return good;
@@ -190,8 +147,8 @@ static void set_begin(struct plan *plan)
 }
 
 /* Plan and build the root. */
-static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, struct points *points, struct root *root,
-                    struct error *error)
+static bool prepare(struct plan *plan, const struct bundle *bundle, const struct options *options, const struct workdir *workdir, struct points *points,
+                    struct root *root, struct error *error)
 {
     if (plan->deployed != NULL && !deploy_is_whole(bundle, plan->deployed_fd))
         plan->deployed = NULL;
@@ -204,7 +161,8 @@ static bool prepare(struct plan *plan, const struct bundle *bundle, const struct
         return false; /* before anything is done */
     if (!options->quiet) {
         warn(bundle, options);
-        warn_of_arguments(bundle, options);
+        workdir_say(workdir, options, plan->arena);
+        changed_say(workdir, bundle, options);
         for (size_t i = 0; i < plan->held_count; i++)
             note("warning: what the job writes directly in %s stays in memory until it ends, and SIGKILL loses it: %s", plan->held[i].path,
                  plan->held[i].why);
@@ -243,17 +201,21 @@ static bool run_with(struct bundle *bundle, struct options *options, struct inhe
     struct root root = {.way = root_choose()};
     struct job job = {.bundle = bundle, .options = options, .root = &root, .inherited = *inherited};
     struct join join = {.role = ROLE_ALONE};
+    struct workdir workdir;
     int save = -1;
-    if (!node_check_machine(conf_get(bundle, "machine"), error) || !make_absolute(options, arena, error) ||
+    if (!node_check_machine(conf_get(bundle, "machine"), error) ||
         (options->save != NULL && !options->dry_run && !keep_open(options->save, inherited->umask, &save, error)))
         return false;
     if (options->deploy || options->undeploy)
         return bundle_read_entries(bundle, error) && (options->deploy ? deploy(bundle, options, error) : undeploy(bundle, options, error));
+    if (!workdir_find(&workdir, bundle, options, arena, error))
+        return false;
     job.environment = variables_make(bundle, options, arena);
-    plan.deployed = deploy_find(bundle, options, arena, &plan.deployed_fd); /* kept to this process' end: the lock */
+    if (!workdir.added) /* the closure that is deployed lacks it */
+        plan.deployed = deploy_find(bundle, options, arena, &plan.deployed_fd); /* kept to this process' end: the lock */
     if (!options->dry_run && !join_begin(&join, &root, bundle, options, points, arena, error))
         return false;
-    if (join.role != ROLE_JOINED && (!bundle_read_entries(bundle, error) || !prepare(&plan, bundle, options, points, &root, error)))
+    if (join.role != ROLE_JOINED && (!bundle_read_entries(bundle, error) || !prepare(&plan, bundle, options, &workdir, points, &root, error)))
         return false;
     if (options->dry_run)
         return true;

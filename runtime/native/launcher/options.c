@@ -78,9 +78,9 @@ const struct option_row OPTIONS[] = {
      .help = "merged: the closure over this node's own system, by overlayfs. closed: the closure alone, with this\n"
              "node's /proc, /sys, /dev, /tmp, /home and other directories that are not the system. auto: merged\n"
              "where the system is the one the bundle was made on, else closed [auto]"},
-    {"command", "PROG", AT(command), .help = "run PROG, looked up in the job's PATH, instead of the recorded program"},
+    {"command", "PROG", AT(command), .help = "run PROG, looked up in the job's PATH, with ARGS as all its arguments"},
     {"shell", NULL, AT(shell), .help = "run a shell instead"},
-    {"chdir", "DIR", AT(chdir), .help = "working directory [the recorded one]"},
+    {"chdir", "DIR", AT(chdir), .help = "run in DIR, with what the bundle has of the recorded directory [the recorded one]"},
     {"env", "NAME[=VALUE]", .set = add_env, .list = "NAME,NAME", .set_list = add_all_env,
      .help = "give the job a variable; without VALUE it is taken from here. May be repeated"},
     {"save", "DIR", AT(save), .help = "keep in DIR what the job writes outside live directories"},
@@ -95,8 +95,8 @@ const struct option_row OPTIONS[] = {
     {"threads", "N", .set = set_threads, .help = "unpack with N threads; 0: one for each CPU that may be used [0]"},
     {"force", NULL, AT(force), .help = "run although this node's CPU, kernel or drivers are not what the bundle needs"},
     {"diagnose", NULL, AT(diagnose), .help = "run under a light trace; when the job fails, name the files that it failed to find"},
-    {"debug", NULL, AT(debug), .help = "print the mount plan before carrying it out"},
-    {"dry-run", NULL, AT(dry_run), .help = "only print the mount plan"},
+    {"debug", NULL, AT(debug), .help = "print the mount plan and the job's words before carrying them out"},
+    {"dry-run", NULL, AT(dry_run), .help = "only print the mount plan and the words that would run"},
     {"error-fd", "N", .set = set_error_fd,
      .help = "write an error of sdee's own to descriptor N instead of standard error, for programs that start bundles"},
     {"quiet", NULL, AT(quiet), .help = "no warnings"},

@@ -24,6 +24,7 @@ struct options {
     unsigned threads;    /* 0: as many as CPUs */
     const char **env;    /* NAME or NAME=VALUE */
     int env_count;
+    const char *moved;  /* not an option: the directory in which what lies in the traced one is as well (workdir.h), or NULL */
     const char *bundle; /* NULL in bundle mode */
     char **arguments;   /* the job's, without its argv[0]; ends with NULL */
     int argument_count;

@@ -25,6 +25,7 @@ SECTIONS = {
         "bundle": ("bundle", "Pack what a traced command needs into one executable file."),
         "exec": ("execute", "Run a bundle."),
         "verify": ("verify", "Run a bundle here as on a bare node, and say what is missing."),
+        "status": ("status", "Show trace and bundle, what changed since, what to repeat."),
     },
     "On the cluster": {
         "submit": ("submit", "Run a command as a batch job: trace, bundle, sbatch."),

@@ -22,6 +22,7 @@ from sdee.packer.format import rules
 from sdee.packer.format.extract import extract as extract_entries
 from sdee.packer.format.extract import select
 from sdee.packer.format.reader import open_bundle
+from sdee.packer.inspect.changes import changes
 from sdee.packer.inspect.sizes import groups
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def info(*, bundle_path: str, verify: bool, as_json: bool) -> None:
             with show.progress_bar("verifying", hidden=as_json) as progress:
                 bundle.verify(progress)
         facts = _facts(bundle, verified=verify)
+        cwd = bundle.conf("cwd")[0]
+        facts["changed"] = [c.path for c in changes(bundle, below=cwd) if c.what == "modified"]
     if as_json:
         show.print_json(facts)
         return
@@ -172,6 +175,7 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
         elif key not in ("arg", "incomplete"):
             lines += [f"{safe(key):<12} {safe(value)}" for value in values]
     lines += [f"incomplete   {safe(reason)}" for reason in facts["incomplete"]]
+    lines += [f"changed      {safe(path)}: differs from the bundle's, which is used" for path in facts["changed"]]
     return lines + [f"warning      {safe(str(text))}" for text in facts["warnings"]]
 
 

@@ -68,7 +68,7 @@ def verify(
 
     A bare node has its own kernel, the job's directories and inputs (as copies: nothing that the job writes stays), and
     nothing else of this machine. The job runs in the closed and in the merged root, with the inputs of your home, with
-    an empty home, and with a home at another path. With ARGS another command line than the recorded one is tried.
+    an empty home, and with a home at another path. ARGS take the place of the recorded arguments.
     Returns 0 when nothing is missing and all came out as in the traced run, else 1. With ARGS the job must end with
     status 0, or with --compare as it does here.
     """

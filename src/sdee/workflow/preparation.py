@@ -178,7 +178,8 @@ def _trace(todo: Preparation, say: Callable[[str], None]) -> None:
     from sdee.workflow import tracing  # noqa: PLC0415
 
     shown = safe(shlex.join(redact(todo.command)))
-    say(f"tracing {shown} here first: {safe(todo.trace_why)}")
+    hint = "too long for that? `sdee trace` it with small input, `sdee bundle`, and give --bundle bundle.sdee here"
+    say(f"tracing {shown} here first: {safe(todo.trace_why)}; it runs on this machine, Ctrl-C ends it\n  hint: {hint}")
     status = tracing.trace(todo.command, todo.trace, cwd=todo.cwd, stdin=todo.stdin, variables=todo.variables, say=say)
     trace = state.of_trace(read_traces([todo.trace]), todo.trace)
     state.save(todo.directory, state.State(trace, state.load(todo.directory).bundle))

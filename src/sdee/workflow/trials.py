@@ -217,7 +217,7 @@ def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
         for path in (kept, space):
             os.mkdir(path)
         (program, *_), argv = bundle.conf("program"), bundle.conf("arg")
-        argv = [argv[0], *arguments] if arguments else argv
+        argv = [*argv[: bundle.kept_words], *arguments] if arguments else argv
         where = (*bundle.conf("cwd")[:1], *bundle.conf("umask")[:1])
         command = own_module(rerun.__name__, kept, space, *where, program, *argv)
         marker = os.path.join(kept, "error")

@@ -107,7 +107,8 @@ static bool read_footer(struct bundle *bundle, bool check_launcher, struct error
         return fail(error, EXIT_BUNDLE, "use a newer sdee", "%s was made by a newer sdee: format %u, this one reads up to %u", name,
                     read_u32(footer + FOOTER_AT_VERSION), FORMAT_VERSION);
     const uint64_t launcher = read_u64(footer + FOOTER_AT_LAUNCHER), payload = read_u64(footer + FOOTER_AT_PAYLOAD);
-    const uint64_t table_at = read_u64(footer + FOOTER_AT_TABLE), table = read_u64(footer + FOOTER_AT_TABLE_SIZE), whole = read_u64(footer + FOOTER_AT_WHOLE);
+    const uint64_t table_at = read_u64(footer + FOOTER_AT_TABLE);
+    const uint64_t table = read_u64(footer + FOOTER_AT_TABLE_SIZE), whole = read_u64(footer + FOOTER_AT_WHOLE);
     if (whole > size)
         return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: %zu bytes of %llu", name, size, (unsigned long long)whole);
     /* Each part is at most the whole, so no sum below can overflow. */

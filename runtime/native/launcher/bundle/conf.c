@@ -109,6 +109,7 @@ static bool is_of_kind(const char *text, size_t length, enum kind kind)
     case KIND_ABSOLUTE: return text[0] == '/';
     case KIND_PLACE: return strcmp(text, "/") == 0 || path_is_normal(text);
     case KIND_PATH: return path_is_normal(text);
+    case KIND_COUNT: return length <= 9 && text[0] != '0' && all_of(text, length, "0123456789");
     case KIND_OCTAL: return all_of(text, length, "01234567") && (length < 4 || (length == 4 && text[0] == '0'));
     case KIND_VARIABLE: return text[0] != '=' && strchr(text, '=') != NULL;
     case KIND_NAME: return all_of(text, length, "abcdefghijklmnopqrstuvwxyz");

@@ -24,14 +24,15 @@ enum { SECTION_STRS, SECTION_ENTR, SECTION_SHAS, SECTION_FRAM, SECTION_CONF, SEC
 #define SECTION_TAGS "STRS", "ENTR", "SHAS", "FRAM", "CONF", "META"
 
 /* What a value of CONF, or a word of it, may be. KIND_MORE: any more words. */
-enum kind { KIND_END, KIND_MORE, KIND_TEXT, KIND_SOME, KIND_WORD, KIND_MACHINE, KIND_ABSOLUTE, KIND_PATH, KIND_PLACE, KIND_OCTAL,
-    KIND_VARIABLE, KIND_NAME, KIND_LIMIT, KIND_VERSION, KIND_USE, KIND_NEED };
+enum kind { KIND_END, KIND_MORE, KIND_TEXT, KIND_SOME, KIND_WORD, KIND_MACHINE, KIND_ABSOLUTE, KIND_PATH, KIND_PLACE, KIND_COUNT,
+    KIND_OCTAL, KIND_VARIABLE, KIND_NAME, KIND_LIMIT, KIND_VERSION, KIND_USE, KIND_NEED };
 
 /* ROW(key, least, most, what its value is called, kinds…) */
 #define CONF_ROWS(ROW) \
     ROW("machine", 1, 1, "as uname -m prints", KIND_MACHINE) \
     ROW("program", 1, 1, "an absolute path", KIND_ABSOLUTE) \
     ROW("arg", 1, UINT32_MAX, "any text", KIND_TEXT) \
+    ROW("kept-args", 0, 1, "a number from 1", KIND_COUNT) \
     ROW("cwd", 1, 1, "an absolute path", KIND_ABSOLUTE) \
     ROW("umask", 1, 1, "octal, 0 to 0777", KIND_OCTAL) \
     ROW("env", 0, UINT32_MAX, "NAME=VALUE", KIND_VARIABLE) \

@@ -135,7 +135,8 @@ static bool is_link_to(const struct bundle *bundle, const uint8_t *digests, uint
            file->nsec == link->nsec && memcmp(digests + 32 * (size_t)index, digests + 32 * (size_t)target, 32) == 0;
 }
 
-static bool link_up(struct bundle *bundle, const uint8_t *digests, struct error *error)
+/* Put each entry into its parent's list; return one whose parent is no directory, or NULL. */
+static const struct entry *hang_up(struct bundle *bundle)
 {
     uint32_t guess = NO_ENTRY;
     bundle->first_top = NO_ENTRY;
@@ -145,11 +146,51 @@ static bool link_up(struct bundle *bundle, const uint8_t *digests, struct error 
         if (strrchr(entry->path, '/') != entry->path) {
             guess = entry->parent = find_parent(bundle, entry->path, guess);
             if (guess == NO_ENTRY || !S_ISDIR(bundle->entries[guess].mode))
-                return damaged(bundle, error, entry->path, "has a parent that is not a directory of the bundle");
+                return entry;
             first = &bundle->entries[guess].first_child;
         }
         entry->next_sibling = *first;
         *first = i;
+    }
+    return NULL;
+}
+
+static int by_path(const void *left, const void *right)
+{
+    return strcmp(((const struct entry *)left)->path, ((const struct entry *)right)->path);
+}
+
+void table_add(struct bundle *bundle, struct entry *extra, uint32_t count)
+{
+    struct entry *all = allocate((unsigned long)bundle->entry_count + count, sizeof *all);
+    uint32_t *now = allocate(bundle->entry_count, sizeof *now), old = 0, new = 0;
+    if (count > 0)
+        qsort(extra, count, sizeof *extra, by_path);
+    for (uint32_t i = 0; i < bundle->entry_count + count; i++) {
+        const bool from_old = new == count || (old < bundle->entry_count && by_path(&bundle->entries[old], &extra[new]) < 0);
+        if (from_old)
+            now[old] = i;
+        all[i] = from_old ? bundle->entries[old++] : extra[new++];
+        all[i].parent = all[i].first_child = all[i].next_sibling = NO_ENTRY;
+    }
+    bundle->entry_count += count;
+    for (uint32_t i = 0; i < bundle->entry_count; i++)
+        all[i].target = all[i].target != NO_ENTRY ? now[all[i].target] : NO_ENTRY;
+    for (uint32_t i = 0; i < bundle->content_count; i++)
+        bundle->contents[i].entry = now[bundle->contents[i].entry];
+    free(bundle->entries);
+    free(now);
+    bundle->entries = all;
+    hang_up(bundle);
+}
+
+static bool link_up(struct bundle *bundle, const uint8_t *digests, struct error *error)
+{
+    const struct entry *stray = hang_up(bundle);
+    if (stray != NULL)
+        return damaged(bundle, error, stray->path, "has a parent that is not a directory of the bundle");
+    for (uint32_t i = 0; i < bundle->entry_count; i++) {
+        struct entry *entry = &bundle->entries[i];
         if (entry->target != NO_ENTRY) {
             entry->target = bundle_find(bundle, entry->link);
             if (!is_link_to(bundle, digests, i, entry->target))

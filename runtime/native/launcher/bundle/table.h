@@ -22,6 +22,7 @@ struct entry {
     uint32_t target; /* hard link: index of the linked entry; else NO_ENTRY */
     uint32_t parent; /* index of the parent directory, NO_ENTRY for / */
     uint32_t first_child, next_sibling; /* in order of path */
+    bool needed; /* a directory that must be there even if it is empty */
 };
 
 struct frame {
@@ -63,6 +64,9 @@ struct span {
 
 /* Fill entries, frames and contents from the sections, once all rules hold. */
 bool table_read(struct bundle *bundle, const struct span sections[SECTION_COUNT], struct error *error);
+
+/* Add entries, of paths that the table lacks and whose parents it has then. `target`s are indices of before. */
+void table_add(struct bundle *bundle, struct entry *extra, uint32_t count);
 
 /* Index of the entry with this path, or NO_ENTRY. */
 uint32_t bundle_find(const struct bundle *bundle, const char *path);

@@ -11,7 +11,7 @@
 bool plan_is_vacant(const struct bundle *bundle, uint32_t index)
 {
     const struct entry *entry = &bundle->entries[index];
-    if (!S_ISDIR(entry->mode))
+    if (!S_ISDIR(entry->mode) || entry->needed)
         return false;
     if (entry->first_child == NO_ENTRY)
         return conf_lists(bundle, "tree", entry->path);

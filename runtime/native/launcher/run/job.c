@@ -15,6 +15,7 @@
 #include "launcher/node/script.h"
 #include "launcher/run/diagnose.h"
 #include "launcher/run/variables.h"
+#include "launcher/run/words.h"
 
 void inherited_save(struct inherited *inherited)
 {
@@ -151,12 +152,12 @@ static bool enter(const struct job *job, struct error *error)
 }
 
 /* `./job.sh` stays that where it is the same file: a script sees it as $0, a program as AT_EXECFN (getauxval(3)). */
-static const char *as_it_was_called(const char *program, const char *name)
+static const char *as_it_was_called(const char *program, const char *name, bool moved)
 {
     struct stat one, other;
     const bool relative = name != NULL && name[0] != '/' && strchr(name, '/') != NULL;
     const bool same = relative && stat(program, &one) == 0 && stat(name, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
-    return same ? name : program;
+    return same || (moved && relative && access(name, X_OK) == 0) ? name : program;
 }
 
 /* The program and its argv. */
@@ -165,7 +166,6 @@ static bool choose(const struct job *job, const char **program, char ***argv, st
     const struct options *options = job->options;
     const struct bundle *bundle = job->bundle;
     bool denied = false;
-    size_t count = 0;
     *program = conf_get(bundle, "program");
     if (options->shell && (*program = first_shell(job)) == NULL)
         return fail(error, EXIT_NOT_FOUND, "trace the job with a shell, or --include /bin/sh", "there is no shell in the bundle nor on this node");
@@ -174,20 +174,9 @@ static bool choose(const struct job *job, const char **program, char ***argv, st
         return fail(error, denied ? EXIT_NOT_EXECUTABLE : EXIT_NOT_FOUND, "`sdee ls` lists what the bundle holds",
                     denied ? "%s in PATH (%s) is not executable" : "%s was not found in PATH (%s)", options->command,
                     searched != NULL ? searched : "which is unset");
-    for (const char *cursor = NULL; conf_next(bundle, "arg", &cursor) != NULL;)
-        count++;
-    char **list = allocate(count + (size_t)options->argument_count + 3, sizeof *list);
-    *argv = list;
-    if (options->shell || options->command != NULL) {
-        *list++ = (char *)(uintptr_t)(options->shell ? *program : options->command);
-    } else {
-        const char *cursor = NULL;
-        for (const char *arg; (arg = conf_next(bundle, "arg", &cursor)) != NULL && (options->argument_count == 0 || list == *argv);)
-            *list++ = (char *)(uintptr_t)arg;
-        *program = as_it_was_called(*program, **argv);
-    }
-    for (int i = 0; i < options->argument_count; i++)
-        *list++ = options->arguments[i];
+    *argv = words_make(bundle, options, *program);
+    if (!options->shell && options->command == NULL)
+        *program = as_it_was_called(*program, **argv, options->moved != NULL);
     return true;
 }
 

@@ -44,7 +44,7 @@ static unsigned long long inode_of(const char *path)
 /* The name: user and group, bundle, options that decide on what is built and kept, the world that this process sees, the step. */
 static socklen_t name_of(const struct root *root, const struct bundle *bundle, const struct options *options, struct sockaddr_un *address)
 {
-    char key[1024], text[PATH_MAX + 1400];
+    char key[1024], text[2 * PATH_MAX + 1400];
     struct stat top = {0};
     struct rlimit files = {0};
     uint8_t digest[32];
@@ -56,11 +56,11 @@ static socklen_t name_of(const struct root *root, const struct bundle *bundle, c
         return 0;
     stat("/", &top);
     getrlimit(RLIMIT_FSIZE, &files); /* the last one out writes what all have made */
-    const int size = snprintf(text, sizeof text, "%s %u %d%d %llu:%llu %llu %llu %llu %llu %s\n%s",
+    const int size = snprintf(text, sizeof text, "%s %u %d%d %llu:%llu %llu %llu %llu %llu %s\n%s\n%s",
                               root->way->name, (unsigned)getegid(), (int)options->root, options->mpi_host,
                               (unsigned long long)top.st_dev, (unsigned long long)top.st_ino, inode_of("/proc/self/ns/mnt"),
                               inode_of("/proc/self/ns/pid"), inode_of("/proc/self/ns/user"), (unsigned long long)files.rlim_max,
-                              options->save != NULL ? options->save : "", key);
+                              options->save != NULL ? options->save : "", options->moved != NULL ? options->moved : "", key);
     sha256((const uint8_t *)text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1, digest);
     char *name = address->sun_path + 1;
     const size_t room = sizeof address->sun_path - 1;

@@ -33,6 +33,14 @@ static const struct launcher *first_of(bool protocols)
     return NULL;
 }
 
+bool ranks_is_first(void)
+{
+    const struct launcher *launcher = first_of(false), *protocol = first_of(true);
+    if (launcher == NULL || (protocol != NULL && strstr(launcher->rank, "LOCAL") != NULL)) /* hydra's is one of the node; it speaks PMI, too */
+        launcher = protocol;
+    return launcher == NULL || strcmp(getenv(launcher->rank), "0") == 0;
+}
+
 bool ranks_key(char *key, size_t size)
 {
     const struct launcher *launcher = first_of(false);
