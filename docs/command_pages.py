@@ -27,7 +27,8 @@ WIDTH = 10_000  # click shall break no line: the page does
 CHAPTER = {  # where the manual says more about a command
     "trace": "tracing", "bundle": "bundling", "exec": "running", "deploy": "running", "undeploy": "running",
     "submit": "slurm", "wrap": "slurm", "verify": "trouble", "why": "bundling", "diff": "tracing", "config": "bundling",
-    "env": "environment", "shell": "environment", "doctor": "trouble",
+    "env": "environment", "shell": "environment", "doctor": "trouble", "status": "bundling",
+    "info": "bundling", "ls": "bundling", "cat": "bundling", "extract": "bundling", "clean": "slurm",
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ LOOSE = {
     "job": (r"(?<=[Jj]ob )\d+", r"\d+"),
     "home": (r"/home/you", r"/\S+?"),
     "python": (r"(?<=python)3\.\d+", r"3\.\d+"),
+    "lines": (r"(?m:^…\n)", r"(?:.*?\n)??"),  # none, too
     "anything": (r"…", r".*?"),
 }
 _LOOSE = re.compile("|".join(f"(?P<{name}>{found})" for name, (found, _) in LOOSE.items()))
@@ -94,6 +95,9 @@ def test_the_comparison_sees_a_difference() -> None:
     assert not matches("/home/you/venv", "/tmp/x/other")
     assert matches("sha256:4967a09c8dee", "sha256:4b784287db3e74703")
     assert not matches("cafebabe", "deadbeef")
+    assert matches("…\nlast", "last")
+    assert matches("…\nlast", "first\nsecond\nlast")
+    assert not matches("…\nlast", "at last")
 
 
 def test_each_page_with_sessions_is_run() -> None:
