@@ -18,7 +18,7 @@ PYTEST   ?=
 # how many tests run at once: they wait as long as they compute. Only root can keep them apart (tests/apart)
 JOBS     ?= $(shell [ $$(id -u) -ne 0 ] && echo 1 || echo $$((2 * $$(nproc))))
 
-.PHONY: demo test check lint docs bench fuzz fuzz-short sanitizers corpus launcher wheel clean system-packages
+.PHONY: demo test check lint docs bench fuzz fuzz-short sanitizers corpus launcher compiled wheel clean system-packages
 
 demo: system-build-packages
 	@fixtures/demo/run.sh "$(PYTHON)"
@@ -30,12 +30,16 @@ check: $(VENV)/.ready launcher lint
 	$(BIN)/python -m pytest --dist loadgroup -n $(shell nproc) tests/unit $(PYTEST)
 
 ifeq ($(strip $(PYTEST)),)
-test: system-packages $(VENV)/.ready launcher lint docs
+test: system-packages $(VENV)/.ready launcher lint docs compiled
 	$(BIN)/python -m pytest --durations=20 --dist loadgroup --tx '$(JOBS)*popen//python=tests/apart $(BIN)/python'
 else
-test: system-packages $(VENV)/.ready launcher
+test: system-packages $(VENV)/.ready launcher compiled
 	tests/apart $(BIN)/python -m pytest $(PYTEST)
 endif
+
+# once, and not by each command of the ordinary users that tests make, who may not write here
+compiled: $(VENV)/.ready
+	@$(BIN)/python -m compileall -q src packer tracer runtime
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -173,7 +173,8 @@ class CommandPage(Directive):
         """Return the page of a command that the launcher carries out."""
         usage, about, options, end = launcher_help()
         if name != "exec":
-            text = f"{COMMANDS[name][1]} It takes the options of sdee-exec(1)."
+            more = " With `--json` it prints JSON." if name == "deploy" else ""
+            text = f"{COMMANDS[name][1]} It takes the options of sdee-exec(1).{more}"
             return [
                 section("Synopsis", nodes.paragraph("", "", nodes.literal("", f"sdee {name} [OPTIONS] bundle.sdee"))),
                 section("Description", nodes.paragraph("", text)),

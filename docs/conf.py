@@ -29,6 +29,7 @@ highlight_language = "none"
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # README's and others' top headings are theirs
 graphviz_output_format = "svg"
+smartquotes = False  # they would make a dash of two hyphens
 
 html_theme = "furo"
 html_title = f"sdee {release}"
@@ -42,6 +43,7 @@ CHAPTERS = {
     "software": "Python, conda, R and modules with sdee",
     "slurm": "batch jobs with sdee submit and sdee wrap",
     "managers": "Grid Engine and other job managers",
+    "python": "sdee from Python",
     "environment": "private environments",
     "trouble": "what to do when a job fails",
     "limits": "what sdee cannot do",

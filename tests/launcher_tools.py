@@ -16,7 +16,7 @@ import bundle_maker
 from waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SOURCES = os.path.join(REPO, "runtime", "native")
@@ -84,6 +84,7 @@ def run(
     text: str | None = None,
     env: dict[str, str] | None = None,
     cwd: str = "",
+    pass_fds: Sequence[int] = (),
     **more: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with a plain environment; keywords in capitals are SDEE_* variables without the prefix.
@@ -101,6 +102,7 @@ def run(
         errors="surrogateescape",
         env=variables,
         cwd=cwd or traced_in(command),
+        pass_fds=pass_fds,
         timeout=120,
         check=False,
     )

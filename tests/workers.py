@@ -28,6 +28,7 @@ LAST = "@alone"  # what pytest-xdist appends to the name of a test in that group
 
 # Seconds that a test of a directory takes, roughly; a file's sum says when it comes
 WEIGHTS = {"cluster": 6, "environment": 4, "foreign": 4, "launcher": 1, "corpus": 1}
+SLOW = 20  # of a test so marked
 
 
 class Files(LoadScopeScheduling):
@@ -52,7 +53,8 @@ def arrange(items: list[pytest.Item]) -> None:
     weights: dict[str, float] = {}
     for item in items:
         tier, file = item.path.parent.name, item.nodeid.partition("::")[0]
-        weights[file] = weights.get(file, 0) + WEIGHTS.get(tier, 0.1)
+        weight = SLOW if item.get_closest_marker("slow") else WEIGHTS.get(tier, 0.1)
+        weights[file] = weights.get(file, 0) + weight
         if is_alone(item):
             item.add_marker(pytest.mark.xdist_group("alone"))
     items.sort(key=lambda item: (is_alone(item), -weights[item.nodeid.partition("::")[0]]))

@@ -17,7 +17,7 @@ from sdee.tracer.tracefile.model import COPIES, FORMAT
 from sdee.tracer.tracefile.writer import Writer, expand_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sdee.tracer.engine.interface import Engine
 
@@ -54,12 +54,14 @@ class Result(NamedTuple):
     output: str  # the trace: not the plan's where an older one stays
 
 
-def plan(command: Sequence[str], output: str, *, append: bool) -> Plan:
-    """Find the program and expand the trace's name.
+def plan(
+    command: Sequence[str], output: str, *, append: bool = False, environment: Mapping[str, str] | None = None
+) -> Plan:
+    """Find the program and expand the trace's name. `environment`: the job's, None for the one of this process.
 
     Raises CommandNotFoundError, CommandNotExecutableError, UsageError.
     """
-    environment = process.original_environment()
+    environment = process.original_environment() if environment is None else dict(environment)
     program = tracee.find_program(command[0], environment.get("PATH"))
     name = os.path.abspath(expand_name(output, environment))
     return Plan(tuple(command), program, environment, name, append)

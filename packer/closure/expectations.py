@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sdee.packer.closure.host_libraries import ASKED, NEVER, Family, families, site_family
 from sdee.packer.elf.demands import LEVELS
+from sdee.packer.elf.objects import Versions, read_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,35 +82,35 @@ def _one_word(path: str) -> str:
 
 
 def _needs(builder: Builder, wanted: list[Family]) -> Iterator[HostNeed]:
-    import lief  # noqa: PLC0415 - a quarter of a second, and few jobs need it
-
-    parsed: dict[str, lief.ELF.Binary | None] = {}
+    parsed: dict[str, Versions] = {}
     for (soname, by), must in sorted(builder.host_needs.items()):
         if not any(family.has(soname) for family in wanted):
             continue
         if by not in parsed:
-            parsed[by] = lief.ELF.parse(by)
-        yield HostNeed(soname, by, must, _required(parsed[by], soname))
-
-
-def _required(binary: object, soname: str) -> tuple[str, ...]:
-    """Return the symbol versions that an object wants of one library (DT_VERNEED), sorted."""
-    requirements = getattr(binary, "symbols_version_requirement", ())
-    return tuple(sorted({str(a.name) for r in requirements if r.name == soname for a in r.get_auxiliary_symbols()}))
+            parsed[by] = read_versions(by)
+        yield HostNeed(soname, by, must, tuple(sorted(set(parsed[by].required.get(soname, ())))))
 
 
 _MPI = re.compile(r"lib(?:mpi|mpich|mpicxx|mpifort)[^/]*\.so")  # what programs call, not what it calls itself
 
 
 def _mpi_symbols(builder: Builder) -> Iterator[tuple[str, str]]:
-    """Yield for each object of the job that calls MPI the symbols that it takes of each MPI library."""
-    import lief  # noqa: PLC0415
+    """Yield for each object of the job that calls MPI the symbols that it takes of each MPI library.
+
+    By lief, of which reading symbol tables takes a quarter of pyelftools' time; libmpi has thousands.
+    """
+    by_name = {os.path.basename(path): draft for path, draft in builder.drafts.items() if draft.status}
+    calls = [
+        (soname, by)
+        for soname, by in sorted(builder.host_needs)
+        if _MPI.match(soname) and not _MPI.match(os.path.basename(by)) and soname in by_name
+    ]
+    if not calls:
+        return
+    import lief  # noqa: PLC0415 - a quarter of a second, and few jobs need it
 
     exported: dict[str, set[str]] = {}
-    by_name = {os.path.basename(path): draft for path, draft in builder.drafts.items() if draft.status}
-    for soname, by in sorted(builder.host_needs):
-        if not _MPI.match(soname) or _MPI.match(os.path.basename(by)) or soname not in by_name:
-            continue
+    for soname, by in calls:
         if soname not in exported:
             library = lief.ELF.parse(builder.fs.resolve(by_name[soname].path).real)
             exported[soname] = {str(symbol.name) for symbol in library.exported_symbols} if library else set()
@@ -133,13 +134,9 @@ _UNDER_ALL = (
 
 def _provided(builder: Builder, directories: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield the symbol versions that the closure's own basic libraries define (DT_VERDEF)."""
-    import lief  # noqa: PLC0415
-
     travelling = {draft.path for draft in builder.travelling()}
     for soname in _UNDER_ALL:
         places = (builder.fs.resolve(f"{directory}/{soname}").real for directory in directories)
         path = next((place for place in places if place in travelling), None)
-        binary = lief.ELF.parse(path) if path else None
-        if binary is not None:
-            names = [str(a.name) for d in binary.symbols_version_definition for a in list(d.auxiliary_symbols)[:1]]
-            yield soname, [name for name in names if name != soname]
+        if path:
+            yield soname, [name for name in read_versions(path).defined if name != soname]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elftools.common.exceptions import ELFError
+from elftools.common.utils import struct_parse
 from elftools.elf import elffile
 from elftools.elf.notes import iter_notes
 from elftools.elf.structs import ELFStructs
@@ -16,7 +17,7 @@ from elftools.elf.structs import ELFStructs
 from sdee.packer.elf.demands import NOTHING, Demands, read_demands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sdee.packer.filesystem import FileSystem
 
@@ -25,9 +26,11 @@ MAGIC = b"\x7fELF"
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
 DT_FLAGS_1, DT_AUXILIARY, DT_FILTER = 0x6FFFFFFB, 0x7FFFFFFD, 0x7FFFFFFF
+DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
 DF_1_NODEFLIB = 0x800
 _STRING_TAGS = (DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH, DT_AUXILIARY, DT_FILTER)
 _PART_LIMIT = 64 << 20  # bytes: a damaged header may claim anything
+_VERSIONS_LIMIT = 4096  # of one table, and of one library in it: libc.so.6 defines 40
 _DLOPEN_NOTE = 0x407C0C0A  # systemd's "ELF dlopen() metadata" specification, owner FDO
 
 
@@ -69,6 +72,14 @@ class ElfObject:
         return (self.bits, self.machine, self.little_endian) == (other.bits, other.machine, other.little_endian)
 
 
+@dataclass(frozen=True)
+class Versions:
+    """Symbol versions (gABI supplement of the LSB, 10.7): those wanted of each library, and those defined, in order."""
+
+    required: Mapping[str, tuple[str, ...]]
+    defined: tuple[str, ...]
+
+
 class ElfReader:
     """Parses each file once."""
 
@@ -82,6 +93,58 @@ class ElfReader:
         if real not in self._known:
             self._known[real] = _parse(real) if self._fs.head(real)[:4] == MAGIC else None
         return self._known[real]
+
+
+def read_versions(path: str) -> Versions:
+    """Return the symbol versions of an ELF file; none for what cannot be read. Sections may be stripped.
+
+    lief tells the same; it takes 0.25 s to import, and 2.6 times as long a file.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _versions(elffile.ELFFile(file))
+    except _DAMAGES:
+        return Versions({}, ())
+
+
+def _versions(elf: Any) -> Versions:
+    segments = _program_headers(elf)
+    dynamic = next((_bytes(elf, s.offset, s.size) for s in segments if s.kind == PT_DYNAMIC), b"")
+    values = _dynamic_values(elf, dynamic)
+    strings, kinds = _string_table(elf, segments, values), elf.structs
+    required: dict[str, tuple[str, ...]] = {}
+    defined: list[str] = []
+    needs, definitions = (_start(segments, values, tag) for tag in (DT_VERNEED, DT_VERDEF))
+    for need, at in _chain(elf, kinds.Elf_Verneed, "vn_next", needs, values.get(DT_VERNEEDNUM, ())):
+        names = _chain(elf, kinds.Elf_Vernaux, "vna_next", at + need["vn_aux"], [need["vn_cnt"]])
+        soname = _string(strings, need["vn_file"])
+        required[soname] = (*required.get(soname, ()), *(_string(strings, name["vna_name"]) for name, _ in names))
+    for definition, at in _chain(elf, kinds.Elf_Verdef, "vd_next", definitions, values.get(DT_VERDEFNUM, ())):
+        first = struct_parse(kinds.Elf_Verdaux, elf.stream, at + definition["vd_aux"])
+        defined.append(_string(strings, first["vda_name"]))
+    return Versions(required, tuple(defined))
+
+
+def _start(segments: list[_Segment], values: dict[int, list[int]], tag: int) -> int:
+    """Return where in the file a table of the dynamic section is, -1 where there is none."""
+    for address in values.get(tag, ()):
+        for s in segments:
+            if s.kind == PT_LOAD and s.address <= address < s.address + s.size:
+                return address - s.address + s.offset
+    return -1
+
+
+def _chain(elf: Any, kind: Any, following: str, at: int, count: Sequence[int]) -> Iterator[tuple[Any, int]]:
+    """Yield records that name the distance to the next, and where each is."""
+    for _ in range(min(count[0] if count and at >= 0 else 0, _VERSIONS_LIMIT)):
+        record = struct_parse(kind, elf.stream, at)
+        yield record, at
+        if not record[following]:
+            return
+        at += record[following]
+
+
+_DAMAGES = (OSError, ELFError, ValueError, struct.error, KeyError, IndexError, AttributeError, AssertionError)
 
 
 _structs: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -114,7 +177,7 @@ def _parse(path: str) -> ElfObject | None:
     try:
         with open(path, "rb") as file:
             return _from_elf(path, elffile.ELFFile(file))
-    except (OSError, ELFError, ValueError, struct.error, KeyError, IndexError, AttributeError, AssertionError):
+    except _DAMAGES:
         return None  # a damaged object: its bytes may travel, nothing can be learnt from it
 
 
@@ -180,11 +243,8 @@ def _dynamic_values(elf: Any, dynamic: bytes) -> dict[int, list[int]]:
 
 
 def _string_table(elf: Any, segments: list[_Segment], values: dict[int, list[int]]) -> bytes:
-    for address, size in zip(values.get(DT_STRTAB, ()), values.get(DT_STRSZ, ()), strict=False):
-        for s in segments:
-            if s.kind == PT_LOAD and s.address <= address < s.address + s.size:
-                return _bytes(elf, address - s.address + s.offset, size)
-    return b""
+    at, sizes = _start(segments, values, DT_STRTAB), values.get(DT_STRSZ, ())
+    return _bytes(elf, at, sizes[0]) if at >= 0 and sizes else b""
 
 
 def _bytes(elf: Any, offset: int, size: int) -> bytes:

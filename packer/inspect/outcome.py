@@ -11,9 +11,8 @@ from sdee.base.paths import is_below, is_below_any
 from sdee.packer import knowledge
 from sdee.packer.closure.places import host_reason
 from sdee.packer.inspect.changes import changes
+from sdee.packer.inspect.report import STDOUT, TRACED, Difference, Report, RunReport
 from sdee.packer.inspect.verify import (
-    IN_HOME,
-    IN_OTHER_HOME,
     missing_in,
     missing_of,
     option_for,
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from sdee.packer.inspect.verify import Missing, Places
     from sdee.tracer.tracefile.model import Result, Trace
 
-TRACED = "when it was traced"
-STDOUT = "stdout"  # what --ignore calls standard output
 # Made by interpreters for themselves: what is in them depends on times, and no job's result is
 _BY_THE_WAY = re.compile(r"/(__pycache__|\.cache)(/|$)|\.pyc$")
 _NUMBERS = re.compile(r"[0-9]+|[0-9a-f]{6,}")
@@ -68,71 +65,6 @@ class Observed:
     results: Mapping[str, Result]
     stdout: Result | None
     said: tuple[str, ...] = ()  # the last lines of its standard error, where that was not shown
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What came out otherwise than in the traced run. `kind`: "listing", "file" or "stdout".
-
-    `names`: those that a listing lacks; `option`: what `sdee bundle` needs to be told so that they travel, or "".
-    """
-
-    kind: str
-    path: str
-    what: str
-    names: tuple[str, ...] = ()
-    option: str = ""
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """One run. `status` is None when its root could not be made here, for the reason `why`: that is no failure."""
-
-    root: str
-    home: str
-    status: int | None
-    why: str
-    good: bool
-    missing: tuple[Missing, ...]
-    differences: tuple[Difference, ...]
-    said: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Report:
-    """All runs. `expected`: the status that they should have, None when that is not known: 0 is good then.
-
-    `varies`: results that differ in every run, so that nothing follows from it. `lost`: results outside of live
-    directories, which are gone with a job. `provided`: what the node must have. `changed`: inputs that are not as they
-    were when the job was bundled, so that results may differ for that. `old`: files of the bundle that the working
-    directory has others of by now.
-    """
-
-    expected: int | None
-    runs: tuple[RunReport, ...]
-    varies: tuple[str, ...] = ()
-    lost: tuple[str, ...] = ()
-    provided: tuple[str, ...] = ()
-    incomplete: tuple[str, ...] = ()
-    when: str = TRACED
-    changed: tuple[str, ...] = ()
-    old: tuple[str, ...] = ()
-
-    @property
-    def good(self) -> bool:
-        """Return whether the bundle can be expected to run on a bare node."""
-        made = [run for run in self.runs if run.status is not None]
-        return bool(made) and all(run.good for run in made)
-
-    @property
-    def missing(self) -> tuple[Missing, ...]:
-        """Return what any of the runs missed."""
-        return tuple({m.path: m for run in reversed(self.runs) for m in reversed(run.missing)}.values())[::-1]
-
-    @property
-    def in_home(self) -> tuple[str, ...]:
-        """Return what lies in the home and must be visible on a node, or travel."""
-        return tuple(m.path for m in self.missing if m.why in (IN_HOME, IN_OTHER_HOME))
 
 
 @dataclass
@@ -181,7 +113,7 @@ def _changed(bundle: Bundle) -> tuple[str, ...]:
 
 def _judge_run(found: _Judge, run: Observed) -> tuple[RunReport, list[str]]:
     if run.status is None:
-        return RunReport(run.root, run.home, None, run.why, good=False, missing=(), differences=()), []
+        return RunReport(run.root, run.home, None, run.why, passed=False, missing=(), differences=()), []
     where = places(found.bundle, run.elsewhere)
     expected = found.expected.status
     differences = [*_files(found, run), *_stdout(found, run)]
@@ -194,9 +126,9 @@ def _judge_run(found: _Judge, run: Observed) -> tuple[RunReport, list[str]]:
         missing = [*other, *(map(said_of_home, in_home) if otherwise or differences else ())]
     listings = _listings(found, run, where, {m.path for m in missing})
     differences = [*listings, *differences]
-    good = not missing and not differences and run.status == (expected or 0)
-    said = () if good else run.said
-    return RunReport(run.root, run.home, run.status, "", good, tuple(missing), tuple(differences), said), provided
+    passed = not missing and not differences and run.status == (expected or 0)
+    said = () if passed else run.said
+    return RunReport(run.root, run.home, run.status, "", passed, tuple(missing), tuple(differences), said), provided
 
 
 def _inputs_of_home(bundle: Bundle, where: Places, missing: Sequence[Missing]) -> list[Missing]:

@@ -95,12 +95,12 @@ class Environment:
 
     def is_running(self) -> bool:
         """Tell whether a holder serves. One that is about to end is waited for: seconds, after `sdee env stop`."""
-        with self._knock() as door:
-            if door is None:
+        with self._connect() as connection:
+            if connection is None:
                 return False
-            door.settimeout(_PATIENCE)
+            connection.settimeout(_PATIENCE)
             try:
-                return bool(door.recv(1))  # PID 1's pidfd comes with it, and is dropped
+                return bool(connection.recv(1))  # PID 1's pidfd comes with it, and is dropped
             except TimeoutError:
                 return True  # it has no room for more terminals
             except OSError:
@@ -108,25 +108,25 @@ class Environment:
 
     def holder(self) -> int | None:
         """Return the holder's process number, None where it does not run. Raises InputError where it was removed."""
-        with self._knock() as door:
-            peer = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12) if door else b""
+        with self._connect() as connection:
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12) if connection else b""
         return int.from_bytes(peer[:4], "little") if peer else None
 
     @contextmanager
-    def _knock(self) -> Iterator[socket.socket | None]:
+    def _connect(self) -> Iterator[socket.socket | None]:
         try:
             here = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
         except FileNotFoundError:
             raise self.gone() from None
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
             try:
-                door.connect(f"/proc/self/fd/{here}/socket")  # sun_path has 108 bytes
+                connection.connect(f"/proc/self/fd/{here}/socket")  # sun_path has 108 bytes
             except OSError:
                 yield None
                 return
             finally:
                 os.close(here)
-            yield door
+            yield connection
 
 
 def save_settings(directory: str, settings: Settings) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, NoReturn
@@ -27,6 +29,8 @@ __all__ = [
 ]
 
 BROADCAST = ("auto", "always", "never")
+IN_ENVIRONMENT = "SDEE_ENVIRONMENT"
+_REAL = {"SDEE_REAL": "1"}  # in a private environment: all is in the bundle already (sdee-front)
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,21 @@ class Wrapping:
     served: tuple[str, ...] = ()
 
 
+def printed_by(call: Sequence[str]) -> str | None:
+    """Return what a job manager's command prints; None where it fails, or takes longer than a user would wait."""
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, errors="surrogateescape", check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
 class JobManager(ABC):
     """One job manager. Every method but `lacks` is a function of its arguments and of the submit program's options."""
 
     title: ClassVar[str]
     submit: ClassVar[str]  # the program that takes a job
+    answer: ClassVar[str]  # a line that it prints then, as a regular expression whose group is the job's id
     directive: ClassVar[str]  # how a script's lines begin that hold its options
     launchers: ClassVar[tuple[str, ...]]  # programs that start the processes of a step
     remote: ClassVar[str] = ""  # with what MPI's launchers start their daemons on other nodes, where sdee serves that
@@ -102,6 +116,10 @@ class JobManager(ABC):
     @abstractmethod
     def lacks(self) -> str:
         """Return what is missing on this machine to submit, "" when nothing is."""
+
+    @abstractmethod
+    def waiting_scripts(self) -> list[str] | None:
+        """Return the paths of this user's scripts that wait or run; None where the manager does not answer."""
 
     @abstractmethod
     def split(self, arguments: Sequence[str], own: Mapping[str, bool]) -> Words:
@@ -121,6 +139,11 @@ class JobManager(ABC):
     @abstractmethod
     def submission(self, request: Request) -> Submission:
         """Return how the job is submitted. The script can be submitted by hand with `self.submit`."""
+
+    def job_in(self, printed: str) -> str:
+        """Return the job's id from what the submit program printed, "" where it does not say (--quiet)."""
+        found = re.search(self.answer, printed, re.MULTILINE)
+        return found[1] if found else ""
 
     @abstractmethod
     def wrap(self, wrapping: Wrapping) -> str:
@@ -241,9 +264,28 @@ def carry_out(submission: Submission) -> NoReturn:
     Raises OutputError, CommandNotExecutableError.
     """
     write_script(submission.script, submission.text)
-    if "SDEE_ENVIRONMENT" in os.environ:  # in a private environment: all is in the bundle already (sdee-front)
-        os.environ["SDEE_REAL"] = "1"
+    become_command(submission)
+
+
+def become_command(submission: Submission) -> NoReturn:
+    """Become the job manager's command, of which the script is there. Raises CommandNotExecutableError."""
+    os.environ.update(_REAL if IN_ENVIRONMENT in os.environ else {})
     try:
         become(submission.argv[0], submission.argv)
     except OSError as error:
-        raise CommandNotExecutableError(f"cannot execute {submission.argv[0]}: {error.strerror}") from error
+        raise _not_executable(submission, error) from error
+
+
+def run_command(submission: Submission) -> subprocess.CompletedProcess[str]:
+    """Run the job manager's command, of which the script is there. Raises CommandNotExecutableError."""
+    env = os.environ | (_REAL if IN_ENVIRONMENT in os.environ else {})
+    try:
+        return subprocess.run(
+            submission.argv, env=env, capture_output=True, text=True, errors="surrogateescape", check=False
+        )
+    except OSError as error:
+        raise _not_executable(submission, error) from error
+
+
+def _not_executable(submission: Submission, error: OSError) -> CommandNotExecutableError:
+    return CommandNotExecutableError(f"cannot execute {submission.argv[0]}: {error.strerror}")

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = words[0] if words else ""
-    if name in ("exec", "deploy", "undeploy"):
+    if name in ("exec", "undeploy") or (name == "deploy" and "--json" not in words):
         from sdee.runtime.launch.execute import main as execute  # noqa: PLC0415
 
         execute(([] if name == "exec" else [f"--{name}"]) + words[1:])

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from gridengine import fixture
-from submit_support import GridEngineSide, Side, SlurmSide, lines, wait_for
+from submit_support import SDEE, GridEngineSide, Side, SlurmSide, lines, wait_for
 
 JOB = """#!/usr/bin/python3
 import os, sys
@@ -106,6 +106,21 @@ def test_a_bundle_that_is_sent_to_the_nodes_is_gone_with_the_job(side: Side) -> 
     assert side.on_nodes(LEFT) == before
     side.sdee("submit", *side.waiting, "--broadcast=never", "--", "./where.sh")
     assert lines(side.read("out.txt"), f"{side.path}/sdee-jobs/where.sh-")
+
+
+def test_what_a_waiting_job_needs_is_not_cleaned_away(side: Side) -> None:
+    later = ("--hold",) if side.name == "slurm" else ("-a", "203001010000")
+    done = side.sdee("submit", *side.number, *later, "--", "./job.py")
+    assert done.returncode == 0, done
+    number = done.stdout.split(";")[0].split(".")[0].strip()
+    try:
+        cleaned = side.run(*SDEE, "clean", "--yes")
+        assert "stays: a job that waits or runs needs it" in cleaned.stdout, cleaned
+        assert side.found("sdee-jobs")
+    finally:
+        side.cancel(number)
+    assert side.run(*SDEE, "clean", "--yes").returncode == 0
+    assert side.found("sdee-jobs") == []
 
 
 def test_a_cancelled_job_leaves_nothing(side: Side) -> None:

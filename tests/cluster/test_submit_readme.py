@@ -63,6 +63,7 @@ def test_each_page_with_such_sessions_is_run() -> None:
         assert {page for page in manual() if blocks(page, manager)} == set(pages)
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.timeout(1800)
 def test_the_slurm_sessions_of_the_manual_print_what_it_shows(cluster: Cluster) -> None:

@@ -204,8 +204,7 @@ def test_terminal_multiplexers_outlive_the_terminal_that_started_them(
 def test_a_window_that_is_resized_is_noticed(user: User) -> None:
     with terminal(user, *shell_in(user, "mine")) as seen:
         assert seen.ask("stty size") == "24 100\n"
-        seen.type("trap 'echo WIN''CH' WINCH\n")
-        seen.settle()
+        seen.ask("trap 'echo WIN''CH' WINCH")
         seen.process.setwinsize(40, 120)
         seen.type("\n")
         seen.expect("WINCH")
@@ -221,8 +220,7 @@ def test_a_window_that_is_resized_is_noticed(user: User) -> None:
 def test_a_terminal_that_is_closed_hangs_up_what_runs_in_it(user: User) -> None:
     with terminal(user, *shell_in(user, "mine")) as seen:
         seen.type("sleep 1111 &\nsleep 2222\n")
-        seen.settle(1)
-        assert any("sleep 2222" in line for line in processes_of(UID))
+        wait_for(lambda: any("sleep 2222" in line for line in processes_of(UID)), lambda: processes_of(UID))
     wait_for(lambda: processes_of(UID) == [], lambda: processes_of(UID))
     with terminal(user, *shell_in(user, "mine", "sleep", "3333")) as seen:
         wait_for(lambda: any("sleep 3333" in line for line in processes_of(UID)), lambda: processes_of(UID))
@@ -230,7 +228,7 @@ def test_a_terminal_that_is_closed_hangs_up_what_runs_in_it(user: User) -> None:
     # nohup is for what shall go on
     with terminal(user, *shell_in(user, "mine")) as seen:
         seen.type("nohup sleep 4444 >/dev/null 2>&1 &\n")
-        seen.settle(1)
+        wait_for(lambda: any("sleep 4444" in line for line in processes_of(UID)), lambda: processes_of(UID))
     time.sleep(0.5)
     assert any("sleep 4444" in line for line in processes_of(UID))
     user.sdee("env", "stop", "mine")

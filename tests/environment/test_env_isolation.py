@@ -201,7 +201,7 @@ def test_the_environment_is_closed_to_other_users(user: User) -> None:
     running.communicate("\n", timeout=60)
 
 
-KNOCK = """
+CONNECT = """
 import os, socket, sys
 end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 end.settimeout(20)
@@ -222,8 +222,8 @@ def test_a_holder_speaks_with_its_own_user_only(user: User) -> None:
         for path, mode in modes.items():
             path.chmod(mode | 0o055)
         with a_user(OTHER_UID) as other:
-            assert other.run("python3", "-c", KNOCK, str(state)).stdout == "0 0\n"
-        assert user.run("python3", "-c", KNOCK, str(state)).stdout == "1 1\n"
+            assert other.run("python3", "-c", CONNECT, str(state)).stdout == "0 0\n"
+        assert user.run("python3", "-c", CONNECT, str(state)).stdout == "1 1\n"
     finally:
         for path, mode in modes.items():
             path.chmod(mode)

@@ -1,5 +1,5 @@
-/* The holder of an environment: terminals that knock, send a listener or something else, and go, in any order.
- * Input: one byte for each step: knock; a message of a terminal (the next bytes: number of descriptors, size); a terminal goes; a listener
+/* The holder of an environment: terminals that join, send a listener or something else, and go, in any order.
+ * Input: one byte for each step: join; a message of a terminal (the next bytes: number of descriptors, size); a terminal goes; a listener
  * ends. The linker puts supervise() of this file in the place of the real one (Makefile), which would start threads. */
 #include "env/holder.c"
 
@@ -25,7 +25,7 @@ void __wrap_supervise_end(int listener)
     close(listener);
 }
 
-static void knock(int door, int init)
+static void join(int listening, int init)
 {
     int which = 0;
     while (which < TERMINALS && terminals[which] >= 0)
@@ -35,10 +35,10 @@ static void knock(int door, int init)
     struct sockaddr_un address;
     socklen_t size = sizeof address;
     const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (getsockname(door, (struct sockaddr *)&address, &size) != 0 || connect(fd, (struct sockaddr *)&address, size) != 0)
+    if (getsockname(listening, (struct sockaddr *)&address, &size) != 0 || connect(fd, (struct sockaddr *)&address, size) != 0)
         abort();
     terminals[which] = fd;
-    open_door(door, init);
+    accept_terminal(listening, init);
 }
 
 static void say(int fd, unsigned descriptors, size_t size)
@@ -64,19 +64,19 @@ static void look_around(struct session *session)
     for (unsigned i = polled_count; i-- > 2;)
         if (polled[i].revents != 0 && !hear(session, i)) {
             polled[i] = polled[--polled_count];
-            guests[i] = guests[polled_count];
+            members[i] = members[polled_count];
         }
     for (unsigned i = 2; i < polled_count; i++)
         MUST(polled[i].fd >= 0 && fcntl(polled[i].fd, F_GETFD) == FD_CLOEXEC);
     MUST(promised <= polled_count);
 }
 
-static void run(struct session *session, struct input *input, int door, int init)
+static void run(struct session *session, struct input *input, int listening, int init)
 {
     for (unsigned steps = 0; steps < STEPS && input->left > 0; steps++) {
         const unsigned step = take(input), which = step / 4 % TERMINALS;
         if (step % 4 == 0) {
-            knock(door, init);
+            join(listening, init);
         } else if (step % 4 == 1 && terminals[which] >= 0) {
             const unsigned descriptors = take(input) % (DESCRIPTORS + 1);
             say(terminals[which], descriptors, take(input));
@@ -94,23 +94,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct session session;
     struct input input = {data, size};
     const struct sockaddr_un any = {.sun_family = AF_UNIX};
-    const int before = fuzz_descriptors(), door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), init = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (bind(door, (const struct sockaddr *)&any, sizeof any.sun_family) != 0 || listen(door, 64) != 0) /* unix(7): autobind */
+    const int before = fuzz_descriptors(), listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), init = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (bind(listening, (const struct sockaddr *)&any, sizeof any.sun_family) != 0 || listen(listening, 64) != 0) /* unix(7): autobind */
         abort();
     signal(SIGPIPE, SIG_IGN);
     for (int i = 0; i < TERMINALS; i++)
         terminals[i] = -1;
     polled_count = promised = 0;
-    look_at(door, POLLIN, SERVED);
+    look_at(listening, POLLIN, SERVED);
     look_at(init, POLLIN, SERVED);
-    run(&session, &input, door, init);
+    run(&session, &input, listening, init);
     for (int i = 0; i < TERMINALS; i++)
         if (terminals[i] >= 0)
             close(terminals[i]);
     look_around(&session);
     for (unsigned i = 2; i < polled_count; i++) /* listeners, which end when their processes do */
         close(polled[i].fd);
-    close(door);
+    close(listening);
     close(init);
     MUST(fuzz_descriptors() == before);
     return 0;

@@ -241,3 +241,15 @@ def test_ctrl_c_ends_a_command_before_it_writes_by_the_signal_and_without_a_trac
     assert "sdee: interrupted" in said
     assert "Traceback" not in said
     assert os.listdir(here) == ["sdee.trace"]
+
+
+def test_a_home_that_is_written_oddly_is_the_same_one(tmp_path: Path) -> None:
+    """HOME=/users//me is common; sdee bundle made a bundle of it that no launcher took."""
+    (tmp_path / "home").mkdir()
+    for name in ("home", "/home", "home/.", "home//"):
+        env = {**os.environ, "HOME": f"{tmp_path}/{name}"}
+        for words in (("trace", "-q", "--", "sh", "-c", "cd && pwd -P"), ("bundle", "-q"), ("exec", "bundle.sdee")):
+            command = [sys.executable, "-m", "sdee", *words]
+            done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (name, words, done.stderr)
+        assert done.stdout == f"{tmp_path}/home\n"

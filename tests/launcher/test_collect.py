@@ -18,17 +18,31 @@ if TYPE_CHECKING:
 DATE = '#!/bin/sh\nexpr $(/bin/date "$@") + $(cat {offset})\n'
 
 
-@pytest.mark.parametrize("shell", ["bash", "dash"])
-@pytest.mark.parametrize("before", [0, 3600, -3600], ids=["in order", "set back", "set forward"])
-def test_results_come_back_when_the_clock_is_set_meanwhile(tmp_path: Path, shell: str, before: int) -> None:
-    """`before`: seconds by which the clock was ahead when the job began: files' times are those of the clock now."""
-    node, kept, offset = tmp_path / "node", tmp_path / "kept", tmp_path / "offset"
-    for directory in (node, kept, tmp_path / "bin"):
+SHELLS = ("bash", "dash")
+# seconds by which the clock was ahead when the job began: files' times are those of the clock now
+AHEAD = {"in-order": 0, "set-back": 3600, "set-forward": -3600}
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give each case a directory, with a file of an earlier job. Nobody can set a ctime, which find(1) looks at."""
+    top = tmp_path_factory.mktemp("nodes")
+    for shell in SHELLS:
+        for name in AHEAD:
+            (top / shell / name).mkdir(parents=True)
+            (top / shell / name / "old-1").write_text("of an earlier job")
+    time.sleep(3.1)
+    return top
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("name", AHEAD)
+def test_results_come_back_when_the_clock_is_set_meanwhile(nodes: Path, tmp_path: Path, shell: str, name: str) -> None:
+    node, kept, offset, before = nodes / shell / name, tmp_path / "kept", tmp_path / "offset", AHEAD[name]
+    for directory in (kept, tmp_path / "bin"):
         directory.mkdir()
     (tmp_path / "bin/date").write_text(DATE.format(offset=offset))
     (tmp_path / "bin/date").chmod(0o755)
-    (node / "old-1").write_text("of an earlier job")
-    time.sleep(3.1)
     job = f"""
 sdee_results={kept}
 {scripts.finish("", '"$sdee_results"', [f"{node}/*"])}

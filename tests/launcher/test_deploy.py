@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from launcher_tools import PLAIN, ROOT, ROOTS, USERS, as_user, built, open_directory, run, script
+from sdee.packer.format.reader import open_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,17 +109,33 @@ def test_it_is_not_removed_while_a_job_uses_it(work: str) -> None:
     assert left(node) == []
 
 
+def begun(command: list[str], bundle: str, node: str) -> subprocess.Popen[str]:
+    """Start a deploy that stands still once it has begun; one that ended before that was seen is undone."""
+    variables = PLAIN | {"SDEE_DEPLOY": "1", "SDEE_DEPLOY_DIR": node, "SDEE_THREADS": "1"}
+    for _ in range(20):
+        process = subprocess.Popen(
+            [*as_user(USERS[-1]), *command], env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        while not left(node) and process.poll() is None:
+            time.sleep(0.0001)
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if any(name.startswith(".sdee-") for name in left(node)):
+            return process
+        process.send_signal(signal.SIGCONT)
+        process.communicate(timeout=60)
+        run([bundle], uid=USERS[-1], UNDEPLOY="1", DEPLOY_DIR=node)
+    pytest.fail("each deploy was too fast for the test")
+
+
 def test_a_deploy_that_was_killed_leaves_nothing_that_the_next_does_not_take_away(work: str) -> None:
     maker = script("true")
-    for i in range(60):
+    for i in range(20):
         maker.add(f"/opt/ballast/{i}", os.urandom(4 << 20))
     bundle = maker.write(f"{work}/b.sdee")
     node = stage(work)
-    env = PLAIN | {"SDEE_DEPLOY": "1", "SDEE_DEPLOY_DIR": node, "SDEE_THREADS": "1"}
-    with subprocess.Popen([*as_user(USERS[-1]), bundle], env=env) as process:
-        while not left(node) and process.poll() is None:
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
+    with begun([bundle], bundle, node) as process:
+        process.kill()
     (half,) = left(node)
     assert half.startswith(".sdee-")
     assert run([bundle], uid=USERS[-1], DEPLOY_DIR=node).returncode == 0
@@ -169,6 +187,26 @@ def test_the_commands_are_those_of_the_launcher(work: str) -> None:
     assert run([*SDEE, "exec", bundle], env=env).stdout == "ran\n"
     assert run([*SDEE, "undeploy", bundle], env=env).returncode == 0
     assert left(node) == []
+
+
+def test_json_says_what_is_deployed_where(work: str) -> None:
+    bundle = script("true").write(f"{work}/b.sdee")
+    node = stage(work)
+    done = run([*SDEE, "deploy", "--json", "--deploy-dir", node, "b.sdee"], cwd=work)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    with open_bundle(bundle) as opened:
+        identity = opened.identity
+    (name,) = left(node)
+    assert found == {"bundle": bundle, "identity": identity, "directory": f"{node}/{name}"}
+    assert run([bundle], DEPLOY_DIR=node, UNDEPLOY="1").returncode == 0
+    os.truncate(bundle, 1000)
+    done = run([*SDEE, "deploy", "--json", "b.sdee"], cwd=work)
+    assert (done.returncode, done.stdout) == (241, "")
+    full = run([*SDEE, "deploy", "--json", "--deploy-dir=/nosuch", script("true").write(bundle)])
+    assert (full.returncode, full.stdout) == (243, "")
+    assert full.stderr.startswith("sdee: error: ")
+    assert "  tried: /nosuch: " in full.stderr
 
 
 @pytest.mark.parametrize("uid", USERS)
@@ -255,23 +293,16 @@ def test_an_owner_who_changes_the_bundle_while_it_is_deployed_writes_nowhere_els
     """The table that was checked is the one that is used: a path in it becomes one that leads out of the closure."""
     node, inside, outside = stage(work), b"/z2345/789abcdef", b"/../../../escape"
     maker = script("true")
-    for number in range(40):
+    for number in range(20):
         maker.add(f"/opt/large/{number:02}", b"\0" * (8 << 20))
     bundle = maker.add(inside.decode(), "x" * 100).write(f"{work}/b.sdee")
     at = text_at(bundle, inside)
-    command = [
-        *as_user(USERS[-1]),
-        built("sdee-launcher"),
-        bundle,
-    ]  # as `sdee exec`: what runs itself may not be written here
-    variables = PLAIN | {"SDEE_DEPLOY": "1", "SDEE_DEPLOY_DIR": node, "SDEE_THREADS": "1"}
-    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as deploy:
-        while deploy.poll() is None and not left(node):
-            time.sleep(0.0001)
+    # as `sdee exec`: what runs itself may not be written here
+    with begun([built("sdee-launcher"), bundle], bundle, node) as deploy:
         with open(bundle, "r+b") as file:  # the bundle's owner is root here
             file.seek(at)
             file.write(outside)
-        assert deploy.poll() is None, "it was too fast for the test"
+        deploy.send_signal(signal.SIGCONT)
         said = deploy.communicate(timeout=60)[1]
     assert (said, deploy.returncode) == ("", 0)
     assert not os.path.exists(f"{work}/escape")

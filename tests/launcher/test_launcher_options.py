@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,7 +34,8 @@ def test_each_option_is_a_variable_and_both_helps_name_it(work: str) -> None:
 def test_no_variable_of_an_option_reaches_the_job(work: str) -> None:
     bundle = script("env", programs=("env",), live_env=["*"]).write(f"{work}/b.sdee")
     variables = re.findall(r"^  (SDEE_\w+)=", run([bundle, "--sdee-help"]).stdout, re.MULTILINE)
-    outer = {name: "0" for name in variables if name not in ("SDEE_ROOT", "SDEE_MPI", "SDEE_COMMAND", "SDEE_CHDIR")}
+    apart = ("SDEE_ROOT", "SDEE_MPI", "SDEE_COMMAND", "SDEE_CHDIR", "SDEE_ERROR_FD")
+    outer = {name: "0" for name in variables if name not in apart}
     outer |= {"SDEE_SAVE": work, "SDEE_DEPLOY_DIR": work, "SDEE_MPI": "bundle", "SDEE_CHDIR": "/", "SDEE_ENV": "OWN"}
     job = run([bundle], env=outer | {"PATH": "/usr/bin:/bin", "OWN": "1", "SDEE_OTHER": "1"})
     assert "SDEE_OTHER=1" in job.stdout.splitlines(), job.stderr
@@ -71,3 +74,46 @@ def test_what_follows_the_bundle_is_the_jobs_and_names_may_be_short(work: str) -
     bundle = bundle_maker.job(built("sdee-launcher"), ["/bin/echo"]).write(f"{work}/b.sdee")
     result = run([built("sdee-launcher"), "--thr=1", "--root", "closed", "--", bundle, "--debug", "-h", "--", "-x"])
     assert (result.returncode, result.stdout) == (0, "--debug -h -- -x\n"), result.stderr
+
+
+def errors_of(command: list[str]) -> tuple[int, str, str]:
+    """Return exit status, standard error, and what came by the descriptor that --error-fd names."""
+    with tempfile.TemporaryFile() as file:
+        words = [word.replace("@", str(file.fileno())) for word in command]
+        done = run(words, pass_fds=[file.fileno()])
+        return done.returncode, done.stderr, os.pread(file.fileno(), 1 << 16, 0).decode()
+
+
+def test_a_program_that_starts_bundles_can_tell_errors_of_sdee_from_the_jobs(work: str) -> None:
+    launcher = built("sdee-launcher")
+    fails = script("echo of the job >&2; exit 241").write(f"{work}/b.sdee")
+    assert errors_of([launcher, "--error-fd=@", fails]) == (241, "of the job\n", "")
+    status, said, error = errors_of([launcher, "--error-fd=@", f"{work}/none.sdee"])
+    assert (status, said, error.splitlines()[0]) == (
+        241, "", f"sdee: error: cannot open {work}/none.sdee: No such file or directory"
+    )  # fmt: skip
+    status, said, error = errors_of([launcher, "--error-fd=@", "--nosuch", fails])
+    assert (status, said, error.splitlines()[0]) == (USAGE, "", "sdee: error: there is no option '--nosuch'")
+    # by the process that was to become the job, and by the variable
+    status, said, error = errors_of(["/usr/bin/env", "SDEE_ERROR_FD=@", "SDEE_COMMAND=nosuch", fails])
+    assert (status, said) == (127, "")
+    assert error.startswith("sdee: error: ")
+
+
+def test_the_job_does_not_get_the_descriptor_of_errors_nor_its_variable(work: str) -> None:
+    bundle = script("ls -l /proc/self/fd; env", programs=("env", "ls"), live_env=["*"]).write(f"{work}/b.sdee")
+    with tempfile.TemporaryFile(dir=work) as file:
+        outer = {"PATH": "/usr/bin:/bin", "SDEE_ERROR_FD": str(file.fileno())}
+        job = run([bundle], env=outer, pass_fds=[file.fileno()])
+        assert f"{work}/" not in job.stdout
+        assert "SDEE_ERROR_FD" not in job.stdout
+        del outer["SDEE_ERROR_FD"]  # the other side
+        assert f"{work}/" in run([bundle], env=outer, pass_fds=[file.fileno()]).stdout
+
+
+@pytest.mark.parametrize("number", ["0", "2", "99", "x", ""])
+def test_errors_go_to_no_descriptor_that_is_not_there_or_the_jobs(number: str) -> None:
+    result = run([built("sdee-launcher"), f"--error-fd={number}", "b"])
+    assert (result.returncode, result.stderr.splitlines()[0]) == (
+        USAGE, f"sdee: error: --error-fd cannot be '{number}'"
+    )  # fmt: skip

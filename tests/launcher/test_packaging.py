@@ -15,6 +15,8 @@ from sdee.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, cwd=cwd)

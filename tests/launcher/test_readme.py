@@ -25,6 +25,7 @@ PAGES = (
     "docs/trouble.md",
     "docs/environment.md",
     "docs/bundling.md",
+    "docs/python.md",
 )
 MARK = "@@sdee-readme@@"
 # What differs from run to run in an output that is shown as it was once: measures, digests, numbers of jobs, the home
@@ -102,7 +103,10 @@ def test_each_page_with_sessions_is_run() -> None:
     assert {"job.py", "ranks.py", "solver.c", "job.sh"} <= set(files())
 
 
-pytestmark = pytest.mark.timeout(1800)  # all sessions are one set-up: 75 s, and 420 s at a load of 17
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),  # all sessions are one set-up: 75 s, and 420 s at a load of 17
+]
 
 
 @pytest.fixture(scope="module")

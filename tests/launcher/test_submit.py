@@ -6,6 +6,7 @@ tests/cluster/test_submit_jobs.py.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -230,6 +231,60 @@ def test_the_exit_status_is_sbatchs(desk: Desk) -> None:
     assert desk.submit("--", "./job.sh").returncode == 3
 
 
+def test_json_says_which_job_it_is_and_where_its_things_are(desk: Desk) -> None:
+    planned = desk.submit("--dry-run", "--json", "-N2", "--", "./job.sh")
+    assert (planned.stderr, desk.kept(), desk.runs()) == ("", [], 0)
+    done = desk.submit("--json", "-N2", "--", "./job.sh")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (kept,) = (desk.path / "sdee-jobs").iterdir()
+    assert [found[key] for key in ("job", "manager", "status")] == ["7", "Slurm", 0]
+    assert found["output"] == "Submitted batch job 7\n"
+    places = {"script": f"{kept}/job-1.sh", "bundle": f"{kept}/bundle-1.sdee", "trace": f"{kept}/trace"}
+    assert {key: found[key] for key in places} == places
+    assert found["argv"] == ["sbatch", "-N2", f"{kept}/job-1.sh"]
+    plan = json.loads(planned.stdout)
+    assert (plan["job"], plan["text"]) == (None, (kept / "job-1.sh").read_text())
+    assert {key: plan[key] for key in (*places, "argv")} == {key: found[key] for key in (*places, "argv")}
+    given = json.loads(desk.submit("--json", "--bundle", found["bundle"]).stdout)
+    assert (given["bundle"], given["trace"]) == (found["bundle"], None)
+
+
+def test_json_of_a_job_that_is_refused_is_none(desk: Desk) -> None:
+    (desk.path / "bin/sbatch").write_text("#!/bin/sh\necho 'sbatch: error: no such partition' >&2; exit 3\n")
+    done = desk.submit("--json", "--", "./job.sh")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.splitlines()[-1] == "sdee: error: sbatch ended with status 3: sbatch: error: no such partition"
+
+
+def test_the_status_of_a_job_that_sbatch_waited_for_is_the_commands(desk: Desk) -> None:
+    desk.sbatch(4)  # it says the job's number, too
+    done = desk.submit("--json", "--wait", "--", "./job.sh")
+    assert (done.returncode, json.loads(done.stdout)["job"], json.loads(done.stdout)["status"]) == (4, "7", 4)
+
+
+@pytest.mark.parametrize(
+    ("manager", "printed", "job"),
+    [
+        (Slurm(), "Submitted batch job 71\n", "71"),
+        (Slurm(), "Submitted batch job 71 on cluster main\n", "71"),
+        (Slurm(), "71;main\n", "71"),
+        (Slurm(), "71\n", "71"),
+        (Slurm(), "", ""),
+        (Slurm(), "sbatch: 71 nodes\n", ""),
+        (GridEngine(), 'Your job 5 ("python3") has been submitted\n', "5"),
+        (GridEngine(), 'Your job-array 5.1-10:1 ("a (b)") has been submitted\nJob 5.1 exited\n', "5"),
+        (GridEngine(), "5\n", "5"),
+        (GridEngine(), "5.1-10:1\n", "5"),
+        (GridEngine(), "Unable to run job: 5 queues\n", ""),
+    ],
+)
+def test_a_jobs_number_is_found_in_what_the_job_manager_prints(
+    manager: Slurm | GridEngine, printed: str, job: str
+) -> None:
+    assert manager.job_in(printed) == job
+
+
 def test_nothing_is_made_again_when_nothing_changed_and_other_options_do_not_count(desk: Desk) -> None:
     desk.submit("--", "./job.sh")
     (desk.path / "input.txt").write_text("other data\n")
@@ -291,6 +346,17 @@ def test_a_new_trace_that_gives_the_same_bundle_leaves_one(desk: Desk) -> None:
         done = desk.submit("--retrace", "--", "./job.sh")
         assert "bundled" in done.stderr
     assert [name for name in desk.kept() if name.endswith(".sdee")] == ["bundle-1.sdee"]
+
+
+def test_options_in_a_scripts_lines_are_not_lost_without_a_word(desk: Desk) -> None:
+    (desk.path / "job.sh").write_text("#!/bin/sh\n#SBATCH --time=5\necho ran >>runs\n")
+    done = desk.submit("--", "./job.sh")
+    assert done.returncode == 0
+    assert "warning: ./job.sh has #SBATCH lines, which do not count here: sdee wrap --submit ./job.sh" in done.stderr
+    (desk.path / "job.sh").chmod(0o644)
+    done = desk.submit("job.sh")
+    assert (done.returncode, desk.runs()) == (2, 1)
+    assert "'job.sh' is a batch script, not a command\n  hint: sdee wrap --submit job.sh" in done.stderr
 
 
 def test_a_bundle_that_was_removed_is_made_again(desk: Desk) -> None:

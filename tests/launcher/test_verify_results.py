@@ -14,10 +14,10 @@ import pytest
 
 from desk import Desk, desk
 from launcher_tools import ROOT
-from sdee.cli.verify import lines
 from sdee.packer.closure.globs import Globs
 from sdee.packer.format.reader import open_bundle
 from sdee.packer.inspect.outcome import Expected, Observed, judge
+from sdee.packer.inspect.report import lines
 from sdee.packer.inspect.verify import option_for
 from sdee.packer.model import Item, Reason, Verdict
 from sdee.tracer.tracefile.reader import read_traces
@@ -202,9 +202,9 @@ def test_a_root_that_cannot_be_made_is_said_and_no_failure(desk: Desk) -> None:
         refused = Observed("merged", "here", "", None, "overlayfs is refused", trace, {}, None)
         expected = Expected(0, None, {})
         report = judge(bundle, [made, refused], expected, Globs(()))
-        assert report.good
+        assert report.passed
         assert "merged  here     not tried: overlayfs is refused" in lines(report)
-        assert not judge(bundle, [refused], expected, Globs(())).good, "nothing was tried"
+        assert not judge(bundle, [refused], expected, Globs(())).passed, "nothing was tried"
 
 
 def test_an_input_that_changed_since_is_named_where_results_differ(desk: Desk) -> None:

@@ -55,10 +55,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "sdee.workflow": ("sdee.base", "sdee.tracer", "sdee.packer", "sdee.runtime"),
     "sdee.cli": ("sdee.base", "sdee.tracer", "sdee.packer", "sdee.runtime", "sdee.workflow"),
     "sdee.__main__": ("sdee.base", "sdee.runtime", "sdee.cli"),
+    "sdee.errors": ("sdee.base",),
+    "sdee._api": ("sdee.errors", "sdee.base", "sdee.tracer", "sdee.packer", "sdee.runtime", "sdee.workflow"),
     "sdee": (),
 }
 # Closer than the folders: tracefile/ and the managers are below what is beside them
 MAY_NOT_IMPORT = {
+    "sdee._api": ("sdee.workflow.transparent", "click", "rich"),
     "sdee.workflow": ("sdee.workflow.transparent", "click", "rich"),
     "sdee.workflow.transparent": ("click", "rich", "sdee.runtime.jobs.slurm", "sdee.runtime.jobs.gridengine"),
     "sdee.runtime.jobs.slurm": ("sdee.runtime.jobs.registry", "sdee.runtime.jobs.gridengine"),
@@ -214,7 +217,29 @@ def test_exec_imports_neither_click_nor_lief_nor_the_packer() -> None:
     assert "sdee.runtime.launch.execute" in found
     heavy = {"click", "lief", "rich", "zstandard", "elftools", "typing", "ctypes", "sdee.packer", "sdee.tracer"}
     heavy |= {"sdee.base.facts"}
-    assert found.isdisjoint(heavy | {"sdee.cli", "sdee.workflow", "sdee.runtime.environment"})
+    assert found.isdisjoint(heavy | {"sdee.cli", "sdee.workflow", "sdee._api", "sdee.runtime.environment"})
+
+
+def test_the_python_api_is_imported_when_it_is_asked_for() -> None:
+    ask = "print(*sys.modules, file=sys.stderr)"
+    assert {name for name in modules_of(f"import sdee; {ask}") if is_of(name, ("sdee",))} == {"sdee"}
+    code = f"import sdee, sys; sdee.errors; sdee.trace; sdee.bundle; sdee.verify; sdee.submit; {ask}"
+    found = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split())
+    assert {"sdee._api.traces", "sdee._api.bundles", "sdee._api.submissions", "sdee.errors"} <= found
+    assert found.isdisjoint({"click", "rich", "sdee.cli", "sdee.workflow.transparent"})
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    import sdee
+
+    assert sorted(set(dir(sdee))) == sorted(sdee.__all__)
+    for name in set(sdee.__all__) - {"__version__", "errors"}:
+        public = getattr(sdee, name)
+        assert public.__doc__, name
+        methods = [m for key, m in vars(public).items() if key[0] != "_" and hasattr(m, "__doc__") and callable(m)]
+        assert all(method.__doc__ for method in methods), name
+    with pytest.raises(AttributeError, match="nosuch"):
+        _ = sdee.nosuch
 
 
 def test_entering_an_environment_imports_next_to_nothing(tmp_path: Path) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+import sys
+import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from sdee import errors as public
 from sdee.base import errors
 from sdee.base.errors import ExitCode, SdeeError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = {code.name: code.value for code in ExitCode}
@@ -36,7 +44,32 @@ def test_every_code_has_one_error_class_and_every_class_a_code() -> None:
     classes = [
         c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, SdeeError) and c is not SdeeError
     ]
+    classes.remove(errors.CommandFailedError)  # it has the status of a command
     assert sorted(c.exit_code for c in classes) == sorted(ExitCode)
+
+
+def classes_of(module: ModuleType) -> dict[str, type]:
+    return {name: c for name, c in vars(module).items() if isinstance(c, type) and issubclass(c, (SdeeError, ExitCode))}
+
+
+def test_the_public_module_has_every_error() -> None:
+    assert classes_of(public) == classes_of(errors)
+    assert sorted(public.__all__) == sorted(classes_of(errors))
+
+
+@pytest.mark.parametrize("kind", [c for c in classes_of(errors).values() if c is not ExitCode])
+def test_an_error_comes_whole_out_of_a_pool_of_processes(kind: type[SdeeError]) -> None:
+    error = kind("why", hint="do this", tried=("one", "two"))
+    error.exit_code = 7
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.message, copy.hint, copy.tried) == (kind, "why", "do this", ("one", "two"))
+    assert (copy.exit_code, copy.__notes__) == (7, ["tried: one", "tried: two", "hint: do this"])
+
+
+def test_a_traceback_shows_the_hint() -> None:
+    shown = "".join(traceback.format_exception(errors.NodeError("no /proc", hint="mount it")))
+    assert ("hint: mount it" in shown) is (sys.version_info >= (3, 11))
+    assert "hint" not in "".join(traceback.format_exception(errors.NodeError("no /proc")))
 
 
 @pytest.mark.parametrize("code", ExitCode)

@@ -43,6 +43,7 @@ def wrong(line: str) -> str:
     own = {option for param in here.command.get_params(here) for option in param.opts}
     if name in LAUNCHED:
         own = {word for option, _ in command_pages.launcher_help()[2] for word in re.findall(r"-[-\w]+", option)}
+        own |= {"--json"} if name == "deploy" else set()  # src/sdee/cli/deploy.py
         words = words[: next((i for i, word in enumerate(words) if word.endswith(".sdee")), len(words))]
     options = [word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)]
     unknown = [

@@ -471,6 +471,20 @@ def test_a_call_that_the_tracer_had_read_when_it_was_killed_is_answered(here: st
     wait_for(lambda: os.path.exists("ended"), "the job has not ended")
 
 
+@pytest.mark.parametrize("number", [0, 3, 9])
+def test_json_is_alone_on_standard_output(here: str, number: int) -> None:
+    """What the command prints goes to standard error then, as with `sdee verify --json`; its status stays."""
+    end = "kill -9 $$" if number == 9 else f"exit {number}"
+    done = run("--json", "-o", "t", "--", "sh", "-c", f"echo of the job; {end}")
+    found = json.loads(done.stdout)
+    assert done.stderr == "of the job\n"
+    assert (found["trace"], found["command"][:2]) == (os.path.realpath(f"{here}/t"), ["sh", "-c"])
+    assert (found["status"], found["signal"]) == ((137, 9) if number == 9 else (number, 0))
+    assert done.returncode == found["status"]
+    assert (found["processes"], found["engine"], found["incomplete"]) == (1, "unotify", [])
+    assert found["paths"] > 3
+
+
 def test_a_run_that_a_signal_ends_leaves_the_trace_of_the_run_before(here: str) -> None:
     with open("data.txt", "w") as file:
         file.write("before\n")

@@ -137,7 +137,7 @@ def test_what_came_from_outside_during_the_run_existed_and_what_the_job_made_did
     [
         (b"", "empty"),
         (b"#!/bin/sh\necho\n", "line 1"),
-        (b"\x7fELF\x00\x00\n\n", "line 1"),
+        (b"\x7fELF\x00\x00\n\n", "a program or a bundle, not a trace"),
         (b'{"t":"path"}\n', "header"),
         (b"[1]\n", "line 1"),
         (json.dumps({**HEADER, "sdee": FORMAT + 1}).encode() + b"\n", "format 2"),
@@ -187,6 +187,13 @@ def test_a_write_error_is_kept_and_nothing_follows() -> None:
 def test_a_trace_in_a_missing_directory_is_an_output_error() -> None:
     with pytest.raises(OutputError, match="No such file"):
         Writer("/no/such/directory/t", append=False)
+
+
+@pytest.mark.parametrize("home", ["/h/u", "/h//u", "/h/u/.", "//h/u", "/h/./u/", "relative", ""])
+def test_the_home_is_a_path_whatever_home_is_set_to(tmp_path: Path, home: str) -> None:
+    """It becomes a live directory of the bundle, which no launcher takes otherwise."""
+    (run,) = read_traces([write(tmp_path / "t", HEADER | {"home": home}, END)]).runs
+    assert run.home == ("/h/u" if home.startswith("/") else "/nonexistent")
 
 
 def test_names_expand() -> None:

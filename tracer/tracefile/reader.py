@@ -46,6 +46,9 @@ def _normal(path: str) -> str:
     return path
 
 
+NO_HOME = "/nonexistent"  # as passwd(5) has it for nobody: HOME may be anything, also no path
+
+
 class Reader:
     """Merges segments, of one file after the other."""
 
@@ -256,7 +259,7 @@ def _run(
         rlimits={name: (soft, hard) for name, (soft, hard) in header["rlimits"].items()},
         uid=header["uid"],
         gid=header["gid"],
-        home=header["home"],
+        home=_normal(header["home"]) if header["home"].startswith("/") else NO_HOME,
         engine=header["engine"],
         host=_host(header["host"]),
         status=status,

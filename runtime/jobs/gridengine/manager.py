@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from sdee.base.errors import UsageError
 from sdee.runtime.jobs import scripts
 from sdee.runtime.jobs.gridengine import shell
-from sdee.runtime.jobs.model import JobManager, Request, Submission, Words, Wrapping
+from sdee.runtime.jobs.model import JobManager, Request, Submission, Words, Wrapping, printed_by
 from sdee.runtime.jobs.options import names
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class GridEngine(JobManager):
 
     title = "Grid Engine"
     submit = "qsub"
+    answer = r"^(?:Your job(?:-array)? )?(\d+)(?:\.\S+)?(?: \(.*\) has been submitted)?$"  # -terse: 7, or 7.1-10:1
     directive = "#$"
     launchers = ()
 
@@ -94,6 +96,11 @@ class GridEngine(JobManager):
         lines.append(f'sdee_task "" {shlex.join(request.command)}'.rstrip())
         lines += ["sdee_finish $?"] if request.results else []
         return Submission(request.script, "\n".join(lines) + "\n", (self.submit, *request.options, request.script))
+
+    def waiting_scripts(self) -> list[str] | None:
+        """Return the script_file of each job that qstat(1) tells of: with -j it fails when there is none."""
+        said = printed_by(["qstat", "-j", "*"]) if printed_by(["qstat"]) else printed_by(["qstat"])
+        return None if said is None else re.findall(r"(?m)^script_file:\s*(\S.*)$", said)
 
     def wrap(self, wrapping: Wrapping) -> str:
         """Return the script with a function in front for each of `programs`.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base.errors import UsageError
 from sdee.runtime.jobs import scripts
-from sdee.runtime.jobs.model import JobManager, Request, Submission, Words, Wrapping
+from sdee.runtime.jobs.model import JobManager, Request, Submission, Words, Wrapping, printed_by
 from sdee.runtime.jobs.options import Option, Table, names, read_options, split_getopt, table_of_help
 from sdee.runtime.jobs.slurm import shell
 
@@ -71,6 +71,7 @@ class Slurm(JobManager):
 
     title = "Slurm"
     submit = "sbatch"
+    answer = r"^(?:Submitted batch job )?(\d+)(?:;.*| on cluster .*)?$"  # --parsable: 7;CLUSTER
     directive = "#SBATCH"
     launchers = ("srun",)
     remote = "srun"
@@ -80,6 +81,11 @@ class Slurm(JobManager):
     def lacks(self) -> str:
         """Return "" where there is an sbatch."""
         return "" if shutil.which(self.submit) else "there is no sbatch in PATH"
+
+    def waiting_scripts(self) -> list[str] | None:
+        """Return what squeue(1) calls the jobs' commands."""
+        said = printed_by(["squeue", "--noheader", f"--user={os.geteuid()}", "--format=%o"])
+        return None if said is None else said.split("\n")
 
     @cached_property
     def table(self) -> Table:

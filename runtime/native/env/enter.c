@@ -254,8 +254,8 @@ static bool in_directory(const char *directory, struct error *error)
 {
     struct stat state;
     if (chdir(directory) != 0 || stat(".", &state) != 0)
-        return fail(error, EXIT_INPUT, "`sdee env list` shows which there are; `sdee env create NAME` makes one", "there is no environment at %s: %s", directory,
-                    strerror(errno));
+        return fail(error, EXIT_INPUT, "`sdee env list` shows which there are; `sdee env create NAME` makes one", "there is no environment at %s: %s",
+                    directory, strerror(errno));
     if (state.st_uid != geteuid() || (state.st_mode & 077) != 0)
         return fail(error, EXIT_INPUT, "only its owner may enter it; its mode must be 0700", "the environment at %s is not yours alone", directory);
     return true;

@@ -174,30 +174,30 @@ static pid_t make_namespaces(struct steps *plan, struct error *error)
     return -1;
 }
 
-/* What the holder polls: the door, PID 1, then terminals and listeners. Some descriptors are left to the supervisor: without
- * one for a file it would let the kernel show that file's owner. */
+/* What the holder polls: the listening socket, PID 1, then its members: terminals, and listeners as seccomp(2) calls them. Some descriptors
+ * are left to the supervisor: without one for a file it would let the kernel show that file's owner. */
 enum { MOST = 16384, SPARE = 64 };
 static struct pollfd polled[MOST];
-static enum guest { NEW, SERVED, LISTENER } guests[MOST];
+static enum member { NEW, SERVED, LISTENER } members[MOST];
 static unsigned polled_count, promised /* to listeners of new terminals */, most = MOST;
 
-static void look_at(int fd, short events, enum guest guest)
+static void look_at(int fd, short events, enum member member)
 {
-    guests[polled_count] = guest;
+    members[polled_count] = member;
     polled[polled_count++] = (struct pollfd){fd, events, 0};
-    promised += guest == NEW;
+    promised += member == NEW;
 }
 
 /* A terminal sends the listener of its command, or has gone; a listener's last process has ended. False: it is looked at no more. */
 static bool hear(struct session *session, unsigned i)
 {
-    if (guests[i] == LISTENER) {
+    if (members[i] == LISTENER) {
         supervise_end(polled[i].fd); /* and its threads close it */
         return false;
     }
-    const bool first = guests[i] == NEW;
+    const bool first = members[i] == NEW;
     const int listener = (polled[i].revents & POLLIN) != 0 ? receive_fd(polled[i].fd) : -1;
-    guests[i] = SERVED;
+    members[i] = SERVED;
     promised -= first;
     if (listener >= 0 && first && supervise(session, listener)) { /* which closes it else */
         look_at(listener, 0, LISTENER);
@@ -211,10 +211,10 @@ static bool hear(struct session *session, unsigned i)
     return false;
 }
 
-/* False where there are too many descriptors: those who knock wait until one is closed. */
-static bool open_door(int door, int init)
+/* False where there are too many descriptors: those who join wait until one is closed. */
+static bool accept_terminal(int listening, int init)
 {
-    const int terminal = accept4(door, NULL, NULL, SOCK_CLOEXEC);
+    const int terminal = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
     if (terminal < 0)
         return errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS;
     struct ucred peer;
@@ -239,11 +239,11 @@ static void note_end(int number)
 static void leave_terminals(void)
 {
     for (unsigned i = polled_count; i-- > 2;)
-        if (guests[i] != LISTENER) {
-            promised -= guests[i] == NEW;
+        if (members[i] != LISTENER) {
+            promised -= members[i] == NEW;
             close(polled[i].fd);
             polled[i] = polled[--polled_count];
-            guests[i] = guests[polled_count];
+            members[i] = members[polled_count];
         }
 }
 
@@ -255,7 +255,7 @@ static void end_gently(pid_t init)
     alarm(GRACE);
 }
 
-static void serve(struct session *session, int door, int init, pid_t init_pid)
+static void serve(struct session *session, int listening, int init, pid_t init_pid)
 {
     const struct timespec first = {10, 0};
     bool used = false, full = false, asked = false;
@@ -265,10 +265,10 @@ static void serve(struct session *session, int door, int init, pid_t init_pid)
     sigaddset(&term, SIGTERM);
     sigprocmask(SIG_BLOCK, &term, NULL);
     signal(SIGTERM, note_end);
-    look_at(door, POLLIN, SERVED);
+    look_at(listening, POLLIN, SERVED);
     look_at(init, POLLIN, SERVED);
     while ((!used && !ending) || polled_count > 2) {
-        polled[0].fd = ending || full || polled_count + promised + 2 > most ? -1 : door;
+        polled[0].fd = ending || full || polled_count + promised + 2 > most ? -1 : listening;
         /* A terminal that was killed before it came would leave us here for ever. */
         const int ready = ppoll(polled, polled_count, used ? NULL : &first, &none);
         if (ending && !asked) {
@@ -280,15 +280,15 @@ static void serve(struct session *session, int door, int init, pid_t init_pid)
             return;
         if (ready < 0)
             continue;
-        const bool knocked = polled[0].revents != 0;
+        const bool joined = polled[0].revents != 0;
         for (unsigned i = polled_count; i-- > 2;)
             if (polled[i].revents != 0 && !hear(session, i)) {
                 polled[i] = polled[--polled_count];
-                guests[i] = guests[polled_count];
+                members[i] = members[polled_count];
                 full = false;
             }
-        if (knocked) {
-            full = !open_door(door, init);
+        if (joined) {
+            full = !accept_terminal(listening, init);
             used = used || polled_count > 2;
         }
     }
@@ -336,9 +336,10 @@ static void be_holder(struct steps *plan, int ready)
     session.root = init > 0 ? open(root, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
     const int init_fd = init > 0 ? (int)syscall(SYS_pidfd_open, init, 0) : -1;
     session.init = init_fd;
-    const int door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    const int listening = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     unlink(ADDRESS.sun_path); /* of a holder that was killed */
-    const bool good = session.root >= 0 && init_fd >= 0 && bind(door, (const struct sockaddr *)&ADDRESS, sizeof ADDRESS) == 0 && listen(door, 64) == 0;
+    const bool good = session.root >= 0 && init_fd >= 0 && bind(listening, (const struct sockaddr *)&ADDRESS, sizeof ADDRESS) == 0 &&
+                      listen(listening, 64) == 0;
     if (!good && error.code == 0)
         fail(&error, EXIT_KERNEL, NULL, "cannot hold the environment: %s", strerror(errno));
     steps_identify(&session.steps, session.root);
@@ -347,7 +348,7 @@ static void be_holder(struct steps *plan, int ready)
     if (write(ready, &error, sizeof error) != sizeof error || !good)
         _exit(1);
     close(ready);
-    serve(&session, door, init_fd, init);
+    serve(&session, listening, init_fd, init);
     kill(init, SIGKILL);
     while (waitpid(init, NULL, 0) < 0 && errno == EINTR)
         ;

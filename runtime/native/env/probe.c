@@ -74,7 +74,8 @@ bool probe(const char *directory, struct error *error)
     char place[4096], room[64];
     snprintf(place, sizeof place, "%s/.probe-XXXXXX", directory);
     if (mkdtemp(place) == NULL)
-        return fail(error, EXIT_OUTPUT, "set SDEE_ENV_DIR to a directory that you may write to", "cannot make a directory in %s: %s", directory, strerror(errno));
+        return fail(error, EXIT_OUTPUT, "set SDEE_ENV_DIR to a directory that you may write to", "cannot make a directory in %s: %s", directory,
+                    strerror(errno));
     int go[2], told[2];
     char byte;
     struct {
@@ -118,5 +119,6 @@ bool probe(const char *directory, struct error *error)
         return true;
     return fail(error, EXIT_KERNEL,
                 "set SDEE_ENV_DIR to a directory on a local disk (ext4, XFS) or, on Linux 6.6 or newer, a tmpfs: export SDEE_ENV_DIR=/local/scratch/$USER/envs",
-                "overlayfs cannot have its upper layer in %s (%s): %s: %s", directory, type_name(directory, room, sizeof room), outcome.what, strerror(outcome.number));
+                "overlayfs cannot have its upper layer in %s (%s): %s: %s", directory, type_name(directory, room, sizeof room), outcome.what,
+                strerror(outcome.number));
 }

@@ -68,7 +68,8 @@ static bool show_prefix(const char *program, char shown[PATH_MAX])
 /* The flags that a mount has already are locked: mount_namespaces(7). */
 static void make_read_only(const char *path)
 {
-    static const unsigned long flags[][2] = {{ST_NOSUID, MS_NOSUID}, {ST_NODEV, MS_NODEV}, {ST_NOEXEC, MS_NOEXEC}, {ST_NOATIME, MS_NOATIME}, {ST_RELATIME, MS_RELATIME}};
+    static const unsigned long flags[][2] = {
+        {ST_NOSUID, MS_NOSUID}, {ST_NODEV, MS_NODEV}, {ST_NOEXEC, MS_NOEXEC}, {ST_NOATIME, MS_NOATIME}, {ST_RELATIME, MS_RELATIME}};
     unsigned long wanted = MS_REMOUNT | MS_BIND | MS_RDONLY;
     struct statvfs state;
     if (statvfs(path, &state) != 0)

@@ -184,7 +184,7 @@ static _Noreturn void answer(int fd)
 }
 
 /* Accept until the job ends, whose child this is: then the kernel sends SIGKILL. */
-static _Noreturn void listen_on(int door, pid_t job, int ready)
+static _Noreturn void listen_on(int listener, pid_t job, int ready)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (getppid() != job)
@@ -197,13 +197,13 @@ static _Noreturn void listen_on(int door, pid_t job, int ready)
     for (int number = 0; number < 3; number++)
         dup2(null, number); /* who waits for the end of the job's output waits for the job alone */
     for (;;) {
-        const int fd = accept4(door, NULL, NULL, SOCK_CLOEXEC);
+        const int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         struct ucred peer;
         socklen_t size = sizeof peer;
         if (fd < 0)
             continue;
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid() && fork() == 0) {
-            close(door);
+            close(listener);
             signal(SIGCHLD, SIG_DFL);
             answer(fd);
         }
@@ -237,17 +237,17 @@ int serve(const char *directory, char **command, struct error *error)
     for (int number = 0; number < 3; number++)
         if (fcntl(number, F_GETFD) < 0)
             (void)!open("/dev/null", O_RDWR);
-    const int door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     outside = realpath(directory, NULL);
-    if (outside == NULL || door < 0 || bind(door, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name))) != 0 ||
-        listen(door, 256) != 0) {
+    const socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
+    if (outside == NULL || listener < 0 || bind(listener, (struct sockaddr *)&address, size) != 0 || listen(listener, 256) != 0) {
         fail(error, EXIT_RESOURCES, NULL, "cannot serve calls of the job (%s): %s", directory, strerror(errno));
         return -1;
     }
     int ready[2];
     const pid_t job = getpid(), server = pipe2(ready, O_CLOEXEC) == 0 ? fork() : -1;
     if (server == 0)
-        listen_on(door, job, ready[1]);
+        listen_on(listener, job, ready[1]);
     if (server < 0) {
         fail(error, EXIT_RESOURCES, "raise `ulimit -u`", "cannot make a process: %s", strerror(errno));
         return -1;

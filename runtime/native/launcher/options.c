@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,17 @@ static bool set_root(struct options *options, const char *source, const char *va
             return true;
         }
     return fail(error, EXIT_USAGE, "it is one of auto, merged, closed", "%s cannot be '%s'", source, value);
+}
+
+/* At once: mistakes in the other options are errors, too. */
+static bool set_error_fd(struct options *options, const char *source, const char *value, struct error *error)
+{
+    (void)options;
+    char *rest;
+    const unsigned long fd = strtoul(value, &rest, 10);
+    if (value[0] < '0' || value[0] > '9' || *rest != '\0' || fd > INT_MAX || !error_print_to((int)fd))
+        return fail(error, EXIT_USAGE, "it is the number of an open descriptor, from 3 on", "%s cannot be '%s'", source, value);
+    return true;
 }
 
 static bool set_threads(struct options *options, const char *source, const char *value, struct error *error)
@@ -85,6 +97,8 @@ const struct option_row OPTIONS[] = {
     {"diagnose", NULL, AT(diagnose), .help = "run under a light trace; when the job fails, name the files that it failed to find"},
     {"debug", NULL, AT(debug), .help = "print the mount plan and the job's words before carrying them out"},
     {"dry-run", NULL, AT(dry_run), .help = "only print the mount plan and the words that would run"},
+    {"error-fd", "N", .set = set_error_fd,
+     .help = "write an error of sdee's own to descriptor N instead of standard error, for programs that start bundles"},
     {"quiet", NULL, AT(quiet), .help = "no warnings"},
 };
 enum { OPTION_COUNT = sizeof OPTIONS / sizeof *OPTIONS };

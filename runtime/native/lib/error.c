@@ -1,6 +1,7 @@
 #include "lib/error.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,12 +83,12 @@ void tried(struct error *error, const char *format, ...)
     strcat(error->tried, "\n");
 }
 
-static void write_all(const char *text, size_t size)
+static void write_all(int fd, const char *text, size_t size)
 {
     while (size > 0) {
-        ssize_t done = write(STDERR_FILENO, text, size);
+        ssize_t done = write(fd, text, size);
         if (done <= 0)
-            return; /* standard error is gone: nobody is left to tell */
+            return; /* nobody is left to tell */
         text += done;
         size -= (size_t)done;
     }
@@ -104,13 +105,23 @@ static const char *node_name(void)
     return name;
 }
 
+static int errors_to = STDERR_FILENO;
+
+bool error_print_to(int fd)
+{
+    if (fd <= STDERR_FILENO || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+        return false;
+    errors_to = fd;
+    return true;
+}
+
 void error_print(const struct error *error)
 {
     char text[sizeof(struct error) + 512];
     const char *node = node_name();
     int size = snprintf(text, sizeof text, "sdee: error: %s%s%s\n%s%s%s%s", error->message, node[0] != '\0' ? "\n  node: " : "", node, error->tried,
                         error->hint[0] != '\0' ? "  hint: " : "", error->hint, error->hint[0] != '\0' ? "\n" : "");
-    write_all(text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
+    write_all(errors_to, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
 }
 
 void note(const char *format, ...)
@@ -125,5 +136,5 @@ void note(const char *format, ...)
     if (strncmp(format, "warning:", 8) == 0 && node_name()[0] != '\0' && end + 300 < sizeof text)
         end += (size_t)snprintf(text + end, sizeof text - end, " (node %s)", node_name());
     text[end] = '\n';
-    write_all(text, end + 1);
+    write_all(STDERR_FILENO, text, end + 1);
 }

@@ -24,8 +24,11 @@ void tried(struct error *error, const char *format, ...) __attribute__((format(p
 /* A file of /proc that cannot be opened (errno): EXIT_RESOURCES without descriptors, EXIT_NODE where /proc is missing. False. */
 bool fail_proc(struct error *error, const char *path);
 
-/* Write "sdee: error: ..." with its "tried" and "hint" lines to standard error in one write(2). */
+/* Write "sdee: error: ..." with its "tried" and "hint" lines in one write(2), to standard error unless error_print_to() says where. */
 void error_print(const struct error *error);
+
+/* Let errors go to a descriptor, which no other program inherits. False for one that is not open, and for the standard ones. */
+bool error_print_to(int fd);
 
 /* One line "sdee: ..." on standard error. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));

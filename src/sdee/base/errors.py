@@ -1,7 +1,7 @@
 """Every error that a user can meet, and the one table of exit codes.
 
 The same table stands in runtime/native/lib/exit_codes.h and docs/exit-codes.md; tests/unit/test_exit_codes.py compares
-the three. Library code raises these; only sdee.cli prints them.
+the three. Library code raises these; only sdee.cli prints them. Users of the Python API know them as sdee.errors.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class SdeeError(Exception):
         sdee: error: MESSAGE
           tried: ...
           hint: ...
+
+    Python's tracebacks show what was tried and the hint as notes (PEP 678, Python 3.11).
     """
 
     exit_code: int = ExitCode.INTERNAL
@@ -43,6 +45,8 @@ class SdeeError(Exception):
         self.message = message
         self.hint = hint
         self.tried = tried
+        if notes := [f"tried: {attempt}" for attempt in tried] + ([f"hint: {hint}"] if hint else []):
+            self.__notes__ = notes
 
     def render(self) -> str:
         """Return the error as the lines that the CLI prints, without a final newline.
@@ -123,3 +127,14 @@ class OutputError(SdeeError):
     """A result cannot be written: full disk, no permission."""
 
     exit_code = ExitCode.OUTPUT
+
+
+class CommandFailedError(SdeeError):
+    """A command that sdee ran for another purpose has failed: one to be submitted, or the job manager's.
+
+    `exit_code` is its own exit status, 128+n when signal n ended it.
+    """
+
+    def __init__(self, message: str, *, status: int = 1, hint: str = "", tried: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint, tried=tried)
+        self.exit_code = status

@@ -22,7 +22,17 @@ def own_python(statements: str, *arguments: str) -> list[str]:
 
 def own_module(module: str, *arguments: str) -> list[str]:
     """Return the command line that runs `main(arguments)` of a module of sdee's, and ends with what it returns."""
-    return own_python(f"from {module} import main; sys.exit(main(sys.argv[1:]))", *arguments)
+    return own_python(_main_of(module), *arguments)
+
+
+def same_module(module: str, *arguments: str) -> list[str]:
+    """Return the same for a program that may have changed sys.path since it began, and found sdee by that."""
+    path = [entry for entry in sys.path if os.path.isabs(entry)]
+    return own_python(f"sys.path += (p for p in {path!a} if p not in sys.path); {_main_of(module)}", *arguments)
+
+
+def _main_of(module: str) -> str:
+    return f"from {module} import main; sys.exit(main(sys.argv[1:]))"
 
 
 def files() -> tuple[str, ...]:

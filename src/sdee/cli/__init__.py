@@ -17,28 +17,41 @@ import sdee
 from sdee.base.errors import InternalError, OutputError, ResourceError, SdeeError, UsageError
 from sdee.base.text import safe
 
-# command → module of sdee.cli that holds it under the same name, and its one-line help (so that --help imports nothing)
-COMMANDS = {
-    "trace": ("trace", "Run a command once and record every file it uses."),
-    "bundle": ("bundle", "Pack what a traced command needs into one executable file."),
-    "exec": ("execute", "Run a bundle."),
-    "deploy": ("execute", "Unpack a bundle on this node, for the runs that follow."),
-    "undeploy": ("execute", "Remove what was deployed."),
-    "submit": ("submit", "Run a command as a batch job: trace, bundle, sbatch."),
-    "wrap": ("wrap", "Rewrite a batch script so that its steps run in a bundle."),
-    "verify": ("verify", "Run a bundle here as on a bare node, and say what is missing."),
-    "status": ("status", "Show trace and bundle, what changed since, what to repeat."),
-    "info": ("inspect", "Show what a bundle is."),
-    "ls": ("inspect", "List what a bundle holds."),
-    "why": ("inspect", "Say why a path travels, or does not."),
-    "cat": ("inspect", "Print a file of a bundle."),
-    "extract": ("inspect", "Unpack a bundle into a directory."),
-    "env": ("env", "Private environments in which you are root over this machine's system."),
-    "shell": ("env", "A shell in a private environment; the same as env enter."),
-    "diff": ("diff", "Show what differs between two traces, or two bundles."),
-    "config": ("config", "Show the settings of sdee.toml, and where each came from."),
-    "doctor": ("doctor", "Say what this machine can do, and how to mend what it cannot."),
+# section of --help → command → module of sdee.cli that holds it under the same name, and its one-line help (so that
+# --help imports nothing)
+SECTIONS = {
+    "Jobs you trace": {
+        "trace": ("trace", "Run a command once and record every file it uses."),
+        "bundle": ("bundle", "Pack what a traced command needs into one executable file."),
+        "exec": ("execute", "Run a bundle."),
+        "verify": ("verify", "Run a bundle here as on a bare node, and say what is missing."),
+        "status": ("status", "Show trace and bundle, what changed since, what to repeat."),
+    },
+    "On the cluster": {
+        "submit": ("submit", "Run a command as a batch job: trace, bundle, sbatch."),
+        "wrap": ("wrap", "Rewrite a batch script so that its steps run in a bundle."),
+        "deploy": ("deploy", "Unpack a bundle on this node, for the runs that follow."),
+        "undeploy": ("execute", "Remove what was deployed."),
+    },
+    "Bundles": {
+        "info": ("inspect", "Show what a bundle is."),
+        "ls": ("inspect", "List what a bundle holds, or what makes it large."),
+        "why": ("inspect", "Say why a path travels, or does not."),
+        "cat": ("inspect", "Print a file of a bundle."),
+        "extract": ("inspect", "Unpack a bundle into a directory."),
+        "diff": ("diff", "Show what differs between two traces, or two bundles."),
+    },
+    "Private environments": {
+        "env": ("env", "Private environments in which you are root over this machine's system."),
+        "shell": ("env", "A shell in a private environment; the same as env enter."),
+    },
+    "This machine": {
+        "doctor": ("doctor", "Say what this machine can do, and how to mend what it cannot."),
+        "config": ("config", "Show the settings of sdee.toml, and where each came from."),
+        "clean": ("clean", "Show what sdee has left behind, and remove it."),
+    },
 }
+COMMANDS = {name: found for commands in SECTIONS.values() for name, found in commands.items()}
 
 
 # What other programs call it: docker, apt, strace, sbatch
@@ -87,8 +100,10 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        widest = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), text) for name, (_, text) in commands.items()])
 
 
 def _meant(name: str) -> str:

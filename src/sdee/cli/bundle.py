@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sdee.base import trust
-from sdee.base.errors import TraceError, UsageError
 from sdee.base.text import safe
 from sdee.cli import output as show
 from sdee.cli.completion import files
-from sdee.tracer.tracefile.model import COPIES
 from sdee.workflow.settings import DEFAULT_LEVEL
 from sdee.workflow.summary import plan_lines, summarize, warnings, written_lines
 
@@ -22,7 +18,6 @@ if TYPE_CHECKING:
     from sdee.packer.model import Closure
     from sdee.workflow.bundling import Bundled
 
-DEFAULT_TRACE = "sdee.trace"
 DEFAULT_OUTPUT = "bundle.sdee"
 
 
@@ -93,11 +88,10 @@ def bundle(
     """  # noqa: D301 - click wants the backspace character itself
     from sdee.workflow import bundling  # noqa: PLC0415 - not needed for --help
 
-    if os.path.isdir(output):
-        raise UsageError(f"{output!a} is a directory", hint="name a file: -o FILE")
+    bundling.check_output(output)
     wanted = bundling.Wanted(include, exclude, allow, expand, minimal, with_data, level)
     with show.interruptible():
-        plan = bundling.plan(_without_copies(traces) or [_default_trace()], wanted, show.say)
+        plan = bundling.plan(traces or (bundling.default_trace(),), wanted, show.say)
         found = summarize(plan.closure)
         if dry_run:
             _print_plan(plan.closure, found, as_json=as_json, quiet=quiet)
@@ -107,20 +101,6 @@ def bundle(
     _print_written(bundled, found, as_json=as_json, quiet=quiet)
     if verify:
         _verify(output, quiet=quiet or as_json)
-
-
-def _without_copies(traces: tuple[str, ...]) -> list[str]:
-    """Leave out the directories of saved copies that `rank.*` names beside the traces that they belong to."""
-    return [t for t in traces if not (t.endswith(COPIES) and t.removesuffix(COPIES) in traces and os.path.isdir(t))]
-
-
-def _default_trace() -> str:
-    if not os.path.exists(DEFAULT_TRACE):
-        raise TraceError(f"there is no trace {DEFAULT_TRACE!a} here", hint="record one: sdee trace -- COMMAND")
-    if why := trust.distrusted(DEFAULT_TRACE):
-        hint = f"if you trust it, name it: sdee bundle {DEFAULT_TRACE}"
-        raise TraceError(f"the trace {DEFAULT_TRACE!a} here is not read unasked: {why}", hint=hint)
-    return DEFAULT_TRACE
 
 
 def _print_plan(closure: Closure, summary: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
@@ -150,12 +130,13 @@ def _print_written(bundled: Bundled, summary: dict[str, Any], *, as_json: bool, 
 
 def _verify(output: str, *, quiet: bool) -> None:
     """Run the new bundle on a bare node; what is missing is a warning, and exit status 1."""
-    from sdee.cli.verify import lines, run  # noqa: PLC0415
+    from sdee.cli.verify import run  # noqa: PLC0415
+    from sdee.packer.inspect.report import lines  # noqa: PLC0415
 
     result = run(output, ())
     for text in lines(result, quiet=quiet):
-        click.echo(text, err=not result.good or quiet)
-    if not result.good:
+        click.echo(text, err=not result.passed or quiet)
+    if not result.passed:
         sys.exit(1)
 
 

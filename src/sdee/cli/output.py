@@ -7,15 +7,22 @@ import os
 import resource
 import signal
 import sys
+import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from sdee.base.text import safe, size_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Progress = Callable[[int, int], None]
+
+_LINE_BEFORE, _ERASED = "\033[A", "\r\033[K"  # ECMA-48: cursor up, erase in line
+_PAUSE = 0.5  # seconds until something that goes on is shown, and between the changes of it
 
 
 def say(sentence: str) -> None:
@@ -68,14 +75,24 @@ def progress_bar(label: str, *, hidden: bool = False) -> Iterator[Progress | Non
     if hidden or not sys.stderr.isatty():
         yield None
         return
-    # rich takes 30 to 50 ms to import: only where it shows
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    begun: list[Any] = []  # click has no public name for the type of its bars
 
-    columns = (TextColumn(label), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    def show(done: int, total: int) -> None:
+        if not begun:
+            begun.append(click.progressbar(length=total, label=label, file=sys.stderr, item_show_func=_bytes))
+            begun[0].render_progress()
+        begun[0].update(done - begun[0].pos, done)
+
+    try:
+        yield show
+    finally:
+        for bar in begun:
+            bar.render_finish()
+            click.echo(_LINE_BEFORE + _ERASED, err=True, nl=False)
+
+
+def _bytes(done: int | None) -> str:
+    return size_text(done or 0)
 
 
 @contextmanager
@@ -84,10 +101,17 @@ def working(what: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console  # noqa: PLC0415 - as above
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    end, begun = threading.Event(), time.monotonic()
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        shown.add_task(what, total=None)
+    def show() -> None:
+        while not end.wait(_PAUSE):
+            click.echo(f"{_ERASED}{safe(what)} … {time.monotonic() - begun:.0f} s", err=True, nl=False)
+
+    shown = threading.Thread(target=show, daemon=True)
+    shown.start()
+    try:
         yield
+    finally:
+        end.set()
+        shown.join()
+        click.echo(_ERASED, err=True, nl=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -110,8 +112,9 @@ def shared_options(function: Function) -> Function:
     return function
 
 
-@click.command(cls=PassingCommand, options_metavar="[OPTIONS] [SBATCH OPTIONS]")
+@click.command(cls=PassingCommand, options_metavar="[OPTIONS] [SBATCH OPTIONS] -- COMMAND...")
 @shared_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the job's number, its script, bundle and trace.")
 @click.pass_context
 def submit(
     ctx: click.Context,
@@ -124,6 +127,7 @@ def submit(
     parent: str,
     manager: str,  # noqa: ARG001 - looked at before, in PassingCommand
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Run COMMAND as a batch job: `sdee submit [OPTIONS] -- COMMAND…` is for a command what sbatch is for a script.
 
@@ -145,10 +149,17 @@ def submit(
     wanted = submitting.Wanted(retrace, no_trace, ready or "", broadcast, where, parent)
     if dry_run:
         plan = submitting.plan(words, chosen, wanted, show.say)
-        show_plan(plan)
+        if as_json:
+            show.print_json(plan.facts(chosen))
+        else:
+            show_plan(plan)
         return
     with show.interruptible():
-        submitting.submit(words, chosen, wanted, show.say)
+        if not as_json:
+            submitting.submit(words, chosen, wanted, show.say)
+        submitted = submitting.hand_over_words(words, chosen, wanted, show.say)
+    show.print_json(asdict(submitted))
+    sys.exit(submitted.status)
 
 
 def show_plan(plan: Plan) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.base.errors import BundleError
+from sdee.base import trust
+from sdee.base.errors import BundleError, TraceError, UsageError
 from sdee.packer.closure.build import build_closure
 from sdee.packer.closure.options import ClosureOptions
 from sdee.packer.format.reader import open_bundle
@@ -15,6 +17,7 @@ from sdee.packer.format.writer import write_bundle
 from sdee.packer.inspect.coverage import lacking, with_both
 from sdee.packer.knowledge import PACKAGES_LIMIT, SOFTWARE_LIMIT
 from sdee.runtime.programs import launcher_path
+from sdee.tracer.tracefile.model import COPIES
 from sdee.tracer.tracefile.reader import read_traces
 from sdee.workflow import settings
 from sdee.workflow.globs import absolute
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
     from sdee.packer.format.writer import BundleSummary
     from sdee.packer.model import Closure
+
+DEFAULT_TRACE = "sdee.trace"
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Bundled:
 
 def plan(traces: Sequence[str], wanted: Wanted, say: Callable[[str], None]) -> Plan:
     """Work out what must travel. Raises TraceError, InputError, UsageError."""
+    if not traces:
+        raise UsageError("no trace is given")
     given = settings.load(say)
     options = ClosureOptions(
         minimal=wanted.minimal or given.get("minimal", default=False),
@@ -82,7 +89,28 @@ def plan(traces: Sequence[str], wanted: Wanted, say: Callable[[str], None]) -> P
         package_limit=given.get("package-limit", default=PACKAGES_LIMIT // 10**6) * 10**6,
     )
     level = wanted.level or given.get("level", settings.DEFAULT_LEVEL)
-    return Plan(build_closure(read_traces(traces), options), level)
+    return Plan(build_closure(read_traces(_without_copies(traces)), options), level)
+
+
+def _without_copies(traces: Sequence[str]) -> list[str]:
+    """Leave out the directories of saved copies that `rank.*` names beside the traces that they belong to."""
+    return [t for t in traces if not (t.endswith(COPIES) and t.removesuffix(COPIES) in traces and os.path.isdir(t))]
+
+
+def default_trace() -> str:
+    """Return the trace that is meant when none is named. Raises TraceError: none is here, or another user's."""
+    if not os.path.exists(DEFAULT_TRACE):
+        raise TraceError(f"there is no trace {DEFAULT_TRACE!a} here", hint="record one: sdee trace -- COMMAND")
+    if why := trust.distrusted(DEFAULT_TRACE):
+        hint = f"if you trust it, name it: sdee bundle {DEFAULT_TRACE}"
+        raise TraceError(f"the trace {DEFAULT_TRACE!a} here is not read unasked: {why}", hint=hint)
+    return DEFAULT_TRACE
+
+
+def check_output(output: str) -> None:
+    """Raise UsageError for a name that a bundle cannot have; before the traces are read, which takes time."""
+    if os.path.isdir(output):
+        raise UsageError(f"{output!a} is a directory", hint="name a file: -o FILE")
 
 
 def serving(instead: Sequence[str], apart: tuple[str, ...], closure: Closure) -> tuple[str, Closure]:

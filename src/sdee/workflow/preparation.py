@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sdee.base import trust
-from sdee.base.errors import OutputError, TraceError
+from sdee.base.errors import CommandFailedError, OutputError, TraceError
 from sdee.base.secrets.tokens import redact
 from sdee.base.text import safe, size_text
 from sdee.runtime.programs import front_path
@@ -184,7 +184,7 @@ def _trace(todo: Preparation, say: Callable[[str], None]) -> None:
     trace = state.of_trace(read_traces([todo.trace]), todo.trace)
     state.save(todo.directory, state.State(trace, state.load(todo.directory).bundle))
     if status:
-        raise tracing.CommandFailedError(
+        raise CommandFailedError(
             f"the traced command ended with status {status}; nothing was submitted",
             status=status,
             hint="--no-trace submits with this trace all the same",

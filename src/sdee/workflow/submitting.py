@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from sdee.base.errors import UsageError
+from sdee.base.errors import CommandFailedError, UsageError
+from sdee.base.files import open_regular
 from sdee.base.paths import is_below_any
 from sdee.base.secrets.tokens import BLANK, redact
 from sdee.base.text import safe
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
     from sdee.runtime.jobs.model import JobManager, Request, Words
     from sdee.workflow.preparation import Preparation
+
+
+_HEAD = 64 << 10  # characters of a script in which options are looked for
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Wanted:
         given = [name for name, value in options if value]
         if len(given) > 1:
             raise UsageError(f"{given[0]} and {given[1]} exclude each other")
+        if self.broadcast not in model.BROADCAST:
+            raise UsageError(f"broadcast cannot be {self.broadcast!r}", hint=f"one of: {', '.join(model.BROADCAST)}")
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,34 @@ class Plan:
     lines: tuple[str, ...]
     submission: model.Submission
     note: str = ""
+    bundle: str = ""
+    trace: str | None = None
+
+    def facts(self, manager: JobManager) -> dict[str, Any]:
+        """Return it as --json prints it: as Submitted, without what only comes of it, and what would be written."""
+        keys = ("script", "argv")
+        known = {key: getattr(self.submission, key) for key in keys}
+        made = {"bundle": self.bundle, "trace": self.trace, "text": self.submission.text, "todo": self.lines}
+        return {"job": None, "manager": manager.title, **known, **made}
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that was submitted. `job`: its id, None where the job manager's command did not print it (--quiet).
+
+    `manager`: the job manager's name; `script`, `bundle`, `trace`: absolute paths, `trace` None where a bundle was
+    given; `argv`: the command that took the job; `output`: what that printed; `status`: its exit status, which is the
+    job's where it waited for that (--wait, -sync y).
+    """
+
+    job: str | None
+    manager: str
+    script: str
+    bundle: str
+    trace: str | None
+    argv: tuple[str, ...]
+    output: str
+    status: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,7 +127,7 @@ def plan(words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str],
     wanted.check()
     if wanted.ready:
         job, request = _of_bundle(words, manager, wanted, say)
-        return Plan((f"keep    {request.bundle}",), manager.submission(request))
+        return Plan((f"keep    {request.bundle}",), manager.submission(request), bundle=request.bundle)
     job = _of_command(words, manager, wanted, say)
     todo = job.prepared(say)
     request = job.request(preparation.script_in(job.directory), todo.bundle, words.command)
@@ -101,16 +136,48 @@ def plan(words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str],
     request = by_launcher(request, job.directory, manager, made=not todo.bundle_why)
     later = "what the job leaves in the nodes' /tmp is known, and comes back, when it has been traced"
     note = later if wanted.results and todo.trace_why else ""
-    return Plan(tuple(todo.lines()), manager.submission(request), note)
+    return Plan(tuple(todo.lines()), manager.submission(request), note, request.bundle, todo.trace)
 
 
 def submit(words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str], None]) -> NoReturn:
     """Make what has to be made and become the job manager's command. Raises SdeeError."""
+    model.become_command(_made(words, manager, wanted, say)[0])
+
+
+def hand_over(
+    options: Sequence[str], command: Sequence[str], manager: str, wanted: Wanted, *, say: Callable[[str], None]
+) -> Submitted:
+    """Make what has to be made, run the job manager's command and return what it said; registry.choose() has `manager`.
+
+    Raises SdeeError; CommandFailedError with the command's status where that refuses the job.
+    """
+    chosen = registry.choose(manager)
+    return hand_over_words(chosen.split([*options, "--", *command], {}), chosen, wanted, say)
+
+
+def hand_over_words(words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str], None]) -> Submitted:
+    """Do the same with words that are split already."""
+    submission, bundle, trace = _made(words, manager, wanted, say)
+    done = model.run_command(submission)
+    status = done.returncode if done.returncode >= 0 else 128 - done.returncode
+    job, said = manager.job_in(done.stdout), done.stderr.splitlines()
+    if status and not job:
+        why = f": {'; '.join(said)}" if said else ""
+        raise CommandFailedError(f"{manager.submit} ended with status {status}{why}", status=status)
+    for line in said:
+        say(safe(line))
+    return Submitted(job or None, manager.title, submission.script, bundle, trace, submission.argv, done.stdout, status)
+
+
+def _made(
+    words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str], None]
+) -> tuple[model.Submission, str, str | None]:
+    """Make what has to be made, the script included; return the submission, the bundle, and the trace if it is ours."""
     wanted.check()
     if wanted.ready:
         job, request = _of_bundle(words, manager, wanted, say)
         with preparation.locked(job.directory):
-            _carry_out(request, job.directory, manager, say)
+            return _written(request, job.directory, manager, say), request.bundle, None
     job = _of_command(words, manager, wanted, say)
     with preparation.locked(job.directory):
         todo = job.prepared(say)
@@ -119,7 +186,8 @@ def submit(words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str
         request = job.request(preparation.script_in(job.directory), bundle, words.command)
         collect = collected(todo) if wanted.results else ()
         request = model.replace(request, command=_not_recorded(words), collect=collect)
-        _carry_out(by_launcher(request, job.directory, manager), job.directory, manager, say)
+        request = by_launcher(request, job.directory, manager)
+        return _written(request, job.directory, manager, say), bundle, todo.trace
 
 
 def _of_bundle(
@@ -141,11 +209,27 @@ def _of_command(words: Words, manager: JobManager, wanted: Wanted, say: Callable
     kept = wanted.parent or preparation.own_directory(say)
     if not words.command:
         raise UsageError("there is no command to submit", hint="sdee submit [OPTIONS] -- COMMAND; --help says more")
+    _check_for_options(words.command[0], manager, say)
     cwd, stdin = (os.path.abspath(path) if path else "" for path in manager.place(words.options))
     cwd = cwd or os.getcwd()
     name = os.path.basename(words.command[0])
     directory = preparation.directory_of(kept, name, cwd, *redact(words.command))
     return _Job(words, manager, wanted, directory, cwd, stdin)
+
+
+def _check_for_options(path: str, manager: JobManager, say: Callable[[str], None]) -> None:
+    """Say that options in a command's own lines do not count. Raises UsageError for a script that is no command."""
+    try:
+        with open(open_regular(path), encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            text = file.read(_HEAD)
+    except OSError:
+        return  # looked for in PATH
+    if not text.startswith("#!") or not manager.options_in(text):
+        return
+    hint = f"sdee wrap --submit {safe(shlex.quote(path))} lets them count"
+    if not os.access(path, os.X_OK):
+        raise UsageError(f"{path!a} is a batch script, not a command", hint=hint)
+    say(f"warning: {safe(path)} has {manager.directive} lines, which do not count here: {hint}")
 
 
 def _not_recorded(words: Words) -> tuple[str, ...]:
@@ -163,14 +247,17 @@ def by_launcher(request: Request, directory: str, manager: JobManager, *, made: 
     return model.replace(request, served=serving.words(directory, request.bundle))
 
 
-def _carry_out(request: Request, directory: str, manager: JobManager, say: Callable[[str], None]) -> NoReturn:
+def _written(request: Request, directory: str, manager: JobManager, say: Callable[[str], None]) -> model.Submission:
+    """Write the script, and what serves the bundle; return how it is submitted."""
     if request.served:
         said = f"{safe(request.shown[0])} starts the processes: it runs once, on the job's first node"
         say(f"{said}, and what it starts on the others runs in the bundle, too")
         if request.broadcast == "always":
             say("warning: the nodes read that bundle from shared storage: it is not broadcast")
         serve(directory, request.bundle, manager, broadcast=request.broadcast, results=request.results)
-    model.carry_out(manager.submission(request))
+    submission = manager.submission(request)
+    model.write_script(submission.script, submission.text)
+    return submission
 
 
 def serve(directory: str, bundle: str, manager: JobManager, *, broadcast: str, results: str) -> None:

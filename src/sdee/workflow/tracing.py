@@ -1,4 +1,4 @@
-"""Tracing a command before it is submitted, and what to say about any trace."""
+"""Tracing a command: for its own sake, before it is submitted, and what to say about any trace."""
 
 from __future__ import annotations
 
@@ -6,23 +6,139 @@ import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from sdee.base.errors import InputError, NodeError, OutputError, SdeeError
+from sdee.base.errors import InputError, KernelError, NodeError, OutputError
+from sdee.base.secrets.tokens import redact
 from sdee.base.text import count_text, safe
-from sdee.tracer import session
+from sdee.tracer import host, session
 from sdee.tracer.engine import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from sdee.runtime.launch.cold_home import Step
 
-class CommandFailedError(SdeeError):
-    """A command that runs here first has failed: the exit status is its own, `status`."""
 
-    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.exit_code = status
+@dataclass(frozen=True)
+class Wanted:
+    """How a command is to be traced. `output`: the trace, with %r, %h and %p; `append`: add a run to it.
+
+    `cold`: in a home without caches; this process is then in it, too. `keeps_older`: an older trace stays when a signal
+    ends this run. `environment`: the command's, None for this
+    process's; `variables`: more of it, where it has none of that name.
+    """
+
+    output: str
+    engine: str = "auto"
+    append: bool = False
+    cold: bool = False
+    keeps_older: bool = False
+    environment: Mapping[str, str] | None = None
+    variables: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A traced run. `output`: the absolute path that was asked for; `trace`: where the trace is.
+
+    That is another path, or "" for none, where an older one stays (`keeps_older`). `command`: without what looked like
+    a secret (`blanked`).
+
+    `status`: the command's, 128+n when signal n (`signal`, else 0) ended it; `incomplete`: why the trace may be, and
+    how often; `dropped`: variables that looked like secrets; `discarded`: what it wrote into the home that `cold`
+    covered; `error`: why the trace could not be written to its end.
+    """
+
+    trace: str
+    output: str
+    command: tuple[str, ...]
+    program: str
+    engine: str
+    status: int
+    signal: int
+    calls: int
+    paths: int
+    processes: int
+    seconds: float
+    incomplete: dict[str, int]
+    dropped: tuple[str, ...]
+    blanked: bool
+    discarded: tuple[str, ...]
+    error: OutputError | None
+
+
+def record(command: Sequence[str], wanted: Wanted, *, say: Callable[[str], None], verbose: bool = False) -> Recorded:
+    """Run a command in this process's place and record it; this process must have one thread (workflow/apart.py).
+
+    `say`: told what the user should know meanwhile; `verbose`: also what will be done. Raises CommandNotFoundError,
+    CommandNotExecutableError, OutputError when the trace cannot be begun, KernelError, UsageError.
+    """
+    plan = session.plan(command, wanted.output, append=wanted.append, environment=wanted.environment)
+    plan = plan._replace(environment={**(wanted.variables or {}), **plan.environment}, keeps_older=wanted.keeps_older)
+    chosen = choose.choose(wanted.engine)
+    if verbose:
+        say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
+    plan, covered = _cold(plan) if wanted.cold else (plan, ())
+    result = session.run(plan, chosen, say)
+    error = None
+    if result.write_error:
+        why = f"cannot write the trace {plan.output!r}: {result.write_error.strerror}"
+        error = OutputError(why, hint="choose another place with -o FILE")
+    return Recorded(
+        trace=result.output,
+        output=plan.output,
+        command=tuple(redact(plan.command)),
+        program=plan.program,
+        engine=chosen.name,
+        status=result.status,
+        signal=result.signal,
+        calls=result.calls,
+        paths=result.paths,
+        processes=result.processes,
+        seconds=result.seconds,
+        incomplete=result.incomplete,
+        dropped=result.dropped,
+        blanked=result.blanked,
+        discarded=_discarded(covered),
+        error=error,
+    )
+
+
+def facts(recorded: Recorded) -> dict[str, Any]:
+    """Return what --json prints. `blanked` is there as `command`, `error` as an exit status."""
+    found = asdict(recorded) | {
+        "trace": recorded.trace or None,
+        "older": recorded.output if recorded.output != recorded.trace else None,
+        "seconds": round(recorded.seconds, 3),
+        "incomplete": list(recorded.incomplete),
+    }
+    return {name: value for name, value in found.items() if name not in ("output", "blanked", "error")}
+
+
+def _cold(plan: session.Plan) -> tuple[session.Plan, Sequence[Step]]:
+    """Cover the home for this process and the job. Raises KernelError."""
+    from sdee.runtime.launch import cold_home  # noqa: PLC0415 - seldom needed
+
+    words = (os.path.abspath(word) for word in (plan.program, *plan.command[1:]))
+    keep = [os.getcwd(), os.path.dirname(plan.output), *(path for path in words if os.path.lexists(path))]
+    plan = plan._replace(mounts=host.mounts(host.mounts_text()))
+    try:
+        steps = cold_home.plan(os.path.expanduser("~"), keep, plan.environment)
+        cold_home.enter(steps)
+    except OSError as error:
+        hint = "`sdee doctor` says what is missing; without --cold the command runs in your home as it is"
+        raise KernelError(f"--cold cannot cover your home: {error}", hint=hint) from error
+    return plan, steps
+
+
+def _discarded(covered: Sequence[Step]) -> tuple[str, ...]:
+    if not covered:
+        return ()
+    from sdee.runtime.launch import cold_home  # noqa: PLC0415 - seldom needed
+
+    return tuple(cold_home.discarded(covered))
 
 
 def trace(
@@ -40,21 +156,17 @@ def trace(
     InputError.
     """
     with _as_in_a_batch_job(cwd, stdin):
-        plan = session.plan(command, output, append=False)
-        plan = plan._replace(environment={**variables, **plan.environment})
-        result = session.run(plan, choose.choose("auto"), say)
-    for sentence in summary(plan, result):
+        recorded = record(command, Wanted(output, variables=variables), say=say)
+    for sentence in summary(recorded):
         say(sentence)
-    if result.write_error:
-        raise OutputError(f"cannot write the trace {output!a}: {result.write_error.strerror}")
-    return result.status
+    if recorded.error:
+        raise recorded.error
+    return recorded.status
 
 
 @contextlib.contextmanager
 def _as_in_a_batch_job(cwd: str, stdin: str) -> Iterator[None]:
     """Let standard input be empty or the named file, standard output standard error, the directory the job's."""
-    sys.stdout.flush()
-    saved = [os.dup(0), os.dup(1)]
     here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -62,54 +174,65 @@ def _as_in_a_batch_job(cwd: str, stdin: str) -> Iterator[None]:
         except OSError as error:
             raise NodeError(f"cannot enter the job's directory {cwd!a}: {error.strerror}") from error
         try:
-            given = os.open(stdin or os.devnull, os.O_RDONLY)
+            given = os.open(stdin or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise InputError(f"cannot read the job's input {stdin!a}: {error.strerror}") from error
-        os.dup2(given, 0)
-        os.close(given)
-        os.dup2(2, 1)
-        yield
+        with replaced({0: given, 1: 2}):
+            os.close(given)
+            yield
     finally:
         os.fchdir(here)
         os.close(here)
-        for number, descriptor in enumerate(saved):
+
+
+@contextlib.contextmanager
+def replaced(standard: Mapping[int, int]) -> Iterator[None]:
+    """Let standard files be other open ones meanwhile, for this process and what it starts."""
+    sys.stdout.flush()
+    saved = {number: os.dup(number) for number in standard}
+    for number, other in standard.items():
+        os.dup2(other, number)
+    try:
+        yield
+    finally:
+        for number, descriptor in saved.items():
             os.dup2(descriptor, number)
             os.close(descriptor)
 
 
-def summary(plan: session.Plan, result: session.Result) -> list[str]:
+def summary(recorded: Recorded) -> list[str]:
     """Return what was recorded, in one sentence, and further ones of what the user should know."""
     try:
-        name, place = os.path.relpath(result.output or plan.output), os.path.relpath(plan.output)
+        name, place = os.path.relpath(recorded.trace or recorded.output), os.path.relpath(recorded.output)
     except FileNotFoundError:  # the job removed the directory that it was started in
-        name = place = plan.output
-    name, place = (plan.output, plan.output) if place.startswith("..") else (name, place)
-    parts = [count_text(result.paths, "path"), count_text(result.processes, "process"), f"{result.seconds:.1f} s"]
-    if result.dropped:
-        more = f" and {len(result.dropped) - 3} more" if len(result.dropped) > 3 else ""
-        parts.append(f"left out as secrets: {', '.join(map(safe, result.dropped[:3]))}{more}")
-    said = [f"traced {os.path.basename(plan.command[0])}: {', '.join(parts)} → {name}"]
-    said += _unlike_a_good_run(plan, result, place)
-    if result.blanked:
+        name = place = recorded.output
+    name, place = (recorded.output, recorded.output) if place.startswith("..") else (name, place)
+    parts = [count_text(recorded.paths, "path"), count_text(recorded.processes, "process"), f"{recorded.seconds:.1f} s"]
+    if recorded.dropped:
+        more = f" and {len(recorded.dropped) - 3} more" if len(recorded.dropped) > 3 else ""
+        parts.append(f"left out as secrets: {', '.join(map(safe, recorded.dropped[:3]))}{more}")
+    said = [f"traced {os.path.basename(recorded.command[0])}: {', '.join(parts)} → {name}"]
+    said += _unlike_a_good_run(recorded, place)
+    if recorded.blanked:
         said.append(
             "what looks like a secret in the command line was not recorded: give all arguments again to the bundle"
         )
-    for why, count in result.incomplete.items():
+    for why, count in recorded.incomplete.items():
         said.append(f"the trace may be incomplete: {why}" + (f" ({count} times)" if count > 1 else ""))
-    if result.incomplete:
+    if recorded.incomplete:
         said.append("what may be missing can be added when bundling: sdee bundle --include GLOB")
     return said
 
 
-def _unlike_a_good_run(plan: session.Plan, result: session.Result, place: str) -> list[str]:
+def _unlike_a_good_run(recorded: Recorded, place: str) -> list[str]:
     """Return what to say of a command that failed: the trace lacks what it would have used later."""
-    if not result.status:
+    if not recorded.status:
         return []
-    number = result.signal or (result.status - 128 if result.status > 128 else 0)
+    number = recorded.signal or (recorded.status - 128 if recorded.status > 128 else 0)
     named = f"a signal ended the command ({_signal_name(number)})"
-    ended = named if number else f"the command failed with status {result.status}"
+    ended = named if number else f"the command failed with status {recorded.status}"
     said = [f"warning: {ended}: the trace holds what it used until then"]
-    if result.output != plan.output:
+    if recorded.trace != recorded.output:
         said.append(f"{place} is still the trace of the run before")
     return said
 

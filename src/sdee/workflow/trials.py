@@ -8,7 +8,6 @@ import pwd
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -24,6 +23,7 @@ from sdee.tracer import results, session
 from sdee.tracer.engine import choose
 from sdee.tracer.tracefile.model import Result
 from sdee.tracer.tracefile.reader import read_traces
+from sdee.workflow import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -99,21 +99,6 @@ def _accounts(home: str) -> str:
 
 
 @contextlib.contextmanager
-def _standard(output: int, error: int) -> Iterator[None]:
-    """Let standard output and error be other files."""
-    sys.stdout.flush()
-    saved = [os.dup(1), os.dup(2)]
-    os.dup2(output, 1)
-    os.dup2(error, 2)
-    try:
-        yield
-    finally:
-        for number, descriptor in enumerate(saved, 1):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-
-
-@contextlib.contextmanager
 def _input(*, first: bool) -> Iterator[None]:
     """Give each run the same standard input: a file from where it stood; a pipe can be read by the `first` run only."""
     try:
@@ -139,7 +124,7 @@ class JobInterrupted(KeyboardInterrupt):
     """Ctrl-C, or another signal that ends a command, went to the job. `status`: what it ended with."""
 
     def __init__(self, status: int) -> None:
-        super().__init__()
+        super().__init__(status)
         self.status = status
 
 
@@ -160,7 +145,7 @@ def observe(
             live = shown and expected.stdout is None
             output, error = 2 if live else outputs[0], 2 if shown and case.root == bare_node.ROOTS[0] else outputs[1]
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            with ours, theirs, _standard(output, error), _input(first=shown):
+            with ours, theirs, tracing.replaced({1: output, 2: error}), _input(first=shown):
                 done, trace = _run(bundle, case, arguments, scratch, theirs)
                 theirs.close()
                 left = _left(ours, case, bundle, expected)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from sdee.packer.closure.globs import Globs
 from sdee.packer.format.reader import open_bundle
 from sdee.packer.format.results import results_of
-from sdee.packer.inspect.outcome import STDOUT, Expected, judge
+from sdee.packer.inspect.outcome import Expected, judge
+from sdee.packer.inspect.report import STDOUT
 from sdee.runtime.launch.bare_node import HOMES, ROOTS
 from sdee.workflow import trials
 from sdee.workflow.globs import absolute
@@ -16,22 +17,22 @@ from sdee.workflow.trials import JobInterrupted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sdee.packer.inspect.outcome import Report
+    from sdee.packer.inspect.report import Report
 
-__all__ = ["JobInterrupted", "run"]
+__all__ = ["HOMES", "ROOTS", "JobInterrupted", "run"]
 
 
 def run(
     bundle_path: str,
     arguments: Sequence[str],
     *,
-    show: Callable[[bytes], None],
+    show: Callable[[bytes], None] | None = None,
     roots: Sequence[str] = (),
     homes: Sequence[str] = (),
     ignore: Sequence[str] = (),
     compare: bool = False,
 ) -> Report:
-    """Run a bundle on bare nodes under trace and compare. `show`: given what the job printed.
+    """Run a bundle on bare nodes under trace and compare. `show`: given what the job printed in the first of them.
 
     Raises BundleError, and KernelError when this machine cannot make a bare node; JobInterrupted.
     """

@@ -23,7 +23,8 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512, PATIENCE = 500 /* ms */, ROW = 16, SEATS = 256, DOUBTS = 4, AT_ONCE = 2000 /* ns */, SLICE = 100000 /* ns: the least that the kernel takes */ };
+enum { THREADS = 8, STACK = 512 << 10, HIGHEST = 512, PATIENCE = 500 /* ms */, ROW = 16, SEATS = 256, DOUBTS = 4, AT_ONCE = 2000 /* ns */ };
+enum { SLICE = 100000 /* ns: the least that the kernel takes */ };
 
 /* A thread of the environment, and the processor on which its last call was answered. */
 struct seat {

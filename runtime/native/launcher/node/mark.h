@@ -5,7 +5,8 @@
 #include <stdbool.h>
 
 static const char MARK_NAME[] = ".sdee-mount-point";
-static const char MARK_TEXT[] = "sdee mount point: a job that runs has software of its bundle here. Safe to delete when no job runs; the next run removes it.\n";
+static const char MARK_TEXT[] = "sdee mount point: a job that runs has software of its bundle here. Safe to delete when no job runs; "
+                                "the next run removes it.\n";
 
 enum point_kind { POINT_NONE, POINT_OWN, POINT_FOREIGN /* another user's */ };
 

@@ -133,7 +133,8 @@ static bool try_overlay(const char *lower)
     return false;
 }
 
-/* Can `lower` be the lower layer of a writable overlay whose upper is on a tmpfs? Not on Lustre or GPFS, nor before Linux 6.6. Tried in a child, which is gone afterwards. */
+/* Can `lower` be the lower layer of a writable overlay whose upper is on a tmpfs? Not on Lustre or GPFS, nor before Linux 6.6.
+ * Tried in a child, which is gone afterwards. */
 static bool can_be_layer(const char *lower)
 {
     int status = 1;

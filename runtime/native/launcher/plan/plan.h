@@ -35,7 +35,8 @@ struct identity {
 struct op {
     enum op_kind kind;
     const char *source, *target, *data;
-    const char *back; /* the node's directory that what the job writes here is copied back to, or NULL: OP_OVERLAY of a live directory, OP_BIND of a tree, OP_POINT of a file */
+    /* the node's directory that what the job writes here is copied back to, or NULL: OP_OVERLAY of a live directory, OP_BIND of a tree, OP_POINT of a file */
+    const char *back;
     struct identity back_is;
     mode_t mode;
     bool optional; /* the node's own things that nobody may have asked for: a refusal is noted and passed over */

@@ -280,7 +280,8 @@ static bool whiteout_refused(const struct op *op, const struct options *options,
                 strerror(number));
 }
 
-static bool carry_one(const struct plan *plan, const struct op *op, const struct bundle *bundle, const struct options *options, bool *overlay_refused, struct error *error)
+static bool carry_one(const struct plan *plan, const struct op *op, const struct bundle *bundle, const struct options *options, bool *overlay_refused,
+                      struct error *error)
 {
     bool good = false, refused = false;
     switch (op->kind) {

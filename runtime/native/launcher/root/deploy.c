@@ -155,7 +155,8 @@ static bool has_room(const struct bundle *bundle, int directory, const char *pat
     if (status.f_type == OVERLAYFS_SUPER_MAGIC)
         return fail(error, EXIT_RESOURCES, NULL, "it is on an overlay, which cannot be the layer of another's layer");
     if ((uint64_t)status.f_bavail * (uint64_t)status.f_bsize < needed && status.f_blocks != 0)
-        return fail(error, EXIT_RESOURCES, "name a directory with more room: --deploy-dir DIR (SDEE_DEPLOY_DIR)", "%s has %llu MB free, the closure needs %llu MB",
+        return fail(error, EXIT_RESOURCES, "name a directory with more room: --deploy-dir DIR (SDEE_DEPLOY_DIR)",
+                    "%s has %llu MB free, the closure needs %llu MB",
                     path, (unsigned long long)((uint64_t)status.f_bavail * (uint64_t)status.f_bsize >> 20), (unsigned long long)(needed >> 20) + 1);
     return status.f_type != TMPFS_MAGIC || memory_check(needed + worker, bundle->name, error);
 }

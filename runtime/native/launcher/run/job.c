@@ -121,7 +121,8 @@ static bool explain_exec(const char *program, int number, struct error *error)
                     program);
     if (number == E2BIG)
         return fail(error, EXIT_NOT_EXECUTABLE, NULL, "cannot execute %s: arguments and environment are too long", program);
-    return fail(error, EXIT_NOT_EXECUTABLE, number == ENOEXEC ? "it is neither a program for this machine nor a script, or there is no /bin/sh to run it" : NULL,
+    return fail(error, EXIT_NOT_EXECUTABLE,
+                number == ENOEXEC ? "it is neither a program for this machine nor a script, or there is no /bin/sh to run it" : NULL,
                 "cannot execute %s: %s", program, strerror(number));
 }
 

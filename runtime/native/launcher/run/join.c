@@ -56,7 +56,8 @@ static socklen_t name_of(const struct root *root, const struct bundle *bundle, c
         return 0;
     stat("/", &top);
     getrlimit(RLIMIT_FSIZE, &files); /* the last one out writes what all have made */
-    const int size = snprintf(text, sizeof text, "%s %u %d%d %llu:%llu %llu %llu %llu %llu %s\n%s\n%s", root->way->name, (unsigned)getegid(), (int)options->root, options->mpi_host,
+    const int size = snprintf(text, sizeof text, "%s %u %d%d %llu:%llu %llu %llu %llu %llu %s\n%s\n%s",
+                              root->way->name, (unsigned)getegid(), (int)options->root, options->mpi_host,
                               (unsigned long long)top.st_dev, (unsigned long long)top.st_ino, inode_of("/proc/self/ns/mnt"),
                               inode_of("/proc/self/ns/pid"), inode_of("/proc/self/ns/user"), (unsigned long long)files.rlim_max,
                               options->save != NULL ? options->save : "", options->moved != NULL ? options->moved : "", key);
@@ -200,7 +201,8 @@ bool join_begin(struct join *join, struct root *root, const struct bundle *bundl
             nanosleep(&pause, NULL);
     }
     if (options->debug && size > 0)
-        note("ranks: %s", join->role == ROLE_LEADS ? "the first of this step here, others may join" : join->role == ROLE_JOINED ? "joined the first" : "each for itself");
+        note("ranks: %s", join->role == ROLE_LEADS ? "the first of this step here, others may join"
+                           : join->role == ROLE_JOINED ? "joined the first" : "each for itself");
     return outcome != LOST;
 }
 

@@ -3,7 +3,8 @@
  * The first to bind a name in the abstract namespace of unix(7) leads: it builds the root, then serves. The others connect, wait, get the
  * namespaces' descriptors and enter them by setns(2). The name is the kernel's: it goes with its owner, kill -9 included, and a rank that
  * waits for a leader that dies tries to lead itself. Each member holds a shared flock(2) on a file in the base. Whoever leaves
- * copies back what has been written so far (keep.h), since the others may be killed; the last one out, which gets the lock exclusively, tells what is lost. Rejected: a lock file on the node, which kill -9 leaves there; a daemon.
+ * copies back what has been written so far (keep.h), since the others may be killed; the last one out, which gets the lock exclusively,
+ * tells what is lost. Rejected: a lock file on the node, which kill -9 leaves there; a daemon.
  *
  * Another user who binds the name gets and gives nothing: peers' user ids are compared (SO_PEERCRED), and then each rank works for itself. With a
  * queue that is full he keeps each rank waiting, for 20 seconds. */

@@ -1,0 +1,28 @@
+"""What callers may write in place of a list of words, and for paths."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+Words: TypeAlias = "Sequence[StrPath]"
+
+
+def words_of(words: Iterable[StrPath], what: str) -> tuple[str, ...]:
+    """Return words as str. Raises TypeError for a text: it is a sequence, too, of letters."""
+    if isinstance(words, str | bytes):
+        raise TypeError(f"{what} must be a list of words, not {words!r}: shlex.split() makes one of a line for a shell")
+    return tuple(os.fspath(word) for word in words)
+
+
+def one_or_more(paths: StrPath | Iterable[StrPath]) -> tuple[str, ...]:
+    """Return paths as str, where one alone may be given."""
+    return (os.fspath(paths),) if isinstance(paths, str | os.PathLike) else words_of(paths, "paths")
+
+
+def quiet(*_: object) -> None:
+    """Take what nobody asked to be told."""

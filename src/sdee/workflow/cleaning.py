@@ -1,0 +1,175 @@
+"""What sdee has left behind that may go: things of jobs here, unpacked closures on this node, interrupted traces.
+
+Private environments are not among it: they hold what the user installed (`sdee env list`, `sdee env remove`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import stat
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sdee.base import trust
+from sdee.packer.knowledge import TEMPORARY_ROOTS
+from sdee.runtime.jobs import registry
+from sdee.tracer.tracefile.model import COPIES
+from sdee.workflow import preparation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+DAY = 86_400  # s
+_DEPLOYED = re.compile(r"sdee-(\d+)-[0-9a-f]{32}")  # runtime/native/launcher/root/deploy.c
+_UNFINISHED = re.compile(r"\.sdee-\w+\.tmp")  # packer/format/writer.py
+
+
+@dataclass(frozen=True)
+class Left:
+    """One thing that may go. `size` in bytes; `used`: when it was last written, seconds since 1970.
+
+    `kept`: why it must stay for now, "" where it may go.
+    """
+
+    kind: str
+    path: str
+    size: int
+    used: float
+    kept: str = ""
+
+
+def plan(directory: str) -> list[Left]:
+    """Return what may go: below `directory`, and of this user on this node. Nothing is changed."""
+    found = [*_jobs(directory), *_traces(directory), *_unfinished(directory), *_deployed(TEMPORARY_ROOTS)]
+    return sorted(found, key=lambda left: (bool(left.kept), -left.size, left.path))
+
+
+def remove(left: Left) -> str:
+    """Remove one thing unless it is in use by now; return why it could not be removed, or ""."""
+    try:
+        if not stat.S_ISDIR(os.lstat(left.path).st_mode):
+            os.unlink(left.path)
+            return ""
+        with _locked(left.path) as free:
+            if not free:
+                return "it is in use"
+            # first what says that it is whole: no run takes it any more (deploy.c)
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(left.path, "complete"))
+            shutil.rmtree(left.path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _jobs(directory: str) -> Iterator[Left]:
+    asked, waiting = False, None
+    for name in _names(directory):
+        top = os.path.join(directory, name)
+        if not (name == preparation.DIRECTORY or name.startswith(f"{preparation.DIRECTORY}-")) or _is_foreign(top):
+            continue
+        for job in _names(top):
+            path = os.path.join(top, job)
+            if os.path.isdir(path) and not os.path.islink(path) and not _is_foreign(path):
+                if not asked:
+                    asked, waiting = True, registry.waiting_scripts()
+                yield _measured("job", path, _needed_by(waiting, path) or _in_use(path))
+
+
+def _needed_by(waiting: list[str] | None, path: str) -> str:
+    """Return why a directory of jobs must stay. `waiting`: their scripts, None where the job manager did not answer."""
+    if waiting is None:
+        return "the job manager does not answer which jobs wait"
+    real = os.path.realpath(path)
+    return "a job that waits or runs needs it" if any(s.startswith(f"{real}/") for s in waiting) else ""
+
+
+def _traces(directory: str) -> Iterator[Left]:
+    """Yield traces of interrupted runs, and copies of files that belong to no trace."""
+    names = set(_names(directory))
+    for name in names:
+        path = os.path.join(directory, name)
+        trace = name.removesuffix(COPIES)
+        is_interrupted = trace.endswith(".interrupted") and trace.removesuffix(".interrupted") in names
+        is_orphan = name.endswith(COPIES) and trace not in names and os.path.isdir(path)
+        if (is_interrupted or is_orphan) and not os.path.islink(path) and not _is_foreign(path):
+            yield _measured("trace", path)
+
+
+def _unfinished(directory: str) -> Iterator[Left]:
+    """Yield bundles that a killed `sdee bundle` left; a younger one may still be written."""
+    for name in filter(_UNFINISHED.fullmatch, _names(directory)):
+        left = _measured("unfinished", os.path.join(directory, name))
+        if not _is_foreign(left.path):
+            young = time.time() - left.used < DAY
+            yield replace(left, kept="it may still be written") if young else left
+
+
+def _deployed(places: Iterable[str]) -> Iterator[Left]:
+    """Yield this user's unpacked closures. A directory that only has such a name is left alone."""
+    for place in places:
+        for name in _names(place):
+            match = _DEPLOYED.fullmatch(name)
+            path = os.path.join(place, name)
+            if match is None or int(match[1]) != os.geteuid() or os.path.islink(path) or _is_foreign(path):
+                continue
+            with contextlib.suppress(OSError), open(os.path.join(path, "identity"), encoding="ascii") as file:
+                if file.read() == name:
+                    yield _measured("deployed", path, _in_use(path))
+
+
+def _is_foreign(path: str) -> bool:
+    try:
+        return not trust.is_own(path)
+    except OSError:
+        return True
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
+
+
+def _in_use(path: str) -> str:
+    with _locked(path) as free:
+        return "" if free else "it is in use"
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[bool]:
+    """Lock a directory as those do that use it (flock(2)); yield False where another holds it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system without locks
+            pass
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def _measured(kind: str, path: str, kept: str = "") -> Left:
+    size, used = 0, 0.0
+    for at in _all(path):
+        with contextlib.suppress(OSError):
+            found = os.lstat(at)
+            size += found.st_blocks * 512
+            used = max(used, found.st_mtime)
+    return Left(kind, path, size, used, kept)
+
+
+def _all(path: str) -> Iterator[str]:
+    yield path
+    for directory, directories, files in os.walk(path):
+        yield from (os.path.join(directory, name) for name in (*directories, *files))
