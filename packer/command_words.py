@@ -1,8 +1,9 @@
 """Which words of a command line say what runs: of `python -u plot.py 5` all but the last.
 
-One table of interpreters, and one of programs that start another one (`env`, `nice`, `mpirun`). Sources: the programs'
-manual pages. Not here: srun and its like, which are the job manager's and never in a bundle; MPMD command lines
-(`mpirun -n 1 a : -n 3 b`), which have no one program.
+One table of interpreters, and one of programs that start another one (`env`, `nice`, `timeout`). Sources: the programs'
+manual pages. Not here: mpirun and its like. How many processes they start is an argument that changes from run to run:
+a job is traced with few and runs with many (`./bundle.sdee -n 64 ./app`). srun is the job manager's, and never in a
+bundle.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def _set(text: str) -> frozenset[str]:
 class Grammar:
     """How a program reads its options, up to the first word that is none.
 
-    `values`: options with a value, in the same word or the next; `apart`: always in the next; `pairs`: with two.
+    `values`: options with a value, in the same word or the next; `apart`: always in the next.
     `last`: options whose value is the program, and after which all is its arguments; `code`: those after which options
     go on; `adds`: options that make the first operand code, and the second its name; `stdin`: those without a script.
     `glued`: letters whose value, if any, ends the word. `verb`: words that follow the program's name. `operands`: those
@@ -32,7 +33,6 @@ class Grammar:
     names: str
     values: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
-    pairs: frozenset[str] = frozenset()
     last: frozenset[str] = frozenset()
     code: frozenset[str] = frozenset()
     glued: frozenset[str] = frozenset()
@@ -107,14 +107,6 @@ INTERPRETERS = (
     Grammar(r"deno", verb=("run",), values=_set("-c --config --import-map --lock --seed --cert --location")),
 )  # fmt: skip
 
-_MPI = _set("""
-    -n -np --np -N -H -host --host -hosts -f -hostfile --hostfile -machinefile --machinefile -machine -ppn -perhost
-    -map-by --map-by -bind-to --bind-to -rank-by --rank-by -x -wdir --wdir -wd --wd -path --path -prefix --prefix
-    -output-filename --output-filename -output --output -rf -rankfile --rankfile -timeout --timeout -genvlist -envlist
-    -launcher -bootstrap -rmk -iface -npernode --npernode -npersocket --npersocket -cpus-per-proc --cpus-per-proc
-    -cpus-per-rank --cpus-per-rank -cpu-set --cpu-set -slot-list --slot-list -stdin --stdin -outfile-pattern
-    -errfile-pattern -usize -profile -tune --tune -am --am -personality --personality -report-uri --report-uri
-""")
 _XVFB = _set("-e --error-file -f --auth-file -n --server-num -p --xauth-protocol -s --server-args -w --wait")
 _NUMACTL = _set("-i --interleave -N --cpunodebind -m --membind -C --physcpubind -p --preferred")
 _UV = _set("--with --with-requirements --python -p --project --directory --extra --group --env-file --index-url")
@@ -136,13 +128,6 @@ LAUNCHERS = (
     Grammar("conda|mamba|micromamba", _set("-n --name -p --prefix --cwd"), verb=("run",), operands=0),
     Grammar("poetry|pipenv", verb=("run",), operands=0),
     Grammar("uv", _UV, verb=("run",), operands=0),
-    Grammar(
-        r"mpirun(?:\.\w+)?|mpiexec(?:\.\w+)?|orterun|prterun",
-        _MPI,
-        pairs=_set("-mca --mca -gmca --gmca -prtemca --prtemca -pmixmca --pmixmca -env -genv"),
-        operands=0,
-        letters=False,
-    ),
 )  # fmt: skip
 
 
@@ -168,7 +153,7 @@ def kept(command: list[str], real: str = "") -> int:
         at = reading.at
         while launcher.names == "env" and at < len(words) and "=" in words[at]:
             at += 1
-        if at >= len(words) or (launcher.pairs and ":" in words[at:]):
+        if at >= len(words):
             return 1
         before, words, real = before + at, words[at:], ""
     reading = _program(words, real)
@@ -231,8 +216,6 @@ def _code(options: list[str], given: list[str]) -> tuple[str, ...]:
 
 
 def _words_of(grammar: Grammar, option: str) -> int:
-    if option in grammar.pairs:
-        return 2
     return int(any(option in known for known in (grammar.values, grammar.apart, grammar.last, grammar.code)))
 
 

@@ -3,6 +3,7 @@
 # address,undefined or thread. Fails on a report as well as on a failed test. The ordinary program is built again at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ -n "${SDEE_TEST_PLACE:-}" ] || exec tests/apart tests/sanitized.sh "$@"
 program=$1 sanitizers=$2; shift 2
 reports=/var/tmp/sdee-sanitizers
 rm -rf $reports

@@ -289,7 +289,7 @@ class Bundle:
             if not error.message.startswith("not a bundle") or not self._looks_like_launcher():
                 raise
             raise BundleError(
-                "truncated: it begins as a bundle and has no footer at its end",
+                "truncated: it begins as a bundle, and its end is missing",
                 hint="copy or make the bundle again",
             ) from error
 

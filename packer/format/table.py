@@ -115,13 +115,13 @@ def parse_footer(data: bytes, file_size: int) -> Footer:
     Raises BundleError: not a bundle, truncated, damaged footer, newer format.
     """
     if len(data) != rules.FOOTER_SIZE:
-        raise BundleError("not a bundle: shorter than a footer")
+        raise BundleError("not a bundle: too short for one", hint="`sdee bundle` makes one")
     magic, length, name, version, zero, launcher, payload, offset, table, whole, digest, launcher_digest = (
         _FOOTER.unpack(data)
     )
     if name != rules.NAME_FOOTER:
         raise BundleError(
-            "not a bundle: no footer at its end", hint="if it was one, its end is missing: copy or make it again"
+            "not a bundle", hint="`sdee bundle` makes one; if it was one, its end is missing: copy or make it again"
         )
     if version > rules.VERSION:
         raise BundleError(

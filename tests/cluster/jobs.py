@@ -118,6 +118,18 @@ def place(cluster: Cluster, name: str) -> Place:
     return Place(cluster, path)
 
 
+def in_memory(cluster: Cluster, name: str) -> str:
+    """Make an empty place of the user's in the login side's memory; return its path.
+
+    For environments: a disk takes minutes to make and to remove 30,000 directories.
+    """
+    path, uid = place(cluster, name).path, USERS["tester"]
+    options = f"uid={uid},gid={uid},mode=755"
+    done = cluster.run(["mount", "-t", "tmpfs", "-o", options, "tests", path], user="root")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
 def copy_fixture(place: Place, name: str) -> str:
     """Copy a file of fixtures/ into a place; return its path there."""
     path = place.file(os.path.basename(name))

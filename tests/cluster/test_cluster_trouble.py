@@ -141,7 +141,7 @@ def test_a_bundle_that_is_not_whole_is_refused_on_each_node(work: Place, kind: s
     middle = len(content) // 2
     damaged = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
     copy(work, f"{kind}.sdee", content[:middle] if kind == "truncated" else damaged)
-    done = work.srun("-N3", f"./{kind}.sdee", "step.sh", "say")
+    done = work.srun("-N3", f"./{kind}.sdee", "say")
     assert (done.status, done.stdout) == (241, "")
     assert done.stderr.count("sdee: error: ") == 3
 
@@ -165,7 +165,7 @@ def test_a_bundle_may_vanish_or_be_replaced_once_its_job_runs(work: Place, how: 
 def test_a_bundle_that_may_be_executed_and_not_read_says_so(work: Place) -> None:
     path = copy(work, "secret.sdee")
     os.chmod(path, 0o711)
-    done = work.cluster.run(["srun", "-w", "n2", "./secret.sdee", "step.sh", "say"], cwd=work.path, user="other")
+    done = work.cluster.run(["srun", "-w", "n2", "./secret.sdee", "say"], cwd=work.path, user="other")
     assert "sdee: error: " in done.stderr
     assert "denied" in done.stderr
     assert 240 <= done.returncode <= 247, done
@@ -220,7 +220,7 @@ def test_when_a_node_dies_as_the_bundle_unpacks_the_job_begins_anew_on_another()
         here.file("data", "")
         os.truncate(here.file("data"), 600 << 20)
         here.sdee("bundle", "-q", "--with-data", "--include", here.file("data"), "-o", "large.sdee")
-        script = "#!/bin/bash\nSDEE_THREADS=1 ./large.sdee step.sh wait heard\n"
+        script = "#!/bin/bash\nSDEE_THREADS=1 ./large.sdee wait heard\n"
         job = small.submit(script, "--requeue", "-w", "n2", cwd=here.path)
         wait_for(
             lambda: "large.sdee" in small.on_node("n2", ["sh", "-c", "cat /proc/[0-9]*/comm"]).stdout,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.jobs import SDEE, Evening, place, wait_for
+from cluster.jobs import SDEE, Evening, in_memory, place, wait_for
 from env_support import MANUALS
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def repository(cluster: Cluster) -> str:
 
 def begin(cluster: Cluster, repository: str, name: str, *options: str) -> Evening:
     """Create an environment whose packages come from the repository."""
-    evening = Evening(place(cluster, name), place(cluster, f"{name}-states").path)
+    evening = Evening(place(cluster, name), in_memory(cluster, f"{name}-states"))
     done = evening.sdee("env", "create", "mine", *options)
     assert done.returncode == 0, done.stderr
     line = f"deb [trusted=yes] file:{repository} ./"
@@ -113,7 +113,8 @@ def test_an_evening_of_a_newcomer(cluster: Cluster, repository: str) -> None:
     assert lines == sorted([said.format(0, "n1"), said.format(0, "n1"), said.format(1, "n2")]), lines
 
     assert evening.sdee("env", "remove", "mine").returncode == 0
-    assert os.listdir(evening.states) == []
+    left = cluster.run(["ls", "-A", evening.states])
+    assert (left.returncode, left.stdout) == (0, "")
     assert of_environments(cluster) == before
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.jobs import Evening, held, place, wait_for
+from cluster.jobs import Evening, held, in_memory, place, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ def on(*nodes: str) -> list[str]:
 @pytest.fixture(scope="module")
 def mpi(cluster: Cluster) -> Iterator[Evening]:
     """Give an environment in which a program of MPI has been built."""
-    made = Evening(place(cluster, "env-mpi"), place(cluster, "env-mpi-states").path)
+    made = Evening(place(cluster, "env-mpi"), in_memory(cluster, "env-mpi-states"))
     assert made.sdee("env", "create", "mine", "--emulate").returncode == 0
     try:
         for name, text in {"ours.c": LIBRARY, "ranks.c": RANKS, "step.sh": STEP, "mpi.sh": JOB}.items():

@@ -273,7 +273,13 @@ def test_run_is_as_subprocess_run(bundle: sdee.Bundle, here: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "data recorded outer\n", "said\n")
     text = 'echo "$NAME $PWD"; cat; kill -TERM $$'
     done = bundle.run(
-        ["-c", text], text=True, input="typed\n", stdout=subprocess.PIPE, variables={"NAME": "a b"}, cwd="/tmp"
+        ["-c", text],
+        command="sh",
+        text=True,
+        input="typed\n",
+        stdout=subprocess.PIPE,
+        variables={"NAME": "a b"},
+        cwd="/tmp",
     )
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "a b /tmp\ntyped\n")
     status = bundle.run(stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=os.environ | {"STATUS": "241"})
@@ -283,6 +289,16 @@ def test_run_is_as_subprocess_run(bundle: sdee.Bundle, here: str) -> None:
     assert (raised.value.returncode, raised.value.stderr) == (3, b"said\n")
     with open(f"{here}/out.txt") as file:
         assert file.read() == "result\n"
+
+
+def test_sdees_own_warnings_are_not_among_what_the_job_says(
+    bundle: sdee.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")  # that the job runs elsewhere is said
+    assert bundle.run(capture_output=True).stderr == b"said\n"
+    loud = bundle.run(capture_output=True, quiet=False).stderr
+    assert loud.endswith(b"said\n")
+    assert loud.startswith(b"sdee: ")
 
 
 def test_what_sdee_itself_cannot_do_is_an_exception(bundle: sdee.Bundle, here: str) -> None:
@@ -306,8 +322,8 @@ def test_what_sdee_itself_cannot_do_is_an_exception(bundle: sdee.Bundle, here: s
 
 def test_a_job_that_takes_too_long_ends(bundle: sdee.Bundle, here: str) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        bundle.run(["-c", "echo $$ >pid; while :; do :; done"], timeout=2)
-    os.remove(f"{here}/out.txt")
+        bundle.run(["-c", "echo $$ >pid; while :; do :; done"], command="sh", timeout=5)
+    assert os.path.exists(f"{here}/pid")
     wait_for(lambda: not running("echo $$ >pid; while"), "the job has ended, too")
 
 

@@ -228,3 +228,30 @@ def test_the_option_is_known_to_the_command_too(work: str) -> None:
     bundle = script("exit 5").write(f"{work}/b.sdee")
     result = run([built("sdee-launcher"), "--diagnose", bundle])
     assert (result.returncode, "diagnosis: the job ended with status 5" in result.stderr) == (5, True)
+
+
+@pytest.mark.parametrize(("option", "told"), [("", True), ("SDEE_QUIET", False), ("SDEE_DIAGNOSE", False)])
+def test_at_a_terminal_a_job_that_failed_is_followed_by_where_to_look(work: str, option: str, *, told: bool) -> None:
+    bundle = script("exit ${1:-0}").write(f"{work}/b.sdee")
+    hint = f"the job ended with status 3; if it lacked a file: sdee exec --diagnose {bundle}, or SDEE_DIAGNOSE=1"
+    for status, said in (("3", told), ("0", False), ("143", False)):
+        ours, theirs = os.openpty()
+        env = PLAIN | ({option: "1"} if option else {})
+        done = subprocess.run([bundle, "-c", f"exit {status}"], env=env, stderr=theirs, check=False)
+        os.close(theirs)
+        text = read_all(ours)
+        assert done.returncode == int(status), text
+        assert (hint in text) == said, text
+    assert hint not in run([bundle, "-c", "exit 3"], env=env).stderr, "no terminal"
+
+
+def read_all(terminal: int) -> str:
+    """Return what is in a terminal whose other end is closed: reading ends with EIO (tty(4))."""
+    found = b""
+    try:
+        while data := os.read(terminal, 4096):
+            found += data
+    except OSError:
+        pass
+    os.close(terminal)
+    return found.decode()

@@ -76,7 +76,10 @@ def test_the_launcher_is_small_and_static() -> None:
 def test_each_kind_of_unusable_file_has_its_own_message(work: str) -> None:
     data = small().build()
     refused(f"{work}/missing", "cannot open", "No such file")
-    refused(write(f"{work}/text", b"hello\n"), "is not a bundle: it has no footer")
+    refused(write(f"{work}/text", b"hello\n"), "is not a bundle\n  hint: make one with `sdee bundle`")
+    refused(
+        write(f"{work}/trace", b'{"t":"header","sdee":1}\n'), "hint: it is a trace: `sdee bundle` makes a bundle of it"
+    )
     refused(write(f"{work}/empty", b""), "is not a bundle: it is empty")
     refused(work, "is not a bundle: it is a directory, not a regular file")
     refused(write(f"{work}/cut", data[:-200]), "truncated")

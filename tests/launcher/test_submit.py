@@ -348,6 +348,17 @@ def test_a_new_trace_that_gives_the_same_bundle_leaves_one(desk: Desk) -> None:
     assert [name for name in desk.kept() if name.endswith(".sdee")] == ["bundle-1.sdee"]
 
 
+def test_options_in_a_scripts_lines_are_not_lost_without_a_word(desk: Desk) -> None:
+    (desk.path / "job.sh").write_text("#!/bin/sh\n#SBATCH --time=5\necho ran >>runs\n")
+    done = desk.submit("--", "./job.sh")
+    assert done.returncode == 0
+    assert "warning: ./job.sh has #SBATCH lines, which do not count here: sdee wrap --submit ./job.sh" in done.stderr
+    (desk.path / "job.sh").chmod(0o644)
+    done = desk.submit("job.sh")
+    assert (done.returncode, desk.runs()) == (2, 1)
+    assert "'job.sh' is a batch script, not a command\n  hint: sdee wrap --submit job.sh" in done.stderr
+
+
 def test_a_bundle_that_was_removed_is_made_again(desk: Desk) -> None:
     for _ in range(3):
         done = desk.submit("--", "./job.sh")

@@ -84,9 +84,7 @@ stdbuf -oL python s.py | 5
 xvfb-run -a -s '-screen 0 640x480x24' python s.py | 5
 conda run -n lab --no-capture-output python s.py | 5
 uv run --with numpy s.py | 5
-mpirun -np 4 --mca btl self,tcp -x A=1 python s.py | 5
-mpiexec.hydra -n 2 -genv A 1 ./app | in.dat
-mpirun | -n 1 ./a : -n 3 ./b
+mpirun | -n 4 python s.py 5
 srun | -n 4 ./app 5
 env | -0
 """

@@ -194,6 +194,15 @@ static bool launch(struct job *job, struct join *join, int *status, struct error
     return true;
 }
 
+/* To a user at a terminal: in a batch job's output the line would be one more in each task of a job that expects to fail. */
+static void advise(const struct options *options, const struct bundle *bundle, int status)
+{
+    const bool failed = WIFEXITED(status) && WEXITSTATUS(status) != 0 && WEXITSTATUS(status) <= 128;
+    if (!failed || options->diagnose || options->quiet || options->shell || !isatty(STDERR_FILENO))
+        return;
+    note("the job ended with status %d; if it lacked a file: sdee exec --diagnose %s, or SDEE_DIAGNOSE=1", WEXITSTATUS(status), bundle->name);
+}
+
 static bool run_with(struct bundle *bundle, struct options *options, struct inherited *inherited, struct arena *arena, struct points *points,
                      int *status, struct error *error)
 {
@@ -226,6 +235,7 @@ static bool run_with(struct bundle *bundle, struct options *options, struct inhe
     if (!launch(&job, &join, status, error))
         return false;
     error->tried[0] = '\0'; /* of steps that succeeded another way */
+    advise(options, bundle, *status);
     struct keeping keeping = {.save = save, .umask = inherited->umask, .shared = join.role != ROLE_ALONE};
     if (join_leave(&join, &plan, &keeping.last) && !(bundle_read_entries(bundle, error) && root.way->collect(&plan, bundle, options, &keeping, error))) {
         error_print(error);
@@ -283,7 +293,7 @@ static bool open_bundle(struct bundle *bundle, struct options *options, char **a
     close(fd);
     if (!is_installed_launcher(name, self))
         return fail(error, EXIT_BUNDLE, "copy or make the bundle again; `sdee info --verify` checks it",
-                    "%s is truncated: it begins as a bundle and has no footer at its end", self);
+                    "%s is truncated: it begins as a bundle, and its end is missing", self);
     if (argv[1] != NULL && strcmp(argv[1], "--sdee-doctor") == 0) {
         *done = doctor();
         return true;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, overload
 from sdee._api.words import StrPath, one_or_more, quiet, words_of
 from sdee.errors import CommandFailedError, UsageError
 from sdee.packer.format import reader
+from sdee.packer.inspect.entries import Entry, entry_of
 from sdee.packer.inspect.report import Report
 from sdee.packer.model import Verdict
 from sdee.workflow import apart, bundling, running, summary, verifying
@@ -22,28 +22,10 @@ if TYPE_CHECKING:
 
     from sdee._api.traces import Trace
     from sdee._api.words import Words
-    from sdee.packer.format import table
 
 __all__ = ["Bundle", "Deployed", "Entry", "LeftOut", "Report", "bundle", "open_bundle", "verify"]
 
-_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 _LEVELS = range(1, 20)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What travels at a path. `kind`: "file", "dir", "link" or "hard link"; `size` in bytes; `mode`: permissions.
-
-    `link`: where a link leads; `sha256`: of a file's content, in hex, None for others.
-    """
-
-    path: str
-    kind: str
-    mode: int
-    size: int
-    mtime_ns: int
-    link: str
-    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +68,7 @@ class Bundle:
     @cached_property
     def _entries(self) -> tuple[Entry, ...]:
         with self._open() as opened:
-            return tuple(map(_entry, opened.table.entries))
+            return tuple(map(entry_of, opened.table.entries))
 
     def read(self, path: StrPath) -> bytes:
         """Return the content of a file of the bundle; links are followed in it. Raises errors.BundleError."""
@@ -107,6 +89,7 @@ class Bundle:
         variables: Mapping[str, str] | None = ...,
         save: StrPath | None = ...,
         force: bool = ...,
+        quiet: bool = ...,
         cwd: StrPath | None = ...,
         env: Mapping[str, str] | None = ...,
         stdin: int | IO[Any] | None = ...,
@@ -129,6 +112,7 @@ class Bundle:
         variables: Mapping[str, str] | None = ...,
         save: StrPath | None = ...,
         force: bool = ...,
+        quiet: bool = ...,
         cwd: StrPath | None = ...,
         env: Mapping[str, str] | None = ...,
         stdin: int | IO[Any] | None = ...,
@@ -150,6 +134,7 @@ class Bundle:
         variables: Mapping[str, str] | None = None,
         save: StrPath | None = None,
         force: bool = False,
+        quiet: bool = True,
         cwd: StrPath | None = None,
         env: Mapping[str, str] | None = None,
         stdin: int | IO[Any] | None = None,
@@ -162,11 +147,12 @@ class Bundle:
     ) -> subprocess.CompletedProcess[Any]:
         """Run the bundle here, as subprocess.run() runs a program: the exit status and the output are the job's own.
 
-        Without `arguments` the recorded command line runs, with them the recorded program with these, or `command`, a
-        program of the bundle. `root`: "auto", "merged" or "closed"; `variables`: for the job, whatever is recorded;
-        `save`: a directory for what the job writes outside of live directories; `force`: run though the node lacks what
-        the bundle expects. `cwd`: the job's, instead of the recorded one. `env`: the variables that the job would have
-        here, of which those that decide on software are as recorded. All else is as of subprocess.run().
+        Without `arguments` the recorded command line runs, with them the recorded program (of an interpreter: the
+        script) with these, or `command`, a program of the bundle. `root`: "auto", "merged" or "closed"; `variables`:
+        for the job, whatever is recorded; `save`: a directory for what the job writes outside of live directories;
+        `force`: run though the node lacks what the bundle expects; `quiet`: False lets sdee's own warnings stand in
+        the job's standard error. `cwd`: the job's, instead of the recorded one. `env`: the variables that the job would
+        have here, of which those that decide on software are as recorded. All else is as of subprocess.run().
 
         Raises errors.SdeeError only where the job could not be run, or its results not kept: BundleError, KernelError,
         NodeError, ResourceError, CommandNotFoundError, OutputError. With `check` subprocess.CalledProcessError when the
@@ -176,7 +162,7 @@ class Bundle:
         given = {"--command": command, "--save": save, "--chdir": None if cwd is None else os.path.abspath(cwd)}
         words += [f"{name}={os.fspath(value)}" for name, value in given.items() if value is not None]
         words += [f"--env={name}={value}" for name, value in (variables or {}).items()]
-        words += ["--force"] if force else []
+        words += [name for name, value in (("--force", force), ("--quiet", quiet)) if value]
         how: dict[str, Any] = {"text": text, "env": env, "timeout": timeout, "stdout": stdout, "stderr": stderr}
         how |= {"input": input} if input is not None else {}
         how |= {"stdin": stdin} if stdin is not None or input is None else {}
@@ -201,18 +187,6 @@ class Bundle:
 
 def _deploy_options(directory: StrPath | None) -> list[str]:
     return [] if directory is None else [f"--deploy-dir={os.path.abspath(directory)}"]
-
-
-def _entry(entry: table.Entry) -> Entry:
-    return Entry(
-        path=entry.path,
-        kind="hard link" if entry.hard_link else _KINDS[entry.kind],
-        mode=stat.S_IMODE(entry.mode),
-        size=entry.size,
-        mtime_ns=entry.mtime_ns,
-        link=entry.link,
-        sha256=entry.sha256.hex() if stat.S_ISREG(entry.mode) else None,
-    )
 
 
 def open_bundle(path: StrPath) -> Bundle:

@@ -23,6 +23,7 @@ from sdee.packer.format.extract import extract as extract_entries
 from sdee.packer.format.extract import select
 from sdee.packer.format.reader import open_bundle
 from sdee.packer.inspect.changes import changes
+from sdee.packer.inspect.entries import entry_of
 from sdee.packer.inspect.sizes import groups
 
 if TYPE_CHECKING:
@@ -225,16 +226,7 @@ def _is_below(path: str, top: str) -> bool:
 
 
 def _entry_object(entry: Entry) -> dict[str, Any]:
-    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
-    return {
-        "path": entry.path,
-        "kind": "hard link" if entry.hard_link else kinds[entry.kind],
-        "mode": f"{stat.S_IMODE(entry.mode):04o}",
-        "size": entry.size,
-        "mtime_ns": entry.mtime_ns,
-        "link": entry.link,
-        "sha256": entry.sha256.hex() if stat.S_ISREG(entry.mode) else None,
-    }
+    return {**asdict(entry_of(entry)), "mode": f"{stat.S_IMODE(entry.mode):04o}"}
 
 
 def _long(entry: Entry, bundle: Bundle) -> str:

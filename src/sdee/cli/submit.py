@@ -112,7 +112,7 @@ def shared_options(function: Function) -> Function:
     return function
 
 
-@click.command(cls=PassingCommand, options_metavar="[OPTIONS] [SBATCH OPTIONS]")
+@click.command(cls=PassingCommand, options_metavar="[OPTIONS] [SBATCH OPTIONS] -- COMMAND...")
 @shared_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the job's number, its script, bundle and trace.")
 @click.pass_context

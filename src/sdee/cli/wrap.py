@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sdee.runtime.jobs.model import JobManager, Words
 
 
-@click.command(cls=PassingCommand, options_metavar="[OPTIONS] [SBATCH OPTIONS]")
+@click.command(cls=PassingCommand, options_metavar="[OPTIONS] [SBATCH OPTIONS] SCRIPT [ARGUMENTS]...")
 @shared_options
 @click.option(
     "--program",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sdee.base.errors import CommandFailedError, UsageError
+from sdee.base.files import open_regular
 from sdee.base.paths import is_below_any
 from sdee.base.secrets.tokens import BLANK, redact
 from sdee.base.text import safe
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
     from sdee.runtime.jobs.model import JobManager, Request, Words
     from sdee.workflow.preparation import Preparation
+
+
+_HEAD = 64 << 10  # characters of a script in which options are looked for
 
 
 @dataclass(frozen=True)
@@ -204,11 +209,27 @@ def _of_command(words: Words, manager: JobManager, wanted: Wanted, say: Callable
     kept = wanted.parent or preparation.own_directory(say)
     if not words.command:
         raise UsageError("there is no command to submit", hint="sdee submit [OPTIONS] -- COMMAND; --help says more")
+    _check_for_options(words.command[0], manager, say)
     cwd, stdin = (os.path.abspath(path) if path else "" for path in manager.place(words.options))
     cwd = cwd or os.getcwd()
     name = os.path.basename(words.command[0])
     directory = preparation.directory_of(kept, name, cwd, *redact(words.command))
     return _Job(words, manager, wanted, directory, cwd, stdin)
+
+
+def _check_for_options(path: str, manager: JobManager, say: Callable[[str], None]) -> None:
+    """Say that options in a command's own lines do not count. Raises UsageError for a script that is no command."""
+    try:
+        with open(open_regular(path), encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            text = file.read(_HEAD)
+    except OSError:
+        return  # looked for in PATH
+    if not text.startswith("#!") or not manager.options_in(text):
+        return
+    hint = f"sdee wrap --submit {safe(shlex.quote(path))} lets them count"
+    if not os.access(path, os.X_OK):
+        raise UsageError(f"{path!a} is a batch script, not a command", hint=hint)
+    say(f"warning: {safe(path)} has {manager.directive} lines, which do not count here: {hint}")
 
 
 def _not_recorded(words: Words) -> tuple[str, ...]:

@@ -100,19 +100,23 @@ static bool read_footer(struct bundle *bundle, bool check_launcher, struct error
     const uint8_t *footer = data + (size < FOOTER_SIZE ? 0 : size - FOOTER_SIZE);
     if (size < FOOTER_SIZE || !looks_like_footer(footer)) {
         if (was_bundle(data, size))
-            return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: it begins as a bundle and has no footer at its end", name);
-        return fail(error, EXIT_BUNDLE, "make one with `sdee bundle`", "%s is not a bundle: it has no footer", name);
+            return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: it begins as a bundle, and its end is missing", name);
+        const bool trace = size > 10 && memcmp(data, "{\"t\":\"head", 10) == 0;
+        return fail(error, EXIT_BUNDLE, trace ? "it is a trace: `sdee bundle` makes a bundle of it" : "make one with `sdee bundle`",
+                    "%s is not a bundle", name);
     }
     if (read_u32(footer + FOOTER_AT_VERSION) > FORMAT_VERSION)
         return fail(error, EXIT_BUNDLE, "use a newer sdee", "%s was made by a newer sdee: format %u, this one reads up to %u", name,
                     read_u32(footer + FOOTER_AT_VERSION), FORMAT_VERSION);
-    const uint64_t launcher = read_u64(footer + FOOTER_AT_LAUNCHER), payload = read_u64(footer + FOOTER_AT_PAYLOAD), table_at = read_u64(footer + FOOTER_AT_TABLE);
+    const uint64_t launcher = read_u64(footer + FOOTER_AT_LAUNCHER), payload = read_u64(footer + FOOTER_AT_PAYLOAD);
+    const uint64_t table_at = read_u64(footer + FOOTER_AT_TABLE);
     const uint64_t table = read_u64(footer + FOOTER_AT_TABLE_SIZE), whole = read_u64(footer + FOOTER_AT_WHOLE);
     if (whole > size)
         return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is truncated: %zu bytes of %llu", name, size, (unsigned long long)whole);
     /* Each part is at most the whole, so no sum below can overflow. */
-    if (read_u32(footer + FOOTER_AT_MAGIC) != MAGIC_FOOTER || read_u32(footer + FOOTER_AT_SIZE) != FOOTER_SIZE - 8 || read_u32(footer + FOOTER_AT_VERSION) != FORMAT_VERSION ||
-        read_u32(footer + FOOTER_AT_ZERO) != 0 || whole != size || launcher == 0 || launcher > whole || payload > whole || table > whole ||
+    if (read_u32(footer + FOOTER_AT_MAGIC) != MAGIC_FOOTER || read_u32(footer + FOOTER_AT_SIZE) != FOOTER_SIZE - 8 ||
+        read_u32(footer + FOOTER_AT_VERSION) != FORMAT_VERSION || read_u32(footer + FOOTER_AT_ZERO) != 0 || whole != size ||
+        launcher == 0 || launcher > whole || payload > whole || table > whole ||
         launcher + payload + 8 != table_at || table_at + table + FOOTER_SIZE != whole)
         return fail(error, EXIT_BUNDLE, COPY_AGAIN, "%s is damaged: its footer contradicts itself", name);
     if (read_u32(data + table_at - 8) != MAGIC_TABLE || read_u32(data + table_at - 4) != table)

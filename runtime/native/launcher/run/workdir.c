@@ -132,7 +132,7 @@ static void add_conf(struct bundle *bundle, struct arena *arena, const char *fro
         for (const char *cursor = NULL, *path; (path = conf_next(bundle, keys[i], &cursor)) != NULL;)
             if (path_is_below(path, from) && (i > 0 || bundle_find(bundle, arena_format(arena, "%s%s", to, path + strlen(from))) != NO_ENTRY))
                 fprintf(file, "%s%c%s%s%c", keys[i], '\0', to, path + strlen(from), '\0');
-    if (fclose(file) == 0) {
+    if (fclose(file) == 0 && size <= INT_MAX) {
         char *kept = arena_format(arena, "%*s", (int)size, "");
         memcpy(kept, room, size);
         bundle->conf = kept;
