@@ -371,7 +371,7 @@ def test_mounts_of_the_node_below_merged_directories_stay(work: str, uid: int) -
         mkdir -p {work}/n && echo name >{work}/n/hostname && mount --bind {work}/n/hostname /etc/hostname
         mount -t tmpfs none /var/lib && mkdir /var/lib/node
         exec setpriv --reuid={uid} --regid={uid} --clear-groups {bundle}"""
-    result = run(["unshare", "-m", "sh", "-c", node], ROOT="merged")
+    result = run(["unshare", "-m", "sh", "-c", node], cwd="/tmp", ROOT="merged")
     assert result.stderr == ""
     entries = len(os.listdir("/etc")) + 1  # /etc/t
     assert result.stdout.split("\n")[:4] == ["name", "ours", "node", "in"]
