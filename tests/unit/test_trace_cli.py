@@ -286,6 +286,11 @@ def test_the_trace_is_private_and_replaced_unless_appended(here: str) -> None:  
 def test_the_rank_is_expanded_in_the_traces_name(here: str) -> None:  # noqa: ARG001
     run("-o", "trace.%r", "true", env={**os.environ, "SLURM_PROCID": "3"})
     assert os.path.exists("trace.3")
+    job = {"SLURM_PROCID": "3", "SLURM_JOB_ID": "71", "SLURM_ARRAY_TASK_ID": "5"}
+    run("-o", "%t-%N-%j-%a-%%", "true", env={**os.environ, **job})
+    assert os.path.exists(f"3-{os.uname().nodename.partition('.')[0]}-71-5-%")
+    run("-o", "%t-%j-%a", "true", env={"PATH": os.environ["PATH"]})
+    assert os.path.exists("0-0-0")
     assert run("-o", "trace.%z", "true").returncode == 2
 
 

@@ -16,27 +16,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_JOB, _TASK = ("SLURM_JOB_ID", "JOB_ID"), ("SLURM_ARRAY_TASK_ID", "SGE_TASK_ID")
 _FLUSH_SIZE = 64 << 10  # characters kept back at most; pulse() writes them out once a second
 
 
 def expand_name(name: str, env: Mapping[str, str]) -> str:
-    """Replace %r (the rank, 0 for what is none), %h (host name), %p (process id) and %% in a trace's name.
+    """Replace patterns in a trace's name, those of srun's file names (srun(1), "FILENAME PATTERN") and our own.
 
-    Raises UsageError for any other `%`.
+    %t rank (0 for what is none), %N host name, %j job, %a array task (both 0 outside of one), %p process id, %%. The
+    older %r and %h are %t and %N. Raises UsageError for any other `%`.
     """
-    values = {
-        "r": facts.rank_of(env) if "%r" in name else "",
-        "h": os.uname().nodename,
-        "p": str(os.getpid()),
-        "%": "%",
-    }
+    rank = facts.rank_of(env) if "%t" in name or "%r" in name else ""
+    host = os.uname().nodename.partition(".")[0] if "%N" in name else os.uname().nodename
+    job, task = (next((env[v] for v in names if env.get(v, "").isdigit()), "0") for names in (_JOB, _TASK))
+    values = {"t": rank, "r": rank, "N": host, "h": os.uname().nodename, "j": job, "a": task, "p": str(os.getpid())}
+    values["%"] = "%"
     pieces = name.split("%")
     text, at = pieces[0], 1
     while at < len(pieces):
         key = pieces[at][:1] or "%"
         if key not in values or (not pieces[at] and at + 1 == len(pieces)):
             raise UsageError(
-                f"unknown expansion %{pieces[at][:1]} in {name!r}", hint="%r rank, %h host, %p process id, %% for %"
+                f"unknown pattern %{pieces[at][:1]} in {name!r}",
+                hint="%t rank, %N node, %j job, %a array task, %p process id, %% for %",
             )
         if pieces[at]:
             text += values[key] + pieces[at][1:]
@@ -124,7 +126,7 @@ class Writer:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._descriptor)
-            hint = "give each a trace of its own: -o trace.%r (rank) or -o trace.%p (process)"
+            hint = "give each a trace of its own: -o trace.%t (rank) or -o trace.%p (process)"
             raise OutputError(f"another sdee is writing the trace {path!r}", hint=hint) from error
         except OSError:
             pass
