@@ -128,7 +128,7 @@ def _elsewhere(shop: Workshop, spec: Spec, root: str, bare: Run, second: Run) ->
             program, *arguments = shop.words(job.command)
             env["SDEE_COMMAND"] = program
             if spec.second_env:
-                env["SDEE_ENV"] = ",".join(spec.second_env)
+                env["SDEE_PASS_ENV"] = ",".join(spec.second_env)
         done = run_on_node(
             root_path(root), [shop.bundle, *arguments], shared=shared, cwd=shop.work, env=env, timeout=spec.timeout
         )

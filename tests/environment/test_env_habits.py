@@ -231,7 +231,7 @@ COMPLETED = {
     "sdee env remove o": "sdee env remove other-one ",
     "sdee bundle --mini": "sdee bundle --minimal ",
     "sdee submit --retr": "sdee submit --retrace ",
-    "sdee bundle --expand pa": "sdee bundle --expand packages ",
+    "sdee bundle --whole-p": "sdee bundle --whole-packages ",
     "sdee exec files/b": "sdee exec files/bundle.sdee ",
     "sdee info files/b": "sdee info files/bundle.sdee ",
     "sdee trace -o files/o": "sdee trace -o files/other.txt ",

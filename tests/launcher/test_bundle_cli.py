@@ -75,7 +75,7 @@ def test_the_default_is_an_executable_bundle_and_the_summary_says_what_comes_nex
         "next: sdee exec bundle.sdee",
     ):
         assert part in done.stdout
-    sdee("info", "--verify", cwd=here)
+    sdee("check", cwd=here)
 
 
 def test_the_bundle_holds_the_programs_and_says_why(here: Path, traced: Path) -> None:

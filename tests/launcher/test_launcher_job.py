@@ -132,7 +132,7 @@ def test_the_environment_is_the_recorded_one_with_live_variables_over_it(work: s
         "f.g": "h=i",
     }  # fmt: skip
     assert not [name for name in names if name.startswith("SDEE_") or name in ("LD_PRELOAD", "NONE")]
-    given = run([built("sdee-launcher"), "--env", "A=B=C", "--env", "EXTRA", bundle], env=outer, ROOT=root).stdout
+    given = run([built("sdee-launcher"), "--pass-env", "A=B=C", "--env", "EXTRA", bundle], env=outer, ROOT=root).stdout
     assert "A=B=C\n" in given
     assert "EXTRA=e\n" in given
 

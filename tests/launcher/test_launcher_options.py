@@ -36,10 +36,11 @@ def test_no_variable_of_an_option_reaches_the_job(work: str) -> None:
     variables = re.findall(r"^  (SDEE_\w+)=", run([bundle, "--sdee-help"]).stdout, re.MULTILINE)
     apart = ("SDEE_ROOT", "SDEE_MPI", "SDEE_COMMAND", "SDEE_CHDIR", "SDEE_ERROR_FD")
     outer = {name: "0" for name in variables if name not in apart}
-    outer |= {"SDEE_SAVE": work, "SDEE_DEPLOY_DIR": work, "SDEE_MPI": "bundle", "SDEE_CHDIR": "/", "SDEE_ENV": "OWN"}
+    outer |= {"SDEE_SAVE": work, "SDEE_DEPLOY_DIR": work, "SDEE_MPI": "bundle", "SDEE_CHDIR": "/"}
+    outer |= {"SDEE_PASS_ENV": "OWN", "SDEE_ENV": "OWN"}  # the second is its older name
     job = run([bundle], env=outer | {"PATH": "/usr/bin:/bin", "OWN": "1", "SDEE_OTHER": "1"})
     assert "SDEE_OTHER=1" in job.stdout.splitlines(), job.stderr
-    assert [line for line in job.stdout.splitlines() if line.partition("=")[0] in variables] == []
+    assert [n for line in job.stdout.splitlines() if (n := line.partition("=")[0]) in (*variables, "SDEE_ENV")] == []
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_no_variable_of_an_option_reaches_the_job(work: str) -> None:
         (["--root=", "b"], "--root cannot be ''"),
         (["--chdir=", "b"], "--chdir cannot be empty"),
         (["--threads", "x", "b"], "--threads cannot be 'x'"),
-        (["--env", "=x", "b"], "'=x' is no environment variable"),
+        (["--pass-env", "=x", "b"], "'=x' is no environment variable"),
         ([], "no bundle is given"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -99,12 +100,20 @@ def test_info_in_json_has_everything(here: Path) -> None:
     assert facts["verified"] is False
 
 
-def test_info_verify_finds_damage_that_opening_does_not(here: Path, tmp_path: Path) -> None:
+def test_check_reads_every_byte_and_says_so(here: Path) -> None:
+    said = out("check", cwd=here)
+    assert re.match(r"bundle\.sdee: \d+ files, [\d.]+ kB, every byte is as it was written\nidentity sha256:", said), (
+        said
+    )
+    assert json.loads(out("check", "--json", cwd=here))["identity"] in out("info", cwd=here)
+
+
+def test_check_finds_damage_that_opening_does_not(here: Path, tmp_path: Path) -> None:
     data = bytearray((here / "bundle.sdee").read_bytes())
     data[len(LAUNCHER) + 40] ^= 1
     (tmp_path / "bundle.sdee").write_bytes(data)
     sdee("info", cwd=tmp_path)
-    failed = sdee("info", "--verify", cwd=tmp_path, check=241)
+    failed = sdee("check", cwd=tmp_path, check=241)
     assert failed.stderr.startswith(b"sdee: error: 'bundle.sdee': damaged payload")
 
 

@@ -148,7 +148,7 @@ class SlurmInside(Inside):
                 shell.step(f"{shlex.join(served)} "),
                 scripts.changed(decisive),
                 "sdee_before=",
-                f"{kept}\nSDEE_ENV=$kept$SDEE_ENV\nexport SDEE_ENV",
+                f"{kept}\nSDEE_PASS_ENV=$kept$SDEE_PASS_ENV\nexport SDEE_PASS_ENV",
                 shell.WRAPPED_STEP.replace("@VALUES@", shell.srun_values()),
                 'srun "$@"',
                 "",

@@ -32,8 +32,8 @@ srun() (
   esac
   sdee_copy=
   [ -n "$sdee_part" ] || sdee_broadcast "$SLURM_JOB_NUM_NODES"
-  sdee_env=$(sdee_changed)$SDEE_ENV
-  [ -z "$sdee_env" ] || { SDEE_ENV=$sdee_env; export SDEE_ENV; }
+  sdee_env=$(sdee_changed)$SDEE_PASS_ENV
+  [ -z "$sdee_env" ] || { SDEE_PASS_ENV=$sdee_env; export SDEE_PASS_ENV; }
   sdee_left=$# sdee_state=options
   while [ "$sdee_left" -gt 0 ]; do # each word goes to the end; before the command, what runs it
     sdee_word=$1 sdee_left=$((sdee_left - 1))

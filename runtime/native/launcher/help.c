@@ -61,10 +61,11 @@ void help_print(const char *bundle)
     else
         printf("%s", EXEC);
     for (unsigned i = 0; i < OPTIONS_LENGTH; i++)
-        (bundle != NULL ? print_variable : print_option)(&OPTIONS[i]);
+        if (OPTIONS[i].help != NULL) /* else an older name */
+            (bundle != NULL ? print_variable : print_option)(&OPTIONS[i]);
     if (bundle == NULL) {
         print_row("-h, --help", OPTION_WIDTH, "this text");
-        printf("\nVariables set the same: SDEE_DEPLOY_DIR=DIR, SDEE_DRY_RUN=1, SDEE_ENV=NAME,NAME and so on.\n");
+        printf("\nVariables set the same: SDEE_DEPLOY_DIR=DIR, SDEE_DRY_RUN=1, SDEE_PASS_ENV=NAME,NAME and so on.\n");
     }
     printf("%s", BOTH);
     fflush(stdout);

@@ -292,7 +292,7 @@ static bool open_bundle(struct bundle *bundle, struct options *options, char **a
     }
     close(fd);
     if (!is_installed_launcher(name, self))
-        return fail(error, EXIT_BUNDLE, "copy or make the bundle again; `sdee info --verify` checks it",
+        return fail(error, EXIT_BUNDLE, "copy or make the bundle again; `sdee check` tells whether it is whole",
                     "%s is truncated: it begins as a bundle, and its end is missing", self);
     if (argv[1] != NULL && strcmp(argv[1], "--sdee-doctor") == 0) {
         *done = doctor();

@@ -81,8 +81,9 @@ const struct option_row OPTIONS[] = {
     {"command", "PROG", AT(command), .help = "run PROG, looked up in the job's PATH, with ARGS as all its arguments"},
     {"shell", NULL, AT(shell), .help = "run a shell instead"},
     {"chdir", "DIR", AT(chdir), .help = "run in DIR, with what the bundle has of the recorded directory [the recorded one]"},
-    {"env", "NAME[=VALUE]", .set = add_env, .list = "NAME,NAME", .set_list = add_all_env,
+    {"pass-env", "NAME[=VALUE]", .set = add_env, .list = "NAME,NAME", .set_list = add_all_env,
      .help = "give the job a variable; without VALUE it is taken from here. May be repeated"},
+    {"env", "NAME[=VALUE]", .set = add_env, .list = "NAME,NAME", .set_list = add_all_env}, /* its name before 0.2.0 */
     {"save", "DIR", AT(save), .help = "keep in DIR what the job writes outside live directories"},
     {"join", "auto|never|NAME", AT(join),
      .help = "share namespaces and the unpacked closure. auto: the ranks of one step on this node, by Slurm's,\n"

@@ -161,7 +161,7 @@ class Bundle:
         words = [f"--root={root}"]
         given = {"--command": command, "--save": save, "--chdir": None if cwd is None else os.path.abspath(cwd)}
         words += [f"{name}={os.fspath(value)}" for name, value in given.items() if value is not None]
-        words += [f"--env={name}={value}" for name, value in (variables or {}).items()]
+        words += [f"--pass-env={name}={value}" for name, value in (variables or {}).items()]
         words += [name for name, value in (("--force", force), ("--quiet", quiet)) if value]
         how: dict[str, Any] = {"text": text, "env": env, "timeout": timeout, "stdout": stdout, "stderr": stderr}
         how |= {"input": input} if input is not None else {}

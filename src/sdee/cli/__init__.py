@@ -36,6 +36,7 @@ SECTIONS = {
     "Bundles": {
         "info": ("inspect", "Show what a bundle is."),
         "ls": ("inspect", "List what a bundle holds, or what makes it large."),
+        "check": ("inspect", "Check every byte of a bundle."),
         "why": ("inspect", "Say why a path travels, or does not."),
         "cat": ("inspect", "Print a file of a bundle."),
         "extract": ("inspect", "Unpack a bundle into a directory."),

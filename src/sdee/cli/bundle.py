@@ -28,11 +28,11 @@ DEFAULT_OUTPUT = "bundle.sdee"
 )
 @click.option("--minimal", is_flag=True, help="Only what the run used: do not widen to whole packages and libraries.")
 @click.option(
-    "--expand",
-    type=click.Choice(["packages"]),
-    multiple=True,
+    "--whole-packages",
+    is_flag=True,
     help="Widen to the whole distribution package of each file that the run used.",
 )
+@click.option("--expand", type=click.Choice(["packages"]), multiple=True, hidden=True)  # before 0.2.0
 @click.option("--level", type=click.IntRange(1, 19), show_default=str(DEFAULT_LEVEL), help="zstd compression level.")
 @click.option(
     "--include", multiple=True, metavar="GLOB", shell_complete=files, help="Let these travel too. May be repeated."
@@ -44,7 +44,7 @@ DEFAULT_OUTPUT = "bundle.sdee"
 @click.option(
     "--allow",
     multiple=True,
-    metavar="SECRET",
+    metavar="PATH",
     shell_complete=files,
     help="Let this file travel though it may hold a secret.",
 )
@@ -67,6 +67,7 @@ def bundle(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     allow: tuple[str, ...],
+    whole_packages: bool,
     expand: tuple[str, ...],
     minimal: bool,
     with_data: bool,
@@ -89,7 +90,8 @@ def bundle(
     from sdee.workflow import bundling  # noqa: PLC0415 - not needed for --help
 
     bundling.check_output(output)
-    wanted = bundling.Wanted(include, exclude, allow, expand, minimal, with_data, level)
+    widened = ("packages",) if whole_packages else expand
+    wanted = bundling.Wanted(include, exclude, allow, widened, minimal, with_data, level)
     with show.interruptible():
         plan = bundling.plan(traces or (bundling.default_trace(),), wanted, show.say)
         found = summarize(plan.closure)

@@ -94,14 +94,13 @@ def _select(paths: list[str], bundle: Bundle) -> tuple[list[str], list[str]]:
 
 @click.command()
 @click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
-@click.option("--verify", is_flag=True, help="Check every byte: all digests and checksums.")
+@click.option("--verify", is_flag=True, hidden=True)  # before 0.2.0; now sdee check
 @json_option
 def info(*, bundle_path: str, verify: bool, as_json: bool) -> None:
     """Show what a bundle is: command, origin, sizes, what the node must provide, what may be missing."""
     with open_bundle(bundle_path) as bundle:
         if verify:
-            with show.progress_bar("verifying", hidden=as_json) as progress:
-                bundle.verify(progress)
+            _check(bundle, hidden=as_json)
         facts = _facts(bundle, verified=verify)
         cwd = bundle.conf("cwd")[0]
         facts["changed"] = [c.path for c in changes(bundle, below=cwd) if c.what == "modified"]
@@ -109,6 +108,29 @@ def info(*, bundle_path: str, verify: bool, as_json: bool) -> None:
         show.print_json(facts)
         return
     click.echo("\n".join(_info_lines(facts)))
+
+
+@click.command()
+@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
+@json_option
+def check(*, bundle_path: str, as_json: bool) -> None:
+    """Check every byte of a bundle: all digests and checksums, and each file as it is unpacked."""
+    with open_bundle(bundle_path) as bundle:
+        _check(bundle, hidden=as_json)
+        number = sum(stat.S_ISREG(entry.mode) for entry in bundle.table.entries)
+        size = bundle.footer.file_size
+        found = {"bundle": bundle.path, "identity": bundle.identity, "files": number, "size": size}
+    if as_json:
+        show.print_json(found)
+    else:
+        what = f"{count_text(number, 'file')}, {size_text(size)}"
+        click.echo(f"{safe(bundle_path)}: {what}, every byte is as it was written")
+        click.echo(f"identity sha256:{found['identity']}")
+
+
+def _check(bundle: Bundle, *, hidden: bool) -> None:
+    with show.progress_bar("checking", hidden=hidden) as progress:
+        bundle.verify(progress)
 
 
 def _facts(bundle: Bundle, *, verified: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 #include "launcher/options.h"
 #include "lib/arena.h"
 
-/* The job's environment, NULL-terminated: recorded variables, over them the live ones that match `live-env`, over them --env. */
+/* The job's environment, NULL-terminated: recorded variables, over them the live ones that match `live-env`, over them --pass-env. */
 char **variables_make(const struct bundle *bundle, const struct options *options, struct arena *arena);
 
 /* Value in such an environment, or NULL. */
