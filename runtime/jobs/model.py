@@ -94,8 +94,11 @@ class Wrapping:
 
 def printed_by(call: Sequence[str]) -> str | None:
     """Return what a job manager's command prints; None where it fails, or takes longer than a user would wait."""
+    both = subprocess.STDOUT  # srun --mpi=list writes to one or the other, by its version
     try:
-        done = subprocess.run(call, capture_output=True, text=True, errors="surrogateescape", check=False, timeout=20)
+        done = subprocess.run(
+            call, stdout=subprocess.PIPE, stderr=both, text=True, errors="surrogateescape", check=False, timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
@@ -116,6 +119,10 @@ class JobManager(ABC):
     @abstractmethod
     def lacks(self) -> str:
         """Return what is missing on this machine to submit, "" when nothing is."""
+
+    def lacks_for_mpi(self, options: Sequence[str]) -> str:  # noqa: ARG002
+        """Return why ranks of an MPI program would not find each other with these options, "" when nothing is known."""
+        return ""
 
     @abstractmethod
     def waiting_scripts(self) -> list[str] | None:

@@ -74,6 +74,21 @@ def test_ranks_that_srun_starts_are_srun_s_as_ever(side: Side) -> None:
     assert "--mpi=pmix is srun's, and mpirun starts the processes of this job" in refused.stderr
 
 
+def test_ranks_that_slurm_would_start_without_mpi_are_told_of_before_they_wait(side: Side) -> None:
+    hold = ("--hold", "--parsable", *ON_BOTH)
+    done = side.sdee("submit", *hold, "--", "./where")
+    said = "warning: ./where uses MPI. Slurm starts its tasks without MPI here (MpiDefault is none)"
+    assert said in done.stderr, done
+    assert "give --mpi=TYPE (" in done.stderr
+    assert "pmix" in done.stderr.partition("give --mpi=TYPE (")[2]
+    others = [side.sdee("submit", *hold, *more, "--", *command) for more, command in (
+        (("--mpi=pmix",), ("./where",)), ((), ("mpirun", "./where")), ((), ("uname", "-n")),
+    )]  # fmt: skip
+    assert [said.partition(" ./where ")[2] in other.stderr for other in others] == [False] * 3, others
+    for job in (done, *others):
+        side.cancel(job.stdout.strip())
+
+
 def test_what_ranks_leave_on_their_nodes_comes_back(side: Side) -> None:
     done = side.sdee("submit", *side.waiting, *ON_BOTH, "--results", "back", "--", "mpirun", "./where")
     assert (done.returncode, printed(side)) == (0, RANKS), done

@@ -82,6 +82,20 @@ class Slurm(JobManager):
         """Return "" where there is an sbatch."""
         return "" if shutil.which(self.submit) else "there is no sbatch in PATH"
 
+    def lacks_for_mpi(self, options: Sequence[str]) -> str:
+        """Look MpiDefault up (slurm.conf(5)), where neither --mpi nor SLURM_MPI_TYPE says otherwise."""
+        if os.environ.get("SLURM_MPI_TYPE") or any(o.name == "mpi" for o in read_options(options, self.table)):
+            return ""
+        default = re.search(r"(?m)^MpiDefault\s*=\s*(\S+)", printed_by(["scontrol", "show", "config"]) or "")
+        if default is None or default[1] != "none":
+            return ""
+        kinds = re.findall(r"(?m)^\s+(\w+)\s*$", printed_by(["srun", "--mpi=list"]) or "")
+        known = ", ".join(kind for kind in kinds if kind != "none")
+        given = f"--mpi=TYPE ({known})" if known else "--mpi=TYPE; `srun --mpi=list` shows the types"
+        return (
+            f"Slurm starts its tasks without MPI here (MpiDefault is none), so that each would be alone: give {given}"
+        )
+
     def waiting_scripts(self) -> list[str] | None:
         """Return what squeue(1) calls the jobs' commands."""
         said = printed_by(["squeue", "--noheader", f"--user={os.geteuid()}", "--format=%o"])

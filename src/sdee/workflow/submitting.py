@@ -190,6 +190,15 @@ def _made(
         return _written(request, job.directory, manager, say), bundle, todo.trace
 
 
+def _say_of_mpi(request: Request, manager: JobManager, say: Callable[[str], None]) -> None:
+    """Warn when the ranks that the manager starts would not find each other: each would say so, or compute all alone."""
+    with open_bundle(request.bundle) as bundle:
+        uses_mpi = bool(bundle.conf("host-symbols"))
+    why = manager.lacks_for_mpi(request.options) if uses_mpi and not request.served else ""
+    if why:
+        say(f"warning: {safe(request.shown[0])} uses MPI. {safe(why)}")
+
+
 def _of_bundle(
     words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str], None]
 ) -> tuple[_Job, model.Request]:
@@ -249,6 +258,7 @@ def by_launcher(request: Request, directory: str, manager: JobManager, *, made: 
 
 def _written(request: Request, directory: str, manager: JobManager, say: Callable[[str], None]) -> model.Submission:
     """Write the script, and what serves the bundle; return how it is submitted."""
+    _say_of_mpi(request, manager, say)
     if request.served:
         said = f"{safe(request.shown[0])} starts the processes: it runs once, on the job's first node"
         say(f"{said}, and what it starts on the others runs in the bundle, too")
