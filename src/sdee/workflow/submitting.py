@@ -191,7 +191,7 @@ def _made(
 
 
 def _say_of_mpi(request: Request, manager: JobManager, say: Callable[[str], None]) -> None:
-    """Warn when the ranks that the manager starts would not find each other: each would say so, or compute all alone."""
+    """Warn when ranks that the manager starts would not find each other: each would say so, or compute all alone."""
     with open_bundle(request.bundle) as bundle:
         uses_mpi = bool(bundle.conf("host-symbols"))
     why = manager.lacks_for_mpi(request.options) if uses_mpi and not request.served else ""
