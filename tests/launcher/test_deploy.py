@@ -278,7 +278,7 @@ def test_what_does_not_fit_into_memory_runs_from_a_disk_as_the_refusal_says(work
     small = f"mount --bind {work}/meminfo /proc/meminfo; exec {' '.join(as_user(uid))} sh -c"
 
     def on_small_node(command: str) -> subprocess.CompletedProcess[str]:
-        return run(["unshare", "-m", "sh", "-c", f"{small} '{command}'"], ROOT=root)
+        return run(["unshare", "-m", "sh", "-c", f"{small} '{command}'"], cwd="/tmp", ROOT=root)
 
     refused = on_small_node(bundle)
     assert refused.returncode == 243

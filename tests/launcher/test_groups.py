@@ -112,5 +112,5 @@ def test_where_newgidmap_refuses_or_is_missing_the_job_runs_as_before(work: str,
     put(f"{work}/passwd", text_of("/etc/passwd"), 0o644)  # it does not know this user
     bundle = script("id -G", programs=("id",)).write(f"{work}/b.sdee")
     for variables in (["USER=tester"], ["USER=tester", "PATH=/nowhere"]):
-        result = on_site(site, "/usr/bin/env", *variables, bundle)
+        result = on_site(site, "/usr/bin/env", "-C", "/tmp", *variables, bundle)
         assert (result.stdout, result.stderr, result.returncode) == (f"{TESTER} 65534\n", "", 0)

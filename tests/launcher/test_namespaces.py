@@ -28,7 +28,7 @@ def work() -> Iterator[str]:
 def limited(kind: str, limit: int, text: str) -> subprocess.CompletedProcess[str]:
     """Run a script as root of a user namespace with a limit of namespaces in it (namespaces(7))."""
     inner = f"echo {limit} >/proc/sys/user/max_{kind}_namespaces\n{text}"
-    return run(["unshare", "-r", "sh", "-c", inner], uid=TESTER)
+    return run(["unshare", "-r", "sh", "-c", inner], uid=TESTER, cwd="/tmp")
 
 
 def failures(command: str, more: str = "") -> str:

@@ -12,7 +12,7 @@
 #include "launcher/node/storage.h"
 #include "launcher/run/ranks.h"
 
-enum { NEAR = 256, FAR = 64 }; /* files that are looked at, also on storage that many nodes share */
+enum { NEAR = 256, FAR = 16 }; /* files that are looked at, also on storage that many nodes share */
 
 struct found {
     const char *path; /* the first */
