@@ -22,7 +22,8 @@ from foreign.roots import ROOTS, root_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.foreign
+# alone: what it puts into /srv and / shows in every environment
+pytestmark = [pytest.mark.foreign, pytest.mark.alone]
 
 SOURCE = os.path.join(FIXTURES, "placed")
 
