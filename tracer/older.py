@@ -11,21 +11,25 @@ import os
 import stat
 
 from sdee.base.files import open_regular
-from sdee.tracer.saved import Saver
+from sdee.tracer.saved import remove as remove_copies
 from sdee.tracer.tracefile.model import COPIES
 
 _ASIDE, _INTERRUPTED = ".old", ".interrupted"
+SUFFIXES = (_ASIDE, _INTERRUPTED)
 _TAIL = 64 << 10  # bytes: the last record, `end`, is shorter
 
 
 def set_aside(path: str) -> bool:
-    """Rename the trace at `path` and its copies if its run ended well; tell whether there was one.
+    """Rename the trace at `path` and its copies if its run ended well; tell whether one is aside.
 
-    A trace that another tracer is writing has no end yet, and is left to that one.
+    A trace that another tracer is writing has no end yet, and is left to that one. One that a killed tracer had set
+    aside still is.
     """
     try:
-        if not _ended_well(path) or _is_of_another(path + _ASIDE):
+        if _is_of_another(path + _ASIDE):
             return False
+        if not _ended_well(path):
+            return _ended_well(path + _ASIDE)
         os.rename(path, path + _ASIDE)
     except OSError:
         return False
@@ -84,7 +88,7 @@ def _is_of_another(path: str) -> bool:
 
 def _move_copies(path: str, new: str) -> None:
     """Rename a trace's directory of copies; remove it when `new` is "". What has the new name already goes."""
-    Saver((new or path) + COPIES, keep=False)
+    remove_copies((new or path) + COPIES)
     if new:
         with contextlib.suppress(OSError):
             os.rename(path + COPIES, new + COPIES)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from sdee.base.files import sha256
 from sdee.base.secrets.files import secret_name, secret_place
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 FILE_LIMIT = 256 << 20  # bytes: larger files are recorded without a digest, the user waits meanwhile
 SUM_LIMIT = 1 << 30  # bytes of all files together: one to three seconds
 _NOT_FILES = ("/dev/", "/proc/", "/sys/", "/run/")
-_CHUNK = 1 << 20
 
 
 def left_by(changed: Iterable[str], moved: Iterable[str]) -> Iterator[dict[str, object]]:
@@ -59,21 +58,8 @@ def look(path: str, limit: int = SUM_LIMIT) -> dict[str, object]:
     secret = secret_place(path) or secret_name(path)
     if status.st_size <= min(limit, FILE_LIMIT) and not secret:
         with contextlib.suppress(OSError):  # written with mode 0200
-            found["sha256"] = digest(path, 0, status.st_size)
+            found["sha256"] = sha256(path, 0, status.st_size)
     return found
-
-
-def digest(path: str, start: int, end: int) -> str:
-    """Return the SHA-256 of a file's bytes from `start` to `end`, in hex. Raises OSError."""
-    total = hashlib.sha256()
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        while start < end and (data := os.pread(fd, min(_CHUNK, end - start), start)):
-            total.update(data)
-            start += len(data)
-    finally:
-        os.close(fd)
-    return total.hexdigest()
 
 
 class Output(NamedTuple):
@@ -103,6 +89,6 @@ class Output(NamedTuple):
             size = os.fstat(1).st_size - self.start
             if not 0 <= size <= FILE_LIMIT:
                 return {}
-            return {"size": size, "sha256": digest("/proc/self/fd/1", self.start, self.start + size)}
+            return {"size": size, "sha256": sha256("/proc/self/fd/1", self.start, self.start + size)}
         except OSError:  # opened for writing, and not to be read by this user
             return {}

@@ -132,6 +132,11 @@ class Saver:
             os.close(reader)
 
 
+def remove(directory: str) -> None:
+    """Remove a directory of copies, unless it is another user's or holds other things."""
+    Saver(directory, keep=False)
+
+
 def _is_copy(name: str, directory: int) -> bool:
     mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
     return name.isascii() and name.isdigit() and stat.S_ISREG(mode)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.base.files import open_regular
+from sdee.base.files import sha256
 from sdee.base.paths import is_below_any
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def _compare(entry: Entry, bundle: Bundle) -> Iterator[Change]:
         else:
             size = bundle.entries[entry.link].size if entry.hard_link else entry.size
             same = status.st_size == size and (
-                status.st_mtime_ns == entry.mtime_ns or _digest(entry.path) == entry.sha256
+                status.st_mtime_ns == entry.mtime_ns or sha256(entry.path) == entry.sha256.hex()
             )
             if not same:
                 yield Change(entry.path, "modified", newer=status.st_mtime_ns > entry.mtime_ns)
@@ -64,11 +63,3 @@ def _compare(entry: Entry, bundle: Bundle) -> Iterator[Change]:
         yield Change(entry.path, "deleted")
     except OSError:  # it cannot be read here: nobody can tell
         return
-
-
-def _digest(path: str) -> bytes:
-    digest = hashlib.sha256()
-    with open(open_regular(path), "rb") as file:
-        while data := file.read(1 << 20):
-            digest.update(data)
-    return digest.digest()

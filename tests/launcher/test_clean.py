@@ -85,6 +85,7 @@ def test_bundles_traces_and_what_only_looks_like_ours_stay(place: Place) -> None
     place.sdee("bundle", "-q")
     place.sdee("trace", "-q", "--", "sh", "-c", "kill -INT $$", status=-2)
     (place.path / "other.interrupted").touch()  # of no trace
+    (place.path / "sdee.trace.old").touch()  # of a tracer that was killed
     (place.path / "gone.saved").mkdir()
     (place.path / "link.saved").symlink_to("bin")
     for name, age in ((".sdee-abc.tmp", 3), (".sdee-new.tmp", 0)):
@@ -92,6 +93,7 @@ def test_bundles_traces_and_what_only_looks_like_ours_stay(place: Place) -> None
         os.utime(place.path / name, (time.time() - age * 86_400,) * 2)
     assert place.left() == {
         "sdee.trace.interrupted": ("trace", ""),
+        "sdee.trace.old": ("trace", ""),
         "gone.saved": ("trace", ""),
         ".sdee-abc.tmp": ("unfinished", ""),
         ".sdee-new.tmp": ("unfinished", "it may still be written"),

@@ -233,7 +233,7 @@ def test_the_option_is_known_to_the_command_too(work: str) -> None:
 @pytest.mark.parametrize(("option", "told"), [("", True), ("SDEE_QUIET", False), ("SDEE_DIAGNOSE", False)])
 def test_at_a_terminal_a_job_that_failed_is_followed_by_where_to_look(work: str, option: str, *, told: bool) -> None:
     bundle = script("exit ${1:-0}").write(f"{work}/b.sdee")
-    hint = f"the job ended with status 3; if it lacked a file: sdee exec --diagnose {bundle}, or SDEE_DIAGNOSE=1"
+    hint = f"the job ended with status 3; if it lacked a file, this names it: SDEE_DIAGNOSE=1 {bundle}"
     for status, said in (("3", told), ("0", False), ("143", False)):
         ours, theirs = os.openpty()
         env = PLAIN | ({option: "1"} if option else {})

@@ -546,3 +546,20 @@ def test_files_of_others_beside_the_trace_stay(here: str) -> None:
     for name in ("sdee.trace.old", "sdee.trace.interrupted"):
         with open(os.path.join(here, name)) as file:
             assert file.read() == "another's\n"
+
+
+def test_a_good_trace_survives_a_tracer_that_is_killed_and_what_comes_after(here: str) -> None:  # noqa: ARG001
+    run("true")
+    good = records()
+    script = "echo ready; while kill -0 $PPID; do sleep 0.02; done"  # it ends with the tracer
+    with subprocess.Popen([*TRACE, "sh", "-c", script], stdout=subprocess.PIPE) as tracer:
+        assert tracer.stdout
+        assert tracer.stdout.readline() == b"ready\n"
+        tracer.kill()
+    assert records("sdee.trace.old") == good
+    for _ in range(2):  # the next runs are interrupted, too: it is put back
+        assert run("sh", "-c", "kill -INT $$").returncode == 130
+        assert records() == good
+        assert sorted(os.listdir()) == ["sdee.trace", "sdee.trace.interrupted"]
+    run("echo")
+    assert os.listdir() == ["sdee.trace"]

@@ -200,7 +200,8 @@ static void advise(const struct options *options, const struct bundle *bundle, i
     const bool failed = WIFEXITED(status) && WEXITSTATUS(status) != 0 && WEXITSTATUS(status) <= 128;
     if (!failed || options->diagnose || options->quiet || options->shell || !isatty(STDERR_FILENO))
         return;
-    note("the job ended with status %d; if it lacked a file: sdee exec --diagnose %s, or SDEE_DIAGNOSE=1", WEXITSTATUS(status), bundle->name);
+    note("the job ended with status %d; if it lacked a file, this names it: %s %s", WEXITSTATUS(status),
+         options->bundle != NULL ? "sdee exec --diagnose" : "SDEE_DIAGNOSE=1", bundle->name);
 }
 
 static bool run_with(struct bundle *bundle, struct options *options, struct inherited *inherited, struct arena *arena, struct points *points,

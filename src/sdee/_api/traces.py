@@ -118,8 +118,8 @@ def trace(
     """Run a command and record every file that it uses, it and all processes that it starts.
 
     A command that fails is no error: `Trace.status` says so. The command runs below a process of its own, so that
-    this program may have threads. `output`: the file to write, with %r (rank), %h (host) and %p (process) as for
-    `sdee trace -o`; `engine`: "auto", "unotify" or "ptrace"; `append`: add this run to the trace that is there; `cold`:
+    this program may have threads. `output`: the file to write, with patterns as of `sdee trace -o` (%t: rank);
+    `engine`: "auto", "unotify" or "ptrace"; `append`: add this run to the trace that is there; `cold`:
     run in a home without caches. `env`, `cwd`, `stdin`, `stdout`, `stderr` and `capture_output` are as of
     subprocess.run(), but for subprocess.PIPE. `notice` is called with sentences that a user should see.
 

@@ -12,6 +12,7 @@ _KINDS = {
     stat.S_IFCHR: "it is a device",
     stat.S_IFBLK: "it is a device",
 }
+_CHUNK = 1 << 20  # bytes read at once
 _OWN = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # what the shell passed: <(COMMAND), | COMMAND /dev/stdin
 
 
@@ -33,6 +34,21 @@ def open_regular(path: str, *, passed: bool = False) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def sha256(path: str, start: int = 0, end: int | None = None) -> str:
+    """Return the SHA-256 in hex of a regular file, or of its bytes from `start` to `end`. Raises OSError."""
+    import hashlib  # noqa: PLC0415 - entering an environment reads files, and digests none
+
+    total = hashlib.sha256()
+    fd = open_regular(path)
+    try:
+        while data := os.pread(fd, _CHUNK if end is None else min(_CHUNK, end - start), start):
+            total.update(data)
+            start += len(data)
+    finally:
+        os.close(fd)
+    return total.hexdigest()
 
 
 def private_opener(path: str, flags: int) -> int:

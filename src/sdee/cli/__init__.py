@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
-import shutil
 import signal
 import sys
 from importlib import import_module
@@ -109,6 +107,9 @@ class LazyGroup(click.Group):
 
 def _meant(name: str) -> str:
     """Return the hint for a word that is no command: a bundle, a program, a command with another name."""
+    import difflib  # noqa: PLC0415 - only for what went wrong
+    import shutil  # noqa: PLC0415
+
     if os.path.isfile(name) and name.endswith((".sdee", ".trace")):
         return f"sdee {'exec' if name.endswith('.sdee') else 'bundle'} {safe(name)}"
     near = _LIKE.get(name) or next(iter(difflib.get_close_matches(name, COMMANDS, 1)), "")

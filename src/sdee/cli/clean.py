@@ -31,8 +31,9 @@ KINDS = {
 def clean(*, directory: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Show what sdee has left in DIRECTORY (here by default) and on this node, and remove it.
 
-    That is: things of jobs in sdee-jobs, unless a job that waits or runs needs them; closures that `sdee deploy`
-    unpacked, unless they are in use; traces of interrupted runs. Bundles, traces and environments are yours, and stay.
+    That is: things of jobs in sdee-jobs, unless a job that waits or runs needs them; what `sdee deploy` unpacked, in
+    SDEE_DEPLOY_DIR where that is set, unless a run uses it; traces of interrupted runs. Bundles, traces and
+    environments are yours, and stay.
     """
     if as_json and not (dry_run or yes):
         raise UsageError("--json does not ask", hint="add --dry-run or --yes")

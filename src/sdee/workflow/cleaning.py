@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from sdee.base import trust
 from sdee.packer.knowledge import TEMPORARY_ROOTS
 from sdee.runtime.jobs import registry
+from sdee.tracer import older
 from sdee.tracer.tracefile.model import COPIES
 from sdee.workflow import preparation
 
@@ -45,8 +46,14 @@ class Left:
 
 def plan(directory: str) -> list[Left]:
     """Return what may go: below `directory`, and of this user on this node. Nothing is changed."""
-    found = [*_jobs(directory), *_traces(directory), *_unfinished(directory), *_deployed(TEMPORARY_ROOTS)]
+    found = [*_jobs(directory), *_traces(directory), *_unfinished(directory), *_deployed(_places())]
     return sorted(found, key=lambda left: (bool(left.kept), -left.size, left.path))
+
+
+def _places() -> tuple[str, ...]:
+    """Return where closures are deployed (runtime/native/launcher/root/deploy.c)."""
+    own = os.environ.get("SDEE_DEPLOY_DIR")
+    return (own,) if own else TEMPORARY_ROOTS
 
 
 def remove(left: Left) -> str:
@@ -90,12 +97,12 @@ def _needed_by(waiting: list[str] | None, path: str) -> str:
 
 
 def _traces(directory: str) -> Iterator[Left]:
-    """Yield traces of interrupted runs, and copies of files that belong to no trace."""
+    """Yield traces of interrupted runs, those that they had set aside, and copies of files that belong to no trace."""
     names = set(_names(directory))
     for name in names:
         path = os.path.join(directory, name)
         trace = name.removesuffix(COPIES)
-        is_interrupted = trace.endswith(".interrupted") and trace.removesuffix(".interrupted") in names
+        is_interrupted = any(trace.endswith(end) and trace.removesuffix(end) in names for end in older.SUFFIXES)
         is_orphan = name.endswith(COPIES) and trace not in names and os.path.isdir(path)
         if (is_interrupted or is_orphan) and not os.path.islink(path) and not _is_foreign(path):
             yield _measured("trace", path)

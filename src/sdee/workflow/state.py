@@ -7,7 +7,6 @@ script); `--retrace`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import sdee
 from sdee.base import trust
 from sdee.base.errors import OutputError
-from sdee.base.files import open_regular, private_opener
+from sdee.base.files import private_opener, sha256
 from sdee.base.paths import is_below_any
 from sdee.base.process import original_environment
 from sdee.base.secrets.tokens import redact
@@ -107,17 +106,9 @@ def save(directory: str, state: State) -> None:
 def digest(path: str) -> str:
     """Return the SHA-256 of a file, "" when it cannot be read."""
     try:
-        with open(open_regular(path), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+        return sha256(path)
     except OSError:
         return ""
-
-
-def _digest(file: Any) -> str:  # Python 3.10
-    found = hashlib.sha256()
-    while data := file.read(1 << 20):
-        found.update(data)
-    return found.hexdigest()
 
 
 def decisive_environment() -> dict[str, str]:

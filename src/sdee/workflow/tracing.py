@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """How a command is to be traced. `output`: the trace, with %r, %h and %p; `append`: add a run to it.
+    """How a command is to be traced. `output`: the trace, with patterns (expand_name); `append`: add a run to it.
 
     `cold`: in a home without caches; this process is then in it, too. `keeps_older`: an older trace stays when a signal
-    ends this run. `environment`: the command's, None for this
-    process's; `variables`: more of it, where it has none of that name.
+    ends this run. `environment`: the command's, None for this process's; `variables`: more of it, where it has none of
+    that name.
     """
 
     output: str

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sdee.base import facts
 from sdee.base.errors import KernelError
+from sdee.base.files import sha256
 from sdee.base.interpreter import own_module
 from sdee.packer.inspect.outcome import Observed
 from sdee.packer.inspect.verify import job_part, places, what_a_node_has
@@ -263,4 +264,4 @@ def _left(end: socket.socket, case: Case, bundle: Bundle, expected: Expected) ->
 
 def _stdout(path: str) -> Result:
     size = os.path.getsize(path)
-    return Result("", "file", size, results.digest(path, 0, size))
+    return Result("", "file", size, sha256(path, 0, size))

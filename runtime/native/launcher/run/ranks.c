@@ -24,7 +24,7 @@ static bool is_set(const char *name)
     return value != NULL && value[0] != '\0';
 }
 
-/* Of rows that are protocols, or are none. */
+/* The first row whose variables are set, among protocols or among launchers. */
 static const struct launcher *first_of(bool protocols)
 {
     for (size_t i = 0; i < LAUNCHER_COUNT; i++)

@@ -76,8 +76,8 @@ static bool has_own(const struct bundle *bundle, const struct entry *entry, cons
     return !S_ISDIR(entry->mode) || !S_ISDIR(status.st_mode) || conf_lists(bundle, "tree", entry->path);
 }
 
-/* The file that an entry is a name of. Of a link to one beside it that one, unless the other directory has its own: a link that is missing there
- * costs it its mount points. `path`: where it will be. */
+/* The regular file that an entry names; `path`: where the entry will be. A link to a file beside it counts as that file, unless the other
+ * directory has one of its own: a link would need a mount point there. */
 static uint32_t file_of(const struct bundle *bundle, struct arena *arena, uint32_t index, const char *path)
 {
     const struct entry *entry = &bundle->entries[index];
