@@ -78,6 +78,10 @@ _OCTAVE = _set("""
     -p --path --image-path --info-file --info-program --built-in-docstrings-file --doc-cache-file --texi-macros-file
     --exec-path
 """)
+_RACKET_LAST = _set("-r -u --script --require-script")
+_RACKET_CODE = _set("-e -f -t -l -p -k -m --eval --load --require --lib")
+_SBCL = _set("--core --dynamic-space-size --control-stack-size --tls-limit --sysinit --userinit")
+_ELIXIR = _set("-r -pr -pa -pz --erl --erl-config --cookie --name --sname --pipe-to")
 _PHP_CODE = _set("-f -r -F -R -B -E --file --run --process-file --process-code --process-begin --process-end")
 
 # What runs a program that is given as a file, a module, a class or a text
@@ -103,6 +107,12 @@ INTERPRETERS = (
             code=_set("-f -e --file --source"), glued=frozenset("dDLop"), text=True),
     Grammar(r"java", _JAVA, last=_set("-jar -m --module"), letters=False, signs="-@"),
     Grammar(r"ocaml", _set("-I -init -open -w -warn-error"), code=_set("-e"), letters=False),
+    Grammar("racket", _set("-S -X -G -W -L -O -N -I -R -C --collects --config"), last=_RACKET_LAST, code=_RACKET_CODE),
+    Grammar("swipl|swi-prolog", _set("-g -t -f -F -x -o -p -G"), code=_set("-s -l -c")),
+    Grammar("sbcl", _SBCL, last=_set("--script"), code=_set("--load --eval"), operands=0, letters=False,
+            end="--end-toplevel-options"),
+    Grammar("elixir", _ELIXIR, last=_set("-S"), code=_set("-e --eval"), letters=False),
+    Grammar("gnuplot", last=_set("-c"), code=_set("-e"), operands=0),
     Grammar(r"escript|run(?:ghc|haskell)"),
     Grammar(r"deno", verb=("run",), values=_set("-c --config --import-map --lock --seed --cert --location")),
 )  # fmt: skip

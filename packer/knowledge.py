@@ -78,7 +78,7 @@ CODE_SUFFIXES = frozenset(
     .r .rdb .rdx                                 # R, and its packages' databases
     .jar .war .class .jmod .jsa .groovy .scala   # Java
     .js .mjs .cjs .node .lua .tcl .tk .tm .rb .php .jl .m .scm .el .elc .wasm .dll .exe
-    .sh .bash .csh .tcsh .zsh .fish .ksh .awk .sed .gawk
+    .sh .bash .csh .tcsh .zsh .fish .ksh .awk .sed .gawk .rkt .lisp .ex .exs .raku .fnl
     .ptx .cubin .fatbin .hsaco .spv .cl          # kernels for accelerators
     """)
 )

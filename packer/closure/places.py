@@ -11,6 +11,7 @@ from sdee.base import facts
 from sdee.base.paths import ancestors, is_below, is_below_any
 from sdee.packer import knowledge
 from sdee.packer.closure.host_libraries import never_travels
+from sdee.packer.command_words import script_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,7 @@ class Site:
     network: tuple[str, ...]
     mounts: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()  # what the command line names and is no code: data, wherever it lies
+    scripts: frozenset[str] = frozenset()  # what interpreters were given to run, whatever its name
     own: dict[str, str] = field(default_factory=dict)  # own directories of programs, and why they are (software.py)
     mixed: dict[str, str] = field(default_factory=dict)  # those in which the job writes as well
     _prefixes: dict[str, str] = field(default_factory=dict)
@@ -156,6 +158,8 @@ class Site:
         """Return why a file below a live directory is code and no data, "" when it is data."""
         if path in self.executed:
             return "was executed"
+        if path in self.scripts:
+            return "is an interpreter's script"
         name = os.path.basename(path)
         if os.path.splitext(name)[1].lower() in knowledge.CODE_SUFFIXES or knowledge.SHARED_OBJECT.search(name):
             return "is code by its name"
@@ -188,6 +192,7 @@ def site_of(trace: Trace, fs: FileSystem) -> Site:
     places = [p for d in wanted if d for p in (d, fs.resolve(d).real)]
     live = [p for p in dict.fromkeys(places) if may_be_live(p)]
     executed = {exe.path for exe in trace.execs} | {i for exe in trace.execs for i in exe.interpreters}
+    scripts = frozenset(_scripts(trace, fs))
     return Site(
         fs,
         trace.runs[0].cwd,
@@ -196,8 +201,19 @@ def site_of(trace: Trace, fs: FileSystem) -> Site:
         tuple(live),
         tuple(network),
         mounts,
-        tuple(_arguments(trace, fs)),
+        tuple(path for path in _arguments(trace, fs) if path not in scripts),
+        scripts,
     )
+
+
+def _scripts(trace: Trace, fs: FileSystem) -> Iterator[str]:
+    """Yield the files that command lines name as an interpreter's script: `racket job`, `python3 run`."""
+    for execution in trace.execs:
+        word = script_of(list(execution.argv), execution.path)
+        for cwd in dict.fromkeys(run.cwd for run in trace.runs) if word else ():
+            path = os.path.normpath(os.path.join(cwd, word))
+            if path in trace.accesses:  # else the interpreter was started in another directory
+                yield from (path, fs.resolve(path).real)
 
 
 def _arguments(trace: Trace, fs: FileSystem) -> Iterator[str]:

@@ -71,6 +71,16 @@ java -jar a.jar | 5
 java -p mods -m a/b.C | 5
 java @options Main | 5
 ocaml -I lib a.ml | 5
+racket a.rkt | 5
+racket -I typed/racket -u a.rkt | 5
+racket -e '(display 1)' | 5
+swipl -g main -t halt a.pl | 5
+sbcl --noinform --script a.lisp | 5
+sbcl --load a.lisp --end-toplevel-options | 5
+elixir -r b.exs a.exs | 5
+elixir -e 'IO.puts(1)' | 5
+gnuplot -c a.gp | 5
+gnuplot | a.gp
 deno run --allow-net -c d.json a.ts | 5
 env -u A X=1 Y=2 python s.py | 5
 env -i ./app | 5
@@ -127,6 +137,11 @@ REAL = {
     "awk -F : -f": ("a.awk", 'BEGIN { for (i = 1; i < ARGC; i++) printf "%s ", ARGV[i] }'),
     "java -Xmx64m -cp lib": ("A.java", _JAVA),
     "env X=1 nice -n 1 timeout 60 python3": ("a.py", "import sys; print(*sys.argv[1:])"),
+    "racket -W error": ("a.rkt", '#lang racket/base\n(for ([a (current-command-line-arguments)]) (printf "~a " a))'),
+    "swipl -g main -t halt": ("a.pl", "main :- current_prolog_flag(argv, A), atomic_list_concat(A, ' ', B), write(B)."),
+    "sbcl --noinform --script": ("a.lisp", '(format t "~{~a ~}" (cdr *posix-argv*))'),
+    "elixir -pa lib": ("a.exs", 'IO.puts(Enum.join(System.argv(), " "))'),
+    "gnuplot -d -c": ("a.gp", 'set print "-"; print "".ARG1." ".ARG2." ".ARG3'),
     "octave-cli -q --path lib": ("a.m", "printf('%s ', argv(){:})"),
 }  # fmt: skip
 CODE = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,26 @@ def test_what_the_command_line_names_is_data_wherever_it_lies(made: TraceMaker, 
     assert [verdict(closure, path) for path in (data, other)] == ["shared", "bundle"]
     assert conf(closure, "tree") == [str(home / "tool")]
     assert conf(closure, "left-out") == [data]
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "expected"),
+    [
+        ("python3", ["-u", "job", "data"], ("bundle", "shared")),
+        ("racket", ["job", "data"], ("bundle", "shared")),
+        ("bash", ["job", "data"], ("bundle", "shared")),
+        ("cat", ["job", "data"], ("shared", "shared")),
+    ],
+)
+def test_what_an_interpreter_is_given_to_run_is_code_whatever_its_name(
+    made: TraceMaker, home: Path, program: str, words: list[str], expected: tuple[str, str]
+) -> None:
+    made.command = (program, *words)
+    made.execute(write(home.parent / "bin" / program, ELF, 0o755))
+    made.execs[-1] = replace(made.execs[-1], argv=(program, *words))
+    paths = [made.use(write(home / "work" / name, b"text\n")) for name in ("job", "data")]
+    closure = made.closure()
+    assert tuple(verdict(closure, path) for path in paths) == expected
 
 
 def test_a_programs_directory_that_the_job_writes_in_is_data_too(made: TraceMaker, home: Path) -> None:
