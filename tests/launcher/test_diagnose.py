@@ -245,6 +245,18 @@ def test_at_a_terminal_a_job_that_failed_is_followed_by_where_to_look(work: str,
     assert hint not in run([bundle, "-c", "exit 3"], env=env).stderr, "no terminal"
 
 
+def test_an_option_of_sdees_after_the_bundle_is_told_where_it_belongs(work: str) -> None:
+    bundle = script("exit 3").write(f"{work}/b.sdee")
+    for words, told in ((["--diagnose"], True), (["--other"], False), (["x", "--diagnose"], False)):
+        ours, theirs = os.openpty()
+        subprocess.run([built("sdee-launcher"), bundle, *words], env=PLAIN, stderr=theirs, check=False)
+        os.close(theirs)
+        said = (
+            f"--diagnose was given to the job; options of sdee stand before the bundle: sdee exec --diagnose {bundle}"
+        )
+        assert (said in read_all(ours)) == told, words
+
+
 def read_all(terminal: int) -> str:
     """Return what is in a terminal whose other end is closed: reading ends with EIO (tty(4))."""
     found = b""

@@ -194,12 +194,24 @@ static bool launch(struct job *job, struct join *join, int *status, struct error
     return true;
 }
 
+/* An option of sdee's that stands after the bundle, and so was the job's; NULL for none. */
+static const char *misplaced(const struct options *options)
+{
+    const char *word = options->argument_count > 0 ? options->arguments[0] : "";
+    for (unsigned i = 0; i < OPTIONS_LENGTH && options->bundle != NULL; i++)
+        if (strncmp(word, "--", 2) == 0 && strcmp(word + 2, OPTIONS[i].name) == 0)
+            return word;
+    return NULL;
+}
+
 /* To a user at a terminal: in a batch job's output the line would be one more in each task of a job that expects to fail. */
 static void advise(const struct options *options, const struct bundle *bundle, int status)
 {
     const bool failed = WIFEXITED(status) && WEXITSTATUS(status) != 0 && WEXITSTATUS(status) <= 128;
     if (!failed || options->diagnose || options->quiet || options->shell || !isatty(STDERR_FILENO))
         return;
+    if (misplaced(options) != NULL)
+        note("%s was given to the job; options of sdee stand before the bundle: sdee exec %s %s", misplaced(options), misplaced(options), bundle->name);
     note("the job ended with status %d; if it lacked a file, this names it: %s %s", WEXITSTATUS(status),
          options->bundle != NULL ? "sdee exec --diagnose" : "SDEE_DIAGNOSE=1", bundle->name);
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from sdee.base.text import count_text, safe, size_text
@@ -14,7 +15,7 @@ from sdee.packer.model import Item, Verdict
 from sdee.packer.units import WHOLE_PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from sdee.packer.format.writer import BundleSummary
     from sdee.packer.model import Closure
@@ -41,7 +42,7 @@ def summarize(closure: Closure) -> dict[str, Any]:
             "groups": _groups(files, _unit),
         },
         "packages": {"limit": closure.package_limit, "groups": _groups(filter(_completes, files), _unit)},
-        "shared": _groups(by_verdict[Verdict.SHARED], _directory),
+        "shared": _groups(_without_the_way_to_others(by_verdict[Verdict.SHARED]), _directory),
         "host": _groups(by_verdict[Verdict.HOST], _directory),
         "secret": [{"path": item.path, "why": _why(item)} for item in by_verdict[Verdict.SECRET]],
         "produced": len(by_verdict[Verdict.PRODUCED]),
@@ -55,6 +56,12 @@ def summarize(closure: Closure) -> dict[str, Any]:
 def _unit(item: Item) -> tuple[str, str]:
     """Group what travels as `sdee ls --du` does."""
     return group_of(item.path, item.package)[1], ""
+
+
+def _without_the_way_to_others(items: list[Item]) -> Iterator[Item]:
+    """Leave out directories above others of these: where the nodes see those, they see the directories, too."""
+    above = {str(parent) for item in items for parent in PurePosixPath(item.path).parents}
+    return (item for item in items if item.kind != "dir" or item.path not in above)
 
 
 def _completes(item: Item) -> bool:
