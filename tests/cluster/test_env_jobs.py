@@ -321,6 +321,14 @@ def test_a_rehearsal_that_takes_too_long_is_ended_and_all_changes_travel(evening
     assert evening.place.read("long.out").splitlines()[-1] == "late"
 
 
+def test_a_rehearsal_that_is_ended_before_it_begins_says_so(evening: Evening) -> None:
+    evening.place.file("soon.sh", "#!/bin/sh\nhello -g soon; sleep 9\n")
+    done = evening.inside("sbatch -Q --wait -o soon.out soon.sh", SDEE_REHEARSAL_LIMIT="0")
+    assert done.returncode != 0
+    assert "was ended after 0 s, before the tracer had begun" in done.stderr
+    assert "give it more time: SDEE_REHEARSAL_LIMIT=60" in done.stderr
+
+
 # The run here fails, so that all changes travel
 SHARED = """#!/bin/sh
 #SBATCH -Q --wait -N1 -o shared.out

@@ -177,6 +177,9 @@ def _trace(rehearsal: Rehearsal, todo: Preparation, context: Context) -> None:
             ended = _run(todo, environment, rehearsal.cwd, (stdin, file))
     except OSError as error:
         raise InputError(f"cannot run {shown!a} here: {error.filename}: {error.strerror}") from error
+    if ended and not os.path.exists(todo.trace):
+        hint = f"give it more time: {sweep.LIMIT}=60"
+        raise TraceError(f"{shown} was ended after {sweep.limit()} s, before the tracer had begun", hint=hint)
     if not os.path.exists(todo.trace):
         raise TraceError(f"{shown} could not be traced", hint=_end_of(log))
     with contextlib.suppress(OSError), open(os.path.join(todo.directory, discard.REAL), encoding="utf-8") as file:
