@@ -97,7 +97,7 @@ _MPI = re.compile(r"lib(?:mpi|mpich|mpicxx|mpifort)[^/]*\.so")  # what programs 
 def _mpi_symbols(builder: Builder) -> Iterator[tuple[str, str]]:
     """Yield for each object of the job that calls MPI the symbols that it takes of each MPI library.
 
-    By lief, which takes a quarter of pyelftools' time to read symbol tables; libmpi has thousands.
+    By lief, of which reading symbol tables takes a quarter of pyelftools' time; libmpi has thousands.
     """
     by_name = {os.path.basename(path): draft for path, draft in builder.drafts.items() if draft.status}
     calls = [

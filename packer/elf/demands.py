@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 NT_GNU_ABI_TAG, NT_GNU_PROPERTY_TYPE_0 = 1, 5
 GNU_PROPERTY_X86_ISA_1_NEEDED = 0xC0008002
@@ -24,17 +24,15 @@ class Demands(NamedTuple):
 NOTHING = Demands()
 
 
-def read_demands(segments: Iterable[bytes], *, order: str, align: int) -> Demands:
+def read_demands(notes: Iterator[bytes], *, little_endian: bool, align: int) -> Demands:
     """Return what the PT_NOTE segments' bytes demand; what is damaged demands nothing.
 
-    `order`: of bytes, as struct has it; `align`: of properties, 8 in 64-bit objects and 4 in others. A segment of notes
-    is aligned as its first note is.
+    `align`: of properties, 8 in 64-bit objects and 4 in others. A segment of notes is aligned as its first note is.
     """
     level, kernel = 0, (0, 0, 0)
-    for segment in segments:
-        for name, kind, content in notes_of(segment, order):
-            if name != b"GNU\0":
-                continue
+    order = "<" if little_endian else ">"
+    for segment in notes:
+        for kind, content in _gnu_notes(segment, order):
             if kind == NT_GNU_ABI_TAG and len(content) >= 16:
                 system, *version = struct.unpack_from(f"{order}4I", content)
                 kernel = max(kernel, (version[0], version[1], version[2])) if system == 0 else kernel
@@ -43,15 +41,14 @@ def read_demands(segments: Iterable[bytes], *, order: str, align: int) -> Demand
     return Demands(level, kernel)
 
 
-def notes_of(segment: bytes, order: str) -> Iterator[tuple[bytes, int, bytes]]:
-    """Yield name, type and content of each note that is whole (elf(5), Nhdr)."""
+def _gnu_notes(segment: bytes, order: str) -> Iterator[tuple[int, bytes]]:
     at = 0
-    while at + 12 <= len(segment):
+    while at + 16 <= len(segment):
         name_size, size, kind = struct.unpack_from(f"{order}3I", segment, at)
         name_end = at + 12 + (name_size + 3) // 4 * 4
         # a property note's content is a multiple of 8 by itself, so that 4 serves for all
-        if name_end + size <= len(segment):
-            yield segment[at + 12 : at + 12 + name_size], kind, segment[name_end : name_end + size]
+        if segment[at + 12 : at + 16] == b"GNU\0" and name_size == 4 and name_end + size <= len(segment):
+            yield kind, segment[name_end : name_end + size]
         at = name_end + (size + 3) // 4 * 4
 
 

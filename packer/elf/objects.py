@@ -1,8 +1,4 @@
-"""ELF objects as values: what a loader reads of one before it searches for anything (elf(5), gABI).
-
-Rejected: pyelftools, of which we used five structures. Its import takes 85 ms of the 930 ms of processor time of a
-small `sdee bundle`, and a file takes 2.4 times as long.
-"""
+"""ELF objects as values: what a loader reads of one before it searches for anything. Parsed with pyelftools."""
 
 from __future__ import annotations
 
@@ -10,12 +6,18 @@ import json
 import os
 import struct
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sdee.packer.elf.demands import NOTHING, Demands, notes_of, read_demands
+from elftools.common.exceptions import ELFError
+from elftools.common.utils import struct_parse
+from elftools.elf import elffile
+from elftools.elf.notes import iter_notes
+from elftools.elf.structs import ELFStructs
+
+from sdee.packer.elf.demands import NOTHING, Demands, read_demands
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sdee.packer.filesystem import FileSystem
 
@@ -26,12 +28,6 @@ DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 0, 1,
 DT_FLAGS_1, DT_AUXILIARY, DT_FILTER = 0x6FFFFFFB, 0x7FFFFFFD, 0x7FFFFFFF
 DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
 DF_1_NODEFLIB = 0x800
-# e_machine of the ABIs whose loaders we know
-_MACHINES = {3: "EM_386", 21: "EM_PPC64", 22: "EM_S390", 62: "EM_X86_64", 183: "EM_AARCH64", 243: "EM_RISCV"}
-# From e_type on, without byte order: e_machine is the second field, e_phoff the fifth, e_phnum the tenth
-_HEADERS = {32: "16xHHIIIIIHHHHHH", 64: "16xHHIQQQIHHHHHH"}
-# Records of versions, the same in 32 and 64 bits; the last field is the distance to the next one
-_VERNEED, _VERNAUX, _VERDEF, _VERDAUX = "HHIII", "IHHII", "HHHHIII", "II"
 _STRING_TAGS = (DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH, DT_AUXILIARY, DT_FILTER)
 _PART_LIMIT = 64 << 20  # bytes: a damaged header may claim anything
 _VERSIONS_LIMIT = 4096  # of one table, and of one library in it: libc.so.6 defines 40
@@ -51,8 +47,8 @@ class DlopenNote:
 class ElfObject:
     """The dynamic section of an ELF file. `rpath` and `runpath` are as written, None when there is none.
 
-    `bits` is 32 or 64; `machine` elf.h's name ("EM_X86_64"), a number where no loader is known. DT_RPATH is None where
-    DT_RUNPATH is there only by glibc's rule, so both are kept here.
+    `bits` is 32 or 64; `machine` pyelftools' name ("EM_X86_64"). DT_RPATH is None where DT_RUNPATH is there
+    only by glibc's rule, so both are kept here.
     """
 
     path: str
@@ -106,25 +102,26 @@ def read_versions(path: str) -> Versions:
     """
     try:
         with open(path, "rb") as file:
-            return _versions(_opened(file))
+            return _versions(elffile.ELFFile(file))
     except _DAMAGES:
         return Versions({}, ())
 
 
-def _versions(elf: _Elf) -> Versions:
+def _versions(elf: Any) -> Versions:
     segments = _program_headers(elf)
     dynamic = next((_bytes(elf, s.offset, s.size) for s in segments if s.kind == PT_DYNAMIC), b"")
     values = _dynamic_values(elf, dynamic)
-    strings = _string_table(elf, segments, values)
+    strings, kinds = _string_table(elf, segments, values), elf.structs
     required: dict[str, tuple[str, ...]] = {}
     defined: list[str] = []
     needs, definitions = (_start(segments, values, tag) for tag in (DT_VERNEED, DT_VERDEF))
-    for (_, count, file, first, _), at in _chain(elf, _VERNEED, needs, values.get(DT_VERNEEDNUM, ())):
-        soname = _string(strings, file)
-        names = (_string(strings, name) for (*_, name, _), _ in _chain(elf, _VERNAUX, at + first, [count]))
-        required[soname] = (*required.get(soname, ()), *names)
-    for (*_, first, _), at in _chain(elf, _VERDEF, definitions, values.get(DT_VERDEFNUM, ())):
-        defined += [_string(strings, name) for (name, _), _ in _chain(elf, _VERDAUX, at + first, [1])]
+    for need, at in _chain(elf, kinds.Elf_Verneed, "vn_next", needs, values.get(DT_VERNEEDNUM, ())):
+        names = _chain(elf, kinds.Elf_Vernaux, "vna_next", at + need["vn_aux"], [need["vn_cnt"]])
+        soname = _string(strings, need["vn_file"])
+        required[soname] = (*required.get(soname, ()), *(_string(strings, name["vna_name"]) for name, _ in names))
+    for definition, at in _chain(elf, kinds.Elf_Verdef, "vd_next", definitions, values.get(DT_VERDEFNUM, ())):
+        first = struct_parse(kinds.Elf_Verdaux, elf.stream, at + definition["vd_aux"])
+        defined.append(_string(strings, first["vda_name"]))
     return Versions(required, tuple(defined))
 
 
@@ -137,62 +134,72 @@ def _start(segments: list[_Segment], values: dict[int, list[int]], tag: int) -> 
     return -1
 
 
-def _chain(elf: _Elf, kind: str, at: int, count: Sequence[int]) -> Iterator[tuple[tuple[int, ...], int]]:
+def _chain(elf: Any, kind: Any, following: str, at: int, count: Sequence[int]) -> Iterator[tuple[Any, int]]:
     """Yield records that name the distance to the next, and where each is."""
-    shape = struct.Struct(elf.order + kind)
     for _ in range(min(count[0] if count and at >= 0 else 0, _VERSIONS_LIMIT)):
-        record = shape.unpack(_bytes(elf, at, shape.size))
+        record = struct_parse(kind, elf.stream, at)
         yield record, at
-        if not record[-1]:
+        if not record[following]:
             return
-        at += record[-1]
+        at += record[following]
 
 
-_DAMAGES = (OSError, ValueError, struct.error, KeyError, IndexError)
+_DAMAGES = (OSError, ELFError, ValueError, struct.error, KeyError, IndexError, AttributeError, AssertionError)
 
 
-class _Elf(NamedTuple):
-    """An open file and what its header says; `order`: of bytes, as struct has it."""
-
-    stream: IO[bytes]
-    bits: int
-    order: str
-    machine: str
-    headers: int  # where the program headers begin, and how many there are
-    headers_count: int
+_structs: dict[tuple[Any, ...], dict[str, Any]] = {}
 
 
-def _opened(file: IO[bytes]) -> _Elf:
-    head = file.read(64)
-    if head[:4] != MAGIC:
-        raise ValueError("no ELF file")
-    bits, order = {1: 32, 2: 64}[head[4]], {1: "<", 2: ">"}[head[5]]
-    _, machine, _, _, headers, _, _, _, _, count, *_ = struct.unpack_from(order + _HEADERS[bits], head)
-    return _Elf(file, bits, order, _MACHINES.get(machine, str(machine)), headers, count)
+class _Structs(ELFStructs):
+    """Describes ELF's structures once for each class, byte order, type, machine and ABI.
+
+    pyelftools does so anew for each file: a millisecond, half of what reading a file takes.
+    """
+
+    def create_basic_structs(self) -> None:
+        self._once(super().create_basic_structs)
+
+    def create_advanced_structs(self, *of_header: Any) -> None:
+        self._once(super().create_advanced_structs, *of_header)
+
+    def _once(self, create: Callable[..., None], *of_header: Any) -> None:
+        key = (self.little_endian, self.elfclass, *of_header)
+        if key not in _structs:
+            create(*of_header)
+            _structs[key] = dict(vars(self))
+        vars(self).update(_structs[key])
+
+
+vars(elffile)["ELFStructs"] = _Structs  # of which ELFFile makes its own
 
 
 def _parse(path: str) -> ElfObject | None:
     try:
         with open(path, "rb") as file:
-            return _from_elf(path, _opened(file))
+            return _from_elf(path, elffile.ELFFile(file))
     except _DAMAGES:
         return None  # a damaged object: its bytes may travel, nothing can be learnt from it
 
 
-def _from_elf(path: str, elf: _Elf) -> ElfObject:
-    """Read what ld.so reads, and as it does: by program headers alone, which strip and sstrip leave in place."""
+def _from_elf(path: str, elf: Any) -> ElfObject:
+    """Read what ld.so reads, and as it does: by program headers alone, which strip and sstrip leave in place.
+
+    pyelftools' own DynamicSegment goes through all sections to find the string table: five times slower over the
+    thousand objects of a closure, and led astray by section headers that no loader believes.
+    """
     segments = _program_headers(elf)
     interpreter = next((_bytes(elf, s.offset, s.size) for s in segments if s.kind == PT_INTERP), b"")
     dynamic = next((_bytes(elf, s.offset, s.size) for s in segments if s.kind == PT_DYNAMIC), b"")
     values = _dynamic_values(elf, dynamic)
     strings = _string_table(elf, segments, values)
     texts = {tag: [_string(strings, n) for n in values.get(tag, ())] for tag in _STRING_TAGS}
-    notes = [_bytes(elf, s.offset, s.size) for s in segments if s.kind == PT_NOTE]
+    notes = [note for s in segments if s.kind == PT_NOTE for note in _dlopen_notes(elf, s)]
+    raw_notes = (_bytes(elf, s.offset, s.size) for s in segments if s.kind == PT_NOTE)
     return ElfObject(
         path=path,
-        bits=elf.bits,
-        machine=elf.machine,
-        little_endian=elf.order == "<",
+        bits=elf.elfclass,
+        machine=str(elf.header.e_machine),
+        little_endian=elf.little_endian,
         interpreter=_string(interpreter, 0) if interpreter else "",
         soname=(texts[DT_SONAME] or [""])[0],
         needed=tuple(texts[DT_NEEDED]),
@@ -202,8 +209,8 @@ def _from_elf(path: str, elf: _Elf) -> ElfObject:
         runpath=texts[DT_RUNPATH][0] if texts[DT_RUNPATH] else None,
         no_default_lib=any(flags & DF_1_NODEFLIB for flags in values.get(DT_FLAGS_1, ())),
         dynamic=bool(dynamic),
-        dlopen=tuple(note for segment in notes for note in _dlopen_notes(segment, elf.order)),
-        demands=read_demands(notes, order=elf.order, align=elf.bits // 8),
+        dlopen=tuple(notes),
+        demands=read_demands(raw_notes, little_endian=elf.little_endian, align=elf.elfclass // 8),
     )
 
 
@@ -214,18 +221,19 @@ class _Segment(NamedTuple):
     size: int  # in the file
 
 
-def _program_headers(elf: _Elf) -> list[_Segment]:
-    if elf.bits == 64:  # p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
-        shape, fields = struct.Struct(elf.order + "II6Q"), (0, 2, 3, 5)
+def _program_headers(elf: Any) -> list[_Segment]:
+    order = "<" if elf.little_endian else ">"
+    if elf.elfclass == 64:  # p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
+        shape, fields = struct.Struct(order + "II6Q"), (0, 2, 3, 5)
     else:  # p_type, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_flags, p_align
-        shape, fields = struct.Struct(elf.order + "8I"), (0, 1, 2, 4)
-    raw = _bytes(elf, elf.headers, elf.headers_count * shape.size)
+        shape, fields = struct.Struct(order + "8I"), (0, 1, 2, 4)
+    raw = _bytes(elf, elf.header.e_phoff, elf.header.e_phnum * shape.size)
     return [_Segment(*(header[i] for i in fields)) for header in shape.iter_unpack(raw)]
 
 
-def _dynamic_values(elf: _Elf, dynamic: bytes) -> dict[int, list[int]]:
+def _dynamic_values(elf: Any, dynamic: bytes) -> dict[int, list[int]]:
     """Return the values of each tag, in order, up to DT_NULL."""
-    shape = struct.Struct(elf.order + ("QQ" if elf.bits == 64 else "II"))
+    shape = struct.Struct(("<" if elf.little_endian else ">") + ("QQ" if elf.elfclass == 64 else "II"))
     values: dict[int, list[int]] = {}
     for tag, value in shape.iter_unpack(dynamic[: len(dynamic) // shape.size * shape.size]):
         if tag == DT_NULL:
@@ -234,27 +242,30 @@ def _dynamic_values(elf: _Elf, dynamic: bytes) -> dict[int, list[int]]:
     return values
 
 
-def _string_table(elf: _Elf, segments: list[_Segment], values: dict[int, list[int]]) -> bytes:
+def _string_table(elf: Any, segments: list[_Segment], values: dict[int, list[int]]) -> bytes:
     at, sizes = _start(segments, values, DT_STRTAB), values.get(DT_STRSZ, ())
     return _bytes(elf, at, sizes[0]) if at >= 0 and sizes else b""
 
 
-def _bytes(elf: _Elf, offset: int, size: int) -> bytes:
+def _bytes(elf: Any, offset: int, size: int) -> bytes:
     elf.stream.seek(offset)
-    return elf.stream.read(min(size, _PART_LIMIT))
+    return bytes(elf.stream.read(min(size, _PART_LIMIT)))
 
 
 def _string(table: bytes, offset: int) -> str:
     return os.fsdecode(table[offset : table.index(0, offset)])
 
 
-def _dlopen_notes(segment: bytes, order: str) -> list[DlopenNote]:
+def _dlopen_notes(elf: Any, segment: _Segment) -> list[DlopenNote]:
+    if b"FDO\0" not in _bytes(elf, segment.offset, segment.size):
+        return []
     found = []
-    for name, kind, content in notes_of(segment, order):
-        if (name, kind) != (b"FDO\0", _DLOPEN_NOTE):
+    notes: list[Any] = list(iter_notes(elf, segment.offset, segment.size))  # n_type is a name or, unknown, a number
+    for note in notes:
+        if (note["n_type"], note["n_name"]) != (_DLOPEN_NOTE, "FDO"):
             continue
         try:
-            features = json.loads(content.rstrip(b"\0"))
+            features = json.loads(bytes(note["n_descdata"]).rstrip(b"\0"))
         except ValueError:
             continue
         for feature in features if isinstance(features, list) else ():

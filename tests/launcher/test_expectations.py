@@ -75,11 +75,11 @@ def test_notes_are_read_as_readelf_reads_them() -> None:
 
 def test_damaged_notes_demand_nothing() -> None:
     tag = struct.pack("<3I4s4I", 4, 16, 1, b"GNU\0", 0, 4, 11, 0)
-    assert read_demands(iter([tag]), order="<", align=8) == Demands(0, (4, 11, 0))
+    assert read_demands(iter([tag]), little_endian=True, align=8) == Demands(0, (4, 11, 0))
     for cut in range(len(tag)):
-        assert read_demands(iter([tag[:cut]]), order="<", align=8) == NOTHING
+        assert read_demands(iter([tag[:cut]]), little_endian=True, align=8) == NOTHING
     huge = struct.pack("<3I4s", 4, 0xFFFFFFFF, 5, b"GNU\0") + bytes(64)
-    assert read_demands(iter([huge]), order="<", align=8) == NOTHING
+    assert read_demands(iter([huge]), little_endian=True, align=8) == NOTHING
 
 
 # ---- the node's own libraries ----
