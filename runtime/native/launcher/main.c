@@ -1,4 +1,4 @@
-/* The launcher: what runs a bundle on a compute node. See docs/bundle-format.md and, for the order of things, run(). */
+/* The launcher: it runs a bundle on a compute node. See docs/bundle-format.md, and run() for the order of steps. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -73,7 +73,7 @@ static bool choose_root(struct plan *plan, const struct options *options, const 
     return plan_make(plan, root, bundle, node, libraries, error);
 }
 
-/* Does the node have what the bundle expects? With --force what it lacks is only said. */
+/* Does the node have what the bundle expects? With --force, what it lacks is only a warning. */
 static bool check_node(const struct bundle *bundle, const struct options *options, const struct host_libraries *libraries, struct error *error)
 {
     if (!expect_check(bundle, libraries, error)) {
@@ -90,8 +90,8 @@ static bool check_node(const struct bundle *bundle, const struct options *option
     return true;
 }
 
-/* Plan, and make the mount points in the node's directories. Where one cannot be made, which only trying tells, its directory needs another
- * way, and all is planned again. */
+/* Plan, and make the mount points in the node's directories. Only trying shows that one cannot be made. Then its directory needs another way,
+ * and all is planned again. */
 static bool plan_and_hold(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, const struct node *node,
                           const struct host_libraries *libraries, struct points *points, struct error *error)
 {
@@ -108,7 +108,7 @@ static bool plan_and_hold(struct plan *plan, struct plan *closed, const struct b
     }
 }
 
-/* What will be done, decided and, when asked for, printed. `closed` is the plan to fall back to. */
+/* Decide what to do, and print it on request. `closed` is the plan to fall back to. */
 static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, struct points *points,
                      struct error *error)
 {
@@ -118,7 +118,7 @@ static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle
     const bool good = node_read(&node, plan->arena, error) && check_node(bundle, options, &libraries, error) &&
                       plan_and_hold(plan, closed, bundle, options, &node, &libraries, points, error);
     if (good && options->dry_run)
-        dup2(STDOUT_FILENO, STDERR_FILENO); /* the plan is what was asked for */
+        dup2(STDOUT_FILENO, STDERR_FILENO); /* --dry-run: the plan is the output */
     if (good && (options->debug || options->dry_run)) {
         host_libraries_print(&libraries);
         plan_print(plan);
@@ -128,9 +128,9 @@ static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle
     return good;
 }
 
-/* What is newer on the node than this was written meanwhile. Files' times come from the coarse clock, which ticks every 1 to 10 ms, or since
- * Linux 6.13 from the fine one where a file was looked at before: so the fine clock says when, and where that matters the job begins with the next
- * tick of the coarse one. Then what was written before and what is written after differ. */
+/* Files on the node that are newer than this were written while the job ran. Their times come from the coarse clock, which ticks every 1 to
+ * 10 ms. Since Linux 6.13, a file that somebody looked at before has times of the fine clock. So the fine clock gives the time here, and the job
+ * begins at the next tick of the coarse clock where that matters. Then times from before and after differ. */
 static void set_begin(struct plan *plan)
 {
     const struct timespec pause = {0, 300000};
@@ -194,7 +194,7 @@ static bool launch(struct job *job, struct join *join, int *status, struct error
     return true;
 }
 
-/* An option of sdee's that stands after the bundle, and so was the job's; NULL for none. */
+/* Return an option of sdee that stands after the bundle, so that the job got it; NULL for none. */
 static const char *misplaced(const struct options *options)
 {
     const char *word = options->argument_count > 0 ? options->arguments[0] : "";
@@ -272,7 +272,7 @@ static bool run(struct bundle *bundle, struct options *options, struct inherited
     return good;
 }
 
-/* Is this the launcher as installed, and not what is left of a bundle that lost its end? */
+/* Is this the installed launcher, and not a bundle that lost its end? */
 static bool is_installed_launcher(const char *name, const char *path)
 {
     const char *base = strrchr(path, '/');

@@ -1,4 +1,4 @@
-"""`sdee doctor`: what this machine can do for tracing and executing, proved by doing it, with remedies."""
+"""`sdee doctor`: test what this machine can do for tracing and executing, and name remedies."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def executing() -> list[Finding]:
 
 
 def environments(executing: list[Finding]) -> list[Finding]:
-    """Prove that `sdee env` can keep its state where it would, and say whose the files in one will be.
+    """Prove that `sdee env` can keep its state in its directory, and say how owners will work.
 
     `executing`: what `executing` found. Where that has no user namespace its remedy is ours.
     """
@@ -103,7 +103,7 @@ def environments(executing: list[Finding]) -> list[Finding]:
 
 
 def settings() -> list[Finding]:
-    """Name the sysctls that hinder. Those that do not, or that this kernel lacks, are not worth a line."""
+    """Name the sysctls that block sdee, and only these."""
     findings = []
     for path, bad, meaning in _SYSCTLS:
         try:

@@ -1,4 +1,4 @@
-"""One run of a bundle on a bare node of this machine, under trace: what `sdee verify` makes several of."""
+"""Run a bundle once on a bare node of this machine, under trace, for `sdee verify`."""
 
 from __future__ import annotations
 
@@ -205,11 +205,11 @@ def _run(
 
 
 def _ignore(sentence: str) -> None:
-    """Drop what the tracer says meanwhile: the job is not traced to be bundled."""
+    """Ignore messages of the tracer: this trace is not for a bundle."""
 
 
 def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
-    """Run the job itself here, what it writes being discarded; return its status and its standard output.
+    """Run the bare job here and discard what it writes; return its status and its standard output.
 
     Raises KernelError when what it writes cannot be discarded.
     """

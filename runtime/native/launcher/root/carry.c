@@ -58,8 +58,8 @@ static bool make_base(const struct op *op, struct error *error)
                 "no private memory file system can be mounted on this node");
 }
 
-/* The directory of the deployed closure in this mount namespace, where a layer must be; the one that was checked, and not what has its name
- * by now. */
+/* The directory of the deployed closure in this mount namespace, where a layer must be; the checked one, and not what has its name
+ * now. */
 static int reopen(const char *deployed, int checked)
 {
     char path[PATH_MAX + 16];
@@ -95,7 +95,7 @@ static bool mount_deployed(const struct plan *plan, bool debug)
     return good;
 }
 
-/* What overlays of live directories shall show the node's own of. */
+/* Entries for which overlays of live directories must show the node's own. */
 static bool leave_out(const struct plan *plan, const struct bundle *bundle)
 {
     bool good = true;
@@ -258,7 +258,7 @@ static bool make_whiteout(const char *path)
     if (mkdir(HIDDEN, 0755) != 0 && errno != EEXIST)
         return false;
     for (char *slash = hidden + sizeof HIDDEN; (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
-        *slash = '\0'; /* a layer of ours alone: no link can be in it */
+        *slash = '\0'; /* only we write to this layer: it has no links */
         snprintf(node, sizeof node, OLDROOT "%s", hidden + sizeof HIDDEN - 1);
         if (mkdir(hidden, stat(node, &status) == 0 ? status.st_mode & 01777 : 0755) != 0 && errno != EEXIST)
             return false;

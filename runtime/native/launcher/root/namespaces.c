@@ -1,4 +1,4 @@
-/* A mount namespace of our own, with the capabilities of a new user namespace where we have none: nothing on the node changes, and the kernel
+/* A mount namespace of our own, with the capabilities of a new user namespace if we have none: nothing on the node changes, and the kernel
  * removes all of it with the last process. */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +53,7 @@ static bool make_root(struct root *root, struct plan *plan, struct plan *closed,
     return namespaces_enter(&root->in_user_namespace, error) && build(plan, closed, bundle, options, error);
 }
 
-/* Its own mount namespace: ours stays the base, which those who join enter. */
+/* Its own mount namespace: ours stays the base, which joining ranks enter. */
 static bool enter_root(const struct root *root, struct error *error)
 {
     (void)root;

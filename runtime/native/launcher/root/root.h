@@ -1,4 +1,4 @@
-/* How the job's root comes about, and what it gives back: the seam between what is planned and a way of doing it.
+/* The ways to make the job's root: the interface between the plan and a way to carry it out.
  *
  * A new way is a file in this folder with one `struct root_way`, and its line in root.c. */
 #ifndef SDEE_LAUNCHER_ROOT_ROOT_H
@@ -13,7 +13,7 @@ enum { ROOT_FDS = 2 /* by which another process joins */ };
 
 struct root {
     const struct root_way *way;
-    bool in_user_namespace; /* our capabilities are those of a new user namespace, and not to be the job's */
+    bool in_user_namespace; /* our capabilities are those of a new user namespace, and the job must not get them */
 };
 
 struct root_way {
@@ -43,7 +43,7 @@ struct root_way {
 
 extern const struct root_way ROOT_NAMESPACES; /* namespaces.c */
 
-/* The first way that is usable here. The last one is not asked: making it tells why it cannot be. */
+/* Return the first way that is usable here. The last one is not tested: the attempt to make it tells why it fails. */
 const struct root_way *root_choose(void);
 
 #endif
