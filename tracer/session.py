@@ -11,6 +11,7 @@ from sdee.base import process
 from sdee.base.secrets.tokens import redact
 from sdee.tracer import host, older, results
 from sdee.tracer.engine import tracee
+from sdee.tracer.limit import Limit, LimitedRecorder
 from sdee.tracer.recorder import Recorder
 from sdee.tracer.saved import Saver
 from sdee.tracer.tracefile.model import COPIES, FORMAT
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
     listings: bool = False  # record the names in listed directories, too
     mounts: list[list[str]] | None = None  # of the machine, where this process has others
     keeps_older: bool = False  # an older trace stays at its place when a signal ends this run
+    limit: Limit | None = None
 
 
 class Result(NamedTuple):
@@ -52,6 +54,7 @@ class Result(NamedTuple):
     blanked: bool  # the command line holds what looked like a secret
     write_error: OSError | None
     output: str  # the trace: not the plan's where an older one stays
+    ended: bool = False  # the plan's limit ended it
 
 
 def plan(
@@ -123,7 +126,11 @@ def _record(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result
     header = _header(plan, engine.name)
     writer.record("header", **header)
     writer.flush()
-    recorder = Recorder(writer, saver, notice, listings=plan.listings)
+    recorder = (
+        LimitedRecorder(writer, saver, notice, plan.limit, listings=plan.listings)
+        if plan.limit
+        else Recorder(writer, saver, notice, listings=plan.listings)
+    )
     begun, output = time.monotonic(), results.Output.begin()
     try:
         code = os.waitstatus_to_exitcode(engine.run(plan.program, plan.command, plan.environment, recorder))
@@ -151,4 +158,5 @@ def _record(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result
         header["command"] != list(plan.command),
         writer.error,
         plan.output,
+        isinstance(recorder, LimitedRecorder) and recorder.ended,
     )

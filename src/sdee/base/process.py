@@ -29,6 +29,22 @@ def become(program: str, argv: Sequence[str]) -> NoReturn:
     os.execvp(program, list(argv))
 
 
+def descendants(pid: int) -> list[int]:
+    """Return a process and all that it has begun and that lives, the eldest first (proc_pid_stat(5))."""
+    parents: dict[int, list[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+        parents.setdefault(parent, []).append(int(name))
+    found = [pid]
+    for one in found:
+        found += parents.get(one, [])
+    return found
+
+
 def original_environment() -> dict[str, str]:
     """Return the environment that this process was given: Python itself may have set LC_CTYPE since (PEP 538)."""
     try:

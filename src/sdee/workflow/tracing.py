@@ -1,4 +1,4 @@
-"""Tracing a command: for its own sake, before it is submitted, and what to say about any trace."""
+"""Tracing a command, and what to say about any trace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdee.base.errors import InputError, KernelError, NodeError, OutputError
+from sdee.base.errors import KernelError, OutputError
 from sdee.base.secrets.tokens import redact
 from sdee.base.text import count_text, safe
 from sdee.tracer import host, session
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sdee.runtime.launch.cold_home import Step
+    from sdee.tracer.limit import Limit
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Wanted:
 
     `cold`: in a home without caches; this process is then in it, too. `keeps_older`: an older trace stays when a signal
     ends this run. `environment`: the command's, None for this process's; `variables`: more of it, where it has none of
-    that name.
+    that name. `limit`: when it is ended, None for never.
     """
 
     output: str
@@ -37,6 +38,7 @@ class Wanted:
     keeps_older: bool = False
     environment: Mapping[str, str] | None = None
     variables: Mapping[str, str] | None = None
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Recorded:
 
     `status`: the command's, 128+n when signal n (`signal`, else 0) ended it; `incomplete`: why the trace may be, and
     how often; `dropped`: variables that looked like secrets; `discarded`: what it wrote into the home that `cold`
-    covered; `error`: why the trace could not be written to its end.
+    covered; `error`: why the trace could not be written to its end; `ended`: the wanted limit ended it.
     """
 
     trace: str
@@ -67,6 +69,7 @@ class Recorded:
     blanked: bool
     discarded: tuple[str, ...]
     error: OutputError | None
+    ended: bool = False
 
 
 def record(command: Sequence[str], wanted: Wanted, *, say: Callable[[str], None], verbose: bool = False) -> Recorded:
@@ -77,6 +80,7 @@ def record(command: Sequence[str], wanted: Wanted, *, say: Callable[[str], None]
     """
     plan = session.plan(command, wanted.output, append=wanted.append, environment=wanted.environment)
     plan = plan._replace(environment={**(wanted.variables or {}), **plan.environment}, keeps_older=wanted.keeps_older)
+    plan = plan._replace(limit=wanted.limit)
     chosen = choose.choose(wanted.engine)
     if verbose:
         say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
@@ -103,18 +107,19 @@ def record(command: Sequence[str], wanted: Wanted, *, say: Callable[[str], None]
         blanked=result.blanked,
         discarded=_discarded(covered),
         error=error,
+        ended=result.ended,
     )
 
 
 def facts(recorded: Recorded) -> dict[str, Any]:
-    """Return what --json prints. `blanked` is there as `command`, `error` as an exit status."""
+    """Return what --json prints. `blanked` is there as `command`, `error` as an exit status; none has a limit."""
     found = asdict(recorded) | {
         "trace": recorded.trace or None,
         "older": recorded.output if recorded.output != recorded.trace else None,
         "seconds": round(recorded.seconds, 3),
         "incomplete": list(recorded.incomplete),
     }
-    return {name: value for name, value in found.items() if name not in ("output", "blanked", "error")}
+    return {name: value for name, value in found.items() if name not in ("output", "blanked", "error", "ended")}
 
 
 def _cold(plan: session.Plan) -> tuple[session.Plan, Sequence[Step]]:
@@ -139,50 +144,6 @@ def _discarded(covered: Sequence[Step]) -> tuple[str, ...]:
     from sdee.runtime.launch import cold_home  # noqa: PLC0415 - seldom needed
 
     return tuple(cold_home.discarded(covered))
-
-
-def trace(
-    command: Sequence[str],
-    output: str,
-    *,
-    cwd: str,
-    stdin: str,
-    variables: Mapping[str, str],
-    say: Callable[[str], None],
-) -> int:
-    """Run a command here under trace, as in a batch job: what it prints goes to standard error. Return its status.
-
-    `stdin`: the file that it reads, "" for none; `variables`: besides the environment. Raises OutputError, NodeError,
-    InputError.
-    """
-    with _as_in_a_batch_job(cwd, stdin):
-        recorded = record(command, Wanted(output, variables=variables), say=say)
-    for sentence in summary(recorded):
-        say(sentence)
-    if recorded.error:
-        raise recorded.error
-    return recorded.status
-
-
-@contextlib.contextmanager
-def _as_in_a_batch_job(cwd: str, stdin: str) -> Iterator[None]:
-    """Let standard input be empty or the named file, standard output standard error, the directory the job's."""
-    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            os.chdir(cwd)
-        except OSError as error:
-            raise NodeError(f"cannot enter the job's directory {cwd!a}: {error.strerror}") from error
-        try:
-            given = os.open(stdin or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise InputError(f"cannot read the job's input {stdin!a}: {error.strerror}") from error
-        with replaced({0: given, 1: 2}):
-            os.close(given)
-            yield
-    finally:
-        os.fchdir(here)
-        os.close(here)
 
 
 @contextlib.contextmanager
@@ -226,7 +187,7 @@ def summary(recorded: Recorded) -> list[str]:
 
 def _unlike_a_good_run(recorded: Recorded, place: str) -> list[str]:
     """Return what to say of a command that failed: the trace lacks what it would have used later."""
-    if not recorded.status:
+    if not recorded.status or recorded.ended:
         return []
     number = recorded.signal or (recorded.status - 128 if recorded.status > 128 else 0)
     named = f"a signal ended the command ({_signal_name(number)})"
