@@ -18,6 +18,7 @@ from sdee.base.files import open_regular
 from sdee.base.text import count_text, safe, size_text
 from sdee.cli import output as show
 from sdee.cli.completion import files
+from sdee.cli.named import DEFAULT_BUNDLE, bundle_option, only_one
 from sdee.packer.format import rules
 from sdee.packer.format.extract import extract as extract_entries
 from sdee.packer.format.extract import select
@@ -35,15 +36,19 @@ if TYPE_CHECKING:
     from sdee.packer.inspect.sizes import Group
     from sdee.packer.model import Reason
 
-DEFAULT_BUNDLE = "bundle.sdee"
 NO_MATCH = 1  # as grep: docs/exit-codes.md
 SHOWN = 30  # groups of files
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Split `[BUNDLE] [PATH]...`: the first is the bundle if it looks like one, else bundle.sdee is meant."""
+def split(arguments: Sequence[str], named: str | None) -> tuple[str, list[str]]:
+    """Split `[BUNDLE] [PATH]...`: the first is the bundle if it looks like one, else bundle.sdee is meant.
+
+    `named`: by -b: then all are paths.
+    """
+    if named:
+        return named, list(arguments)
     if arguments and (is_bundle(arguments[0]) or not os.path.exists(DEFAULT_BUNDLE)):
         return arguments[0], list(arguments[1:])
     return DEFAULT_BUNDLE, list(arguments)
@@ -93,12 +98,13 @@ def _select(paths: list[str], bundle: Bundle) -> tuple[list[str], list[str]]:
 
 
 @click.command()
-@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
+@click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
+@bundle_option
 @click.option("--verify", is_flag=True, hidden=True)  # before 0.2.0; now sdee check
 @json_option
-def info(*, bundle_path: str, verify: bool, as_json: bool) -> None:
+def info(*, bundle_path: str | None, named: str | None, verify: bool, as_json: bool) -> None:
     """Show what a bundle is: command, origin, sizes, what the node must provide, what may be missing."""
-    with open_bundle(bundle_path) as bundle:
+    with open_bundle(only_one(bundle_path, named) or DEFAULT_BUNDLE) as bundle:
         if verify:
             _check(bundle, hidden=as_json)
         facts = _facts(bundle, verified=verify)
@@ -111,11 +117,13 @@ def info(*, bundle_path: str, verify: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
+@click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
+@bundle_option
 @json_option
-def check(*, bundle_path: str, as_json: bool) -> None:
+def check(*, bundle_path: str | None, named: str | None, as_json: bool) -> None:
     """Check every byte of a bundle: all digests and checksums, and each file as it is unpacked."""
-    with open_bundle(bundle_path) as bundle:
+    path = only_one(bundle_path, named) or DEFAULT_BUNDLE
+    with open_bundle(path) as bundle:
         _check(bundle, hidden=as_json)
         number = sum(stat.S_ISREG(entry.mode) for entry in bundle.table.entries)
         size = bundle.footer.file_size
@@ -124,7 +132,7 @@ def check(*, bundle_path: str, as_json: bool) -> None:
         show.print_json(found)
     else:
         what = f"{count_text(number, 'file')}, {size_text(size)}"
-        click.echo(f"{safe(bundle_path)}: {what}, every byte is as it was written")
+        click.echo(f"{safe(path)}: {what}, every byte is as it was written")
         click.echo(f"identity sha256:{found['identity']}")
 
 
@@ -204,12 +212,13 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
+@bundle_option
 @click.option("-l", "--long", "long_format", is_flag=True, help="Also type, permissions, size, time and link target.")
 @click.option("--du", is_flag=True, help="Show sizes by package, module and directory, and what leaves each out.")
 @json_option
-def ls(*, arguments: tuple[str, ...], long_format: bool, du: bool, as_json: bool) -> None:
+def ls(*, arguments: tuple[str, ...], named: str | None, long_format: bool, du: bool, as_json: bool) -> None:
     """List what travels in a bundle: everything, or PATHs and what is below them."""
-    name, paths = split(arguments)
+    name, paths = split(arguments, named)
     with open_bundle(name) as bundle:
         if du:
             if paths:
@@ -264,20 +273,20 @@ def _long(entry: Entry, bundle: Bundle) -> str:
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True, shell_complete=files)
-@click.option("-b", "--bundle", "bundle_path", shell_complete=files, help="The bundle, if not bundle.sdee.")
+@bundle_option
 @json_option
-def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -> None:
+def why(*, arguments: tuple[str, ...], named: str | None, as_json: bool) -> None:
     """Say why PATH travels or does not: the chain from the command to it.
 
     PATH may be absolute, relative, a glob, the end of a path such as libz.so.1, or a part of a name such as openblas.
     """
     from sdee.packer.inspect import explain  # noqa: PLC0415
 
-    if len(arguments) > (1 if bundle_path else 2):
+    if len(arguments) > (1 if named else 2):
         raise UsageError("more than one PATH", hint="quote globs, so that the shell does not expand them")
-    if len(arguments) == 1 and not bundle_path and is_bundle(arguments[0]) and os.path.exists(arguments[0]):
+    if len(arguments) == 1 and not named and is_bundle(arguments[0]) and os.path.exists(arguments[0]):
         raise UsageError(f"{arguments[0]!a} is a bundle, and no PATH is named", hint="sdee why BUNDLE PATH")
-    name = bundle_path or (arguments[0] if len(arguments) == 2 else DEFAULT_BUNDLE)
+    name = named or (arguments[0] if len(arguments) == 2 else DEFAULT_BUNDLE)
     query = arguments[-1]
     with open_bundle(name) as bundle:
         found = [explain.explain(bundle, path) for path in explain.candidates(bundle, query, os.getcwd())]
@@ -347,10 +356,11 @@ def _explanation_object(explanation: Explanation) -> dict[str, Any]:
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True, shell_complete=files)
+@bundle_option
 @json_option
-def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
+def cat(*, arguments: tuple[str, ...], named: str | None, as_json: bool) -> None:
     """Write a file of a bundle to standard output; links are followed within the bundle."""
-    name, paths = split(arguments)
+    name, paths = split(arguments, named)
     if len(paths) != 1:
         raise UsageError("sdee cat takes one PATH", hint="sdee cat BUNDLE PATH")
     with open_bundle(name) as bundle:
@@ -373,15 +383,16 @@ def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
+@bundle_option
 @click.option("-C", "--directory", default=".", type=click.Path(), help="Where to. [default: here]")
 @click.option("--force", is_flag=True, help="Replace files that are there already.")
 @json_option
-def extract(*, arguments: tuple[str, ...], directory: str, force: bool, as_json: bool) -> None:
+def extract(*, arguments: tuple[str, ...], named: str | None, directory: str, force: bool, as_json: bool) -> None:
     """Unpack a bundle, or PATHs of it and what is below them, into a directory.
 
     Modes, times and links are kept; files become yours. Nothing is written outside the directory.
     """
-    name, paths = split(arguments)
+    name, paths = split(arguments, named)
     with open_bundle(name) as bundle:
         wanted, missing = _select(paths, bundle)
         if missing:

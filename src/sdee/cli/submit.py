@@ -90,7 +90,7 @@ SHARED_OPTIONS = (
         metavar="DIR",
         shell_complete=files,
         default="",
-        help="Bring back what the tasks write outside of shared storage, to DIR/NODE. %j job, %a array task.",
+        help="Bring back what the tasks write outside of shared storage, to DIR/NODE. %N node, %j job, %a array task.",
     ),
     click.option(
         "--dir",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     show_default=True,
     shell_complete=files,
-    help="The trace. %t: rank, %N: node, %j: job, %a: array task, %p: process id.",
+    help="The trace. %t: rank, %N: node, %j: job, %a: array task, %p: process.",
 )
 @click.option(
     "--engine",
