@@ -114,7 +114,7 @@ def run(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
     except BaseException:
         older.put_back(plan.output)
         raise
-    if result.signal or result.status >= _BY_SIGNAL:
+    if result.signal or result.status >= _BY_SIGNAL or result.write_error:
         return result._replace(output=older.put_back(plan.output))
     older.forget(plan.output)
     return result
@@ -131,6 +131,8 @@ def _record(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result
         if plan.limit
         else Recorder(writer, saver, notice, listings=plan.listings)
     )
+    for name in older.names(plan.output):  # a job that looks at each file here finds them, and needs none
+        recorder.records.made(os.path.realpath(name))
     begun, output = time.monotonic(), results.Output.begin()
     try:
         code = os.waitstatus_to_exitcode(engine.run(plan.program, plan.command, plan.environment, recorder))

@@ -6,6 +6,8 @@ takes besides. So nobody waits for it who did not ask.
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sdee.runtime.environment.store import Environment
+
+
+_OF_OVERLAYFS = re.compile(r"/work[^/]*/work'")  # a directory of mode 0 that the kernel makes in each layer, empty
 
 
 class Size(NamedTuple):
@@ -33,11 +38,17 @@ def of(environments: Sequence[Environment]) -> dict[str, Size]:
     for environment in environments:
         try:
             done = subprocess.run(
-                ["du", "-skx", environment.directory], capture_output=True, text=True, check=False, errors="replace"
+                ["du", "-skx", environment.directory],
+                env={**os.environ, "LC_ALL": "C"},
+                capture_output=True,
+                text=True,
+                check=False,
+                errors="replace",
             )
         except OSError as error:
             raise KernelError(f"cannot execute du: {error.strerror}", hint="leave out --sizes") from error
         kilobytes = done.stdout.partition("\t")[0]
         if kilobytes.isdecimal():
-            found[environment.name] = Size(int(kilobytes) << 10, done.returncode == 0)
+            closed = [line for line in done.stderr.splitlines() if not _OF_OVERLAYFS.search(line)]
+            found[environment.name] = Size(int(kilobytes) << 10, not closed)
     return found

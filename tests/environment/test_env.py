@@ -171,7 +171,8 @@ def test_two_terminals_share_an_environment_and_it_ends_with_the_last_process(us
 
 def test_the_list_shows_sizes_when_asked(user: User) -> None:
     def size() -> int:
-        (number,) = re.findall(r"(?m)^mine +- +([0-9.]+) MB  20", user.sdee("env", "list", "--sizes").stdout)
+        listed = user.sdee("env", "list", "--sizes").stdout
+        (number,) = re.findall(r"(?m)^mine +\S+ +([0-9.]+) MB  20", listed) or [listed]
         return round(float(number))
 
     before = size()

@@ -55,6 +55,7 @@ COMMANDS = {name: found for commands in SECTIONS.values() for name, found in com
 
 # What other programs call it: docker, apt, strace, sbatch
 _LIKE = {"run": "exec", "pack": "bundle", "build": "bundle", "record": "trace", "sbatch": "submit", "list": "ls"}
+_A_LITTLE = 1 << 16  # bytes
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # without a file's name: standard output
 
 
@@ -139,6 +140,21 @@ def fail(error: SdeeError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+def _not_written(error: OSError) -> OutputError:
+    """Tell where there was no room: in the directory of temporary files, else where standard output goes to."""
+    import shutil  # noqa: PLC0415 - only for what went wrong
+    import tempfile  # noqa: PLC0415
+
+    place = os.environ.get("TMPDIR") or tempfile.gettempdir()
+    try:
+        full = error.errno == errno.ENOSPC and shutil.disk_usage(place).free < _A_LITTLE
+    except OSError:
+        full = False
+    if full:
+        return OutputError(f"cannot write below {place!a}: {error.strerror}", hint="TMPDIR names another place")
+    return OutputError(f"cannot write to standard output: {error.strerror}")
+
+
 def wants_debug(arguments: list[str]) -> bool:
     """Tell whether --debug is among sdee's own arguments, those before a `--`."""
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -166,7 +182,7 @@ def main(arguments: list[str]) -> None:
             raise
         if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
             sys.stdout = None  # or Python complains once more at its end
-            fail(OutputError(f"cannot write to standard output: {error.strerror}"))
+            fail(_not_written(error))
         if isinstance(error, RuntimeError) and "start new thread" in str(error):
             fail(ResourceError("cannot start a thread", hint="raise `ulimit -u`"))
         hint = "this is a bug in sdee: run it again as `sdee --debug …` and report what it prints"

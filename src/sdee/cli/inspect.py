@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 NO_MATCH = 1  # as grep: docs/exit-codes.md
 SHOWN = 30  # groups of files
+EXPLAINED = 20  # paths that a part of a name means
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -299,7 +300,9 @@ def why(*, arguments: tuple[str, ...], named: str | None, as_json: bool) -> None
     if as_json:
         show.print_json([_explanation_object(e) for e in found])
     elif found:
-        click.echo("\n\n".join("\n".join(_explanation_lines(e, command)) for e in found))
+        click.echo("\n\n".join("\n".join(_explanation_lines(e, command)) for e in found[:EXPLAINED]))
+        if len(found) > EXPLAINED:
+            click.echo(f"\nand {count_text(len(found) - EXPLAINED, 'more path')}: give more of the name (--json: all)")
     elif implied:
         click.echo(f"{safe(implied.path)}: a directory above something that travels")
     elif provided:

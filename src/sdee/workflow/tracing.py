@@ -173,7 +173,9 @@ def summary(recorded: Recorded) -> list[str]:
         more = f" and {len(recorded.dropped) - 3} more" if len(recorded.dropped) > 3 else ""
         parts.append(f"left out as secrets: {', '.join(map(safe, recorded.dropped[:3]))}{more}")
     said = [f"traced {os.path.basename(recorded.command[0])}: {', '.join(parts)} → {name}"]
-    said += _unlike_a_good_run(recorded, place)
+    said += _unlike_a_good_run(recorded)
+    if recorded.trace != recorded.output:
+        said.append(f"{place} is still the trace of the run before")
     if recorded.blanked:
         said.append(
             "what looks like a secret in the command line was not recorded: give all arguments again to the bundle"
@@ -185,17 +187,14 @@ def summary(recorded: Recorded) -> list[str]:
     return said
 
 
-def _unlike_a_good_run(recorded: Recorded, place: str) -> list[str]:
+def _unlike_a_good_run(recorded: Recorded) -> list[str]:
     """Return what to say of a command that failed: the trace lacks what it would have used later."""
     if not recorded.status or recorded.ended:
         return []
     number = recorded.signal or (recorded.status - 128 if recorded.status > 128 else 0)
     named = f"a signal ended the command ({_signal_name(number)})"
     ended = named if number else f"the command failed with status {recorded.status}"
-    said = [f"warning: {ended}: the trace holds what it used until then"]
-    if recorded.trace != recorded.output:
-        said.append(f"{place} is still the trace of the run before")
-    return said
+    return [f"warning: {ended}: the trace holds what it used until then"]
 
 
 def _signal_name(number: int) -> str:
