@@ -12,7 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-WHERE = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+# Python keeps compiled modules of which a full disk has cut off the end (its _write_atomic): not here
+WHERE = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def sdee(here: Path, *words: str, kilobytes: str = "unlimited", **env: str) -> subprocess.CompletedProcess[str]:

@@ -124,6 +124,8 @@ def test_a_scripts_own_time_counts(desk: Desk) -> None:
     (desk.path / "batch.sh").write_text("#!/bin/sh\n#SBATCH --time=0:08\nsrun ./job.sh\nsleep 98.7656\n")
     done = desk.sdee("wrap", "batch.sh")
     assert done.returncode == 0, done.stderr
+    assert "tracing batch.sh here first: " in done.stderr
+    assert "sdee: traced batch.sh: " in done.stderr
     assert "was ended after 8 s" in done.stderr
 
 
@@ -181,3 +183,10 @@ def test_a_script_with_other_numbers_is_not_run_here_again(desk: Desk) -> None:
     assert "the trace of 1 serves 2" in done.stderr
     assert desk.runs() == 1
     assert os.path.basename(desk.path) in done.stdout
+
+
+def test_a_hint_can_be_pasted(desk: Desk) -> None:
+    (desk.path / "the batch.sh").write_text("#!/bin/bash\nsrun ./job.sh\n")
+    done = desk.sdee("wrap", "-J", "a b", "the batch.sh")
+    assert (done.returncode, desk.runs()) == (2, 0)
+    assert "hint: --submit, or: sdee wrap 'the batch.sh' | sbatch -J 'a b'\n" in done.stderr

@@ -92,6 +92,10 @@ class LazyGroup(click.Group):
         """Run the command; Ctrl-C ends sdee as it ends other programs, for click with status 1."""
         try:
             return super().invoke(ctx)
+        except EOFError as error:  # of an import; click would say "Aborted!"
+            where = os.path.dirname(sdee.__file__)
+            hint = f"a full disk may have cut off compiled files: remove the directories __pycache__ below {where}"
+            raise InternalError(f"EOFError: {error}", hint=hint) from error
         except KeyboardInterrupt:
             from sdee.cli import output  # noqa: PLC0415 - seldom needed
 

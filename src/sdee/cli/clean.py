@@ -45,11 +45,16 @@ def clean(*, directory: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     if free and not dry_run and (yes or _asked(free)):
         failed = {left.path: why for left in free if (why := cleaning.remove(left))}
     if as_json:
-        show.print_json([{**asdict(left), "failed": failed.get(left.path, "")} for left in found])
+        show.print_json([_object(left, failed) for left in found])
     for path, why in failed.items():
         show.say(f"cannot remove {safe(path)}: {why}")
     if failed:
         sys.exit(1)
+
+
+def _object(left: cleaning.Left, failed: dict[str, str]) -> dict[str, object]:
+    facts = {name: value for name, value in asdict(left).items() if name != "identity"}
+    return {**facts, "failed": failed.get(left.path, "")}
 
 
 def _line(left: cleaning.Left) -> str:

@@ -18,14 +18,14 @@ from sdee.cli.named import bundle_option, only_one
 @click.option("--deploy-dir", metavar="DIR", shell_complete=files, help="Where to.")
 @click.option("--threads", metavar="N", help="Unpack with N threads.")
 @click.option("--json", "as_json", is_flag=True, expose_value=False, help="Print JSON.")
-def deploy(*, bundle: str | None, named: str | None, deploy_dir: str | None, threads: str | None) -> None:
+def deploy(*, bundle: str | None, chosen: str | None, deploy_dir: str | None, threads: str | None) -> None:
     """Unpack a bundle on this node, for the runs that follow, and print where.
 
     The closure stays until `sdee undeploy BUNDLE`.
     """
     from sdee.workflow import running  # noqa: PLC0415 - not needed for --help
 
-    path = only_one(bundle, named)
+    path = only_one(bundle, chosen)
     if not path:
         raise UsageError("no bundle is given", hint="sdee deploy [OPTIONS] bundle.sdee")
     given = {"--deploy-dir": deploy_dir, "--threads": threads}

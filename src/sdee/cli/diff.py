@@ -10,7 +10,6 @@ import click
 from sdee.base.errors import UsageError
 from sdee.base.text import safe
 from sdee.cli import output as show
-from sdee.cli.inspect import is_bundle
 
 DIFFERENT = 1  # as diff(1): docs/exit-codes.md
 
@@ -24,7 +23,7 @@ def diff(*, one: str, other: str, as_json: bool) -> None:
 
     Each line begins with - (only in ONE), + (only in OTHER) or ~ (in both, and different). Returns 1 if there are any.
     """
-    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.format.reader import is_bundle, open_bundle  # noqa: PLC0415
     from sdee.packer.inspect.compare import compare_bundles, compare_traces  # noqa: PLC0415
     from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
 

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 DEFAULT_BUNDLE = "bundle.sdee"
 
 bundle_option = click.option(
-    "-b", "--bundle", "named", metavar="BUNDLE", shell_complete=files, help="The bundle, instead of the first word."
+    "-b", "--bundle", "chosen", metavar="BUNDLE", shell_complete=files, help="The bundle, instead of the first word."
 )
 
 
-def only_one(word: str | None, named: str | None) -> str | None:
+def only_one(word: str | None, chosen: str | None) -> str | None:
     """Return the bundle where a command takes no other word; None: none is named. Raises UsageError for two."""
-    if word and named:
-        raise UsageError(f"two bundles are named: {named!a} and {word!a}", hint=f"leave {word!a} out")
-    return named or word
+    if word and chosen:
+        raise UsageError(f"two bundles are named: {chosen!a} and {word!a}", hint=f"leave {word!a} out")
+    return chosen or word
 
 
-def words_after(first: str | None, others: Sequence[str], named: str | None) -> tuple[str | None, tuple[str, ...]]:
+def words_after(first: str | None, others: Sequence[str], chosen: str | None) -> tuple[str | None, tuple[str, ...]]:
     """Return the bundle and the other words: with -b the first word is one of them."""
-    if named is None or first is None:
-        return named or first, tuple(others)
-    return named, (first, *others)
+    if chosen is None or first is None:
+        return chosen or first, tuple(others)
+    return chosen, (first, *others)

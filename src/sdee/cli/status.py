@@ -30,7 +30,7 @@ SHOWN = 20  # changed files
 @bundle_option
 @click.option("-t", "--trace", "trace_path", metavar="FILE", default="sdee.trace", help="The trace, if not sdee.trace.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(*, bundle_path: str | None, named: str | None, trace_path: str, as_json: bool) -> None:
+def status(*, bundle_path: str | None, chosen: str | None, trace_path: str, as_json: bool) -> None:
     """Show trace and bundle, which of its files changed since, and what to repeat.
 
     A bundle runs the files that it holds: an edited script counts after `sdee bundle`. Data that stays on shared
@@ -38,7 +38,7 @@ def status(*, bundle_path: str | None, named: str | None, trace_path: str, as_js
     """
     from sdee.workflow.status import status as of  # noqa: PLC0415 - not needed for --help
 
-    found = of(trace_path, only_one(bundle_path, named) or DEFAULT_BUNDLE)
+    found = of(trace_path, only_one(bundle_path, chosen) or DEFAULT_BUNDLE)
     if as_json:
         show.print_json(asdict(found))
     else:

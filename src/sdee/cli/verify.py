@@ -58,7 +58,7 @@ def verify(
     *,
     bundle_path: str | None,
     arguments: tuple[str, ...],
-    named: str | None,
+    chosen: str | None,
     roots: tuple[str, ...],
     homes: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -74,7 +74,7 @@ def verify(
     Returns 0 when nothing is missing and all came out as in the traced run, else 1. With ARGS the job must end with
     status 0, or with --compare as it does here.
     """
-    path, arguments = words_after(bundle_path, arguments, named)
+    path, arguments = words_after(bundle_path, arguments, chosen)
     result = run(path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore, compare=compare)
     if as_json:
         show.print_json(report.as_dict(result))

@@ -47,6 +47,7 @@ class Preparation:
     bundle: str
     bundle_why: str
     stale: str = ""
+    shown: tuple[str, ...] = ()
     limit: Limit | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     stand_ins: tuple[tuple[str, str], ...] = ()
@@ -58,7 +59,7 @@ class Preparation:
 
     def lines(self) -> list[str]:
         """Return it as --dry-run prints it."""
-        trace = f"trace   {shlex.join(redact(self.command))}   ({self.trace_why})"
+        trace = f"trace   {shlex.join(redact(self.shown))}   ({self.trace_why})"
         kept = f"keep    {self.trace}" + (f"   (though {self.stale})" if self.stale else "")
         bundle = f"bundle  {self.bundle}   ({self.bundle_why})" if self.bundle_why else f"keep    {self.bundle}"
         return [trace if self.trace_why else kept, bundle]
@@ -104,13 +105,14 @@ def plan(
     outgrown: str = "",
     manager: JobManager | None = None,
     seconds: float | None = None,
+    shown: Sequence[str] = (),
 ) -> Preparation:
     """Return what has to be made. Nothing is changed.
 
     `no_trace`: the trace that there is will do. `changed`, `outgrown`: why trace and bundle will not, besides what is
     found here. `manager`: for which the command may start daemons on other nodes, and which takes any command of which
     `directory` keeps the trace (variants.py): then the value's `command` is the one that was traced. `seconds`: how
-    long the job may run. Raises TraceError when there is none.
+    long the job may run; `shown`: the command for people, if another. Raises TraceError when there is none.
     """
     known = state.load(directory)
     trace = os.path.join(directory, "trace")
@@ -125,6 +127,7 @@ def plan(
     name = _next(directory, "bundle", ".sdee") if bundle_why or known.bundle is None else known.bundle.name
     path = os.path.normpath(os.path.join(directory, name))
     made = Preparation(directory, tuple(command if why else traced), cwd, stdin, why, path, bundle_why, stale)
+    made = replace(made, shown=tuple(shown) or made.command)
     if why and manager and seconds is not None:
         made = replace(made, limit=Limit(seconds, manager.grace()))
     remote = shutil.which(manager.remote) if manager and manager.remote else None
@@ -184,7 +187,7 @@ def carry_out(todo: Preparation, say: Callable[[str], None]) -> str:
 def _trace(todo: Preparation, say: Callable[[str], None]) -> None:
     from sdee.workflow import trial_run  # noqa: PLC0415 - not needed for a dry run
 
-    shown = safe(shlex.join(redact(todo.command)))
+    shown = safe(shlex.join(redact(todo.shown)))
     hint = "too long for that? `sdee trace` it with small input, `sdee bundle`, and give --bundle bundle.sdee here"
     how = "it runs on this machine and writes its files"
     how += f", for {trial_run.duration(todo.limit.seconds)} at most" if todo.limit else ""
@@ -196,6 +199,7 @@ def _trace(todo: Preparation, say: Callable[[str], None]) -> None:
         stdin=todo.stdin,
         variables=todo.variables,
         limit=todo.limit,
+        name=os.path.basename(todo.shown[0]),
         say=say,
     )
     known = state.of_trace(trace, todo.trace)

@@ -161,8 +161,11 @@ def replaced(standard: Mapping[int, int]) -> Iterator[None]:
             os.close(descriptor)
 
 
-def summary(recorded: Recorded) -> list[str]:
-    """Return what was recorded, in one sentence, and further ones of what the user should know."""
+def summary(recorded: Recorded, called: str = "") -> list[str]:
+    """Return what was recorded, in one sentence, and further ones of what the user should know.
+
+    `called`: the command for people, "" for its own name.
+    """
     try:
         name, place = os.path.relpath(recorded.trace or recorded.output), os.path.relpath(recorded.output)
     except FileNotFoundError:  # the job removed the directory that it was started in
@@ -172,7 +175,7 @@ def summary(recorded: Recorded) -> list[str]:
     if recorded.dropped:
         more = f" and {len(recorded.dropped) - 3} more" if len(recorded.dropped) > 3 else ""
         parts.append(f"left out as secrets: {', '.join(map(safe, recorded.dropped[:3]))}{more}")
-    said = [f"traced {os.path.basename(recorded.command[0])}: {', '.join(parts)} → {name}"]
+    said = [f"traced {called or os.path.basename(recorded.command[0])}: {', '.join(parts)} → {name}"]
     said += _unlike_a_good_run(recorded)
     if recorded.trace != recorded.output:
         said.append(f"{place} is still the trace of the run before")

@@ -34,16 +34,18 @@ def run(
     stdin: str,
     variables: Mapping[str, str],
     limit: Limit | None,
+    name: str,
     say: Callable[[str], None],
 ) -> tuple[Recorded, Trace]:
     """Run a command here under trace, as in a batch job: what it prints goes to standard error.
 
-    `stdin`: the file that it reads, "" for none; `variables`: besides the environment; `limit`: when it is ended.
+    `stdin`: the file that it reads, "" for none; `variables`: besides the environment; `limit`: when it is ended;
+    `name`: of the command for people.
     Raises OutputError, NodeError, InputError.
     """
     with _as_in_a_batch_job(cwd, stdin):
         recorded = record(command, Wanted(output, variables=variables, limit=limit), say=say)
-    for sentence in summary(recorded):
+    for sentence in summary(recorded, name):
         say(sentence)
     if recorded.error:
         raise recorded.error

@@ -74,6 +74,7 @@ class _Script:
             changed="" if self._is_kept() else "the script has changed",
             manager=self.manager,
             seconds=self.manager.seconds(typed, written),
+            shown=(self.wrapping.name, *self.words.command[1:]),
         )
 
     def write(self) -> None:
@@ -183,7 +184,8 @@ def _asked(
     if not words.command:
         raise UsageError("there is no script to rewrite", hint="sdee wrap SCRIPT [ARGUMENTS]")
     if words.options and not submitting:
-        hint = f"--submit, or: sdee wrap {words.command[0]} | {manager.submit} {words.options[0]}"
+        piped = f"sdee wrap {shlex.quote(words.command[0])} | {manager.submit} {shlex.join(words.options)}"
+        hint = f"--submit, or: {safe(piped)}"
         raise UsageError(f"{words.options[0]} is of use only when the script is submitted", hint=hint)
     text = _read(words.command[0])
     path = os.path.abspath(words.command[0])
