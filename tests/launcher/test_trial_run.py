@@ -155,7 +155,9 @@ def test_other_words_and_other_programs_are_run_here(desk: Desk) -> None:
     for name in ("job1.sh", "job2.sh"):
         (desk.path / name).write_text("#!/bin/sh\necho ran >>runs\n")
         (desk.path / name).chmod(0o755)
-    for count, command in enumerate((["./job1.sh"], ["./job2.sh"], ["./job2.sh", "a"], ["sh", "job1.sh"]), 1):
+    code = (["sh", "-c", "./job1.sh && true"], ["sh", "-c", "./job2.sh && true"])
+    others = (["./job1.sh"], ["./job2.sh"], ["./job2.sh", "a"], ["sh", "job1.sh"], *code)
+    for count, command in enumerate(others, 1):
         assert desk.submit("--", *command).returncode == 0
         assert desk.runs() == count
 

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 _SOURCES = re.compile(r"\.(py|pyc|pyz|ipynb|[Rr]|Rmd|jl|pl|rb|lua|m|tcl|m?js|[ck]?sh|bash|zsh|fish|awk|sed|jar)$")
 
 
+# In text of programs: not of a word (python3.11, gcc/12), a path, a range or a parameter ($1)
+NUMBER = re.compile(r"(?<![\w.+/$-])[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?(?![\w.+/-])", re.ASCII)
+_OF_CODE = re.compile(r"[\s;(){}|&<>$`'\"]")  # the word after -c and -e: `sh -c './step1 && ./step2'`
+
+
 def without_numbers(word: str, cwd: str) -> str:
     """Return a word of a command line with `#` for each number, unless it names a program."""
+    if _OF_CODE.search(word) and not os.path.exists(os.path.join(cwd, word)):
+        return NUMBER.sub("#", word)
     path = os.path.join(cwd, word)
     program = shutil.which(word) or (os.path.isfile(path) and (os.access(path, os.X_OK) or _SOURCES.search(word)))
     return word if program else re.sub(r"\d+", "#", word)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,8 +24,6 @@ DEFAULT_LIMIT = 60
 TOOK = "took"  # a file beside the trace: the seconds that it took
 RUNS = 3  # of a sweep; each keeps a trace and a bundle
 _LOOKED_AT = 3  # traces of a sweep, the latest first: they were made of the same software
-# In a script: not of a word (python3.11, gcc/12), a path, a range or a parameter ($1)
-_NUMBER = re.compile(r"(?<![\w.+/$-])[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?(?![\w.+/-])", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -69,12 +66,15 @@ def family(parent: str, name: str, cwd: str, key: Sequence[str], words: Sequence
     """Return the directory of a sweep: `key` is what its commands have in common, besides words and text without
     numbers.
     """
-    same = (*(variants.without_numbers(word, cwd) for word in words), *([_NUMBER.sub("#", text)] if text else []))
+    same = (
+        *(variants.without_numbers(word, cwd) for word in words),
+        *([variants.NUMBER.sub("#", text)] if text else []),
+    )
     return preparation.directory_of(parent, name, cwd, *key, *same)
 
 
 def _directory(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str], text: str) -> str:
-    if all(word == variants.without_numbers(word, cwd) for word in words) and not _NUMBER.search(text):
+    if all(word == variants.without_numbers(word, cwd) for word in words) and not variants.NUMBER.search(text):
         return family
     return preparation.directory_of(os.path.dirname(family), os.path.basename(family), *arguments, text)
 
