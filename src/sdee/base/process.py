@@ -22,9 +22,15 @@ def restore_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def flush() -> None:
+    """Write out what Python holds back of standard output, unless that was closed when the process began."""
+    if sys.stdout:
+        sys.stdout.flush()
+
+
 def become(program: str, argv: Sequence[str]) -> NoReturn:
     """Replace this process by a program, looked for in PATH if its name has no slash (execve(2)). Raises OSError."""
-    sys.stdout.flush()
+    flush()
     restore_signals()
     os.execvp(program, list(argv))
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 import sdee
-from sdee.base.errors import InternalError, OutputError, ResourceError, SdeeError, UsageError
+from sdee.base.errors import InputError, InternalError, OutputError, ResourceError, SdeeError, UsageError
 from sdee.base.text import safe
 
 # section of --help → command → module of sdee.cli that holds it under the same name, and its one-line help (so that
@@ -159,6 +159,15 @@ def _not_written(error: OSError) -> OutputError:
     return OutputError(f"cannot write to standard output: {error.strerror}")
 
 
+def _is_nowhere() -> bool:
+    """Tell whether the current directory was removed: getcwd(3) fails then, and names no file."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def wants_debug(arguments: list[str]) -> bool:
     """Tell whether --debug is among sdee's own arguments, those before a `--`."""
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -184,6 +193,8 @@ def main(arguments: list[str]) -> None:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+            fail(InputError("the current directory was removed", hint="go to another one"))
         if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
             sys.stdout = None  # or Python complains once more at its end
             fail(_not_written(error))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
-import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdee.base.errors import KernelError, OutputError
+from sdee.base.process import flush
 from sdee.base.secrets.tokens import redact
 from sdee.base.text import count_text, safe
 from sdee.tracer import host, session
@@ -149,16 +150,27 @@ def _discarded(covered: Sequence[Step]) -> tuple[str, ...]:
 @contextlib.contextmanager
 def replaced(standard: Mapping[int, int]) -> Iterator[None]:
     """Let standard files be other open ones meanwhile, for this process and what it starts."""
-    sys.stdout.flush()
-    saved = {number: os.dup(number) for number in standard}
+    flush()
+    saved = {number: _copy(number) for number in standard}
     for number, other in standard.items():
         os.dup2(other, number)
     try:
         yield
     finally:
         for number, descriptor in saved.items():
+            if descriptor is None:
+                os.close(number)
+                continue
             os.dup2(descriptor, number)
             os.close(descriptor)
+
+
+def _copy(number: int) -> int | None:
+    """Return a copy of a descriptor; None where it is closed."""
+    try:
+        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError:
+        return None
 
 
 def summary(recorded: Recorded, called: str = "") -> list[str]:
