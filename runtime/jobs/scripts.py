@@ -147,7 +147,7 @@ def results(name: str, words: Mapping[str, str], is_task: str) -> list[str]:
 # Tasks of an array that run on a node at one time share its /tmp, and nothing tells whose file it is
 _COLLECT = beside(__file__, "collect.sh").rstrip("\n")
 
-# What the job left in the nodes' own directories comes back too, and stays there, as ever
+# What the job left in the nodes' own directories comes back too, and stays there, as usual
 _FINISH = "\n" + beside(__file__, "finish.sh")
 _ELAPSED = '"$(($(sdee_uptime) - $sdee_started))"'
 

@@ -73,12 +73,12 @@ def test_jobs_go_unless_the_queue_needs_them_or_does_not_answer(place: Place) ->
     (job,) = (str(path.relative_to(place.path)) for path in place.path.glob("sdee-jobs/*"))
     assert place.left() == {job: ("job", "")}
     place.queue.write_text(f"/elsewhere/job.sh\n{place.path}/{job}/job-1.sh\n")
-    assert place.left() == {job: ("job", "a job that waits or runs needs it")}
-    assert "(stays: a job that waits or runs needs it)" in place.sdee("clean", "--yes").stdout
+    assert place.left() == {job: ("job", "a waiting or running job needs it")}
+    assert "(stays: a waiting or running job needs it)" in place.sdee("clean", "--yes").stdout
     assert (place.path / job).exists()
     place.queue.write_text("")
-    assert place.left(squeue_fails="1") == {job: ("job", "the job manager does not answer which jobs wait")}
-    assert place.sdee("clean", "--yes").stdout.endswith(f"today  {job}  (of sdee submit or wrap)\n")
+    assert place.left(squeue_fails="1") == {job: ("job", "the job manager does not say which jobs are waiting")}
+    assert place.sdee("clean", "--yes").stdout.endswith(f"today  {job}  (of sdee submit or sdee wrap)\n")
     assert list(place.path.glob("sdee-jobs/*")) == []
     assert place.sdee("clean", "--yes").stdout == "nothing to remove\n"
 
@@ -107,7 +107,7 @@ def test_bundles_traces_and_what_only_looks_like_ours_stay(place: Place) -> None
         "sdee.trace.old": ("trace", ""),
         "gone.saved": ("trace", ""),
         ".sdee-abc.tmp": ("unfinished", ""),
-        ".sdee-new.tmp": ("unfinished", "it may still be written"),
+        ".sdee-new.tmp": ("unfinished", "a program may still be writing it"),
     }
     place.sdee("clean", "--yes")
     assert set(os.listdir(place.path)) == {

@@ -37,7 +37,7 @@ def test_a_trace_that_is_not_whole_leaves_the_one_before_it(here: Path) -> None:
     done = sdee(here, "trace", "--", "./job.sh", kilobytes="2")
     assert (done.returncode, done.stdout) == (247, "done\n"), "the job is not harmed"
     assert "cannot write the trace" in done.stderr
-    assert "sdee.trace is still the trace of the run before" in done.stderr
+    assert "sdee.trace still holds the earlier run" in done.stderr
     assert (here / "sdee.trace").read_bytes() == before
 
 

@@ -21,7 +21,8 @@ DIFFERENT = 1  # as diff(1): docs/exit-codes.md
 def diff(*, one: str, other: str, as_json: bool) -> None:
     """Show what differs between two traces, or two bundles.
 
-    Each line begins with - (only in ONE), + (only in OTHER) or ~ (in both, and different). Returns 1 if there are any.
+    Each line begins with - (only in ONE), + (only in OTHER) or ~ (in both, but different).
+    Returns 1 if anything differs.
     """
     from sdee.packer.format.reader import is_bundle, open_bundle  # noqa: PLC0415
     from sdee.packer.inspect.compare import compare_bundles, compare_traces  # noqa: PLC0415
@@ -29,7 +30,7 @@ def diff(*, one: str, other: str, as_json: bool) -> None:
 
     kinds = [is_bundle(name) for name in (one, other)]
     if kinds[0] != kinds[1]:
-        raise UsageError("a trace and a bundle cannot be compared", hint="sdee diff TRACE TRACE, or BUNDLE BUNDLE")
+        raise UsageError("sdee cannot compare a trace with a bundle", hint="sdee diff TRACE TRACE, or BUNDLE BUNDLE")
     if kinds[0]:
         with open_bundle(one) as first, open_bundle(other) as second:
             found = compare_bundles(first, second)

@@ -100,7 +100,7 @@ def check(*, bundle_path: str | None, chosen: str | None, as_json: bool) -> None
         show.print_json(found)
     else:
         what = f"{count_text(number, 'file')}, {size_text(size)}"
-        click.echo(f"{safe(path)}: {what}, every byte is as it was written")
+        click.echo(f"{safe(path)}: {what}, every byte is as sdee wrote it")
         click.echo(f"identity sha256:{found['identity']}")
 
 
@@ -145,15 +145,19 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
         elif key not in ("arg", "incomplete"):
             lines += [f"{safe(key):<12} {safe(value)}" for value in values]
     lines += [f"incomplete   {safe(reason)}" for reason in facts["incomplete"]]
-    lines += [f"changed      {safe(path)}: differs from the bundle's, which is used" for path in facts["changed"]]
+    lines += [
+        f"changed      {safe(path)}: differs from the bundle's; the job uses the bundle's" for path in facts["changed"]
+    ]
     return lines + [f"warning      {safe(str(text))}" for text in facts["warnings"]]
 
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
 @bundle_option
-@click.option("-l", "--long", "long_format", is_flag=True, help="Also type, permissions, size, time and link target.")
-@click.option("--du", is_flag=True, help="Show sizes by package, module and directory, and what leaves each out.")
+@click.option(
+    "-l", "--long", "long_format", is_flag=True, help="List type, permissions, size, time and link target, too."
+)
+@click.option("--du", is_flag=True, help="Show sizes by package, module and directory, with their --exclude.")
 @json_option
 def ls(*, arguments: tuple[str, ...], chosen: str | None, long_format: bool, du: bool, as_json: bool) -> None:
     """List what travels in a bundle: everything, or PATHs and what is below them."""
@@ -161,7 +165,9 @@ def ls(*, arguments: tuple[str, ...], chosen: str | None, long_format: bool, du:
     with open_bundle(name) as bundle:
         if du:
             if paths:
-                raise UsageError("--du is of the whole bundle", hint=f"sdee ls --du {safe(shlex.quote(name))}")
+                raise UsageError(
+                    "--du shows the whole bundle, not single paths", hint=f"sdee ls --du {safe(shlex.quote(name))}"
+                )
             _show_sizes(groups(bundle), as_json=as_json)
             return
         wanted, missing = named(bundle, paths)
@@ -220,7 +226,7 @@ def why(*, arguments: tuple[str, ...], chosen: str | None, as_json: bool) -> Non
     if len(arguments) > (1 if chosen else 2):
         raise UsageError("more than one PATH", hint="quote globs, so that the shell does not expand them")
     if len(arguments) == 1 and not chosen and is_bundle(arguments[0]) and os.path.exists(arguments[0]):
-        raise UsageError(f"{arguments[0]!a} is a bundle, and no PATH is named", hint="sdee why BUNDLE PATH")
+        raise UsageError(f"{arguments[0]!a} is a bundle, but PATH is missing", hint="sdee why BUNDLE PATH")
     name = chosen or (arguments[0] if len(arguments) == 2 else DEFAULT_BUNDLE)
     query = arguments[-1]
     with open_bundle(name) as bundle:
@@ -245,9 +251,9 @@ def _implied_line(query: str, answer: Answer) -> str:
         return f"{safe(answer.implied)}: a directory above something that travels"
     if answer.provided:
         return f"{safe(query)}: {VERDICTS['host']} (every bundle expects {safe(answer.provided)} of it)"
-    shows = "nor does the node's own show there" if answer.unused else "the node's own shows there"
+    shows = "and the job does not see the node's own there" if answer.unused else "the job sees the node's own there"
     top = safe(shlex.quote(answer.unused or answer.left_out))
-    return f"{safe(query)}: does not travel: the run did not use it; {shows} (sdee bundle --include {top} carries it)"
+    return f"{safe(query)}: does not travel: the run did not use it; {shows} (sdee bundle --include {top} packs it)"
 
 
 VERDICTS = {
@@ -255,7 +261,7 @@ VERDICTS = {
     "host": "the node provides it",
     "shared": "stays on shared storage, where the node must see it",
     "produced": "does not travel: the job makes it",
-    "secret": "does not travel: it may hold a secret (sdee bundle --allow lets it)",
+    "secret": "does not travel: it may hold a secret (sdee bundle --allow packs it)",
     "absent": "did not exist when the job looked for it",
 }
 
@@ -323,8 +329,8 @@ def cat(*, arguments: tuple[str, ...], chosen: str | None, as_json: bool) -> Non
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
 @bundle_option
-@click.option("-C", "--directory", default=".", type=click.Path(), help="Where to. [default: here]")
-@click.option("--force", is_flag=True, help="Replace files that are there already.")
+@click.option("-C", "--directory", default=".", type=click.Path(), help="Unpack into this directory.  [default: here]")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def extract(*, arguments: tuple[str, ...], chosen: str | None, directory: str, force: bool, as_json: bool) -> None:
     """Unpack a bundle, or PATHs of it and what is below them, into a directory.

@@ -105,9 +105,9 @@ def _jobs(directory: str) -> Iterator[Left]:
 def _needed_by(waiting: list[str] | None, path: str) -> str:
     """Return why a directory of jobs must stay. `waiting`: their scripts, None where the job manager did not answer."""
     if waiting is None:
-        return "the job manager does not answer which jobs wait"
+        return "the job manager does not say which jobs are waiting"
     real = os.path.realpath(path)
-    return "a job that waits or runs needs it" if any(s.startswith(f"{real}/") for s in waiting) else ""
+    return "a waiting or running job needs it" if any(s.startswith(f"{real}/") for s in waiting) else ""
 
 
 def _traces(directory: str) -> Iterator[Left]:
@@ -128,7 +128,7 @@ def _unfinished(directory: str) -> Iterator[Left]:
         left = _measured("unfinished", os.path.join(directory, name))
         if not _is_foreign(left.path):
             young = time.time() - left.used < DAY
-            yield replace(left, kept="it may still be written") if young else left
+            yield replace(left, kept="a program may still be writing it") if young else left
 
 
 def _deployed(places: Iterable[str]) -> Iterator[Left]:

@@ -69,15 +69,15 @@ def own_directory(say: Callable[[str], None], place: str = "") -> str:
     """Return the directory below which things of jobs are kept, relative to `place`.
 
     Where another user has made one, or may write to it, it is one of this user's own name: the jobs that it holds would
-    run as this user. That is said.
+    run as this user. A warning says so.
     """
     path = os.path.join(place, DIRECTORY)
     why = trust.distrusted(path)
     if not why:
         return path
     own = f"{path}-{_safe(trust.user_name(os.geteuid()))}"
-    hint = "remove it, or take the others' right to write: chmod -R go-w" if trust.is_own(path) else "--dir DIR"
-    said = f"{safe(path)} is not used: {why}; your jobs are kept in {safe(own)}"
+    hint = "remove it, or make it yours alone: chmod -R go-w" if trust.is_own(path) else "--dir DIR"
+    said = f"sdee does not use {safe(path)}: {why}; it keeps your jobs in {safe(own)}"
     say(f"warning: {said}\n  hint: {hint}")
     return own
 
@@ -148,7 +148,7 @@ def script_in(directory: str) -> str:
 
 @contextlib.contextmanager
 def locked(directory: str) -> Iterator[None]:
-    """Make a directory and let no other sdee work in it meanwhile (flock(2)); where locks are not to be had, hope.
+    """Make a directory and lock it against other sdee processes (flock(2)), where the file system has locks.
 
     Nobody else may write there, whatever the umask is. Raises OutputError, also for a directory of another user.
     """
@@ -158,12 +158,12 @@ def locked(directory: str) -> Iterator[None]:
             os.mkdir(directory, 0o755)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        hint = "name another place with --dir DIR, one that the nodes see too"
+        hint = "name another directory that the nodes see, too: --dir DIR"
         raise OutputError(f"cannot make {directory!a}: {error.strerror}", hint=hint) from error
     if why := trust.distrusted(directory):
         os.close(descriptor)
-        hint = "name another place with --dir DIR; or remove it, if it is yours"
-        raise OutputError(f"{directory!a} is not used: {why}", hint=hint)
+        hint = "name another directory with --dir DIR; or remove it, if it is yours"
+        raise OutputError(f"sdee does not use {directory!a}: {why}", hint=hint)
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -180,7 +180,7 @@ def carry_out(todo: Preparation, say: Callable[[str], None]) -> str:
     if todo.trace_why:
         _trace(todo, say)
     elif todo.stale:
-        say(f"the trace is used as it is, though {safe(todo.stale)}")
+        say(f"using the trace as it is, although {safe(todo.stale)}")
     return make_bundle(todo, say) if todo.bundle_why else todo.bundle
 
 
@@ -188,7 +188,9 @@ def _trace(todo: Preparation, say: Callable[[str], None]) -> None:
     from sdee.workflow import trial_run  # noqa: PLC0415 - not needed for a dry run
 
     shown = safe(shlex.join(redact(todo.shown)))
-    hint = "too long for that? `sdee trace` it with small input, `sdee bundle`, and give --bundle bundle.sdee here"
+    hint = (
+        "if that takes too long: `sdee trace` it with small input, `sdee bundle`, then submit with --bundle bundle.sdee"
+    )
     how = "it runs on this machine and writes its files"
     how += f", for {trial_run.duration(todo.limit.seconds)} at most" if todo.limit else ""
     say(f"tracing {shown} here first: {safe(todo.trace_why)}; {how}; Ctrl-C ends it\n  hint: {hint}")
@@ -208,9 +210,9 @@ def _trace(todo: Preparation, say: Callable[[str], None]) -> None:
     state.save(todo.directory, state.State(known, state.load(todo.directory).bundle))
     if known.status:
         raise CommandFailedError(
-            f"the traced command ended with status {recorded.status}; nothing was submitted",
+            f"the traced command ended with status {recorded.status}; sdee submitted nothing",
             status=recorded.status,
-            hint="--no-trace submits with this trace all the same",
+            hint="--no-trace submits with this trace anyway",
         )
 
 

@@ -190,15 +190,15 @@ def summary(recorded: Recorded, called: str = "") -> list[str]:
     said = [f"traced {called or os.path.basename(recorded.command[0])}: {', '.join(parts)} → {name}"]
     said += _unlike_a_good_run(recorded)
     if recorded.trace != recorded.output:
-        said.append(f"{place} is still the trace of the run before")
+        said.append(f"{place} still holds the earlier run")
     if recorded.blanked:
         said.append(
-            "what looks like a secret in the command line was not recorded: give all arguments again to the bundle"
+            "sdee did not record what looks like a secret in the command line: give the bundle all arguments again"
         )
     for why, count in recorded.incomplete.items():
         said.append(f"the trace may be incomplete: {why}" + (f" ({count} times)" if count > 1 else ""))
     if recorded.incomplete:
-        said.append("what may be missing can be added when bundling: sdee bundle --include GLOB")
+        said.append("to add what may be missing: sdee bundle --include GLOB")
     return said
 
 
