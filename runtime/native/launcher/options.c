@@ -153,19 +153,20 @@ static bool read_variables(struct options *options, struct error *error)
     return good;
 }
 
-/* Options end at the bundle's name: what follows belongs to the job, dashes and all. */
+/* Options end at the first other word: the bundle's name or, where -b names that, an argument. What follows belongs to the job, dashes and all. */
 static bool read_arguments(struct options *options, char **argv, struct error *error)
 {
     static const char hint[] = "`sdee exec --help` lists the options";
-    struct option known[OPTION_COUNT + 2] = {[OPTION_COUNT] = {"help", no_argument, NULL, 'h'}};
+    struct option known[OPTION_COUNT + 3] = {[OPTION_COUNT] = {"help", no_argument, NULL, 'h'}, {"bundle", required_argument, NULL, 'b'}};
     char source[OPTION_NAME];
+    const char *bundle = NULL;
     int count = 0, found;
     while (argv[count] != NULL)
         count++;
     for (int i = 0; i < OPTION_COUNT; i++)
         known[i] = (struct option){OPTIONS[i].name, OPTIONS[i].value != NULL ? required_argument : no_argument, NULL, 256 + i};
     opterr = 0;
-    while ((found = getopt_long(count, argv, "+:h", known, NULL)) >= 0) {
+    while ((found = getopt_long(count, argv, "+:hb:", known, NULL)) >= 0) {
         const struct option_row *row = found >= 256 ? &OPTIONS[found - 256] : NULL;
         if (found == ':')
             return fail(error, EXIT_USAGE, hint, "option %s needs a value", argv[optind - 1]);
@@ -173,18 +174,20 @@ static bool read_arguments(struct options *options, char **argv, struct error *e
             return fail(error, EXIT_USAGE, hint, "there is no option '-%c'", optopt);
         if (found == '?')
             return fail(error, EXIT_USAGE, hint, "there is no option '%s'", argv[optind - 1]);
-        if (row == NULL) {
+        if (found == 'b')
+            bundle = optarg;
+        if (found == 'h')
             options->help = true;
+        if (row == NULL)
             continue;
-        }
         snprintf(source, sizeof source, "--%s", row->name);
         if (!set(options, row, source, optarg, error))
             return false;
     }
-    options->bundle = argv[optind];
+    options->bundle = bundle != NULL ? bundle : argv[optind];
     if (options->bundle == NULL && !options->help)
         return fail(error, EXIT_USAGE, "sdee exec [OPTIONS] bundle.sdee [ARGS...]", "no bundle is given");
-    options->arguments = argv + optind + (argv[optind] != NULL);
+    options->arguments = argv + optind + (bundle == NULL && argv[optind] != NULL);
     return true;
 }
 
