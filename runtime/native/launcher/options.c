@@ -26,6 +26,22 @@ static bool set_root(struct options *options, const char *source, const char *va
     return fail(error, EXIT_USAGE, "it is one of auto, merged, closed", "%s cannot be '%s'", source, value);
 }
 
+const char *way_name(enum way_kind way)
+{
+    static const char *const names[] = {"auto", "namespaces", "privileged", "join", "helper"};
+    return names[way];
+}
+
+static bool set_way(struct options *options, const char *source, const char *value, struct error *error)
+{
+    for (enum way_kind kind = WAY_AUTO; kind < WAY_KINDS; kind++)
+        if (strcmp(value, way_name(kind)) == 0) {
+            options->way = kind;
+            return true;
+        }
+    return fail(error, EXIT_USAGE, "it is one of auto, namespaces, privileged, join, helper", "%s cannot be '%s'", source, value);
+}
+
 /* At once: mistakes in the other options are errors, too. */
 static bool set_error_fd(struct options *options, const char *source, const char *value, struct error *error)
 {
@@ -78,6 +94,10 @@ const struct option_row OPTIONS[] = {
      .help = "merged: the closure over this node's own system, by overlayfs. closed: the closure alone, with this\n"
              "node's /proc, /sys, /dev, /tmp, /home and other directories that are not the system. auto: merged\n"
              "where the system is the one the bundle was made on, else closed [auto]"},
+    {"way", "auto|namespaces|privileged|join|helper", .set = set_way,
+     .help = "how the root comes about. namespaces: a user and a mount namespace. privileged: a mount namespace, as root.\n"
+             "join: the user namespace of another process of yours. helper: bwrap makes it. auto: the first of these\n"
+             "that this node allows; --dry-run and `sdee doctor` say why not the ones before it [auto]"},
     {"command", "PROG", AT(command), .help = "run PROG, looked up in the job's PATH, with ARGS as all its arguments"},
     {"shell", NULL, AT(shell), .help = "run a shell instead"},
     {"chdir", "DIR", AT(chdir), .help = "run in DIR, with what the bundle has of the recorded directory [the recorded one]"},
