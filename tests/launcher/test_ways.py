@@ -328,3 +328,34 @@ def test_what_a_helper_cannot_do_is_refused(work: str) -> None:
         assert (
             "warning: a root that bwrap made cannot be shared: each rank on a node unpacks the closure" in ranks.stderr
         )
+
+
+@pytest.mark.parametrize("uid", [0, TESTER])
+def test_a_helper_without_privileges_serves_where_it_may(work: str, uid: int) -> None:
+    bundle = script("id -u; echo made >made; kill -USR1 $$", programs=("id",), cwd=work).write(f"{work}/b.sdee")
+    result = run([bundle], uid=uid, WAY="helper")
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGUSR1, f"{uid}\n", "")
+    assert text_of(f"{work}/made") == "made\n"
+
+
+@pytest.mark.skipif(shutil.which("podman") is None, reason="podman is not installed")
+def test_podman_s_namespace_serves(work: str) -> None:
+    bundle = script("id -u; echo made >made", programs=("id",), cwd=work).write(f"{work}/b.sdee")
+    user = f"env HOME={work}/home XDG_RUNTIME_DIR={work}/run setpriv --reuid={TESTER} --regid={TESTER} --clear-groups"
+    text = f"""
+set -e
+mkdir -p home run
+chown {TESTER}:{TESTER} home run
+for name in passwd group; do cp /etc/$name .; echo tester:x:{TESTER}:{TESTER}::{work}/home:/bin/sh >>$name; done
+echo tester:200000:65536 >subuid
+for name in passwd group subuid; do mount --bind $name /etc/$name; done
+mount --bind subuid /etc/subgid
+{user} podman unshare true 2>/dev/null
+{" ".join(refusing("u", 0))} {user} {bundle}
+"""
+    front = ["unshare", "-m", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    result = run([*front, "sh", "-c", text], cwd=work)
+    assert (result.returncode, result.stdout) == (0, "0\n"), result.stderr
+    assert "warning: the job sees you as root (user 0), without root's rights" in result.stderr
+    assert text_of(f"{work}/made") == "made\n"
+    assert os.stat(f"{work}/made").st_uid == TESTER

@@ -45,15 +45,20 @@ def test_a_process_of_the_user_in_a_namespace_that_another_made_is_no_candidate(
 
 
 def test_a_container_s_processes_are_no_way_in(work: str) -> None:
-    # in a PID namespace of its own: what is in there could trace who joins
+    # in a PID namespace of their own: what is in there could trace who joins
     bundle = script("echo ran").write(f"{work}/b.sdee")
-    inner = [*as_user(TESTER), "unshare", "-U", "--map-current-user", "-p", "--fork", "--kill-child", "sleep", "61"]
+    inner = [*as_user(TESTER), "unshare", "-U", "--map-current-user", "-p", "--fork", "sleep", "61"]
     program = subprocess.Popen(inner)
-    time.sleep(0.7)
-    with_parent = run([*refusing("u"), bundle])  # unshare itself is in the user namespace, and in our PID namespace
-    assert with_parent.stdout == "ran\n"
+    wait_for(lambda: any("sleep" in comm(pid) for pid in children(program.pid)), "no container starts")
+    contained = children(program.pid)[0]
+    assert run([*refusing("u"), bundle]).stdout == "ran\n"  # unshare(1) is in that user namespace, and here
     program.kill()
     program.wait()
+    try:
+        assert os.readlink(f"/proc/{contained}/ns/user") != os.readlink("/proc/self/ns/user")
+        assert run([*refusing("u"), bundle]).returncode == 242
+    finally:
+        os.kill(contained, signal.SIGKILL)
 
 
 def test_a_holder_that_ends_while_it_is_joined_harms_nothing(work: str) -> None:

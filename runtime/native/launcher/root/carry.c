@@ -14,11 +14,10 @@
 #include "launcher/memory.h"
 #include "lib/mounts.h"
 
-/* Open the parent directory of `path` below `root` without following any link: a hostile bundle's links, or a race on the node,
+/* Open the parent directory of `path` below the directory `fd`, which is closed, without following any link: a hostile bundle's links, or a race on the node,
  * must not lead a mount or a mkdir elsewhere. openat2(RESOLVE_BENEATH) would do it in one call but needs Linux 5.6. */
-int carry_open_parent(int root, const char *path, const char **name)
+static int go_down(int fd, const char *path, const char **name)
 {
-    int fd = openat(root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     for (const char *rest = path + 1; fd >= 0; rest += strcspn(rest, "/") + 1) {
         char component[NAME_MAX + 1];
         const size_t length = strcspn(rest, "/");
@@ -36,14 +35,14 @@ int carry_open_parent(int root, const char *path, const char **name)
     return fd;
 }
 
+int carry_open_parent(int root, const char *path, const char **name)
+{
+    return go_down(openat(root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC), path, name);
+}
+
 static int open_parent(const char *root, const char *path, const char **name)
 {
-    const int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), parent = fd >= 0 ? carry_open_parent(fd, path, name) : -1;
-    const int number = errno;
-    if (fd >= 0)
-        close(fd);
-    errno = number;
-    return parent;
+    return go_down(open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), path, name);
 }
 
 static bool make_base(const struct op *op, struct error *error)
