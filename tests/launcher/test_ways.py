@@ -200,6 +200,9 @@ def test_where_nothing_is_allowed_all_is_said(work: str) -> None:
         assert "tried: --way privileged: this process lacks CAP_SYS_ADMIN" in result.stderr
         assert "tried: --way join: no other process of yours" in result.stderr
         assert "sdee makes no network namespace, so that user.max_net_namespaces=0 may stay" in result.stderr
+        shown = run([*refusing(options), bundle], DRY_RUN="1")
+        assert (shown.returncode, re.findall(r"way: (?:not )?(\w+)", shown.stdout)) == (242, list(WAYS)), shown.stderr
+        assert "plan: enter" in shown.stdout
         forced = run([*refusing(options), bundle], WAY="namespaces")
         assert forced.returncode == 242
         assert "tried: --way" not in forced.stderr

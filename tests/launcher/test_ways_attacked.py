@@ -127,6 +127,7 @@ def test_the_variable_of_what_runs_inside_serves_nobody_else(work: str) -> None:
         command = [*as_user(TESTER), bundle]
         result = run(command, INSIDE=value, pass_fds=(theirs.fileno(),))
         assert (result.returncode, result.stdout) == (2, "")
+        assert "sdee: error: SDEE_INSIDE is set" in result.stderr
     ours.setblocking(False)
     with pytest.raises(BlockingIOError):
         ours.recv(1)

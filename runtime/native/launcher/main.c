@@ -274,14 +274,15 @@ static bool run_with(struct bundle *bundle, struct options *options, struct inhe
     job.environment = variables_make(bundle, options, arena);
     if (!workdir.added) /* the closure that is deployed lacks it */
         plan.deployed = deploy_find(bundle, options, arena, &plan.deployed_fd); /* kept to this process' end: the lock */
-    if (!choose_way(&root, options, inherited, argv, error))
+    const bool allowed = choose_way(&root, options, inherited, argv, error);
+    if (!allowed && !options->dry_run)
         return false;
     if (!options->dry_run && !(root.way->share != NULL ? join_begin(&join, &root, bundle, options, points, arena, error) : join_cannot(options, error)))
         return false;
     if (join.role != ROLE_JOINED && (!bundle_read_entries(bundle, error) || !prepare_somehow(&plan, bundle, options, &workdir, points, &root, error)))
         return false;
     if (options->dry_run)
-        return true;
+        return allowed;
     if (join.role != ROLE_JOINED)
         set_begin(&plan);
     if (join.role == ROLE_LEADS)

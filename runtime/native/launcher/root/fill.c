@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -76,10 +78,17 @@ static bool is_nodes(dev_t device)
     return found || file == NULL;
 }
 
+/* Is it memory, and none of the node's? By the type, since btrfs has other device numbers in stat(2) than in mountinfo. */
+static bool is_new_memory(int fd, dev_t device)
+{
+    struct statfs system;
+    return fstatfs(fd, &system) == 0 && system.f_type == TMPFS_MAGIC && !is_nodes(device);
+}
+
 static bool add_area(struct filling *filling, const struct op *op, int fd)
 {
     struct stat status;
-    if (fd < 0 || fstat(fd, &status) != 0 || is_nodes(status.st_dev)) {
+    if (fd < 0 || fstat(fd, &status) != 0 || !is_new_memory(fd, status.st_dev)) {
         const int number = fd < 0 ? errno : ESTALE;
         if (fd >= 0)
             close(fd);
@@ -205,7 +214,7 @@ static bool make_places(const struct filling *filling, int top)
         struct stat status;
         const int parent = carry_open_parent(top, op->target, &name);
         good = parent >= 0 && fstat(parent, &status) == 0;
-        if (good && is_nodes(status.st_dev)) {
+        if (good && !is_new_memory(parent, status.st_dev)) {
             errno = ESTALE;
             good = false;
         }

@@ -72,6 +72,7 @@ static bool choose_from(struct root *root, size_t from, struct error *error)
     const struct root_way *ways[ROOT_WAYS];
     struct refusal refusal;
     root_order(ways);
+    root->way = ways[0]; /* for a plan that is only shown */
     for (size_t i = from; i < ROOT_WAYS; i++) {
         if (root_try(ways[i], &refusal)) {
             root->way = ways[i];
@@ -122,7 +123,8 @@ const char *root_seen(const struct root *root)
 
 void root_print(const struct root *root, const struct options *options)
 {
-    note("way: %s%s", way_name(root->way->kind), options->way != WAY_AUTO ? ", as asked for" : "");
+    if (root->refused_count < ROOT_WAYS)
+        note("way: %s%s", way_name(root->way->kind), options->way != WAY_AUTO ? ", as asked for" : "");
     for (size_t i = 0; i < root->refused_count; i++)
         note("way: not %s: %s", way_name(root->refused[i].way->kind), root->refused[i].why);
 }

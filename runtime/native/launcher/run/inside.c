@@ -145,8 +145,10 @@ void inside_run(void)
     const char *text = getenv(INSIDE_VARIABLE);
     if (text == NULL)
         return;
-    if (sscanf(text, "%d,%d", &socket, &error) != 2 || socket < 3 || error < 3 || !is_own_user(socket) || dup2(error, STDERR_FILENO) < 0)
+    if (sscanf(text, "%d,%d", &socket, &error) != 2 || socket < 3 || error < 3 || !is_own_user(socket) || dup2(error, STDERR_FILENO) < 0) {
+        note("error: " INSIDE_VARIABLE " is set, by which sdee speaks with itself: unset it");
         _exit(EXIT_USAGE);
+    }
     close(error);
     fcntl(socket, F_SETFD, FD_CLOEXEC);
     const int root[2] = {open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)};
