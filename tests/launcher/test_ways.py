@@ -126,6 +126,26 @@ def test_what_the_node_lacks_or_has_otherwise(work: str, there: Node) -> None:
     assert not os.path.exists(f"{work}/live/tree/in")
 
 
+def test_a_directory_of_which_both_have_a_part(work: str, there: Node) -> None:
+    # a link of the bundle's can stand on no mount point: an overlay, or binds of all that the node has
+    live = f"{work}/live"
+    os.mkdir(live, 0o777)
+    os.chmod(live, 0o777)
+    os.mkdir(f"{live}/sub", 0o777)
+    os.chmod(f"{live}/sub", 0o777)
+    put(f"{live}/node", "the node's\n")
+    put(f"{live}/changed", "before\n")
+    text = f"cd {live}; cat link node; ls; echo new >made; echo after >changed; "
+    text += "echo deep >sub/made; mkdir dir; echo in >dir/in"
+    maker = script(text, programs=("cat", "ls", "mkdir")).add(f"{live}/own", "own\n").symlink(f"{live}/link", "own")
+    result = start(there, maker.write(f"{work}/b.sdee"), ROOT="closed")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["own", "the node's", "changed", "link", "node", "own", "sub"]
+    assert (text_of(f"{live}/made"), text_of(f"{live}/sub/made")) == ("new\n", "deep\n"), result.stderr
+    assert (text_of(f"{live}/changed"), text_of(f"{live}/dir/in")) == ("after\n", "in\n"), result.stderr
+    assert sorted(os.listdir(live)) == ["changed", "dir", "made", "node", "sub"]
+
+
 def test_ranks_join_or_work_for_themselves(work: str, there: Node) -> None:
     bundle = script("echo $1; sleep 1", programs=("sleep",)).write(f"{work}/b.sdee")
     command = [*there.front, bundle]
