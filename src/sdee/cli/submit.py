@@ -90,7 +90,7 @@ SHARED_OPTIONS = (
         metavar="DIR",
         shell_complete=files,
         default="",
-        help="Copy what tasks write on nodes to DIR/NODE (%j job, %a array task).",
+        help="Copy what tasks write on nodes to DIR/NODE (%N node, %j job, %a array task).",
     ),
     click.option(
         "--dir",

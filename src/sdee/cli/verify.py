@@ -11,7 +11,7 @@ from sdee.base import trust
 from sdee.base.errors import BundleError
 from sdee.cli import output as show
 from sdee.cli.completion import files
-from sdee.cli.inspect import DEFAULT_BUNDLE
+from sdee.cli.named import DEFAULT_BUNDLE, bundle_option, words_after
 from sdee.packer.inspect import report
 from sdee.runtime.launch.bare_node import HOMES, ROOTS
 
@@ -39,6 +39,7 @@ class BundleThenArguments(click.Command):
 @click.command(cls=BundleThenArguments, context_settings={"allow_interspersed_args": False})
 @click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
 @click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
+@bundle_option
 @click.option("--root", "roots", multiple=True, type=click.Choice(ROOTS), help="Try this root only.")
 @click.option(
     "--home",
@@ -61,6 +62,7 @@ def verify(
     *,
     bundle_path: str | None,
     arguments: tuple[str, ...],
+    chosen: str | None,
     roots: tuple[str, ...],
     homes: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -76,7 +78,8 @@ def verify(
     Returns 0 when nothing is missing and all results are those of the traced run, else 1. With ARGS the job must end
     with status 0, or with --compare as it does here.
     """
-    result = run(bundle_path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore, compare=compare)
+    path, arguments = words_after(bundle_path, arguments, chosen)
+    result = run(path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore, compare=compare)
     if as_json:
         show.print_json(report.as_dict(result))
     else:

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from sdee.base.errors import InternalError, SdeeError
 from sdee.base.interpreter import same_module
+from sdee.base.process import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,23 +105,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.terminate()
             child.wait()
     except BaseException:
-        for pid in _descendants(child.pid):
+        for pid in descendants(child.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         child.wait()
         raise
-
-
-def _descendants(pid: int) -> list[int]:
-    """Return a process and all that it has begun, the eldest first."""
-    parents: dict[int, list[int]] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-            parents.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
-    found = [pid]
-    for one in found:
-        found += parents.get(one, [])
-    return found
 
 
 def main(arguments: list[str]) -> int:

@@ -78,7 +78,11 @@ def places() -> list[str]:
         here = os.getcwd()
     except FileNotFoundError:  # removed: nothing lies there
         here = "/proc/self/cwd"
-    return [os.path.join(platformdirs.user_config_dir("sdee"), NAME), os.path.join(here, NAME)]
+    try:
+        own = platformdirs.user_config_dir("sdee")
+    except RuntimeError:  # neither HOME nor an account tells where
+        own = "/nonexistent/.config/sdee"
+    return [os.path.join(own, NAME), os.path.join(here, NAME)]
 
 
 def load(say: Callable[[str], None]) -> Policy:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from sdee.base import facts
-from sdee.base.errors import KernelError
+from sdee.base.errors import KernelError, OutputError
 from sdee.base.files import sha256
 from sdee.base.interpreter import own_module
 from sdee.packer.inspect.outcome import Observed
@@ -159,6 +159,8 @@ def observe(
         finally:
             for fd in outputs:
                 os.close(fd)
+        if done.write_error:
+            raise _no_room(scratch, done.write_error)
         status = done.status
         if done.signal in _INTERRUPTS and status != expected.status:
             raise JobInterrupted(status)
@@ -183,6 +185,11 @@ def observe(
         stdout,
         () if refused else said,
     )
+
+
+def _no_room(scratch: str, error: OSError) -> OutputError:
+    hint = "TMPDIR names another place"
+    return OutputError(f"cannot write below {os.path.dirname(scratch)!a}: {error.strerror}", hint=hint)
 
 
 def _run(

@@ -17,7 +17,7 @@ from sdee.packer.filesystem import FileSystem
 from sdee.packer.packages import Packages
 from sdee.runtime.jobs import model, scripts
 from sdee.tracer.tracefile.reader import read_traces
-from sdee.workflow import preparation, serving
+from sdee.workflow import preparation, serving, variants
 from sdee.workflow.failed_steps import failed
 from sdee.workflow.submitting import Plan, Wanted, collected, existing, left_by, serve
 
@@ -61,8 +61,8 @@ class _Script:
 
     def plan(self) -> Preparation:
         """Return what wrap() must make; change nothing."""
-        options = (*self.manager.options_in(self.wrapping.text), *self.words.options)
-        cwd, stdin = (os.path.abspath(path) if path else "" for path in self.manager.place(options))
+        written, typed = self.manager.options_in(self.wrapping.text), self.words.options
+        cwd, stdin = (os.path.abspath(path) if path else "" for path in self.manager.place((*written, *typed)))
         return preparation.plan(
             self.directory,
             (self._rehearsal, *self.words.command[1:]),
@@ -73,6 +73,8 @@ class _Script:
             no_trace=self.wanted.no_trace,
             changed="" if self._is_kept() else "the script has changed",
             manager=self.manager,
+            seconds=self.manager.seconds(typed, written),
+            shown=(self.wrapping.name, *self.words.command[1:]),
         )
 
     def write(self) -> None:
@@ -149,6 +151,7 @@ def wrap(
             collect = left_by(bundle) if wanted.results else ()
         else:
             todo = script.plan()
+            variants.say_of(todo.command[1:], words.command[1:], say)
             script.write()
             bundle = preparation.carry_out(todo, say)
             collect = collected(todo) if wanted.results else ()
@@ -181,7 +184,8 @@ def _asked(
     if not words.command:
         raise UsageError("there is no script to rewrite", hint="sdee wrap SCRIPT [ARGUMENTS]")
     if words.options and not submitting:
-        hint = f"--submit, or: sdee wrap {words.command[0]} | {manager.submit} {words.options[0]}"
+        piped = f"sdee wrap {shlex.quote(words.command[0])} | {manager.submit} {shlex.join(words.options)}"
+        hint = f"--submit, or: {safe(piped)}"
         raise UsageError(f"{words.options[0]} works only when sdee submits the script", hint=hint)
     text = _read(words.command[0])
     path = os.path.abspath(words.command[0])
@@ -198,7 +202,8 @@ def _asked(
     )
     manager.wrap(wrapping)
     kept = wanted.parent or preparation.own_directory(say)
-    directory = preparation.directory_of(kept, os.path.basename(path), path, *words.command[1:])
+    same = variants.key(words.command[1:], os.getcwd())
+    directory = preparation.directory_of(kept, os.path.basename(path), path, *same)
     return _Script(words, manager, wanted, directory, wrapping, say)
 
 

@@ -60,8 +60,12 @@ struct held {
     const char *path, *why;
 };
 
+struct root;
+
 struct plan {
     struct arena *arena;
+    bool (*apart)(struct root *maker, struct error *error); /* root.h's, for a child in which an overlay is tried; NULL: there can be none */
+    struct root *maker;
     enum root_kind root;
     char root_why[4500];
     struct op *ops;

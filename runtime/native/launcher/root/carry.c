@@ -14,11 +14,10 @@
 #include "launcher/memory.h"
 #include "lib/mounts.h"
 
-/* Open the parent directory of `path` below `root` without following any link: a hostile bundle's links, or a race on the node,
+/* Open the parent directory of `path` below the directory `fd`, which is closed, without following any link: a hostile bundle's links, or a race on the node,
  * must not lead a mount or a mkdir elsewhere. openat2(RESOLVE_BENEATH) would do it in one call but needs Linux 5.6. */
-static int open_parent(const char *root, const char *path, const char **name)
+static int go_down(int fd, const char *path, const char **name)
 {
-    int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     for (const char *rest = path + 1; fd >= 0; rest += strcspn(rest, "/") + 1) {
         char component[NAME_MAX + 1];
         const size_t length = strcspn(rest, "/");
@@ -34,6 +33,16 @@ static int open_parent(const char *root, const char *path, const char **name)
         fd = next;
     }
     return fd;
+}
+
+int carry_open_parent(int root, const char *path, const char **name)
+{
+    return go_down(openat(root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC), path, name);
+}
+
+static int open_parent(const char *root, const char *path, const char **name)
+{
+    return go_down(open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), path, name);
 }
 
 static bool make_base(const struct op *op, struct error *error)
@@ -131,12 +140,8 @@ static bool make_closure(const struct plan *plan, bool again, const struct bundl
     return good;
 }
 
-static bool make_place(const struct op *op)
+bool carry_make_place(int parent, const char *name, const struct op *op)
 {
-    const char *name = NULL;
-    const int parent = open_parent(CLOSURE, op->target, &name);
-    if (parent < 0)
-        return false;
     bool good = false;
     struct stat status;
     if (op->kind == OP_DIRECTORY) {
@@ -157,8 +162,17 @@ static bool make_place(const struct op *op)
         if (fd >= 0)
             close(fd);
     }
+    return good;
+}
+
+static bool make_place(const struct op *op)
+{
+    const char *name = NULL;
+    const int parent = open_parent(CLOSURE, op->target, &name);
+    const bool good = parent >= 0 && carry_make_place(parent, name, op);
     const int number = errno;
-    close(parent);
+    if (parent >= 0)
+        close(parent);
     errno = number;
     return good;
 }

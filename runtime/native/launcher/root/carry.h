@@ -12,4 +12,10 @@ bool carry_out(const struct plan *plan, size_t from, size_t to, const struct bun
  * out from FIRST_ROOT_OP on. */
 bool carry_reset(const struct plan *failed, const struct plan *next, const struct bundle *bundle, const struct options *options, struct error *error);
 
+/* The parent directory of an absolute path below `root`, no link followed; `name` is the last name. -1 with errno. */
+int carry_open_parent(int root, const char *path, const char **name);
+
+/* Make what an OP_DIRECTORY, OP_FILE, OP_SYMLINK or OP_WRITE says, in its parent. False with errno. */
+bool carry_make_place(int parent, const char *name, const struct op *op);
+
 #endif
