@@ -11,6 +11,7 @@ from sdee.base import process
 from sdee.base.secrets.tokens import redact
 from sdee.tracer import host, older, results
 from sdee.tracer.engine import tracee
+from sdee.tracer.job_recorder import JobRecorder
 from sdee.tracer.limit import Limit, LimitedRecorder
 from sdee.tracer.recorder import Recorder
 from sdee.tracer.saved import Saver
@@ -35,6 +36,7 @@ class Plan(NamedTuple):
     output: str
     append: bool
     listings: bool = False  # record the names in listed directories, too
+    launcher: str = ""  # record the job of the program at this path alone
     mounts: list[list[str]] | None = None  # of the machine, where this process has others
     keeps_older: bool = False  # an older trace stays at its place when a signal ends this run
     limit: Limit | None = None
@@ -120,17 +122,22 @@ def run(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
     return result
 
 
+def _recorder(plan: Plan, writer: Writer, saver: Saver, notice: Callable[[str], None]) -> Recorder:
+    """Return the recorder that the plan asks for: of the job of a launcher, of a run with a limit, or of all."""
+    if plan.launcher:
+        return JobRecorder(plan.launcher, writer, saver, notice, listings=plan.listings)
+    if plan.limit:
+        return LimitedRecorder(writer, saver, notice, plan.limit, listings=plan.listings)
+    return Recorder(writer, saver, notice, listings=plan.listings)
+
+
 def _record(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
     writer = Writer(plan.output, append=plan.append)
     saver = Saver(plan.output + COPIES, keep=plan.append)
     header = _header(plan, engine.name)
     writer.record("header", **header)
     writer.flush()
-    recorder = (
-        LimitedRecorder(writer, saver, notice, plan.limit, listings=plan.listings)
-        if plan.limit
-        else Recorder(writer, saver, notice, listings=plan.listings)
-    )
+    recorder = _recorder(plan, writer, saver, notice)
     for name in older.names(plan.output):  # a job that looks at each file here finds them, and needs none
         recorder.records.made(os.path.realpath(name))
     begun, output = time.monotonic(), results.Output.begin()

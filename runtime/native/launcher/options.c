@@ -26,6 +26,22 @@ static bool set_root(struct options *options, const char *source, const char *va
     return fail(error, EXIT_USAGE, "it is one of auto, merged, closed", "%s cannot be '%s'", source, value);
 }
 
+const char *way_name(enum way_kind way)
+{
+    static const char *const names[] = {"auto", "namespaces", "privileged", "join", "helper"};
+    return names[way];
+}
+
+static bool set_way(struct options *options, const char *source, const char *value, struct error *error)
+{
+    for (enum way_kind kind = WAY_AUTO; kind < WAY_KINDS; kind++)
+        if (strcmp(value, way_name(kind)) == 0) {
+            options->way = kind;
+            return true;
+        }
+    return fail(error, EXIT_USAGE, "it is one of auto, namespaces, privileged, join, helper", "%s cannot be '%s'", source, value);
+}
+
 /* At once: mistakes in the other options are errors, too. */
 static bool set_error_fd(struct options *options, const char *source, const char *value, struct error *error)
 {
@@ -78,6 +94,10 @@ const struct option_row OPTIONS[] = {
      .help = "make this root. merged: the closure over this node's own system, by overlayfs. closed: the closure alone,\n"
              "with this node's /proc, /sys, /dev, /tmp, /home and other directories outside the system. auto: merged\n"
              "on the system that the bundle was made on, else closed [auto]"},
+    {"way", "auto|namespaces|privileged|join|helper", .set = set_way,
+     .help = "make the root this way. namespaces: a user and a mount namespace. privileged: a mount namespace, as root.\n"
+             "join: the user namespace of another process of yours. helper: by bwrap. auto: the first that this node\n"
+             "allows [auto]"},
     {"command", "PROG", AT(command), .help = "run PROG from the job's PATH; ARGS are all its arguments"},
     {"shell", NULL, AT(shell), .help = "run a shell instead"},
     {"chdir", "DIR", AT(chdir), .help = "run in DIR, with the bundle's files of the recorded directory [the recorded one]"},

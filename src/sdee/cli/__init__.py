@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the one command that is asked for."""
+        """Import only the requested command."""
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"sdee.cli.{COMMANDS[cmd_name][0]}")
@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; `help` is --help. Raises UsageError, with what may have been meant."""
+        """Find the command; `help` is --help. Raises UsageError with a suggestion."""
         if args[0] == "help":
             args = [*args[1:2], "--help"]
             if args[0] == "--help":
@@ -111,7 +111,7 @@ class LazyGroup(click.Group):
 
 
 def _meant(name: str) -> str:
-    """Return the hint for a word that is no command: a bundle, a program, a command with another name."""
+    """Return the hint for an unknown command: a bundle, a program, a command with another name."""
     import difflib  # noqa: PLC0415 - only for what went wrong
     import shutil  # noqa: PLC0415
 

@@ -80,7 +80,7 @@ shell = enter
 
 
 @env.command(name="list")
-@click.option("-s", "--sizes", is_flag=True, help="Show how much of the disk each takes, as du does: a second each.")
+@click.option("-s", "--sizes", is_flag=True, help="Show how much disk space each takes, as du does (a second each).")
 def list_(*, sizes: bool) -> None:
     """List your environments."""
     found = store.environments()
@@ -201,7 +201,7 @@ def _collapsed(shown: Sequence[changes.Change]) -> dict[str, int]:
 
 
 def _remark(file: changes.Change) -> str:
-    """Say whose a file is and, where its content is the host's, what else is not."""
+    """Name the package of a file and, if only its attributes differ from the host's, which."""
     package = f"  ({safe(file.package)})" if file.package else ""
     if file.edited:
         return f"{package}  edited"
@@ -220,7 +220,7 @@ _MADE = (
 
 
 def _is_made(change: changes.Change) -> bool:
-    """Tell whether programs make it of others, and no package owns it."""
+    """Tell whether programs generate it, and no package owns it."""
     return not change.package and change.path.endswith(_MADE)
 
 

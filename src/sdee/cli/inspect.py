@@ -114,7 +114,7 @@ _COUNTED = {key: rule.counted for key, rule in rules.CONF.items() if rule.counte
 
 
 def _origin(host: dict[str, str]) -> str:
-    """Say in one line where a bundle was traced."""
+    """Return where a bundle was traced, in one line."""
     libc = f"glibc {host['libc_version']}" if host.get("libc_version") else ""
     machine = " ".join(filter(None, (host.get("machine"), host.get("cpu_level"))))
     kernel = f"Linux {host['kernel']}" if host.get("kernel") else ""

@@ -88,7 +88,7 @@ def verify(
 
 
 def _default_bundle() -> str:
-    """Return the bundle that is meant when none is named. Raises BundleError: it would run another user's program."""
+    """Return the default bundle. Raises BundleError: it would run another user's program."""
     if why := trust.distrusted(DEFAULT_BUNDLE):
         hint = f"if you trust it, name it: sdee verify {DEFAULT_BUNDLE}"
         raise BundleError(f"sdee does not run the bundle {DEFAULT_BUNDLE!a} here unasked: {why}", hint=hint)
@@ -96,7 +96,7 @@ def _default_bundle() -> str:
 
 
 def run(bundle: str, arguments: Sequence[str], **options: Any) -> report.Report:
-    """Run a bundle as workflow.verifying does; what the job prints is shown. A job that Ctrl-C ended ends this."""
+    """Run a bundle as workflow.verifying does and show what the job prints. If Ctrl-C ends the job, sdee ends, too."""
     from sdee.workflow import verifying  # noqa: PLC0415 - not needed for --help
 
     try:

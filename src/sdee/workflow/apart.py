@@ -1,4 +1,4 @@
-"""Calling a function of sdee's in a process of its own, whatever threads the calling program has.
+"""Call a function of sdee in another process, whatever threads the calling program has.
 
 A tracer waits for signals, changes standard descriptors and directory, and forks: in a process with a second thread
 signals go to that (signal(7)), and the ptrace engine waits forever. Rejected: multiprocessing, whose `spawn` imports
@@ -73,7 +73,7 @@ def call(
 
 
 class _EndedError(Exception):
-    """The other process ended before it had said what came of it."""
+    """The other process ended without a result."""
 
 
 def _listen(reports: IO[bytes], callbacks: Mapping[str, Callable[..., None]]) -> object:
@@ -113,7 +113,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """In the other process: call the function that the file tells, and write to the pipe what comes of it."""
+    """In the other process: call the function named in the file, and write its result to the pipe."""
     task, report = (int(number) for number in arguments)
     for descriptor in (task, report):
         os.set_inheritable(descriptor, False)

@@ -1,4 +1,4 @@
-"""Trace and bundle of a command to submit: what has to be made as a value, and carry_out(), which makes it."""
+"""Prepare trace and bundle of a command to submit: the plan is a value, and carry_out() makes it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Preparation:
 
 
 def own_directory(say: Callable[[str], None], place: str = "") -> str:
-    """Return the directory below which things of jobs are kept, relative to `place`.
+    """Return the directory for files of jobs, relative to `place`.
 
     Where another user has made one, or may write to it, it is one of this user's own name: the jobs that it holds would
     run as this user. A warning says so.
@@ -83,7 +83,7 @@ def own_directory(say: Callable[[str], None], place: str = "") -> str:
 
 
 def directory_of(parent: str, name: str, *key: str) -> str:
-    """Return where things of a job are kept: below `parent`, by its name and a digest of what makes it another."""
+    """Return the directory of a job: below `parent`, by its name and a digest of what distinguishes it."""
     digest = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return os.path.join(os.path.abspath(parent), f"{_safe(name)}-{digest}")
 
@@ -173,7 +173,7 @@ def locked(directory: str) -> Iterator[None]:
 
 
 def carry_out(todo: Preparation, say: Callable[[str], None]) -> str:
-    """Trace and bundle as far as it has to be. Return the bundle: an older one where the new one came out the same.
+    """Trace and bundle if necessary. Return the bundle: an older one if the new one is identical.
 
     What the command prints goes to standard error. Raises CommandFailedError with its status when it fails.
     """
@@ -225,7 +225,7 @@ def make_bundle(
     notice: str = "",
     quiet: bool = False,
 ) -> str:
-    """Bundle the trace. Return the bundle: an older one where the new one came out the same.
+    """Bundle the trace. Return the bundle: an older one if the new one is identical.
 
     `include`: as of `sdee bundle`; `shared`: a directory of bundles for several commands: one of these, where it holds
     all, else a new one there; `notice`: said before one is written; `quiet`: say nothing more. Raises SdeeError.

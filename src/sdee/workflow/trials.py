@@ -1,4 +1,4 @@
-"""One run of a bundle on a bare node of this machine, under trace: what `sdee verify` makes several of."""
+"""Run a bundle once on a bare node of this machine, under trace, for `sdee verify`."""
 
 from __future__ import annotations
 
@@ -207,16 +207,16 @@ def _run(
     environment |= {"SDEE_ROOT": case.root, "SDEE_QUIET": "1", "SDEE_FORCE": "1", "SDEE_JOIN": "never"}
     if case.elsewhere:
         environment["HOME"] = case.elsewhere
-    plan = plan._replace(environment=environment, listings=True)
+    plan = plan._replace(environment=environment, listings=True, launcher=bare_node.PROGRAM)
     return session.run(plan, choose.choose("auto"), _ignore), trace
 
 
 def _ignore(sentence: str) -> None:
-    """Drop what the tracer says meanwhile: the job is not traced to be bundled."""
+    """Ignore messages of the tracer: this trace is not for a bundle."""
 
 
 def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
-    """Run the job itself here, what it writes being discarded; return its status and its standard output.
+    """Run the bare job here and discard what it writes; return its status and its standard output.
 
     Raises KernelError when what it writes cannot be discarded.
     """

@@ -1,4 +1,4 @@
-"""Rewriting a batch script so that what it starts with the job manager's launcher runs in a bundle."""
+"""Rewrite a batch script so that what it starts with the job manager's launcher runs in a bundle."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PAST_THE_SHELL = re.compile(r"\b(exec|command|env|timeout|nohup|nice|setsid|xar
 
 @dataclass(frozen=True)
 class _Script:
-    """A batch script that is rewritten, and its run here: where that is kept, and what has to be made of it."""
+    """A batch script to rewrite, and its run here: the directory, and what to make."""
 
     words: Words
     manager: JobManager
@@ -60,7 +60,7 @@ class _Script:
             return False
 
     def plan(self) -> Preparation:
-        """Return what has to be made; nothing is changed."""
+        """Return what wrap() must make; change nothing."""
         written, typed = self.manager.options_in(self.wrapping.text), self.words.options
         cwd, stdin = (os.path.abspath(path) if path else "" for path in self.manager.place((*written, *typed)))
         return preparation.plan(
@@ -117,7 +117,7 @@ def plan(
     *,
     submitting: bool,
 ) -> Plan:
-    """Return what wrap() would do; nothing is changed. Raises SdeeError."""
+    """Return what wrap() would do; change nothing. Raises SdeeError."""
     script = _asked(words, manager, wanted, programs, say, submitting=submitting)
     wrapping = script.wrapping
     todo = None if wanted.ready else script.plan()
@@ -176,7 +176,7 @@ def _asked(
     *,
     submitting: bool,
 ) -> _Script:
-    """Return the script and what is to become of it, still without a bundle.
+    """Return the script and the plan for it, still without a bundle.
 
     Raises UsageError and InputError for what is wrong, before the script is run here.
     """
@@ -216,7 +216,7 @@ def _read(path: str) -> str:
 
 
 def _commands(text: str) -> list[tuple[int, str]]:
-    """Return number and text of the lines that are no comments."""
+    """Return number and text of the lines that are not comments."""
     return [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip() and line.lstrip()[0] != "#"]
 
 
@@ -234,7 +234,7 @@ def _is_past_the_shell(line: str, launcher: str) -> bool:
 
 
 def _check_lines(text: str, launchers: Sequence[str], script: str, say: Callable[[str], None]) -> None:
-    """Raise UsageError for a line that starts a launcher so that the shell's function is passed by."""
+    """Raise UsageError for a line that starts a launcher and so bypasses the shell's function."""
     scripts.shell_of(text, os.path.basename(script))
     for launcher in launchers:
         for number, line in _commands(text):
@@ -284,7 +284,7 @@ def _say_what_is_left(
 
 
 def _how_to_bring(names: Sequence[str], by_path: Collection[str], script: str, manager: JobManager) -> str:
-    """Return the hint by which programs of a script come to run in the bundle. A shell's function has no path."""
+    """Return the hint how to run programs of a script in the bundle. A shell's function has no path."""
     named = [f"--program {safe(shlex.quote(name))}" for name in names if name not in by_path]
     hints = [f"sdee wrap {' '.join(named)} {safe(shlex.quote(script))} runs them in the bundle"] if named else []
     if paths := [safe(name) for name in names if name in by_path]:

@@ -1,7 +1,7 @@
-"""Sweeps: commands that differ in numbers alone, be it in the text of a script. After three runs or a minute, further
-ones are not run here first.
+"""Recognise sweeps: commands that differ only in numbers, also within the text of a script.
 
-What such a one needs besides is of the host's, or was changed in the environment; and of the latter all travels then.
+After three trial runs or a minute of them, further commands get none. What such a command needs besides comes from the
+host, or was changed in the environment; all these changes then travel.
 """
 
 from __future__ import annotations
