@@ -49,7 +49,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     places = ((fs.resolve(os.path.dirname(path)).real.rstrip("/"), os.path.basename(path)) for path in new)
     made = frozenset((*new, *(f"{directory}/{name}" for directory, name in places)))
     site = site_of(trace, fs)
-    site.own, site.mixed = own_directories(trace, fs, site)
+    site.know_own(*own_directories(trace, fs, site))
     builder = Builder(fs, Packages(fs), site, options, made=made)
     accesses = Accesses(trace, builder)
     accesses.judge()
