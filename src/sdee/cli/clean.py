@@ -20,6 +20,7 @@ KINDS = {
     "trace": "of an interrupted run, or copies that belong to no trace",
     "unfinished": "a bundle that was not finished",
     "deployed": "unpacked on this node by sdee deploy",
+    "cache": "what sdee bundle found in files",
 }
 
 
@@ -32,8 +33,8 @@ def clean(*, directory: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Show what sdee has left in DIRECTORY (here by default) and on this node, and remove it.
 
     That is: things of jobs in sdee-jobs, unless a job that waits or runs needs them; what `sdee deploy` unpacked, in
-    SDEE_DEPLOY_DIR where that is set, unless a run uses it; traces of interrupted runs. Bundles, traces and
-    environments are yours, and stay.
+    SDEE_DEPLOY_DIR where that is set, unless a run uses it; traces of interrupted runs; caches of `sdee bundle`, which
+    then reads unchanged files once more. Bundles, traces and environments are yours, and stay.
     """
     if as_json and not (dry_run or yes):
         raise UsageError("--json does not ask", hint="add --dry-run or --yes")
