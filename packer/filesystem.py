@@ -22,6 +22,7 @@ Fact = TypeVar("Fact", str, "list[object]")
 
 MAX_LINKS = 40  # path_resolution(7)
 HEAD = 128  # bytes
+_PIECE = 16 << 20  # bytes read at once
 MAGIC = b"\x7fELF"
 # Links in these are the kernel's or the node's own affair: they are never followed here
 KERNEL_ROOTS = ("/proc", "/sys", "/dev")
@@ -223,9 +224,9 @@ def _telling(begin: bytes) -> bytes:
 def _read_up_to(fd: int, limit: int) -> bytes:
     """Return at most `limit` bytes from the beginning of a file (read(2))."""
     pieces = []
-    size = min(limit, max(os.fstat(fd).st_size, 4096))  # files of /proc say 0
-    while size > 0 and (piece := os.read(fd, min(size, limit))):
+    left = os.fstat(fd).st_size or limit  # files of /proc say 0
+    while (size := min(left, limit, _PIECE)) > 0 and (piece := os.read(fd, size)):
         pieces.append(piece)
         limit -= len(piece)
-        size = min(limit, max(size - len(piece), 4096))
+        left -= len(piece)
     return b"".join(pieces)
