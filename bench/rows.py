@@ -329,8 +329,8 @@ ROWS = (
     Row("unpack", "unpack of a 400 MB closure into tmpfs", "zstd -d, tar x into tmpfs", 0.7, unpack),
     Row("size", "bundle size, numpy/scipy/pandas job", "smaller of care's and reprozip's", 1.0, size),
     Row("analysis", "sdee bundle --dry-run: ms of processor for each further small file", "-", 0.06, analysis),
-    Row("bundle", "sdee bundle anew, numpy/scipy/pandas job", "tar, zstd -7 -T0 of the same files", 0.8, first_bundle),
-    Row("rebundle", "sdee bundle again, a script changed; the same job", "sdee bundle anew", 0.15, rebundle),
+    Row("bundle", "sdee bundle, numpy/scipy/pandas job", "tar, zstd -7 -T0 of the same files", 0.8, first_bundle),
+    Row("rebundle", "sdee bundle again, a script changed; same job", "sdee bundle from scratch", 0.15, rebundle),
     Row("rebundle-tar", "the same", "tar, zstd -7 -T0 of the same files", 1.0, rebundle_tar),
     Row("stats", "20,000 stats inside, merged root", "bare", 1.1, stats_inside),
 )

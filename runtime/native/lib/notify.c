@@ -20,7 +20,7 @@ enum { PAGE = 4096 };
 int notify_install(const struct sock_fprog *program)
 {
     /* SPEC_ALLOW (Linux 4.17): before 5.16 a filter without it slows down all that the job computes, by barriers against speculative stores.
-     * Without WAIT_KILLABLE_RECV (before 5.19) a signal that is caught restarts a waiting call: Go's may do so for ever. */
+     * Without WAIT_KILLABLE_RECV (before 5.19) a signal that is caught restarts a waiting call: Go's may do so forever. */
     static const unsigned long tries[] = {SECCOMP_FILTER_FLAG_SPEC_ALLOW | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
                                           SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, SECCOMP_FILTER_FLAG_SPEC_ALLOW, 0};
     int fd = -1;
