@@ -378,5 +378,7 @@ def test_the_command_reads_again_what_it_is_told_to(tmp_path: Path) -> None:
     assert digest("no.sdee") == digest("one.sdee") == digest("two.sdee")
     command = [sys.executable, "-m", "sdee", "clean", "--yes"]
     said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
-    assert cache.name in said
-    assert not cache.exists()
+    assert f"{cache.parent}  (what sdee bundle found in files)" in said
+    assert not cache.parent.exists()
+    sdee("bundle", "-q", "-o", "two.sdee")
+    assert cache.exists()

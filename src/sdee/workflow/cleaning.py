@@ -146,10 +146,10 @@ def _deployed(places: Iterable[str]) -> Iterator[Left]:
 
 
 def _caches() -> Iterator[Left]:
-    """Yield what earlier bundles found in files; without it they are read again."""
-    for _, _, path in contents.caches(contents.directory()):
-        if not _is_foreign(path):
-            yield _measured("cache", path)
+    """Yield the directory of what earlier bundles found in files; without it they are read again."""
+    top = contents.directory()
+    if contents.caches(top) and not os.path.islink(top) and not _is_foreign(top):
+        yield _measured("cache", top)
 
 
 def _is_foreign(path: str) -> bool:
