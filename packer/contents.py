@@ -9,6 +9,7 @@ is not kept by a kernel or a cluster's server (FUSE, SMB, FAT), and what changed
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -107,8 +108,10 @@ class Contents:
         body = json.dumps(
             {"files": files, "frames": self.frames, "bundle": self.bundle}, separators=(",", ":")
         ).encode()
-        new = f"{self._file}.{os.getpid()}"
+        new, top = f"{self._file}.{os.getpid()}", os.path.dirname(self._file)
         try:
+            _make(top)
+            _check(top)
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 with os.fdopen(fd, "wb") as file:
@@ -119,7 +122,7 @@ class Contents:
                 raise
         except OSError:
             return
-        prune(os.path.dirname(self._file))
+        prune(top)
 
     def _load(self, path: str) -> dict[Identity, tuple[bytes, bytes | None, dict[str, Any] | None]]:
         try:
@@ -195,6 +198,7 @@ def _rules() -> str:
 
 def _read_own(path: str) -> bytes:
     """Return a cache's body, b"" where it does not count. Raises OSError."""
+    _check(os.path.dirname(path))
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(fd, "rb") as file:
         status = os.fstat(fd)
@@ -213,30 +217,30 @@ def directory() -> str:
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not base.startswith("/"):  # the specification: others are to be ignored
         home = os.path.expanduser("~")
-        base = f"{home}/.cache" if home.startswith("/") else ""
+        base = f"{home}/.cache" if home.startswith("/") and os.path.isdir(home) else ""
     return f"{base}/sdee" if base else ""
 
 
 def cache_of(trace: str) -> str:
-    """Return the file that keeps what bundling a trace found, "" where none can be kept.
-
-    Its directory is made where it is missing, and counts when it is the user's alone.
-    """
-    top = directory()
-    if not top:
-        return ""
-    try:
-        if not os.path.lexists(top):
-            if os.geteuid() == 0 and not _is_in_roots(top):  # sudo -E: the user could never use it
-                return ""
-            os.makedirs(top, 0o700, exist_ok=True)
-        status = os.lstat(top)
-    except OSError:
-        return ""
-    if not stat.S_ISDIR(status.st_mode) or not _is_private(status):
-        return ""
+    """Return the file that keeps what bundling a trace found, "" where none can be kept. Nothing is made."""
     name = hashlib.sha256(os.fsencode(os.path.realpath(trace))).hexdigest()[:32]
-    return f"{top}/{name}{_SUFFIX}"
+    top = directory()
+    return f"{top}/{name}{_SUFFIX}" if top else ""
+
+
+def _make(top: str) -> None:
+    """Make the directory of caches, the user's alone, where there is none. Raises OSError."""
+    if not os.path.lexists(top):
+        if os.geteuid() == 0 and not _is_in_roots(top):  # sudo -E: the user could never use it
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), top)
+        os.makedirs(top, 0o700, exist_ok=True)
+
+
+def _check(top: str) -> None:
+    """Raise OSError where a directory of caches is not the user's alone."""
+    status = os.lstat(top)
+    if not stat.S_ISDIR(status.st_mode) or not _is_private(status):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), top)
 
 
 def _is_in_roots(path: str) -> bool:

@@ -310,30 +310,44 @@ def test_writers_at_once_leave_one_of_theirs_whole(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def saved(trace: str) -> str:
+    """Save a cache for a trace; return its path, "" where that did not become one that counts."""
+    path = cache_of(trace)
+    known = Contents(path)
+    known.frames = {"a": "b"}
+    known.save()
+    return path if path and Contents(path).frames else ""
+
+
 def test_a_directory_of_caches_counts_when_it_is_the_users_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "made"))
-    path = cache_of("t.trace")
-    assert os.path.dirname(path) == f"{tmp_path}/made/sdee"
-    assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
-    os.chmod(os.path.dirname(path), 0o755)
-    assert cache_of("t.trace") == ""
+    Contents(cache_of("t.trace"))
+    assert os.listdir(tmp_path) == []  # reading makes nothing
+    top = os.path.dirname(saved("t.trace"))
+    assert top == f"{tmp_path}/made/sdee"
+    assert os.stat(top).st_mode & 0o777 == 0o700
+    os.chmod(top, 0o755)
+    assert saved("t.trace") == ""
     (tmp_path / "linked").mkdir()
     (tmp_path / "real").mkdir(0o700)
     (tmp_path / "linked" / "sdee").symlink_to(tmp_path / "real")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "linked"))
-    assert cache_of("t.trace") == ""
+    assert saved("t.trace") == ""
+    assert os.listdir(tmp_path / "real") == []
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert os.path.dirname(cache_of("t.trace")) == f"{tmp_path}/home/.cache/sdee"
+    assert saved("t.trace") == ""  # no home is made
+    (tmp_path / "home").mkdir()
+    assert os.path.dirname(saved("t.trace")) == f"{tmp_path}/home/.cache/sdee"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="is about root's")
 def test_root_makes_no_cache_in_a_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.chown(tmp_path, 65534, 65534)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert cache_of("t.trace") == ""
+    assert saved("t.trace") == ""
     assert os.listdir(tmp_path) == []
 
 
@@ -370,8 +384,8 @@ def test_the_command_reads_again_what_it_is_told_to(tmp_path: Path) -> None:
 
     sdee("trace", "-q", "--", "/bin/true")
     sdee("bundle", "-q", "--no-cache", "-o", "no.sdee")
-    assert not (tmp_path / "cache").exists()
     sdee("bundle", "-q", "--dry-run")
+    assert not (tmp_path / "cache").exists()
     sdee("bundle", "-q", "-o", "one.sdee")
     (cache,) = (tmp_path / "cache" / "sdee").iterdir()
     sdee("bundle", "-q", "-o", "two.sdee")
