@@ -35,6 +35,7 @@ class Records:
         self.saver = saver
         self.paths = 0
         self.processes = 0
+        self.executed = ""  # the last program
         self.reasons: dict[str, int] = {}  # why the trace is incomplete → how often
         self._recorded: dict[str, int] = {}  # path → bits of what was recorded
         self._real: dict[str, str] = {}  # paths through links → where they led first
@@ -137,6 +138,7 @@ class Records:
         self, pid: int, path: str, argv: list[str], interpreters: list[str], libpath: str | None, *, setid: bool
     ) -> None:
         """Record an execve."""
+        self.executed = path
         fields = {
             "pid": pid,
             "path": path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import sdee
@@ -11,6 +12,7 @@ from sdee.base import process
 from sdee.base.secrets.tokens import redact
 from sdee.tracer import host, older, results
 from sdee.tracer.engine import tracee
+from sdee.tracer.job_recorder import JobRecorder
 from sdee.tracer.recorder import Recorder
 from sdee.tracer.saved import Saver
 from sdee.tracer.tracefile.model import COPIES, FORMAT
@@ -34,6 +36,7 @@ class Plan(NamedTuple):
     output: str
     append: bool
     listings: bool = False  # record the names in listed directories, too
+    launcher: str = ""  # record the job of the program at this path alone
     mounts: list[list[str]] | None = None  # of the machine, where this process has others
     keeps_older: bool = False  # an older trace stays at its place when a signal ends this run
 
@@ -123,7 +126,8 @@ def _record(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result
     header = _header(plan, engine.name)
     writer.record("header", **header)
     writer.flush()
-    recorder = Recorder(writer, saver, notice, listings=plan.listings)
+    kind = partial(JobRecorder, plan.launcher) if plan.launcher else Recorder
+    recorder = kind(writer, saver, notice, listings=plan.listings)
     begun, output = time.monotonic(), results.Output.begin()
     try:
         code = os.waitstatus_to_exitcode(engine.run(plan.program, plan.command, plan.environment, recorder))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import time
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from sdee.workflow import settings
 from sdee.workflow.globs import absolute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from sdee.packer.format.writer import BundleSummary
     from sdee.packer.model import Closure
@@ -71,18 +70,6 @@ class Bundled:
     seconds: float
 
 
-@contextlib.contextmanager
-def _few_collections() -> Iterator[None]:
-    """Let Python look for cycles of garbage seldom: a closure of 10,000 files has none, and looking took 15 %."""
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-@_few_collections()
 def plan(traces: Sequence[str], wanted: Wanted, say: Callable[[str], None]) -> Plan:
     """Work out what must travel. Raises TraceError, InputError, UsageError."""
     if not traces:
@@ -147,7 +134,6 @@ def serving(instead: Sequence[str], apart: tuple[str, ...], closure: Closure) ->
     return "", both
 
 
-@_few_collections()
 def write(
     todo: Plan,
     output: str,

@@ -200,7 +200,7 @@ def _run(
     environment |= {"SDEE_ROOT": case.root, "SDEE_QUIET": "1", "SDEE_FORCE": "1", "SDEE_JOIN": "never"}
     if case.elsewhere:
         environment["HOME"] = case.elsewhere
-    plan = plan._replace(environment=environment, listings=True)
+    plan = plan._replace(environment=environment, listings=True, launcher=bare_node.PROGRAM)
     return session.run(plan, choose.choose("auto"), _ignore), trace
 
 
