@@ -191,6 +191,10 @@ class Records:
         """Tell whether `pid` is a process of the job, as far as it has been seen."""
         return pid in self._threads
 
+    def living(self) -> list[int]:
+        """Return the processes that have been seen and whose end has not."""
+        return list(self._threads)
+
     def exit(self, pid: int, status: int) -> None:
         """Record a process's end, once."""
         if pid in self._threads:

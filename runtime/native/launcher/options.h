@@ -7,9 +7,11 @@
 #include "lib/error.h"
 
 enum root_kind { ROOT_AUTO, ROOT_MERGED, ROOT_CLOSED };
+enum way_kind { WAY_AUTO, WAY_NAMESPACES, WAY_PRIVILEGED, WAY_JOIN, WAY_HELPER, WAY_KINDS };
 
 struct options {
     enum root_kind root;
+    enum way_kind way;
     bool debug, dry_run, shell, quiet;
     bool diagnose;
     bool mpi_host; /* the node's MPI instead of the bundle's */
@@ -55,5 +57,6 @@ bool options_read(struct options *options, char **argv, bool own_arguments, stru
 bool options_is_own_variable(const char *pair);
 
 const char *root_name(enum root_kind root);
+const char *way_name(enum way_kind way);
 
 #endif

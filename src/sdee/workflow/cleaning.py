@@ -1,4 +1,4 @@
-"""What sdee left behind and may go: things of jobs here, unpacked closures on this node, interrupted traces, caches.
+"""Find and remove what sdee left: files of jobs, unpacked closures on this node, interrupted traces, caches.
 
 Private environments are not among it: they hold what the user installed (`sdee env list`, `sdee env remove`).
 """

@@ -10,9 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launcher/keep/base.h"
 #include "launcher/keep/clock.h"
 #include "launcher/keep/walk.h"
 #include "launcher/layout.h"
+
+struct keep_base keep_base = {CLOSURE, OLDROOT, false};
 
 static int by_target(const void *left, const void *right)
 {
@@ -87,7 +90,7 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    keep_walk(walk, CLOSURE, "", NULL, false);
+    keep_walk(walk, keep_base.closure, "", NULL, false);
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind == OP_OVERLAY)
             walk_upper(walk, &plan->ops[i]);
