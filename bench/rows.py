@@ -263,7 +263,7 @@ def rebundle(bench: Bench) -> Result:
 
 
 def rebundle_tar(bench: Bench) -> Result:
-    """The same against packing the same files anew, at the same level on all cores; the peer knows what to pack."""
+    """The same against packing the same files again, at the same level on all cores; the peer knows what to pack."""
     script, bundle, out = script_job(bench)
     bench.run(bundle)
     pack = packed_by_tar(bench, out)

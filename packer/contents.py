@@ -135,7 +135,7 @@ class Contents:
         return before
 
     def _is_as_said(self, path: str, status: os.stat_result) -> bool:
-        """Ask a server: what stat(2) says may be a minute old, opening a file asks anew (nfs(5), close-to-open)."""
+        """Ask a server: what stat(2) says may be a minute old, opening a file asks again (nfs(5), close-to-open)."""
         if self._kind(path) not in _servers():
             return True
         try:

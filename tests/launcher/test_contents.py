@@ -63,9 +63,9 @@ def bundle(tree: Path, name: str = "b.sdee", *, cache: bool = True) -> tuple[Bun
     return summary, out.read_bytes()
 
 
-def anew(tree: Path) -> bytes:
+def from_scratch(tree: Path) -> bytes:
     """Return the bytes of a bundle for which every file is read."""
-    return bundle(tree, "anew.sdee", cache=False)[1]
+    return bundle(tree, "scratch.sdee", cache=False)[1]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_what_did_not_change_is_not_read_and_the_bytes_are_the_same(tree: Path, 
     again, after = bundle(tree)
     assert read == []
     assert (again.reused, again.identity, after) == (first.frames, first.identity, before)
-    assert after == anew(tree)
+    assert after == from_scratch(tree)
 
 
 @pytest.mark.usefixtures("settled")
@@ -102,7 +102,7 @@ def test_a_change_is_read_and_what_lies_in_its_frame(tree: Path, read: list[str]
     assert "007.py" in read
     assert len(set(read)) < 20
     assert again.reused > again.frames // 2
-    assert after == anew(tree)
+    assert after == from_scratch(tree)
 
 
 @pytest.mark.usefixtures("settled")
@@ -117,7 +117,7 @@ def test_a_change_with_size_and_mtime_set_back_is_seen(tree: Path, name: str) ->
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
     _, after = bundle(tree)
     assert after != before
-    assert after == anew(tree)
+    assert after == from_scratch(tree)
 
 
 @pytest.mark.usefixtures("settled")
@@ -128,7 +128,7 @@ def test_another_file_under_the_same_name_is_seen(tree: Path) -> None:
     os.utime(tree / "new", ns=(status.st_atime_ns, status.st_mtime_ns))
     os.replace(tree / "new", tree / "007.py")
     _, after = bundle(tree)
-    assert after == anew(tree)
+    assert after == from_scratch(tree)
 
 
 def test_what_changed_shortly_before_is_read_again(tree: Path, read: list[str]) -> None:
@@ -151,7 +151,7 @@ def test_files_whose_ctime_no_kernel_keeps_are_read_again(
         monkeypatch.setattr(Contents, "_kind", lambda _self, _path, kind=kind: kind)
         bundle(tree)
         read.clear()
-        assert bundle(tree)[1] == anew(tree)
+        assert bundle(tree)[1] == from_scratch(tree)
         assert len(set(read)) == 41
 
 
@@ -193,7 +193,7 @@ def test_an_older_bundle_that_somebody_changed_is_not_believed(tree: Path) -> No
     os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
     again, after = bundle(tree)
     assert again.reused == 0
-    assert after == anew(tree)
+    assert after == from_scratch(tree)
 
 
 @pytest.mark.usefixtures("settled")
