@@ -33,7 +33,9 @@ MODULES = product()
 PRODUCT = list(MODULES.values())
 
 # What a folder may import besides itself; the longest name that fits a module counts. `sdee` itself has the version
-_PACKER = tuple(f"sdee.packer.{name}" for name in ("model", "knowledge", "filesystem", "packages", "command_words"))
+_PACKER = tuple(
+    f"sdee.packer.{name}" for name in ("model", "knowledge", "filesystem", "contents", "packages", "command_words")
+)
 _TRACE = ("sdee.base", "sdee.tracer.tracefile")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "sdee.base": (),
