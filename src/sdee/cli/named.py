@@ -20,7 +20,7 @@ bundle_option = click.option(
     "chosen",
     metavar="BUNDLE",
     shell_complete=files,
-    help="Use this bundle instead of the first word.",
+    help="Take this bundle; all other words are arguments.",
 )
 
 
