@@ -245,7 +245,7 @@ class _TarStream:
 
     def _begin(self, node: Node, header: bytes, content: int = 0) -> None:
         """Begin a member; `content` bytes follow."""
-        self._stream.begin(os.fsencode(node.path), len(header) + content)
+        self._stream.begin(os.fsencode(node.path), len(header) + content, len(header))
         self._stream.write(header)
 
     def _copy(self, source: Source, expected: bytes) -> bytes:
