@@ -26,6 +26,17 @@ static bool set_root(struct options *options, const char *source, const char *va
     return fail(error, EXIT_USAGE, "it is one of auto, merged, closed", "%s cannot be '%s'", source, value);
 }
 
+static bool set_unpack(struct options *options, const char *source, const char *value, struct error *error)
+{
+    static const char *const names[] = {"auto", "lazy", "eager"};
+    for (enum unpacking kind = UNPACK_AUTO; kind <= UNPACK_EAGER; kind++)
+        if (strcmp(value, names[kind]) == 0) {
+            options->unpack = kind;
+            return true;
+        }
+    return fail(error, EXIT_USAGE, "it is one of auto, lazy, eager", "%s cannot be '%s'", source, value);
+}
+
 /* At once: mistakes in the other options are errors, too. */
 static bool set_error_fd(struct options *options, const char *source, const char *value, struct error *error)
 {
@@ -93,6 +104,9 @@ const struct option_row OPTIONS[] = {
     {"deploy", NULL, AT(deploy), .help = "only unpack the closure on this node, for the runs that follow; prints where. `sdee deploy` is the same"},
     {"undeploy", NULL, AT(undeploy), .help = "remove it again. `sdee undeploy` is the same"},
     {"deploy-dir", "DIR", AT(deploy_directory), .help = "where [the first of /dev/shm, /tmp, /var/tmp that has room]"},
+    {"unpack", "auto|lazy|eager", .set = set_unpack,
+     .help = "eager: the whole closure, into memory, before the job begins. lazy: each part when it is first read, by\n"
+             "FUSE, from the bundle, which must stay as it is until the job ends. auto: eager [auto]"},
     {"threads", "N", .set = set_threads, .help = "unpack with N threads; 0: one for each CPU that may be used [0]"},
     {"force", NULL, AT(force), .help = "run although this node's CPU, kernel or drivers are not what the bundle needs"},
     {"diagnose", NULL, AT(diagnose), .help = "run under a light trace; when the job fails, name the files that it failed to find"},

@@ -7,9 +7,11 @@
 #include "lib/error.h"
 
 enum root_kind { ROOT_AUTO, ROOT_MERGED, ROOT_CLOSED };
+enum unpacking { UNPACK_AUTO, UNPACK_LAZY, UNPACK_EAGER };
 
 struct options {
     enum root_kind root;
+    enum unpacking unpack;
     bool debug, dry_run, shell, quiet;
     bool diagnose;
     bool mpi_host; /* the node's MPI instead of the bundle's */

@@ -55,13 +55,48 @@ static bool refused(struct error *error, const char *what, int number)
                 "%s: %s: %s", no_namespaces, what, strerror(number));
 }
 
+static bool nothing_between(void *argument, struct error *error)
+{
+    (void)argument, (void)error;
+    return true;
+}
+
+/* A user namespace that maps this user and group to themselves, with `flags` at once. */
+static bool enter_user_namespace(int flags, struct error *error)
+{
+    const unsigned uid = geteuid(), gid = getegid();
+    struct groups groups;
+    char what[64];
+    groups_begin(&groups);
+    if (unshare_namespaces(CLONE_NEWUSER | flags) != 0) {
+        const int number = errno;
+        groups_end(&groups);
+        return refused(error, "unshare(CLONE_NEWUSER)", number);
+    }
+    const struct id_pair group = {gid, gid};
+    const char *failed = idmap_write(0, (struct id_pair){uid, uid}, groups_map(&groups) ? NULL : &group);
+    if (failed == NULL)
+        return true;
+    const int number = errno;
+    snprintf(what, sizeof what, "writing /proc/self/%s", failed);
+    return refused(error, what, number);
+}
+
 bool namespaces_enter(bool *in_user_namespace, struct error *error)
 {
+    return namespaces_enter_by(in_user_namespace, NULL, NULL, error);
+}
+
+bool namespaces_enter_by(bool *in_user_namespace, bool (*between)(void *argument, struct error *error), void *argument, struct error *error)
+{
     struct capabilities capabilities;
-    const unsigned uid = geteuid(), gid = getegid();
-    char what[64];
+    const int at_once = between == NULL ? CLONE_NEWNS : 0;
+    if (between == NULL)
+        between = nothing_between;
     *in_user_namespace = !(sys_capabilities(&capabilities) && (capabilities.effective >> CAP_SYS_ADMIN & 1) != 0);
     if (!*in_user_namespace) {
+        if (!between(argument, error))
+            return false;
         if (unshare_namespaces(CLONE_NEWNS) == 0)
             return sys_make_slave() == 0 || fail(error, EXIT_KERNEL, NULL, "cannot make mounts private: %s", strerror(errno));
         if (errno == ENOSPC) /* a user namespace would count as well */
@@ -69,19 +104,9 @@ bool namespaces_enter(bool *in_user_namespace, struct error *error)
         tried(error, "a mount namespace as root: %s", strerror(errno));
         *in_user_namespace = true;
     }
-    struct groups groups;
-    groups_begin(&groups);
-    if (unshare_namespaces(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
-        const int number = errno;
-        groups_end(&groups);
-        return refused(error, "unshare(CLONE_NEWUSER)", number);
-    }
-    const struct id_pair group = {gid, gid};
-    const char *failed = idmap_write(0, (struct id_pair){uid, uid}, groups_map(&groups) ? NULL : &group);
-    if (failed != NULL) {
-        const int number = errno;
-        snprintf(what, sizeof what, "writing /proc/self/%s", failed);
-        return refused(error, what, number);
-    }
+    if (!enter_user_namespace(at_once, error) || !between(argument, error))
+        return false;
+    if (at_once == 0 && unshare_namespaces(CLONE_NEWNS) != 0)
+        return fail_to_unshare(error, "a mount namespace", CLONE_NEWNS, NULL);
     return sys_make_slave() == 0 || fail(error, EXIT_KERNEL, NULL, "cannot make mounts private: %s", strerror(errno));
 }

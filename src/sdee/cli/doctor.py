@@ -120,9 +120,10 @@ def settings() -> list[Finding]:
 
 
 def usable(findings: list[Finding]) -> bool:
-    """Tell whether one engine works and the launcher can make a closed root; overlayfs is not needed for that."""
+    """Tell whether one engine works and the launcher can make a closed root: that needs neither overlayfs nor FUSE."""
     engine = any(f.ok for f in findings if f.check.startswith("engine"))
-    needed = [f for f in findings if f.part == "execute" and not f.check.startswith(("overlayfs", "kernel.", "user."))]
+    optional = ("overlayfs", "FUSE", "kernel.", "user.")
+    needed = [f for f in findings if f.part == "execute" and not f.check.startswith(optional)]
     return engine and all(f.ok for f in needed)
 
 

@@ -87,7 +87,8 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    keep_walk(walk, CLOSURE, "", NULL, false);
+    /* over a closure that is read lazily what was written lies apart: all of it need not be listed */
+    keep_walk(walk, access(LAZY_OVER "/u", F_OK) == 0 ? LAZY_OVER "/u" : CLOSURE, "", NULL, false);
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind == OP_OVERLAY)
             walk_upper(walk, &plan->ops[i]);

@@ -11,6 +11,7 @@
 
 #include "launcher/keep/keep.h"
 #include "launcher/layout.h"
+#include "launcher/lazy/lazy.h"
 #include "launcher/root/carry.h"
 #include "launcher/root/root.h"
 #include "lib/mounts.h"
@@ -50,7 +51,9 @@ static bool make_root(struct root *root, struct plan *plan, struct plan *closed,
 {
     keep_begin(plan);
     keep_begin(closed);
-    return namespaces_enter(&root->in_user_namespace, error) && build(plan, closed, bundle, options, error);
+    const bool entered = plan->lazy == NULL ? namespaces_enter(&root->in_user_namespace, error)
+                                            : namespaces_enter_by(&root->in_user_namespace, lazy_start, plan->lazy, error);
+    return entered && build(plan, closed, bundle, options, error);
 }
 
 /* Its own mount namespace: ours stays the base, which those who join enter. */
