@@ -270,7 +270,13 @@ ROWS = (
     Row("exec", "sdee exec of /bin/true", "podman run --rm", 0.3, start_podman),
     Row("unpack", "unpack of a 400 MB closure into tmpfs", "zstd -d, tar x into tmpfs", 0.7, unpack),
     Row("size", "bundle size, numpy/scipy/pandas job", "smaller of care's and reprozip's", 1.0, size),
-    Row("rebundle", "sdee bundle again, a script changed; numpy/scipy/pandas job", "sdee bundle anew", 0.5, rebundle),
+    Row(
+        "rebundle",
+        "sdee bundle again, a script changed; numpy/scipy/pandas job",
+        "sdee bundle from scratch",
+        0.5,
+        rebundle,
+    ),
     Row("rebundle-tar", "the same", "tar, zstd -7 -T0 of the same files", 1.0, rebundle_tar),
     Row("stats", "20,000 stats inside, merged root", "bare", 1.1, stats_inside),
 )

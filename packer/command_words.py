@@ -27,7 +27,7 @@ class Grammar:
     `glued`: letters whose value, if any, ends the word. `verb`: words that follow the program's name. `operands`: those
     that belong to the program: a script, a time limit. `letters`: an option of one dash is several letters; `signs`:
     what options begin with; `end`: the word that ends them. `text`: the first operand is code, where no option gave
-    any; `also`: what options gave as code does not stand for the script.
+    any; `also`: what options gave as code does not replace the script.
     """
 
     names: str

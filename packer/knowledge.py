@@ -160,7 +160,7 @@ MODULE_DIRECTORIES = frozenset(
 )
 
 # Variables that list directories in which interpreters and loaders search for code, with what stands between two.
-# A `?` in an entry stands for a module's name (Lua)
+# A `?` in an entry means a module's name (Lua)
 SEARCH_VARIABLES = {
     **dict.fromkeys(
         _words("""

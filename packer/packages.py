@@ -89,7 +89,7 @@ class Packages:
 
     @cached_property
     def _files(self) -> dict[str, frozenset[str]]:
-        """Paths by package. With dpkg "NAME" stands for all architectures of a package."""
+        """Paths by package. With dpkg "NAME" means all architectures of a package."""
         names = self._fs.names(f"{self._database}/info")
         stamp = self._fs.status(f"{self._database}/status")
         found = dict(_listed_by_dpkg(self._database, names, stamp.st_mtime_ns if stamp else 0))

@@ -48,7 +48,7 @@ class Execs:
             argv = [os.fsdecode(argument) for argument in memory.read_strings(tid, pointers)]
             libpath = self._library_path(tid, envp_at, width)
         except OSError as error:
-            records.incomplete("the arguments of a program could not be read", pid, f"{found.path}: {error.strerror}")
+            records.incomplete("sdee could not read the arguments of a program", pid, f"{found.path}: {error.strerror}")
         records.program(pid, found.path, argv, interpreters, libpath, setid=setid)
 
     def _library_path(self, tid: int, envp_at: int, width: int) -> str | None:

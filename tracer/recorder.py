@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sdee.tracer.tracefile.writer import Writer
 
 _SETTLING = 0.1  # seconds
-_SEEN_LIMIT = 200_000  # raw paths remembered; then all are forgotten and resolved anew
+_SEEN_LIMIT = 200_000  # raw paths remembered; then all are forgotten and resolved again
 
 # linux/fcntl.h and friends
 _AT_SYMLINK_NOFOLLOW, _AT_SYMLINK_FOLLOW = 0x100, 0x400
@@ -134,7 +134,7 @@ class Recorder:
     def waiting(self, *, ends_them: bool) -> None:
         """See engine.Handler."""
         interrupt = "Ctrl-C ends them" if ends_them else "Ctrl-C leaves them"
-        self._notice(f"the command has ended; tracing goes on until its background processes end ({interrupt})")
+        self._notice(f"the command has ended; sdee traces its background processes until they end ({interrupt})")
 
     # which file is meant
 
@@ -149,7 +149,7 @@ class Recorder:
             self._forget()
 
     def _forget(self) -> None:
-        """Forget all that was resolved, and for a while anew at each stop.
+        """Forget all that was resolved, and for a while again at each stop.
 
         The kernel carries the change out after this stop. Another process's may come in between, and what that finds is
         still the state before.
@@ -353,7 +353,7 @@ class Recorder:
     def _on_exec(self, call: Call) -> None:
         found, resolver = self._find(call, call.what.paths[0], follow=self._follows(call))
         if found.real.startswith("/memfd:"):
-            self.incomplete("a program was executed from memory (memfd)", self.records.pid(call.tid), found.path)
+            self.incomplete("the job executed a program from memory (memfd)", self.records.pid(call.tid), found.path)
         at = call.what.paths[0].path + 1
         width = syscalls.pointer_size(call.arch, call.nr)
         vectors = (call.args[at], call.args[at + 1], width)
@@ -387,7 +387,7 @@ class Recorder:
 
     def _on_handle(self, call: Call) -> None:
         self.incomplete(
-            "a file was opened by its handle, which tells no path (open_by_handle_at)", self.records.pid(call.tid)
+            "the job opened a file by its handle, which has no path (open_by_handle_at)", self.records.pid(call.tid)
         )
 
     def _on_mount(self, call: Call) -> None:
@@ -414,7 +414,7 @@ class Recorder:
         """A listener of the job's own comes before ours, and is refused (EBUSY) under unotify: seccomp_unotify(2)."""
         operation, flags = call.args[:2]
         if operation == SECCOMP_SET_MODE_FILTER and flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
-            why = "the job installs a seccomp listener of its own: calls that it handles are not seen, or it gets EBUSY"
+            why = "the job installs a seccomp listener of its own: sdee misses calls that it handles, or it gets EBUSY"
             self.incomplete(why, self.records.pid(call.tid))
 
     # what went wrong
@@ -431,7 +431,7 @@ class Recorder:
         """Judge why a stop could not be recorded: what the kernel will refuse as well is nothing missed."""
         if error.errno in (errno.EFAULT, errno.ESRCH, errno.ENOENT, errno.EBADF, errno.ENOTDIR, errno.ENAMETOOLONG):
             return
-        why = "a system call's path could not be read"
+        why = "sdee could not read the path of a system call"
         if error.errno in (errno.EPERM, errno.EACCES):  # not dumpable: ptrace(2), prctl(2)
             why = "a process hid its files: its program may be executed but not read, or it hides its memory"
         self.incomplete(why, self.records.pid(tid), f"{what.name}: {error.strerror}")

@@ -40,7 +40,7 @@ class Saver:
         """`keep`: add to what is there (--append); else remove it."""
         self._directory = directory
         self._descriptor = -1  # of the directory, once it is there
-        self._why = ""  # the directory that is there is not used
+        self._why = ""  # why sdee does not use the directory that is there
         self._done: set[str] = set()
         self._next = 0
         self._copied = 0
@@ -57,7 +57,7 @@ class Saver:
             names = os.listdir(descriptor)
             self._why = trust.distrusted_state(os.fstat(descriptor), self._directory)
             if not self._why and not all(_is_copy(name, descriptor) for name in names):
-                self._why = "it holds other things than copies"
+                self._why = "it holds more than copies"
             if self._why or keep:
                 self._next = 0 if self._why else 1 + max(map(int, names), default=-1)
                 return
@@ -95,13 +95,13 @@ class Saver:
         if self._descriptor >= 0:
             return
         if self._why:
-            raise OSError(errno.EPERM, f"{self._directory} is not used: {self._why}")
+            raise OSError(errno.EPERM, f"sdee does not use {self._directory}: {self._why}")
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._directory, 0o700)
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         if why := trust.distrusted_state(os.fstat(descriptor), self._directory):
             os.close(descriptor)
-            raise OSError(errno.EPERM, f"{self._directory} is not used: {why}")
+            raise OSError(errno.EPERM, f"sdee does not use {self._directory}: {why}")
         self._descriptor = descriptor
 
     def _copy(self, source: str, target: str, size: int) -> None:
@@ -118,7 +118,7 @@ class Saver:
                         raise _TooLargeError(f"larger than {COPY_LIMIT >> 20} MiB") from error
                     space = os.fstatvfs(writer)
                     if size > space.f_bavail * space.f_frsize * FREE_SHARE or self._copied + size > SUM_LIMIT:
-                        raise _TooLargeError("copies would take the job's disk space") from error
+                        raise _TooLargeError("copies would take disk space that the job needs") from error
                     self._copied += size
                     left = size
                     while left and (done := os.sendfile(writer, reader, size - left, left)):

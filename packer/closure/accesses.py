@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MADE = frozenset(("write", "create", "rename"))
 _CHANGED = MADE | {"remove"}
 _USED = frozenset(("read", "exec"))
-ONLY_ASKED = "was only asked about and is large"
+ONLY_ASKED = "was only looked up, not read, and is large"
 
 
 class Accesses:
@@ -52,8 +52,8 @@ class Accesses:
         if lost:
             shown = ", ".join(map(ascii, lost[:5])) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
             raise InputError(
-                f"files that the job read cannot be read now: {shown}",
-                hint="bundle as the user who ran the job, before files change; or leave them out with --exclude",
+                f"sdee cannot read files that the job read: {shown}",
+                hint="bundle as the user who ran the job, and before files change; or leave them out: --exclude",
             )
 
     def _judge(self, access: Access) -> None:
@@ -137,8 +137,8 @@ class Accesses:
                 builder.alias(access.path, draft, reason, access.order)
         if refused:
             builder.warnings.append(
-                f"{len(refused)} large files ({sum(refused) / 1e6:.1f} MB together) were only asked about: they do not "
-                "travel, and the node may lack them; --include GLOB takes them along"
+                f"{len(refused)} large files ({sum(refused) / 1e6:.1f} MB together) were only looked up, not read: "
+                "they do not travel, and the node may lack them; --include GLOB packs them"
             )
 
     def add_listed(self) -> None:
@@ -162,7 +162,7 @@ class Accesses:
         limit = knowledge.SOFTWARE_LIMIT if data else knowledge.LIST_LIMIT
         if sum(status.st_size for p in files if (status := fs.resolve(p).status)) > limit:
             builder.warnings.append(
-                f"{directory.path!a} was listed: of its {len(paths)} entries only those that the job used travel"
+                f"the job listed {directory.path!a}: of its {len(paths)} entries, only those that it used travel"
             )
             return
         for path in missing:
@@ -199,10 +199,10 @@ class Accesses:
         elif verdict is Verdict.BUNDLE and used and status is not None:
             if saved is not None:
                 why_not = saved.why or f"the copy {saved.copy!a} is gone"
-                builder.incomplete.append(f"{path!a} was changed by the job and not saved before: {why_not}")
+                builder.incomplete.append(f"{path!a} was changed by the job before sdee saved a copy: {why_not}")
             builder.need(path, reason, order=access.order)
         elif verdict in (Verdict.BUNDLE, Verdict.SHARED, Verdict.ABSENT) and not (used and verdict is Verdict.SHARED):
-            builder.note(real, Verdict.PRODUCED, Reason("was there and written by the job", reason.source))
+            builder.note(real, Verdict.PRODUCED, Reason("existed before the job wrote it", reason.source))
         else:
             builder.note(real, verdict, reason, *why, order=access.order)
         if path not in builder.drafts and real in builder.drafts:

@@ -68,7 +68,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
     accesses.add_probed()
     executed = only_executed(trace, builder)
     unreadable = [path for path in builder.unreadable if path not in executed]
-    builder.incomplete += [f"{path!a} cannot be read and does not travel" for path in unreadable]
+    builder.incomplete += [f"sdee cannot read {path!a}, so it does not travel" for path in unreadable]
     _add_home(builder)
     builder.add_parents()
     builder.add_owners()
@@ -141,7 +141,7 @@ def _add_included(builder: Builder) -> None:
     for glob in builder.options.include:
         named = _expand(fs, glob.rstrip("/") or "/")
         if not named and not any(map(Globs((glob,)).match, (d.path for d in builder.travelling()))):
-            raise InputError(f"--include {glob!a} names nothing", hint="it is a glob on absolute paths")
+            raise InputError(f"--include {glob!a} matches nothing", hint="sdee matches the glob against absolute paths")
         for path in named:
             draft = builder.need(path, Reason("is asked for by --include", detail=glob), unit=True)
             if draft.status is not None and stat.S_ISDIR(draft.status.st_mode):
@@ -216,13 +216,13 @@ def _left_out(view: View, widening: Widening, left: tuple[str, ...]) -> str:
         sizes[os.path.dirname(path)] += sum(adds)
     largest = " ".join(f"--include {path!a}" for path, _ in sizes.most_common(3))
     return (
-        f"{widening.name} is larger than {widening.limit >> 20} MB: {len(left)} of its {len(widening.paths)} files "
-        f"that the job did not use ({sum(sizes.values()) >> 20} MB) stay; {largest} carries more"
+        f"{widening.name} is larger than {widening.limit >> 20} MB: the bundle lacks {len(left)} of its "
+        f"{len(widening.paths)} files, which the job did not use ({sum(sizes.values()) >> 20} MB); {largest} packs more"
     )
 
 
 def _add_stand_ins(builder: Builder) -> None:
-    """Let other files stand for those with which a launcher starts its companions on other nodes."""
+    """Replace the files with which a launcher starts its companions on other nodes."""
     launchers = sorted(path for path in builder.site.executed if os.path.basename(path) in knowledge.COMPANIONS)
     for path, file in builder.options.stand_ins if launchers else ():
         draft = builder.need(path, Reason(STANDS_IN, launchers[0]), unit=True)
@@ -301,7 +301,7 @@ def _warn(builder: Builder, needs: Needs) -> None:
             own = next((d for d in live if is_below_any(draft.path, (d,)) and d not in knowledge.TEMPORARY_ROOTS), "")
             if not own:
                 builder.warnings.append(
-                    f"{draft.path!a} is input below a temporary directory, which each node has its own of"
+                    f"{draft.path!a} is input below a temporary directory, and each node has its own"
                 )
         if draft.verdict is Verdict.SECRET:
-            builder.warnings.append(f"{draft.path!a} was refused: it {draft.reasons[-1].why} (--allow lets it travel)")
+            builder.warnings.append(f"{draft.path!a} does not travel: it {draft.reasons[-1].why} (--allow packs it)")

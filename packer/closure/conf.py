@@ -1,4 +1,4 @@
-"""What the launcher is told: CONF pairs (docs/bundle-format.md) from a trace and its verdicts."""
+"""What the launcher reads: CONF pairs (docs/bundle-format.md) from a trace and its verdicts."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ _HIDDEN_IN = facts.system_directories("hidden")
 def absent(builder: Builder) -> tuple[list[str], list[str]]:
     """Return what the job looked for and did not find: in the system's directories, and elsewhere.
 
-    A node's own must not appear in the former; the latter are told so that nobody wonders about them later. Of a path
+    A node's own must not appear in the former; the bundle lists the latter so that --diagnose can skip them. Of a path
     whose directory is not there either, the outermost directory that is not. Libraries that a node may have its own of,
     and what was there and is gone, are not among them; nor names that no file can have.
     """

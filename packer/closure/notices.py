@@ -88,7 +88,7 @@ def conflict_notices(trace: Trace, builder: Builder) -> Iterator[str]:
     if len(found) > SHOWN:
         more = f" and {len(found) - SHOWN - 3} more" if len(found) > SHOWN + 3 else ""
         paths = ", ".join(ascii(c.path) for c in found[SHOWN : SHOWN + 3])
-        yield f"not the same in all traced runs either: {paths}{more}"
+        yield f"these differ between the traced runs, too: {paths}{more}"
 
 
 def _travels(conflict: Conflict, draft: Draft, trace: Trace) -> str:
@@ -101,10 +101,10 @@ def _travels(conflict: Conflict, draft: Draft, trace: Trace) -> str:
         what = "is there now"
     for state, runs in conflict.states:
         if state.kind == "file" and (state.size, state.mtime_ns) == (size, mtime_ns) and not draft.target:
-            return f"What travels is what was found by {_names(runs, trace)}"
+            return f"The bundle has what {_names(runs, trace)} found"
         if draft.target and state.target == draft.target:
-            return f"What travels is what was found by {_names(runs, trace)}"
-    return f"What travels is what {what}"
+            return f"The bundle has what {_names(runs, trace)} found"
+    return f"The bundle has what {what}"
 
 
 def _words(state: State) -> str:
@@ -145,8 +145,8 @@ def notices(trace: Trace, builder: Builder) -> Iterator[str]:
     """Yield a sentence for each thing that a user must look at."""
     for path in only_executed(trace, builder):
         yield (
-            f"you may execute {path!a} but not read it, so it does not travel and sdee cannot see what it uses: "
-            "the node must have it, or you make it readable (chmod +r) and trace again"
+            f"you may execute {path!a} but not read it: it does not travel, and sdee cannot see what it uses; "
+            "run on nodes that have it, or make it readable (chmod +r) and trace again"
         )
     for run in trace.runs:
         if run.status:
@@ -159,9 +159,10 @@ def notices(trace: Trace, builder: Builder) -> Iterator[str]:
     late = [d.path for d in used if d.status and stat.S_ISREG(d.status.st_mode) and ended and d.status.st_mtime > ended]
     if late:
         more = f" and {len(late) - 3} more" if len(late) > 3 else ""
-        yield f"changed since the job was traced, and travels as it is now: {', '.join(map(ascii, late[:3]))}{more}"
+        said = f"{', '.join(map(ascii, late[:3]))}{more}"
+        yield f"changed since the job was traced; the bundle has the present content: {said}"
     if any(BLANK in argument for argument in trace.runs[0].command):
-        yield "a secret of the command line was not recorded: run the bundle with all its arguments"
+        yield "sdee did not record a secret of the command line: give the bundle all its arguments"
     yield from conflict_notices(trace, builder)
     yield from _of_groups(trace)
     yield from _of_own_mounts(builder)
@@ -180,17 +181,17 @@ def _of_groups(trace: Trace) -> Iterator[str]:
             with contextlib.suppress(KeyError):
                 name = grp.getgrgid(gid).gr_name
             yield (
-                f"the job gives files to the group {name} ({gid}); in a bundle it may do so with its primary group "
-                f"only (else chown fails: Invalid argument): start it by `sg {name} -c ./bundle.sdee`, or ask the "
-                f"administrator for the line USER:{gid}:1 in /etc/subgid of the nodes"
+                f"the job gives files to the group {name} ({gid}); in a bundle, chown fails for all groups but the "
+                f"primary one (Invalid argument): start it by `sg {name} -c ./bundle.sdee`, or ask the administrator "
+                f"for the line USER:{gid}:1 in /etc/subgid of the nodes"
             )
 
 
 def _of_own_mounts(builder: Builder) -> Iterator[str]:
     """Yield a sentence for each file system that the user has mounted and that holds the job's data: no node has it."""
     ends = {
-        Verdict.SHARED: ("stays", "--with-data makes it travel, or the job must mount it, too"),
-        Verdict.PRODUCED: ("is written", "unless the job mounts it, too, it is written into the directory beneath"),
+        Verdict.SHARED: ("stays", "--with-data packs it, or the job must mount it, too"),
+        Verdict.PRODUCED: ("is written", "unless the job mounts it, too, the output goes to the directory beneath"),
     }
     found: dict[tuple[str, Verdict], list[str]] = {}
     for draft in builder.drafts.values():
@@ -200,4 +201,4 @@ def _of_own_mounts(builder: Builder) -> Iterator[str]:
     for (mount, verdict), paths in found.items():
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         (does, remedy), kind = ends[verdict], builder.site.mounts[mount]
-        yield f"{paths[0]!a}{more} {does} on {mount!a}, which is mounted here by {kind}: {remedy}"
+        yield f"{paths[0]!a}{more} {does} on {mount!a}, a {kind} mount of this machine: {remedy}"

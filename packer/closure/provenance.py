@@ -15,7 +15,7 @@ _DEEDS = (
     ("read", "was read"),
     ("list", "was listed"),
     ("chdir", "was a working directory"),
-    ("probe", "was asked about"),
+    ("probe", "was looked up"),
     ("create", "was created"),
     ("rename", "was renamed to"),
     ("write", "was written"),

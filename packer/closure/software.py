@@ -39,14 +39,14 @@ def own_directories(trace: Trace, fs: FileSystem, site: Site) -> tuple[dict[str,
     Below the working directory, where programs and data lie side by side, a directory counts that holds nothing but
     code, or that is a Python package.
     """
-    # what the job makes anew in every run (caches of compiled code) says nothing
+    # what the job makes again in every run (caches of compiled code) says nothing
     changed = [a.path for a in trace.accesses.values() if a.ops & _CHANGED and not is_cache(a.path)]
     written = {os.path.dirname(path) for path in changed} | {site.kept_directory(path) for path in changed}
     read = {a.path for a in trace.accesses.values() if a.existed and "read" in a.ops}
     found: dict[str, str] = {}
     for program in dict.fromkeys(p for e in trace.execs for p in (e.path, *_script(e, site.cwd, read, fs))):
         for path in dict.fromkeys((program, fs.resolve(program).real)):
-            found.setdefault(os.path.dirname(path), f"lies in the own directory of {program}")
+            found.setdefault(os.path.dirname(path), f"lies in the directory of {program}")
     for path in sorted(read):
         kept = site.kept_directory(path)
         if kept and fs.is_file(path):

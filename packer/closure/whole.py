@@ -118,12 +118,12 @@ class _Carrier:
         self._builder.left_out |= self._left_out
         if self._budget.limit and self._refused > self._budget.limit // 8:
             self._builder.warnings.append(
-                f"of the software in {self._top!a} {self._refused // 10**6} MB that the run did not use do not travel: "
-                f"a node without them lacks them; --include {self._top!a}, or software-limit in sdee.toml, carries them"
+                f"the bundle lacks {self._refused // 10**6} MB of the software in {self._top!a} that the run did not "
+                f"use; --include {self._top!a}, or a higher software-limit in sdee.toml, packs them"
             )
 
     def _is_the_nodes(self, draft: Draft) -> bool:
-        """Return whether a path of the run that does not travel must be seen all the same: data, secrets, results."""
+        """Tell whether the job must see the node's own at a path that does not travel: data, secrets, results."""
         if draft.verdict is Verdict.PRODUCED:
             return not is_cache(draft.path) and self._builder.fs.status(draft.path) is not None
         is_directory = draft.status is not None and stat.S_ISDIR(draft.status.st_mode)
@@ -177,7 +177,7 @@ class _Carrier:
         self._take(size)
         draft = builder.need(path, self._reason, unit=True)
         if draft.path == path and draft.order is None and draft.verdict is Verdict.SECRET:
-            del builder.drafts[path]  # nobody used it: no need to speak of it, and no way to travel
+            del builder.drafts[path]  # nobody used it: it needs no mention, and it does not travel
             self._left_out.add(path)
 
     def _link(self, path: str) -> None:

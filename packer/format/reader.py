@@ -66,6 +66,18 @@ _CHUNK = 1 << 20
 LAUNCHER_MARK = b"SDEE launcher of a bundle"  # in an ELF note on the first page
 
 
+def is_bundle(path: str) -> bool:
+    """Tell by its name or its footer whether a file is a bundle."""
+    if path.endswith(".sdee"):
+        return True
+    try:
+        with open(open_regular(path), "rb") as file:
+            file.seek(8 - rules.FOOTER_SIZE, os.SEEK_END)  # behind the head of its frame
+            return file.read(len(rules.NAME_FOOTER)) == rules.NAME_FOOTER
+    except OSError:
+        return False
+
+
 def open_bundle(path: str) -> Bundle:
     """Open a bundle and check its footer and its table of contents by every rule of docs/bundle-format.md.
 

@@ -121,7 +121,8 @@ def parse_footer(data: bytes, file_size: int) -> Footer:
     )
     if name != rules.NAME_FOOTER:
         raise BundleError(
-            "not a bundle", hint="`sdee bundle` makes one; if it was one, its end is missing: copy or make it again"
+            "not a bundle",
+            hint="`sdee bundle` makes one; if it was one, its end is missing: copy it again or make it again",
         )
     if version > rules.VERSION:
         raise BundleError(
@@ -133,7 +134,7 @@ def parse_footer(data: bytes, file_size: int) -> Footer:
     if whole != footer.file_size or offset != footer.table_offset or not launcher:
         raise BundleError("damaged footer: its sizes do not add up")
     if whole != file_size:
-        raise BundleError(f"truncated: the footer speaks of {whole} bytes, the file has {file_size}")
+        raise BundleError(f"truncated: the footer says {whole} bytes, the file has {file_size}")
     return footer
 
 

@@ -31,7 +31,7 @@ def compare_traces(one: Trace, other: Trace) -> list[Difference]:
 
 
 def compare_bundles(one: Bundle, other: Bundle) -> list[Difference]:
-    """Return, by path, what travels otherwise or got another verdict, and then what the launcher is told otherwise."""
+    """Return, by path, what travels otherwise or got another verdict, and then CONF keys that differ."""
     found = _compare(_contents(one), _contents(other))
     hidden = {key for key, rule in rules.CONF.items() if not rule.compare}
     settings = [{f"{key} {value}" for key, value in b.table.conf if key not in hidden} for b in (one, other)]

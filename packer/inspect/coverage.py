@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from sdee.packer.format.table import Entry
     from sdee.packer.model import Closure
 
-_OF_THE_PROCESS = ("_=", "PWD=")  # variables that the launcher, or the program, sets anew
+_OF_THE_PROCESS = ("_=", "PWD=")  # variables that the launcher, or the program, sets itself
 
 
 def _of(coverage: str) -> frozenset[str]:
     return frozenset(key for key, rule in rules.CONF.items() if rule.coverage == coverage)
 
 
-# Keys that say what was run, which who runs another command says anew, or that serve messages alone
+# Keys that say what was run, which another command replaces, or that serve messages alone
 _OF_THE_COMMAND = _of("command")
 # Of these a bundle may say neither less nor more: a command would see other files, variables or limits, or be refused
 _EQUAL = _of("equal")

@@ -1,13 +1,17 @@
-"""What travels at a path, as a value: `sdee ls --json`, and Bundle.entries() of the Python API."""
+"""What travels at a path: the names that a user may give it, and its entry as a value (also of the Python API)."""
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdee.packer.format import table
+    from sdee.packer.format.reader import Bundle
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "link"}
 
@@ -39,3 +43,22 @@ def entry_of(entry: table.Entry) -> Entry:
         link=entry.link,
         sha256=entry.sha256.hex() if stat.S_ISREG(entry.mode) else None,
     )
+
+
+def job_path(bundle: Bundle, path: str) -> str:
+    """Resolve a path as the job would: a relative one from its working directory."""
+    joined = os.path.join(bundle.conf("cwd")[0], path)
+    return "/" + os.path.normpath(joined).lstrip("/")
+
+
+def named(bundle: Bundle, paths: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the bundle's names of what `paths` name, through links of directories, and the paths that name nothing."""
+    found, missing = [], []
+    for path in paths:
+        name = job_path(bundle, path)
+        entry = bundle.entries.get(name) or bundle.find(name)
+        if entry or name == "/":
+            found.append(entry.path if entry else name)
+        else:
+            missing.append(path)
+    return tuple(found), missing

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from sdee.base.paths import is_below
+from sdee.packer.inspect.entries import job_path
 from sdee.packer.model import Verdict
 
 if TYPE_CHECKING:
@@ -34,6 +35,44 @@ class Explanation:
     item: Item
     chain: tuple[Hop, ...]
     others: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of a path. Without an explanation one of the next four may be set, else `near` names others.
+
+    `implied`: a directory above something that travels; `provided`, `unused`, `left_out`: the path of CONF's host,
+    unused or left-out that it is or lies below.
+    """
+
+    explanations: tuple[Explanation, ...]
+    implied: str = ""
+    provided: str = ""
+    unused: str = ""
+    left_out: str = ""
+    near: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is known of the path."""
+        return bool(self.explanations or self.implied or self.provided or self.unused or self.left_out)
+
+
+def answer(bundle: Bundle, query: str, cwd: str) -> Answer:
+    """Say of what a user means by `query`, in `cwd`, why it travels or does not. Raises BundleError."""
+    found = tuple(explain(bundle, path) for path in candidates(bundle, query, cwd))
+    if found:
+        return Answer(found)
+    path = job_path(bundle, query)
+    implied = bundle.find(path)
+    result = Answer(
+        (),
+        implied=implied.path if implied else "",
+        provided=above(bundle, "host", path),
+        unused=above(bundle, "unused", path),
+        left_out=above(bundle, "left-out", path),
+    )
+    return result if result.known else Answer((), near=tuple(near(bundle, query)))
 
 
 def explain(bundle: Bundle, path: str) -> Explanation:

@@ -113,7 +113,7 @@ def lines(result: Report, *, quiet: bool = False) -> list[str]:
     said += _of_home(result)
     if not quiet:
         said += _notes(result)
-    said += [f"not everything could be seen: {safe(why)}" for why in result.incomplete]
+    said += [f"sdee could not see everything: {safe(why)}" for why in result.incomplete]
     return said
 
 
@@ -122,9 +122,9 @@ def _of_nothing(result: Report) -> str:
     failed = sorted({run.status for run in result.runs if run.status})
     if not failed:
         return "nothing is missing on a bare node"
-    said = f"nothing is missing up to where the job ended with status {', '.join(map(str, failed))}"
+    said = f"nothing was missing until the job ended with status {', '.join(map(str, failed))}"
     if result.expected is None:
-        said += "\n  hint: sdee verify --compare runs it here, too, and compares"
+        said += "\n  hint: sdee verify --compare also runs the job here and compares"
     return said
 
 
@@ -181,7 +181,7 @@ def _notes(result: Report) -> Iterable[str]:
     if result.changed and any(run.differences for run in result.runs):
         yield f"changed since the job was bundled, so that its results may differ: {_some(result.changed)}"
     if result.old:
-        yield f"changed here since, and the bundle's used: {_some(result.old)}; `sdee bundle` takes the new one"
+        yield f"changed since bundling; the job uses the bundle's: {_some(result.old)}; `sdee bundle` packs the new one"
     yield from (f"the node must provide {safe(path)}" for path in result.provided)
 
 

@@ -95,7 +95,7 @@ def what_a_node_has(bundle: Bundle, *, home: bool = True) -> tuple[tuple[str, ..
     directories += sorted(path for path in above if is_below_any(path, tuple(directories)) and os.path.isdir(path))
     shared = [path for path, item in bundle.items.items() if item.verdict is Verdict.SHARED]
     # what was there before and is only written, moved or removed is no input, and yet there
-    was_there = "was there and written by the job"
+    was_there = "existed before the job wrote it"
     shared += [p for p, item in produced.items() if any(reason.why == was_there for reason in item.reasons)]
     own = [path for path in bundle.conf("host") if is_below_any(path, (*knowledge.HOST_FILES, "/run"))]
     drivers = [path for path, item in bundle.items.items() if item.verdict is Verdict.HOST and never_travels(path)]

@@ -30,7 +30,7 @@ class Widening:
     `paths` may be files, links and directories (each alone: list what is in them). Of a unit whose files are larger
     than `limit` bytes together the smallest travel, with a warning; of one that is `whole` or not at all, none.
     `owned`: the paths are software, even among a user's data. `with_libraries`: what its files need counts, too.
-    `notice`: what the user is told.
+    `notice`: what to tell the user.
     """
 
     name: str

@@ -15,7 +15,7 @@ _SCRIPTS = (".js", ".mjs", ".cjs")
 _CODE = (*_SCRIPTS, ".json", ".node", ".wasm")
 _LIMIT = 4 << 30
 _NOT_RUN = frozenset((".cache", ".bin", "test", "tests", "docs", "example", "examples"))
-# Where packages of the whole system lie: each stands for itself there
+# Where packages of the whole system lie: each is a package by itself there
 _GLOBAL = ("/usr/share/nodejs", "/usr/lib/nodejs", "/usr/lib/node_modules", "/usr/local/lib/node_modules")
 
 

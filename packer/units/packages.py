@@ -72,8 +72,8 @@ class ProgramPackages(Unit):
         shown = ", ".join(f"{c.name.partition(' ')[0]} ({c.adds // 10**6} MB)" for c in too_large[:5])
         more = f" and {len(too_large) - 5} more" if len(too_large) > 5 else ""
         said = (
-            f"whole packages add at most {view.package_limit // 10**6} MB (package-limit in sdee.toml): only what the "
-            f"job used, and small programs, travel of {shown}{more}"
+            f"whole packages add at most {view.package_limit // 10**6} MB (package-limit in sdee.toml); the bundle has "
+            f"only small programs, and what the job used, of {shown}{more}"
         )
         return Widening("", too_large[0].source, (), notice=said)
 

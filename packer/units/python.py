@@ -146,7 +146,7 @@ class Distributions(Unit):
 
     @staticmethod
     def _top(view: View, site: str, rest: str) -> str:
-        """Return the package that stands for itself: below directories without __init__.py (PEP 420) if need be."""
+        """Return the package by itself: below directories without __init__.py (PEP 420) if need be."""
         parts = rest.split("/")
         if parts[0] == "__pycache__" and len(parts) > 1:
             return source_of(f"{site}/{rest}")

@@ -170,7 +170,7 @@ def _texts(view: View) -> Iterator[tuple[str, str]]:
 
 
 def _argument(by_name: dict[str, list[str]], execution: Exec) -> str:
-    """Return the file that a shell was told to run, among those that the run read: `bash -e ./t.sh`, "" for none."""
+    """Return the file that a shell ran, among those that the run read: `bash -e ./t.sh`, "" for none."""
     words = (word for word in execution.argv[1:] if not word.startswith(("-", "+")))
     word = script_of(list(execution.argv), execution.path) or next(words, "")
     ending = "/" + os.path.normpath(word).lstrip("./")

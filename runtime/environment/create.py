@@ -29,9 +29,9 @@ def create(name: str, binds: Sequence[str] = (), *, emulate: bool = False) -> En
     check_name(name)
     for path in binds:
         if not os.path.isdir(path):
-            raise UsageError(f"--bind {path}: is no directory")
+            raise UsageError(f"--bind {path}: not a directory")
         if not plan.is_plain(os.path.realpath(path)):
-            raise UsageError(f"--bind {path}: a name with a tab or a line break cannot be shown")
+            raise UsageError(f"--bind {path}: sdee cannot bind a name with a tab or a line break")
     with being_made(name) as made:
         fill(made, tuple(binds), emulate=emulate)
     return Environment(name, os.path.join(os.path.dirname(made.directory), name))
@@ -53,7 +53,7 @@ def being_made(name: str) -> Iterator[Environment]:
 
 @contextmanager
 def being_replaced(environment: Environment) -> Iterator[Environment]:
-    """Give a directory in which to make an environment anew, which takes the old one's place at the end."""
+    """Give a directory in which to make an environment again; it replaces the old one at the end."""
     with _discarded_on_failure(environment.name, prepare_base()) as held:
         yield Environment(environment.name, held.directory)
         gone = leftovers.replace(held, environment.directory)
@@ -98,7 +98,7 @@ def home_directory() -> str:
 
 
 def make_plan(environment: Environment, base: str, ranges: Ranges) -> plan.Plan:
-    """Plan, or plan anew for what is mounted on the host now, and write that down."""
+    """Plan, or plan again for what is mounted on the host now, and write that down."""
     mounted = mountinfo.of_this_machine()
     binds = environment.settings().binds
     made = plan.Plan(plan.build(mounted, base, home_directory(), binds, plan.installation()).steps, ranges)

@@ -122,7 +122,7 @@ def _lines(environment: Environment) -> Iterator[tuple[list[int], str]]:
 
 
 def write(environment: Environment, outside: list[str], owned: dict[str, tuple[int, int]]) -> None:
-    """Write `owners` anew: of files outside as given, and of entries of the upper layers, by their paths here."""
+    """Rewrite `owners`: of files outside as given, and of entries of the upper layers, by their paths here."""
     text = "".join(f"{line}\n" for line in outside)
     for path, (uid, gid) in owned.items():
         inode, born = key_of(path)

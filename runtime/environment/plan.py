@@ -118,8 +118,8 @@ def read(text: str) -> Plan:
 
 
 def _not_understood(line: int) -> InputError:
-    hint = "it is of a newer sdee, or damaged: make the environment anew"
-    return InputError(f"line {line} of its mount plan is not understood", hint=hint)
+    hint = "a newer sdee made it, or it is damaged: remove the environment and create it again"
+    return InputError(f"line {line} of its mount plan is unknown to this sdee", hint=hint)
 
 
 def mangled(path: str) -> str:

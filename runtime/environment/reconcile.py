@@ -52,13 +52,13 @@ def _refuse(environment: Environment, changed: list[str]) -> None:
     if _release(was) != _release(now):
         raise InputError(
             f"environment {environment.name} was made over {was}, and the host is {now} now: its programs may not fit",
-            hint=f"`sdee env diff {environment.name}` shows what you may want to save; then sdee env reset it",
+            hint=f"`sdee env diff {environment.name}` shows what to save; then sdee env reset {environment.name}",
         )
     own = rpm.own_databases(environment)
     if own and any(os.path.basename(path) in DATABASES for path in changed):
         raise InputError(
-            f"the host's RPM packages have changed, and so have those of environment {environment.name}: "
-            f"two RPM databases cannot be merged ({', '.join(own)})",
+            f"the RPM packages of the host and of environment {environment.name} have both changed: "
+            f"sdee cannot merge two RPM databases ({', '.join(own)})",
             hint=f"sdee env diff {environment.name} shows its packages; then sdee env reset {environment.name}",
         )
 
@@ -83,7 +83,7 @@ def adapt(environment: Environment) -> list[str]:
     if conflicts:
         names = ", ".join(sorted(key.split(":")[0] for key in conflicts))
         notes.append(
-            f"changed by both, the environment's stay: {names} (`apt-get check` inside tells whether all fits)"
+            f"host and environment both changed {names}; the environment's stay (check them inside: `apt-get check`)"
         )
     for path in ("/etc/passwd", "/etc/group"):
         _merge_file(environment, path, merge.accounts)

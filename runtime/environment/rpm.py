@@ -150,7 +150,7 @@ def both(environment: Environment) -> Both:
 
 def _ask(environment: Environment, files: dict[str, str]) -> tuple[Packages, str]:
     """Ask a copy of a database: the host's rpm, or else the environment's, inside. Return why if neither answers."""
-    problem = "there is no rpm on the host, nor in the environment"
+    problem = "neither the host nor the environment has rpm"
     place = environment.upper("/var/tmp") or environment.directory
     copy = tempfile.mkdtemp(prefix=".sdee-rpm-", dir=place)
     try:

@@ -44,7 +44,7 @@ def of_packages() -> list[str]:
 
 
 def divert(environment: Environment, note: Callable[[str], None]) -> None:
-    """Put sdee-front in the place of each. `note` is told of every path that is written."""
+    """Put sdee-front in the place of each. `note` receives every path written."""
     names = of_packages()
     upper, diverted, records = (environment.upper(path) for path in (PROGRAMS, DIVERTED, DIVERSIONS))
     if not names or upper is None or diverted is None or records is None:

@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 @dataclass(frozen=True)
 class Settings:
-    """What `create` was told, kept in config.json."""
+    """What the user gave to `create`, kept in config.json."""
 
     name: str
     created: str  # ISO 8601, local time
@@ -54,7 +54,7 @@ class Environment:
             content = json.loads(self._read("config.json"))
             return Settings(**{**content, "binds": tuple(content["binds"])})
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            hint = f"make it anew: sdee env remove {self.name}, sdee env create {self.name}"
+            hint = f"remove it and create it again: sdee env remove {self.name}; sdee env create {self.name}"
             raise InputError(f"{self.path('config.json')!a} is damaged: {error}", hint=hint) from None
 
     def plan(self) -> plan.Plan:
@@ -69,9 +69,7 @@ class Environment:
 
     def gone(self) -> InputError:
         """Return what to raise where another command has taken it away."""
-        return InputError(
-            f"environment {self.name} was removed or made anew just now", hint="`sdee env list` shows what there is"
-        )
+        return InputError(f"environment {self.name} was removed or reset just now", hint="`sdee env list` shows all")
 
     def upper(self, path: str) -> str | None:
         """Return where the environment keeps its own version of `path`, there or not; None for what is the host's."""
@@ -140,8 +138,8 @@ def check_name(name: str) -> str:
     """Return a name that may become a directory. Raises UsageError."""
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no name for an environment",
-            hint="use letters, digits and . _ + -, beginning with a letter or digit, 64 at most",
+            f"{name!r} is not a valid name of an environment",
+            hint="use at most 64 letters, digits and . _ + -; begin with a letter or digit",
         )
     return name
 
@@ -164,9 +162,9 @@ def find(name: str) -> Environment:
     directory = os.path.join(base_directory(), check_name(name))
     if not os.path.isfile(os.path.join(directory, "config.json")):
         names = ", ".join(environment.name for environment in environments())
-        hint = f"there are: {names}" if names else f"make one: sdee env create {name}"
+        hint = f"existing ones: {names}" if names else f"create it: sdee env create {name}"
         if is_inside():
-            hint = "this is in an environment, where environments are not seen: leave it first"
+            hint = "you are in an environment, which hides all environments: leave it first"
         raise InputError(f"there is no environment {name} in {base_directory()}", hint=hint)
     return Environment(name, directory)
 
@@ -182,7 +180,7 @@ def refuse_nested() -> None:
     The kernel lets a process have one supervisor (seccomp(2), EBUSY): another could be made there, but not entered.
     """
     if is_inside():
-        raise KernelError("this is in an environment already, and they do not nest", hint="leave it first")
+        raise KernelError("you are in an environment already, and environments do not nest", hint="leave it first")
 
 
 def prepare_base() -> str:
@@ -194,7 +192,7 @@ def prepare_base() -> str:
     base = base_directory()
     if not os.environ.get("SDEE_ENV_DIR", "").strip() and os.path.expanduser("~") == "~":
         raise OutputError(
-            "you have no home directory: HOME is not set, nor has your account one", hint="set SDEE_ENV_DIR"
+            "you have no home directory: neither HOME nor your account names one", hint="set SDEE_ENV_DIR"
         )
     try:
         os.makedirs(base, mode=0o700, exist_ok=True)
@@ -208,8 +206,8 @@ def prepare_base() -> str:
             all(os.path.exists(os.path.join(base, name, "config.json")) for name in os.listdir(base))
         ):
             raise OutputError(
-                f"{base} can be read by others and holds other things than environments",
-                hint="set SDEE_ENV_DIR to a directory that is only for environments, or chmod 700 it",
+                f"{base} holds more than environments, and others can read it",
+                hint="set SDEE_ENV_DIR to a directory for environments only, or chmod 700 this one",
             )
         os.chmod(base, 0o700)
     leftovers.sweep(base)
@@ -258,7 +256,7 @@ def at_rest(environment: Environment, purpose: str) -> Iterator[None]:
         if not _comes_to_rest(environment):
             raise InputError(
                 f"environment {environment.name} is in use: cannot {purpose} it",
-                hint=f"leave its shells, or end all that runs in it: sdee env stop {environment.name}",
+                hint=f"leave its shells, or end everything in it: sdee env stop {environment.name}",
             )
         yield
 

@@ -94,8 +94,8 @@ def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment,
     assert isinstance(settings, dict)  # read_header has seen to it
     if settings["system"] != system_name() and not force:
         raise InputError(
-            f"{source} was made over {settings['system']}, and here is {system_name()}: its programs may not fit",
-            hint="--force imports it nevertheless",
+            f"{source} comes from {settings['system']}, and here is {system_name()}: its programs may not fit",
+            hint="--force imports it anyway",
         )
     binds = tuple(path for path in settings.get("binds", ()) if os.path.isdir(path))
     with being_made(name or settings["name"]) as made:
@@ -106,7 +106,7 @@ def import_(source: str, name: str | None, *, force: bool) -> tuple[Environment,
             os.mkdir(made.path("base"))
             notes = [*_python(made, "read", source), *adapt(made)]
             if other:
-                notes.append("its RPM database is of another machine: `rpm -Va` inside tells what differs")
+                notes.append("its RPM database comes from another machine: `rpm -Va` inside shows what differs")
         rename(made, settings["name"])
     return Environment(made.name, os.path.join(os.path.dirname(made.directory), made.name)), notes
 
@@ -116,8 +116,8 @@ def _check_rpm(made: Environment, source: str, header: dict[str, object], *, for
     other = bool(header.get("rpm")) and header["rpm"] != rpm.fingerprint(made)
     if other and not force:
         raise InputError(
-            f"{source} has RPM packages of its own, and was made over other ones than this machine has: "
-            "two RPM databases cannot be merged",
-            hint="--force imports it nevertheless: with its own database, which may not tell of this machine's",
+            f"{source} has its own RPM packages, and this machine has others than the one it comes from: "
+            "sdee cannot merge two RPM databases",
+            hint="--force imports it with its own database, which may lack packages of this machine",
         )
     return other

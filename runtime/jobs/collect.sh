@@ -5,7 +5,7 @@ for pattern; do
   for file in $pattern; do
     [ -n "$(find "$file" -user "$(id -u)" -newerct "@$begun" 2>/dev/null)" ] || continue
     mkdir -p "$results${file%/*}" && cp -a "$file" "$results${file%/*}/" || {
-      echo "sdee: error: $(uname -n): $file cannot be brought back" >&2
+      echo "sdee: error: $(uname -n): cannot copy back $file" >&2
       failed=247
     }
   done

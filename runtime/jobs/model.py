@@ -231,7 +231,7 @@ class Inside(ABC):
 
     @abstractmethod
     def check(self, program: str, words: Words, stdin: str, front: str) -> None:
-        """Ask the manager whether it will take a call; nothing is submitted. `front`: what stands for its command.
+        """Ask the manager whether it will take a call; nothing is submitted. `front`: what replaces its command.
 
         Raises RefusedError.
         """
@@ -240,7 +240,7 @@ class Inside(ABC):
     def step_program(
         self, bundle: str, decisive: Sequence[str], served: Sequence[str], *, broadcast: str = "auto", results: str = ""
     ) -> str:
-        """Return the program that stands for `step` outside of a bundle: each task runs in the bundle.
+        """Return the program that replaces `step` outside of a bundle: each task runs in the bundle.
 
         `served`: words that become the bundle, and serve it (sdee-front); `decisive`: globs of variables that decide on
         software; `broadcast`, `results`: as of Request.
@@ -248,7 +248,7 @@ class Inside(ABC):
 
     @abstractmethod
     def rehearsal_program(self, front: str, record: str) -> str:
-        """Return the program that stands for all three in a command that is traced: `NAME ARGUMENTS`.
+        """Return the program that replaces all three in a command that is traced: `NAME ARGUMENTS`.
 
         `front`: sdee-front, as it is found there; `record`: the file to which each call of `batch` is added.
         """
@@ -259,7 +259,7 @@ class Inside(ABC):
 
     @abstractmethod
     def resubmit_program(self, known: Mapping[str, str], bundle: str, served: Sequence[str]) -> str:
-        """Return the program that stands for `batch` outside of a bundle.
+        """Return the program that replaces `batch` outside of a bundle.
 
         `known`: scripts, by where they are found, and what is submitted in their place.
         """

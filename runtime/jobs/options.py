@@ -71,7 +71,7 @@ def table_of_help(text: str, values: frozenset[str], flags: frozenset[str]) -> T
 
 
 def read_options(words: Sequence[str], table: Table) -> Iterator[Option]:
-    """Yield each option of a list that holds nothing else; a word that is none (`:`) stands for itself."""
+    """Yield each option of a list that holds nothing else; a word that is none (`:`) comes alone."""
     at = 0
     while at < len(words):
         size, option = _option(words, at, table)
@@ -106,7 +106,7 @@ def _option(words: Sequence[str], at: int, table: Table) -> tuple[int, Option]:
 
 def _following(words: Sequence[str], at: int) -> str:
     if at + 1 >= len(words) or words[at + 1] == "--":
-        raise UsageError(f"the option {words[at]} lacks its value")
+        raise UsageError(f"option {words[at]} needs a value")
     return words[at + 1]
 
 

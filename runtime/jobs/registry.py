@@ -34,9 +34,9 @@ def choose(name: str) -> JobManager:
             return manager
         tried.append(f"{manager.title}: {lacking}")
     raise CommandNotFoundError(
-        "there is no job manager on this machine to submit to",
+        "this machine has no job manager to submit to",
         tried=tuple(tried),
-        hint="work on a login node of the cluster, or load its module; --manager names one",
+        hint="use a login node of the cluster, or load the module of its job manager",
     )
 
 
@@ -55,4 +55,4 @@ def standing_for(name: str) -> Inside:
     for kind in _INSIDE:
         if name in (kind.step, kind.batch, kind.allocation):
             return kind()
-    raise InternalError(f"no job manager has a command {name!r} that sdee stands for")
+    raise InternalError(f"no job manager has a command {name!r} that sdee replaces")

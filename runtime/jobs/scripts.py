@@ -134,7 +134,7 @@ def expand(name: str, values: Mapping[str, str]) -> str:
 # set back, or a node's that is behind, would hide results: then the seconds count, of a clock that nobody sets
 _COLLECT = beside(__file__, "collect.sh").rstrip("\n")
 
-# What the job left in the nodes' own directories comes back too, and stays there, as ever
+# What the job left in the nodes' own directories comes back too, and stays there, as usual
 _FINISH = "\n" + beside(__file__, "finish.sh")
 _ELAPSED = '"$(($(sdee_uptime) - $sdee_started))"'
 

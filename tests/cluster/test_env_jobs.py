@@ -97,7 +97,7 @@ def test_an_evening_of_a_newcomer(cluster: Cluster, repository: str) -> None:
     said = "J0(5) = -0.177596771314338, rank {} on {} as 1001"
     assert sorted(done.stdout.splitlines()) == [said.format(0, "n1"), said.format(1, "n2")]
     assert done.stderr.count("\n") == 1, done.stderr
-    assert "sdee: srun: ./bessel runs in a bundle of this environment" in done.stderr
+    assert "sdee: srun: ./bessel: trial run here first" in done.stderr
     again = evening.inside("srun -N2 -n2 -w n1,n2 ./bessel")
     assert (again.returncode, sorted(again.stdout.splitlines())) == (0, sorted(done.stdout.splitlines()))
     assert again.stderr == "", "the first time only"
@@ -225,8 +225,8 @@ def test_jobs_that_a_job_submits_run_in_bundles_too(evening: Evening) -> None:
     evening.place.file("second.sh", SECOND)
     done = evening.inside("sbatch -Q --wait first.sh")
     assert done.returncode == 0
-    assert re.findall(r"sdee: sbatch: (\S+) runs in a bundle", done.stderr) == ["first.sh", "second.sh", "made.sh"]
-    assert "was not submitted" not in evening.place.read("first.out")
+    assert re.findall(r"sdee: sbatch: (\S+): trial run here first", done.stderr) == ["first.sh", "second.sh", "made.sh"]
+    assert "new since the trial run" not in evening.place.read("first.out")
     names = [line for line in evening.place.read("second.out").splitlines() if "hello" not in line]
     assert names == ["second one", "second two", "second made"]
     assert evening.inside("sbatch -Q --wait first.sh").stderr == "", "all of them are there"
@@ -256,9 +256,11 @@ def test_what_a_job_makes_and_submits_runs_in_its_own_bundle(evening: Evening) -
     evening.place.file("manager.sh", MANAGER)
     done = evening.inside("sbatch -Q --wait manager.sh")
     assert done.returncode == 0, done.stderr
-    assert "it submits scripts that it makes itself: all that was changed in the environment travels" in done.stderr
+    assert (
+        "the job submits scripts that it makes itself; bundling all changes of the environment instead" in done.stderr
+    )
     said = evening.place.read("manager.out").splitlines()
-    assert sum("which was not submitted when this job was prepared, runs in its bundle" in line for line in said) == 4
+    assert sum("new since the trial run of this job, runs in the bundle of this job" in line for line in said) == 4
     tasks = re.sub(r"\d+", "N", evening.place.read("task.out")).splitlines()
     assert tasks == ["task file task N.sh", "task a  b named", "task wrap", "task  sbatch"], (said, tasks)
     assert "status 3" in said
@@ -317,7 +319,7 @@ def test_a_rehearsal_that_takes_too_long_is_ended_and_all_changes_travel(evening
     )
     # on a busy machine a tracer takes more than a second to begin
     done = evening.inside("sbatch -Q --wait -o long.out long.sh", SDEE_REHEARSAL_LIMIT="5")
-    assert "it was ended after 5 s: all that was changed in the environment travels" in done.stderr
+    assert "sdee ended the trial run after 5 s; bundling all changes of the environment instead" in done.stderr
     assert evening.place.read("long.out").splitlines()[-1] == "late"
 
 
@@ -325,7 +327,7 @@ def test_a_rehearsal_that_is_ended_before_it_begins_says_so(evening: Evening) ->
     evening.place.file("soon.sh", "#!/bin/sh\nhello -g soon; sleep 9\n")
     done = evening.inside("sbatch -Q --wait -o soon.out soon.sh", SDEE_REHEARSAL_LIMIT="0")
     assert done.returncode != 0
-    assert "was ended after 0 s, before the tracer had begun" in done.stderr
+    assert "after 0 s, before the tracer began" in done.stderr
     assert "give it more time: SDEE_REHEARSAL_LIMIT=60" in done.stderr
 
 
@@ -345,7 +347,7 @@ def test_jobs_with_all_changes_share_a_bundle_until_the_environment_changes(even
     def submitted(command: str, text: str) -> list[str]:
         evening.place.file(command.split(maxsplit=1)[0], text)
         done = evening.inside(f"sbatch {command}")
-        assert "it failed here" in done.stderr, done.stderr
+        assert "the trial run failed" in done.stderr, done.stderr
         return evening.place.read("shared.out").splitlines()
 
     assert submitted("shared.sh first", SHARED) == ["first of shared.sh", "a step of it"]
@@ -382,8 +384,8 @@ def test_of_a_sweep_some_run_here_first_and_the_others_take_all_changes_along(ev
     def submitted(command: str) -> tuple[bool, list[str]]:
         done = evening.inside(f"sbatch {command}", SDEE_REHEARSAL_LIMIT="11")
         assert done.returncode == 0, done.stderr
-        is_traced = "it runs here once first" in done.stderr
-        assert is_traced != ("sweep.sh is not run here first, since others that differ in numbers were" in done.stderr)
+        is_traced = "trial run here first" in done.stderr
+        assert is_traced != ("sweep.sh: skipping the trial run: similar commands were traced already" in done.stderr)
         return is_traced, evening.place.read("sweep.out").splitlines()
 
     assert [submitted(f"sweep.sh {number}") for number in (1, 2, 3)] == [
@@ -404,13 +406,13 @@ def test_each_command_that_differs_in_more_than_numbers_runs_here_first(evening:
     for name in ("one1.sh", "one2.sh"):
         evening.place.file(name, "sleep 6\n")
     for command in ("sh one1.sh a1", "sh one1.sh a2", "sh one2.sh a1", "sh one1.sh b1"):
-        assert "it runs here once first" in evening.inside(f"srun -N1 {command}", SDEE_REHEARSAL_LIMIT="11").stderr
+        assert "trial run here first" in evening.inside(f"srun -N1 {command}", SDEE_REHEARSAL_LIMIT="11").stderr
     done = evening.inside("srun -N1 sh one1.sh a3", SDEE_REHEARSAL_LIMIT="11")
-    assert "is not run here first" in done.stderr
+    assert "skipping the trial run" in done.stderr
     wrapped = [
         evening.inside(f"sbatch --wrap 'sleep 6; ls {n}' -o /dev/null", SDEE_REHEARSAL_LIMIT="11") for n in "123"
     ]
-    assert ["is not run here first" in done.stderr for done in wrapped] == [False, False, True]
+    assert ["skipping the trial run" in done.stderr for done in wrapped] == [False, False, True]
 
 
 WRITER = """#!/bin/sh
@@ -431,7 +433,7 @@ def test_what_the_run_here_writes_and_removes_is_not_the_jobs_to_meet(evening: E
     assert rest[-3:] == ["data", "old", "first"], held.stderr
     assert not {"checkpoint", "new", "older.txt"} & set(rest)
     assert "at-home" not in held.stdout
-    assert "what it has written" not in held.stderr
+    assert "files that the trial run wrote" not in held.stderr
     evening.out(f"scontrol release {job}; while squeue -h -j {job} 2>/dev/null | grep -q .; do sleep 0.2; done")
     assert place.read("writer.out") == "begins\n", "it met no checkpoint of the run here"
     assert place.read("checkpoint") == place.read("new/deep/file") == f"job {job}\n"
@@ -509,7 +511,7 @@ def test_a_rehearsal_that_fails_is_said_and_all_changes_travel(evening: Evening)
     evening.place.file("two.sh", '#!/bin/sh\n#SBATCH -n2 -o two.out\n[ "$SLURM_NTASKS" = 2 ] || exit 9\nhello -g two\n')
     done = evening.inside("sbatch -Q --wait two.sh")
     assert "two.sh" in done.stderr
-    assert "it failed here" in done.stderr
+    assert "the trial run failed" in done.stderr
     assert evening.place.read("two.out").splitlines()[-1] == "two"
 
 
@@ -563,17 +565,17 @@ def test_with_all_changes_go_links_to_directories_and_empty_files(evening: Eveni
     evening.out("ln -s 1.0 /opt/tools/newest; : >/opt/tools/1.0/empty; truncate -s 600M /opt/tools/1.0/large")
     done = evening.inside("sbatch --wait linked.sh; rm /opt/tools/1.0/large")
     assert evening.place.read("linked.out") == "linked\n", done.stderr
-    assert re.search(r"sdee: [\d,]+ files, \d+\.\d MB, are being bundled: that takes a while", done.stderr)
+    assert re.search(r"sdee: bundling [\d,]+ files, \d+\.\d MB; this takes a while", done.stderr)
     done = evening.inside("sbatch --wait linked.sh")
-    assert "are being bundled" not in done.stderr
-    assert "it failed here" in done.stderr
+    assert "this takes a while" not in done.stderr
+    assert "the trial run failed" in done.stderr
 
 
 def test_jobs_of_a_directory_that_the_nodes_do_not_see_run_from_the_users_home(evening: Evening) -> None:
     script = "mkdir -p /tmp/own; cd /tmp/own; srun -N1 hello -g alone; ls"
     done = evening.inside(script)
     assert (done.returncode, done.stdout) == (0, "alone\n")
-    assert "'/tmp/own' is the environment's own: the nodes do not see it" in done.stderr
+    assert "'/tmp/own' belongs to the environment: the nodes do not see it" in done.stderr
 
 
 def test_srun_asked_for_its_version_answers_in_a_rehearsal_too(evening: Evening) -> None:
@@ -593,4 +595,4 @@ def test_a_rehearsal_ends_with_who_asked_for_it_and_an_interrupt_says_so(evening
         )
         assert done.stdout == f"{128 + signal.Signals[f'SIG{number}']}\n"
         assert "Traceback" not in done.stderr
-        assert ("interrupted, srun has submitted nothing" in done.stderr) == (number == "INT")
+        assert ("interrupted, srun submitted nothing" in done.stderr) == (number == "INT")

@@ -78,7 +78,7 @@ def mpi(cluster: Cluster) -> Iterator[Evening]:
 def submit(mpi: Evening, name: str, expected: list[str]) -> None:
     """Submit a script whose run here is to succeed; wait for what it prints."""
     done = mpi.inside(f"sbatch -Q {name}.sh")
-    assert (done.returncode, "failed here" in done.stderr) == (0, False), done.stderr
+    assert (done.returncode, "the trial run failed" in done.stderr) == (0, False), done.stderr
 
     def printed() -> list[str]:
         return [line for line in mpi.place.read(f"{name}.out").splitlines() if not line.startswith("srun: ")]
@@ -102,7 +102,7 @@ def test_mpirun_in_an_allocation_is_rehearsed_itself_and_not_its_daemon(mpi: Eve
     command = "salloc -Q -N2 -n3 -w n1,n2 mpirun ./ranks 2> >(cat >&2) | sort"
     done = mpi.inside(command)
     assert done.stdout.splitlines() == on("n1", "n1", "n2"), done.stderr
-    assert "sdee: srun: mpirun ./ranks runs in a bundle of this environment: it runs here once first" in done.stderr
+    assert "sdee: srun: mpirun ./ranks: trial run here first" in done.stderr
     again = mpi.inside(command)
     assert (again.stdout, again.stderr) == (done.stdout, "")
     kept = [name.rpartition("-")[0] for name in os.listdir(f"{mpi.place.path}/sdee-jobs")]

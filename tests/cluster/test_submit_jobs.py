@@ -82,7 +82,7 @@ def test_results_that_cannot_be_brought_back_fail_the_job_and_are_named(side: Si
     done = side.sdee("submit", *side.waiting, "--results=back", "--", "./left.sh")
     side.on_nodes(clean)
     assert done.returncode == 247, done
-    assert "/tmp/sdee-test-left-2.txt cannot be brought back" in side.read("out.txt")
+    assert "cannot copy back /tmp/sdee-test-left-2.txt" in side.read("out.txt")
     done = side.sdee("submit", *side.waiting, "--results=/proc/nosuch", "--no-trace", "--", "./left.sh")
     assert done.returncode == 247, done
 
@@ -115,7 +115,7 @@ def test_what_a_waiting_job_needs_is_not_cleaned_away(side: Side) -> None:
     number = done.stdout.split(";")[0].split(".")[0].strip()
     try:
         cleaned = side.run(*SDEE, "clean", "--yes")
-        assert "stays: a job that waits or runs needs it" in cleaned.stdout, cleaned
+        assert "stays: a waiting or running job needs it" in cleaned.stdout, cleaned
         assert side.found("sdee-jobs")
     finally:
         side.cancel(number)
@@ -168,7 +168,7 @@ def test_a_batch_script_runs_its_steps_in_the_bundle(side: Side) -> None:
     new = done.stdout.splitlines()
     assert new[:3] == text[:3] or new[:4] == [text[0], new[1], *text[1:3]]
     assert new[-len(text) + 5 :] == text[5:]
-    assert "the node's own tools are used for: mkdir" in done.stderr
+    assert "these run as the node's own tools: mkdir" in done.stderr
     submit = ["--submit", "--results=back", *(("--wait",) if slurm else ("-sync", "y"))]
     done = side.sdee("wrap", *submit, *programs, "job.sh", "first arg")
     assert done.returncode == 0, done

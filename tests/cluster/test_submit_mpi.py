@@ -52,7 +52,7 @@ def test_mpirun_starts_ranks_on_all_nodes_of_the_job(side: Side) -> None:
     assert bare.returncode != 0, "the node has Open MPI"
     done = side.sdee("submit", *side.waiting, *ON_BOTH, "--", "mpirun", "./where")
     assert (done.returncode, printed(side)) == (0, RANKS), done
-    assert "mpirun starts the processes: it runs once, on the job's first node" in done.stderr
+    assert "mpirun starts the processes, so it runs once, on the job's first node" in done.stderr
     # with the same bundle, another argument; its status is the job's
     again = side.sdee("submit", *side.waiting, *ON_BOTH, "-o", "again.txt", "--no-trace", "--", "mpirun", "./where")
     assert (again.returncode, printed(side, "again.txt")) == (0, RANKS), again
@@ -77,7 +77,7 @@ def test_ranks_that_srun_starts_are_srun_s_as_ever(side: Side) -> None:
 def test_ranks_that_slurm_would_start_without_mpi_are_told_of_before_they_wait(side: Side) -> None:
     hold = ("--hold", "--parsable", *ON_BOTH)
     done = side.sdee("submit", *hold, "--", "./where")
-    said = "warning: ./where uses MPI. Slurm starts its tasks without MPI here (MpiDefault is none)"
+    said = "warning: ./where uses MPI. Slurm starts tasks without MPI here (MpiDefault=none)"
     assert said in done.stderr, done
     assert "give --mpi=TYPE (" in done.stderr
     assert "pmix" in done.stderr.partition("give --mpi=TYPE (")[2]
@@ -111,7 +111,7 @@ def test_launchers_of_a_script_run_in_the_bundle(side: Side) -> None:
     side.file("job.sh", JOB)
     done = side.sdee("wrap", "--submit", *side.number, "job.sh")
     assert done.returncode == 0, done
-    assert "the node's own tools are used for: sort" in done.stderr
+    assert "these run as the node's own tools: sort" in done.stderr
     expected = [*RANKS, "status 7", "rank 0 on n1", "rank 1 on n1", "rank 2 on n2"]
     wait_for(lambda: side.read("out.txt").splitlines() == expected, lambda: (side.read("out.txt"), done))
 

@@ -174,7 +174,7 @@ def test_where_the_bundle_cannot_be_sent_it_is_read_from_shared_storage(side: Sl
         "echo ran $SLURMD_NODENAME",
     )
     out = side.read("out.txt")
-    assert "sdee: the bundle cannot be sent to the nodes: they read" in out, (done, out)
+    assert "sdee: cannot send the bundle to the nodes; they read" in out, (done, out)
     assert side.cluster.on_node("bare", ["sh", "-c", LEFT]).stdout == ""
 
 

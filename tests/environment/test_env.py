@@ -114,10 +114,10 @@ def test_programs_of_usr_local_are_found_whatever_path_was(user: User) -> None:
 
 def test_environments_do_not_nest_and_say_so(user: User) -> None:
     create = user.inside("mine", f"SDEE_ENV_DIR=~/nested {SDEE} env create inner; echo status $?")
-    assert "this is in an environment already" in create
+    assert "you are in an environment already" in create
     assert "status 242" in create
     assert not (user.home / "nested").exists()
-    assert "environments are not seen" in user.inside("mine", f"{SDEE} env enter mine -- true; true")
+    assert "which hides all environments" in user.inside("mine", f"{SDEE} env enter mine -- true; true")
 
 
 def test_mistakes_get_an_error_that_helps(user: User) -> None:
@@ -129,13 +129,13 @@ def test_mistakes_get_an_error_that_helps(user: User) -> None:
     code, text = error("enter", "other", "--", "true")
     assert code == 246
     assert "there is no environment other" in text
-    assert "there are: mine" in text
+    assert "existing ones: mine" in text
     code, text = error("create", "mine")
     assert code == 246
     assert "exists already" in text
     code, text = error("create", "../mine")
     assert code == 2
-    assert "is no name for an environment" in text
+    assert "is not a valid name of an environment" in text
     code, text = error("enter", "../mine", "--", "true")
     assert code == 2
     code, text = error("create", "x", "--bind", "/no/such")

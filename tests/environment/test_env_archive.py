@@ -151,8 +151,8 @@ HOSTILE: dict[str, tuple[list[tarfile.TarInfo], str]] = {
     "dots": ([member("root/usr/../../../../../tmp/out")], "leads out of it"),
     "one dot": ([member("root/./opt/x")], "leads out of it"),
     "an absolute path": ([member("/tmp/out")], "leads out of it"),
-    "no root": ([member("tmp/out")], "nothing of an environment"),
-    "the top": ([member("root", DIRECTORY)], "nothing of an environment"),
+    "no root": ([member("tmp/out")], "does not belong to an environment"),
+    "the top": ([member("root", DIRECTORY)], "does not belong to an environment"),
     "through its own link": ([member("root/opt/l", LINK, "/tmp"), member("root/opt/l/out")], "through its own"),
     "through a link to a link": (
         [member("root/opt/l", LINK, "m"), member("root/opt/m", LINK, "/tmp"), member("root/opt/l/x/out")],
@@ -160,22 +160,25 @@ HOSTILE: dict[str, tuple[list[tarfile.TarInfo], str]] = {
     ),
     "through its own file": ([member("root/opt/l"), member("root/opt/l/out")], "through its own"),
     "a link in place of a layer": ([member("root/opt", LINK, "/tmp")], "in place of the directory"),
-    "a hard link to outside": ([member("root/opt/h", HARD, "root/../../../../etc/passwd")], "is no file of it"),
-    "a hard link to what is not there": ([member("root/opt/h", HARD, "root/opt/none")], "is no file of it"),
+    "a hard link to outside": ([member("root/opt/h", HARD, "root/../../../../etc/passwd")], "is not a file of it"),
+    "a hard link to what is not there": ([member("root/opt/h", HARD, "root/opt/none")], "is not a file of it"),
     "a hard link to a link": (
         [member("root/opt/l", LINK, "/etc/passwd"), member("root/opt/h", HARD, "root/opt/l")],
-        "is no file of it",
+        "is not a file of it",
     ),
-    "a hard link to the host's": ([member("root/opt/h", HARD, "root/usr/bin/cat")], "is no file of it"),
+    "a hard link to the host's": ([member("root/opt/h", HARD, "root/usr/bin/cat")], "is not a file of it"),
     "twice": ([member("root/opt/a"), member("root/opt/a", LINK, "/tmp")], "twice"),
     "a directory twice": ([member("root/opt/a", DIRECTORY), member("root/opt/a", DIRECTORY)], "twice"),
     "a directory and a file": ([member("root/opt/a/b"), member("root/opt/a")], "as a directory and as a file"),
     "a block device": ([member("root/opt/d", tarfile.BLKTYPE)], "a device"),
     "a character device": ([member("root/opt/d", tarfile.CHRTYPE, devmajor=1, devminor=3)], "a device"),
     "an unknown kind": ([member("root/opt/d", b"Q")], ""),
-    "a link among the host's files": ([member("base/etc-passwd", LINK, "/tmp/out")], "nothing of an environment"),
-    "another file among the host's": ([member("base/evil")], "nothing of an environment"),
-    "a deep one": ([member("base/x/y")], "nothing of an environment"),
+    "a link among the host's files": (
+        [member("base/etc-passwd", LINK, "/tmp/out")],
+        "does not belong to an environment",
+    ),
+    "another file among the host's": ([member("base/evil")], "does not belong to an environment"),
+    "a deep one": ([member("base/x/y")], "does not belong to an environment"),
     "overlayfs' attributes": (
         [member("root/opt/a", pax_headers={"SCHILY.xattr.user.overlay.redirect": "/"})],
         "an attribute",
@@ -188,8 +191,8 @@ HOSTILE: dict[str, tuple[list[tarfile.TarInfo], str]] = {
     "nonsense for capabilities": ([member("root/opt/a", pax_headers={"SCHILY.xattr.security.capability": "x"})], ""),
     "no time": ([member("root/opt/a", pax_headers={"mtime": "nan"})], "has no time"),
     "a time after all": ([member("root/opt/a", pax_headers={"mtime": "1e300"})], "has no time"),
-    "an owner that cannot be": ([member("root/opt/a", pax_headers={"uid": "-1"})], "ids that there are not"),
-    "a big owner": ([member("root/opt/a", pax_headers={"gid": "99999999999999"})], "ids that there are not"),
+    "an owner that cannot be": ([member("root/opt/a", pax_headers={"uid": "-1"})], "ids that this environment lacks"),
+    "a big owner": ([member("root/opt/a", pax_headers={"gid": "99999999999999"})], "ids that this environment lacks"),
     "a size beyond the end": ([member("root/opt/a", size=1 << 50)], ""),
     "a hole of an exabyte": (
         [
@@ -228,7 +231,7 @@ def test_hostile_archives_are_refused_and_leave_nothing(host: Host) -> None:
 
 
 HEADERS: dict[str, tuple[dict[str, object], str]] = {
-    "no number": ({"format": "2"}, "is no exported environment"),
+    "no number": ({"format": "2"}, "is not an exported environment"),
     "a newer one": ({"format": 3}, "by a newer sdee"),
     "an older one": ({"format": 1}, "by a older sdee"),
     "no settings": ({"settings": None}, "its settings are damaged"),
@@ -237,7 +240,10 @@ HEADERS: dict[str, tuple[dict[str, object], str]] = {
         {"settings": {"name": "x", "system": "Sdee Linux 9.1", "binds": 5}},
         "its settings are damaged",
     ),
-    "a path for a name": ({"settings": {"name": "../x", "system": "Sdee Linux 9.1"}}, "is no name for an environment"),
+    "a path for a name": (
+        {"settings": {"name": "../x", "system": "Sdee Linux 9.1"}},
+        "is not a valid name of an environment",
+    ),
 }
 
 
@@ -247,7 +253,7 @@ def test_what_is_the_hosts_own_here_is_left_out_and_said(host: Host) -> None:
     pack(host.home / "live", [(info, b"") for info in members])
     done = host.sdee("env", "import", "live", "partly")
     assert done.stderr.splitlines() == [
-        f"sdee: left out, since it is the host's own here: {path}" for path in ("/home/x", "/mnt/z")
+        f"sdee: left out, because the host provides it: {path}" for path in ("/home/x", "/mnt/z")
     ]
     assert "/opt/a" in host.inside("partly", "ls /opt/a /home/x", check=False)
     assert not (host.root / "mnt/z").exists()
@@ -260,10 +266,10 @@ def test_what_is_no_archive_gets_a_clear_error(host: Host) -> None:
     (host.home / "other").write_bytes(zstandard.compress(b"no tar"))
     for name in ("text", "other", "/dev/null"):
         done = host.sdee("env", "import", name, "bad", check=False)
-        assert (done.returncode, "is no exported environment" in done.stderr) == (241, True), done.stderr
+        assert (done.returncode, "is not an exported environment" in done.stderr) == (241, True), done.stderr
     pack(host.home / "foreign", [], {"settings": {"name": "x", "system": "Another 3"}})
     done = host.sdee("env", "import", "foreign", "bad", check=False)
-    assert (done.returncode, "was made over Another 3" in done.stderr, "--force" in done.stderr) == (246, True, True)
+    assert (done.returncode, "comes from Another 3" in done.stderr, "--force" in done.stderr) == (246, True, True)
     assert not host.state("bad").exists()
 
 
@@ -297,7 +303,7 @@ def test_an_archive_that_is_cut_off_is_never_taken_for_the_whole(host: Host) -> 
     pack(host.home / "cut", [(member("root/opt/a"), b"x")], end=None)
     assert "its end is missing" in host.sdee("env", "import", "cut", "bad", check=False).stderr
     pack(host.home / "cut", [(member("root/opt/a"), b"x")], end="5\n")
-    assert "it holds 1 files, and says 5" in host.sdee("env", "import", "cut", "bad", check=False).stderr
+    assert "it holds 1 files, but should hold 5" in host.sdee("env", "import", "cut", "bad", check=False).stderr
     host.sdee("env", "remove", "small")
 
 

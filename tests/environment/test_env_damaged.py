@@ -32,7 +32,7 @@ def test_a_plan_is_read_as_it_was_written_whatever_its_paths_hold(tmp_path: Path
     ],
 )  # fmt: skip
 def test_a_damaged_plan_is_told_by_its_line(text: str, line: int) -> None:
-    with pytest.raises(InputError, match=f"line {line} of its mount plan is not understood"):
+    with pytest.raises(InputError, match=f"line {line} of its mount plan is unknown to this sdee"):
         plan.read(text)
 
 

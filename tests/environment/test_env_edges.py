@@ -174,7 +174,7 @@ def test_programs_are_asked_to_end_before_they_are_killed(user: User) -> None:
     assert (writer.wait(10), asleep.wait(10)) == (0, -signal.SIGTERM)
     shell.wait(10)
     assert asleep.stderr is not None
-    assert "was ended while the command ran" in asleep.stderr.read()
+    assert "ended while the command ran" in asleep.stderr.read()
     for process in (writer, shell, asleep):
         process.communicate()
 

@@ -44,7 +44,7 @@ def source(path: str) -> str:
 def test_outside_of_an_environment_and_of_a_job_it_says_what_it_is() -> None:
     done = run_front("srun", "hostname")
     assert done.returncode == 244
-    assert "this is neither an environment nor a job that sdee submitted" in done.stderr
+    assert "works only inside `sdee env` or in a job that sdee submitted" in done.stderr
     assert run_front("squeue").returncode == 127
     assert run_front("sdee-front").returncode == 2
 
@@ -150,7 +150,7 @@ def test_another_user_who_has_taken_the_servers_name_gets_nothing(uid: int, serv
         with thief.accept()[0] as end:
             got = end.recv(1 << 16) + end.recv(1 << 16)
         _, said = call.communicate(timeout=60)
-    assert ("another user has taken the server's name" in said, b"SECRET=1" in got) == (not served, served)
+    assert ("another user holds the server's name" in said, b"SECRET=1" in got) == (not served, served)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_dpkg_replaces_and_removes_what_sdee_front_stands_for(user: User) -> Non
     assert user.inside("mine", look) == "/usr/lib/sdee/srun\nfront\n"
     user.inside("mine", "apt-get remove -qq -y slurm-client")
     done = user.inside("mine", "command -v squeue; squeue; echo status $?")
-    assert "there is no squeue any more in this environment" in done
+    assert "this environment has no squeue any more" in done
     assert done.endswith("status 127\n")
 
 

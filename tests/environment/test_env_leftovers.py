@@ -118,12 +118,12 @@ def test_commands_about_the_same_name_at_once_get_clear_answers(user: User) -> N
         "in use",
         "no environment",
         "exists already",
-        "removed or made anew",
+        "removed or reset",
         "no longer there",
         "ended just now",
         "hint:",
     )
-    known = (*lost, "was ended while the command ran")
+    known = (*lost, "ended while the command ran")
     user.sdee("env", "create", "many")
     running = [user.start("bash", "-c", script) for script in scripts]
     said = [one.communicate(timeout=200) for one in running]
@@ -134,7 +134,7 @@ def test_commands_about_the_same_name_at_once_get_clear_answers(user: User) -> N
         for line in lines:
             assert line in shells or any(word in line for word in known), errors
         # The shell tells of each that was ended in the midst, and so does sdee
-        assert len(shells) == errors.count("was ended while the command ran"), errors
+        assert len(shells) == errors.count("ended while the command ran"), errors
     assert not hidden(user)
 
 
@@ -157,7 +157,7 @@ def test_enter_of_what_is_removed_just_then_says_so(user: User) -> None:
     lock.communicate("\n", timeout=60)
     _, said = late.communicate(timeout=60)
     assert late.returncode != 0
-    assert "environment short was removed or made anew just now" in said
+    assert "environment short was removed or reset just now" in said
     user.sdee("env", "remove", "short-gone")
 
 
@@ -172,7 +172,7 @@ def test_a_command_that_is_ended_with_its_environment_says_so(user: User) -> Non
     user.sdee("env", "remove", "--force", "ended")
     errors = running.communicate(timeout=30)[1]
     assert running.returncode == -signal.SIGTERM
-    assert "environment ended was ended while the command ran" in errors
+    assert "environment ended ended while the command ran" in errors
 
 
 def test_what_has_just_been_left_is_not_in_use(user: User) -> None:
@@ -180,7 +180,7 @@ def test_what_has_just_been_left_is_not_in_use(user: User) -> None:
     script = "for i in 1 2 3 4 5 6; do sdee env enter left -- true & sdee env enter left -- true; wait; sdee env reset left || exit; done"
     user.sdee("env", "create", "left")
     done = user.run("bash", "-c", script)
-    assert done.stdout.count("as new") == 6
+    assert done.stdout.count("reset") == 6
     assert not done.stderr
     with user.start(str(SDEE), "env", "enter", "left", "--", "sh", "-c", "echo on; read line") as shell:
         assert shell.stdout is not None

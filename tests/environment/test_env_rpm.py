@@ -189,7 +189,7 @@ def test_a_host_without_the_program_rpm_is_asked_through_the_environments(host: 
         assert "+ service 1:1-1" in host.sdee("env", "diff", "mine").stdout
         host.inside("mine", "rm /usr/bin/rpm")
         done = host.sdee("env", "diff", "mine")
-        assert "there is no rpm on the host, nor in the environment" in done.stderr
+        assert "neither the host nor the environment has rpm" in done.stderr
         assert "A /usr/bin/service" in done.stdout
     finally:
         host.run("mv", "/srv/rpm", "/usr/bin/rpm", uid=0)
@@ -233,7 +233,7 @@ def test_a_host_upgraded_underneath_is_taken_over_or_refused() -> None:
         for name in ("changed", "killed"):
             done = host.sdee("env", "enter", name, "--", "true", check=False)
             assert done.returncode == 246
-            assert "two RPM databases cannot be merged" in done.stderr
+            assert "cannot merge two RPM databases" in done.stderr
         assert {"+ service 1:1-1", "~ tool 2-1 → 1-1"} <= set(host.sdee("env", "diff", "changed").stdout.splitlines())
 
 
@@ -246,12 +246,12 @@ def test_an_export_with_rpm_packages_is_refused_over_other_packages() -> None:
         assert host.inside("same", "rpm -V service; rpm -q service") == "service-1-1.x86_64\n"
         host.run("rpm", "-U", "/srv/repository/tool-2-1.noarch.rpm", uid=0)
         done = host.sdee("env", "import", "mine.sdee-env", "other", check=False)
-        assert (done.returncode, "two RPM databases cannot be merged" in done.stderr) == (246, True)
+        assert (done.returncode, "cannot merge two RPM databases" in done.stderr) == (246, True)
         assert not host.state("other").exists()
         assert "`rpm -Va` inside" in host.sdee("env", "import", "--force", "mine.sdee-env", "other").stderr
         host.run("sed", "-i", "s/9.1/8.2/", "/etc/os-release", uid=0)
         done = host.sdee("env", "import", "mine.sdee-env", "elder", check=False)
-        assert (done.returncode, "was made over Sdee Linux 9.1" in done.stderr) == (246, True)
+        assert (done.returncode, "comes from Sdee Linux 9.1" in done.stderr) == (246, True)
         assert not host.state("elder").exists()
 
 

@@ -57,9 +57,9 @@ def test_what_takes_a_while_shows_on_a_terminal_that_it_goes_on_and_elsewhere_do
 def test_list_says_why_it_shows_nothing(user: User) -> None:
     inside = user.sdee("env", "enter", "mine", "--", str(SDEE), "env", "list")
     assert inside.stdout == ""
-    assert "this is in an environment" in inside.stderr
+    assert "you are in an environment" in inside.stderr
     empty = user.run("env", f"SDEE_ENV_DIR={user.home}/none", str(SDEE), "env", "list")
-    assert (empty.stdout, empty.stderr) == ("", "sdee: there is none yet: sdee env create NAME\n")
+    assert (empty.stdout, empty.stderr) == ("", "sdee: no environments yet; create one: sdee env create NAME\n")
 
 
 @needs_root

@@ -62,7 +62,7 @@ def test_what_an_archive_holds_reaches_no_terminal_when_it_is_left_out(tmp_path:
     archive = pack(tmp_path / "archive", [(member(name), b"") for name in names])
     said = extraction.read(place(tmp_path / "made"), str(archive))
     assert all(line.isprintable() for line in said)
-    assert "left out, since it is the host's own here: /home/plain" in said
+    assert "left out, because the host provides it: /home/plain" in said
     assert len(said) == len(names)
 
 

@@ -205,7 +205,7 @@ def test_a_callback_that_raises_ends_the_tracing(here: str) -> None:
     def stop(sentence: str) -> None:
         raise LookupError(sentence)
 
-    with pytest.raises(LookupError, match="tracing goes on"):  # said after 3 s
+    with pytest.raises(LookupError, match="sdee traces its background processes"):  # said after 3 s
         sdee.trace(["sh", "-c", "echo $$ >pid; sleep 9 & true"], notice=stop)
     assert os.path.exists(f"{here}/pid")
 

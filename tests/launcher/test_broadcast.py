@@ -124,7 +124,7 @@ def test_what_another_user_made_first_is_neither_written_to_nor_run(node: Node, 
         assert "FileExistsError" in sent.stderr
         assert mine.read_text() == "mine"
         said = node.task(copy, 0)
-        assert said.startswith(f"bundle as {MINE}\nsdee: n1: {copy} cannot be executed, or is not yours alone")
+        assert said.startswith(f"bundle as {MINE}\nsdee: n1: cannot run {copy}, or others can write to it")
         node.theirs(f"rm -f {copy}")
     # --force, as before: slurmd writes into theirs, and the owner alone tells it from one's own
     copy = node.broadcast()
@@ -132,14 +132,14 @@ def test_what_another_user_made_first_is_neither_written_to_nor_run(node: Node, 
     node.theirs(f"touch {copy}; chmod 777 {copy}")
     project.mine(str(tool), "--force", str(node.bundle), copy, env=node.variables)
     node.theirs(f"printf '{TRAP!r}' >{copy}")
-    assert "not yours alone" in node.task(copy, 0)
+    assert "others can write to it" in node.task(copy, 0)
 
 
 def test_a_copy_that_others_may_write_is_not_run(node: Node) -> None:
     for mode, runs in ((0o700, True), (0o755, True), (0o775, False), (0o757, False)):
         copy = node.broadcast()
         os.chmod(copy, mode)
-        assert ("not yours alone" in node.task(copy, 0)) != runs
+        assert ("others can write to it" in node.task(copy, 0)) != runs
 
 
 def test_marks_of_another_user_are_neither_followed_nor_counted(node: Node, project: Project) -> None:

@@ -140,7 +140,7 @@ def test_names_without_a_slash_in_front_are_taken_from_here(here: Path) -> None:
 
 def test_an_option_that_names_nothing_is_told(here: Path) -> None:
     failed = sdee("bundle", "--include", "no-such-thing", cwd=here, check=246)
-    assert f"--include '{here}/no-such-thing' names nothing" in failed.stderr
+    assert f"--include '{here}/no-such-thing' matches nothing" in failed.stderr
     assert os.listdir(here) == ["sdee.trace"]
     done = sdee("bundle", "-q", "--exclude", "/opt/none", "--allow", "*/none", cwd=here)
     assert "warning: --exclude '/opt/none' matches nothing" in done.stderr

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bundle_maker import Maker
 
-TAKES = "`sdee bundle` takes the new one"
+TAKES = "`sdee bundle` packs the new one"
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_start_says_which_file_is_another_here(work: str, root: str, uid: in
     bundle = project(work, tree=[f"{cwd}/lib"] if tree else []).write(f"{work}/b.sdee")
     assert run([bundle], uid=uid, ROOT=root).stderr == ""
     edit(f"{cwd}/lib/mod.py")
-    said = f"sdee: lib/mod.py here is newer than the bundle's; the bundle's is used; {TAKES}\n"
+    said = f"sdee: lib/mod.py here is newer than the bundle's; the job uses the bundle's; {TAKES}\n"
     assert run([bundle], uid=uid, ROOT=root).stderr == said
     assert run([bundle], uid=uid, ROOT=root, QUIET="1").stderr == ""
     away = run([bundle], uid=uid, ROOT=root, cwd="/").stderr.splitlines()[1]
@@ -60,7 +60,7 @@ def test_the_start_says_which_file_is_another_here(work: str, root: str, uid: in
     edit(f"{cwd}/lib/mod.py", older=True)
     assert "lib/mod.py here differs from the bundle's" in run([bundle], uid=uid, ROOT=root).stderr
     edit(f"{cwd}/job.py")
-    both = "sdee: job.py and 1 more file here differ from the bundle's; the bundle's are used; "
+    both = "sdee: job.py and 1 more file here differ from the bundle's; the job uses the bundle's; "
     assert run([bundle], uid=uid, ROOT=root).stderr == f"{both}{TAKES}s\n"
 
 

@@ -66,7 +66,7 @@ def test_a_file_that_changed_between_two_runs_is_named_with_what_travels(here: P
     line = next(line for line in said.splitlines() if "lib.sh" in line)
     assert "was not the same in all traced runs: a file of 4 bytes" in line
     assert "a file of 7 bytes" in line
-    assert line.endswith("What travels is what was found by run 2")
+    assert line.endswith("The bundle has what run 2 found")
     assert sdee("cat", "bundle.sdee", str(here / "lib.sh"), cwd=here)[0] == "m=1000\n"
 
 
@@ -77,7 +77,7 @@ def test_of_a_file_that_the_job_changes_what_the_first_run_found_travels(here: P
     line = next(line for line in said.splitlines() if "state.sh" in line)
     assert "and the job itself changes it: a file of 4 bytes" in line
     assert "(a.trace); a file of 8 bytes" in line
-    assert line.endswith("What travels is what was found by a.trace")
+    assert line.endswith("The bundle has what a.trace found")
     assert sdee("cat", "bundle.sdee", str(here / "state.sh"), cwd=here)[0] == "n=0\n"
     assert "job.sh" not in said.replace(line, "")
 
@@ -112,7 +112,7 @@ def test_another_link_a_directory_or_nothing_is_named_too(here: Path) -> None:
     (here / "extra.sh").write_text("extra=1\n")
     sdee("trace", "-q", "--append", "--", "./job.sh", cwd=here)
     said = sdee("bundle", "-q", "--minimal", cwd=here)[1]
-    assert "a link to 'v1' (run 1); a link to 'v2' (run 2). What travels is what was found by run 2" in said
+    assert "a link to 'v1' (run 1); a link to 'v2' (run 2). The bundle has what run 2 found" in said
     assert "nothing (run 1); a file of 8 bytes" in said
 
 

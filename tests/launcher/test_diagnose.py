@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SDEE = [sys.executable, "-m", "sdee"]
-HINT = (
-    "sdee:   hint: `sdee trace --append -- COMMAND` where this command works, then `sdee bundle`,"
-    " brings all that it needs\n"
-)
+HINT = "sdee:   hint: where this command works, run `sdee trace --append -- COMMAND`, then `sdee bundle`\n"
 needs_python = pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="needs the system's Python")
 
 
@@ -37,7 +34,7 @@ def test_a_missing_file_its_program_and_the_option_are_named(work: str, root: st
     assert (result.stdout, result.returncode) == ("", 1)
     cat = os.path.realpath("/bin/cat")
     assert "sdee: diagnosis: the job ended with status 1. Missing here, though not in the traced run" in result.stderr
-    wanted = f"  /opt/no-such/table.csv, wanted by {cat}: `sdee bundle --include /opt/no-such/table.csv` carries it\n"
+    wanted = f"  /opt/no-such/table.csv, wanted by {cat}: `sdee bundle --include /opt/no-such/table.csv` packs it\n"
     assert result.stderr.endswith(wanted + HINT)
     assert "diagnosis" not in run([bundle], uid=uid, ROOT=root).stderr
 
@@ -71,7 +68,7 @@ def test_what_the_traced_run_missed_too_is_no_news(work: str) -> None:
 def test_input_on_shared_storage_is_carried_by_with_data(work: str) -> None:
     bundle = script(f"cat {work}/gone", programs=("cat",), shared=f"{work}/gone", live=[work]).write(f"{work}/b.sdee")
     result = run([bundle], DIAGNOSE="1", QUIET="1")
-    assert "input left on shared storage; `sdee bundle --with-data` carries it" in result.stderr
+    assert "input left on shared storage; `sdee bundle --with-data` packs it" in result.stderr
     other = run([bundle], DIAGNOSE="1", QUIET="1", COMMAND="sh", ENV="")
     assert other.returncode == 0
 
@@ -251,9 +248,7 @@ def test_an_option_of_sdees_after_the_bundle_is_told_where_it_belongs(work: str)
         ours, theirs = os.openpty()
         subprocess.run([built("sdee-launcher"), bundle, *words], env=PLAIN, stderr=theirs, check=False)
         os.close(theirs)
-        said = (
-            f"--diagnose was given to the job; options of sdee stand before the bundle: sdee exec --diagnose {bundle}"
-        )
+        said = f"the job got --diagnose; options of sdee stand before the bundle: sdee exec --diagnose {bundle}"
         assert (said in read_all(ours)) == told, words
 
 

@@ -56,4 +56,4 @@ def test_bundles_differ_in_content_verdicts_and_settings(here: Path) -> None:
 
 
 def test_a_trace_and_a_bundle_are_not_compared(here: Path) -> None:
-    assert "cannot be compared" in sdee("diff", "a.trace", "a.sdee", cwd=here, status=2)
+    assert "cannot compare a trace with a bundle" in sdee("diff", "a.trace", "a.sdee", cwd=here, status=2)

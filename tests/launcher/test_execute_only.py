@@ -47,8 +47,8 @@ def test_a_program_that_cannot_be_read_must_be_on_the_node(work: str, engine: st
     bundled = user(work, *SDEE, "bundle")
     assert bundled.returncode == 0, bundled.stderr
     first = bundled.stderr.splitlines()[0]
-    assert first.startswith(f"sdee: warning: you may execute '{work}/closed' but not read it, so it does not travel")
-    assert "cannot be read and does not travel" not in bundled.stderr + bundled.stdout
+    assert first.startswith(f"sdee: warning: you may execute '{work}/closed' but not read it: it does not travel")
+    assert "so it does not travel" not in bundled.stderr + bundled.stdout
     why = json.loads(user(work, *SDEE, "why", "--json", f"{work}/closed").stdout)
     assert [item["verdict"] for item in why] == ["host"]
     assert user(work, "./bundle.sdee").returncode == 0, "the node has it"
@@ -65,7 +65,7 @@ def test_a_file_that_the_job_has_read_must_still_be_readable(work: str) -> None:
         os.chmod("/usr/local/lib/sdee-test-program", 0o111)
         bundled = user(work, *SDEE, "bundle")
         assert bundled.returncode == 246
-        assert "files that the job read cannot be read now: '/usr/local/lib/sdee-test-program'" in bundled.stderr
+        assert "sdee cannot read files that the job read: '/usr/local/lib/sdee-test-program'" in bundled.stderr
     finally:
         os.unlink("/usr/local/lib/sdee-test-program")
 
@@ -75,18 +75,18 @@ def test_a_file_that_the_job_has_read_must_still_be_readable(work: str) -> None:
     [
         (["ls | cat"], "a shell understands it: sh -c 'ls | cat'"),
         (["cd /; ls"], "a shell understands it: sh -c 'cd /; ls'"),
-        (["ls -l"], "without the quotes around the whole command: ls -l"),
+        (["ls -l"], "remove the quotes around the whole command: ls -l"),
         (["A=1", "env"], "env(1) sets a variable: env A=1 COMMAND"),
-        (["cd", "/"], "cd is a command of the shell: do it before, or bash -c 'cd …; COMMAND'"),
+        (["cd", "/"], "cd is a shell builtin: run it first, or bash -c 'cd …; COMMAND'"),
         (
             ["module", "load", "x"],
-            "module is a function of your shell: call it before, or bash -lc 'module …; COMMAND'",
+            "module is a function of your shell: call it first, or bash -lc 'module …; COMMAND'",
         ),
-        (["own", "x"], "own is a function of your shell: call it before, or bash -lc 'own …; COMMAND'"),
-        (["job.py"], "name what runs it: INTERPRETER job.py"),
+        (["own", "x"], "own is a function of your shell: call it first, or bash -lc 'own …; COMMAND'"),
+        (["job.py"], "name its interpreter: INTERPRETER job.py"),
         (["job.sh"], "it is in this directory: ./job.sh"),
-        (["C:\\tools\\x.exe"], "directories are separated by / here"),
-        (["pyhton3"], "is 'python3' meant?"),
+        (["C:\\tools\\x.exe"], "separate directories by /"),
+        (["pyhton3"], "did you mean 'python3'?"),
     ],
 )
 def test_what_a_command_that_is_not_found_may_be_meant_as_is_said(tmp_path: Path, words: list[str], hint: str) -> None:

@@ -47,7 +47,7 @@ def test_a_job_that_gives_files_to_a_project_is_told_how_to_start(work: str, eng
     assert traced.returncode == 0, traced.stderr
     assert os.stat(f"{work}/result").st_gid == PROJECT
     bundled = member(work, *SDEE, "bundle")
-    assert f"the job gives files to the group {PROJECT} ({PROJECT}); in a bundle" in bundled.stderr
+    assert f"the job gives files to the group {PROJECT} ({PROJECT}); in a bundle, chown" in bundled.stderr
     assert f"start it by `sg {PROJECT} -c ./bundle.sdee`" in bundled.stderr
     os.unlink(f"{work}/result")
     refused = member(work, "./bundle.sdee")

@@ -143,8 +143,7 @@ def test_a_node_without_the_driver_is_named_before_the_job_starts(work: str) -> 
     result = run([bundle])
     assert (result.returncode, result.stdout) == (244, "")
     assert (
-        f"libcuda.so.1, which {work}/job needs and only a node's own driver can provide, is not on this node"
-        in result.stderr
+        f"libcuda.so.1, which {work}/job needs and only a node's driver provides, is not on this node" in result.stderr
     )
     assert "tried: /etc/ld.so.cache" in result.stderr
     forced = run([bundle], FORCE="1")
@@ -319,6 +318,6 @@ def test_where_the_kernel_refuses_whiteouts_the_closed_root_is_taken(work: str) 
     merged = run([sys.executable, refuse, "mknodat", bundle], ROOT="merged")
     assert merged.stdout == ""
     assert (
-        "warning: /etc/debian_version was not there when the job was traced, is on this node and cannot be hidden"
+        "warning: /etc/debian_version did not exist when the job was traced, is on this node, and sdee cannot hide it"
         in merged.stderr
     )

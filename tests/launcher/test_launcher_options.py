@@ -56,7 +56,7 @@ def test_no_variable_of_an_option_reaches_the_job(work: str) -> None:
         (["--root=", "b"], "--root cannot be ''"),
         (["--chdir=", "b"], "--chdir cannot be empty"),
         (["--threads", "x", "b"], "--threads cannot be 'x'"),
-        (["--pass-env", "=x", "b"], "'=x' is no environment variable"),
+        (["--pass-env", "=x", "b"], "'=x' is not a variable"),
         ([], "no bundle is given"),
     ],
 )

@@ -89,7 +89,7 @@ def test_a_secret_of_a_submitted_command_reaches_the_job_and_nobody_else(project
     # its bundle alone does not know the secret, and is not submitted without it
     bundle = str(directory / "bundle-1.sdee")
     said = project.mine("sdee", "submit", "--manager=slurm", "--bundle", bundle, status=2, env=env).stderr
-    assert "has a secret, which was not recorded" in said
+    assert "sdee did not record a secret" in said
     project.mine("sdee", "submit", "--manager=slurm", "--broadcast=never", "--bundle", bundle, "--", *command, env=env)
     assert (project.home / "said").read_text() == "hunter2-of-mine\n"
 

@@ -224,7 +224,7 @@ def test_the_command_says_what_it_reused(tmp_path: Path) -> None:
     sdee("trace", "-q", "--", "/bin/true")
     assert "reused" not in sdee("bundle", "--minimal")
     first = Path(tmp_path / "bundle.sdee").read_bytes()
-    assert "of what was there before" in sdee("bundle", "--minimal")
+    assert "of the older bundle" in sdee("bundle", "--minimal")
     assert Path(tmp_path / "bundle.sdee").read_bytes() == first
     written = json.loads(sdee("bundle", "--minimal", "-o", "next.sdee", "--reuse", "bundle.sdee", "--json"))["bundle"]
     assert written["reused"] == written["frames"] > 0

@@ -47,8 +47,8 @@ def test_settings_of_another_user_do_not_count(project: Project) -> None:
     project.theirs(f"printf '%s' '{settings}' >sdee.toml")
     assert str(key) not in travels(project)
     said = project.mine("sdee", "bundle", "-o", f"{project.home}/b.sdee", f"{project.home}/trace").stderr
-    assert said.count("sdee.toml is ignored: it belongs to user") == 1
-    assert "hint: trust = [" in said
+    assert said.count("/sdee.toml: it belongs to user") == 1
+    assert "hint: add trust = [" in said
     assert "ignored: it belongs to user" in project.mine("sdee", "config").stdout
     # by a link of theirs to a file of one's own, and by their right to write to it
     own(project, "sdee.toml", settings)
@@ -105,13 +105,13 @@ def test_a_job_directory_of_another_user_does_not_run_what_it_holds(project: Pro
     for path in (job / "state.json", bundle, job, kept):
         os.chown(path, THEIRS, -1)
     said = submit(project, env)
-    assert "sdee-jobs is not used: it belongs to user" in said
+    assert "/sdee-jobs: it belongs to user" in said
     assert "mine\n" in said
     assert not (project.shared / "trap").exists()
     assert (project.shared / f"sdee-jobs-user_{MINE}").is_dir()
     # named, the directory counts, and what another has made in it does not
     said = submit(project, env, "--dir", "sdee-jobs", status=247)
-    assert "is not used: it belongs to" in said
+    assert "sdee does not use " in said
     assert "--dir DIR" in said
     assert "keep" not in submit(project, env, "--dir", "sdee-jobs", "--dry-run").splitlines()[0]
     assert not (project.shared / "trap").exists()

@@ -78,4 +78,4 @@ def test_packages_are_named_and_the_largest_come_first_as_text(here: Path) -> No
     assert any(line.endswith(f"{MODULES}/six.py") and "--exclude" in line for line in text)
     command = [sys.executable, "-m", "sdee", "ls", "--du", "bundle.sdee", "/usr"]
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-    assert (done.returncode, "--du is of the whole bundle" in done.stderr) == (2, True)
+    assert (done.returncode, "--du shows the whole bundle" in done.stderr) == (2, True)

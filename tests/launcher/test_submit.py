@@ -335,9 +335,9 @@ def test_before_the_run_here_it_says_so_and_ctrl_c_ends_it(desk: Desk) -> None:
         said = process.stderr.read()
         status = process.wait(60)
     assert lines[0].endswith("it runs on this machine, Ctrl-C ends it\n")
-    assert lines[1].startswith("  hint: too long for that? ")
+    assert lines[1].startswith("  hint: if that takes too long: ")
     assert lines[2] == "begun\n"
-    assert (status, "nothing was submitted" in said, desk.record.exists(), desk.runs()) == (130, True, False, 0), said
+    assert (status, "sdee submitted nothing" in said, desk.record.exists(), desk.runs()) == (130, True, False, 0), said
 
 
 def test_a_new_trace_that_gives_the_same_bundle_leaves_one(desk: Desk) -> None:
@@ -352,7 +352,7 @@ def test_options_in_a_scripts_lines_are_not_lost_without_a_word(desk: Desk) -> N
     (desk.path / "job.sh").write_text("#!/bin/sh\n#SBATCH --time=5\necho ran >>runs\n")
     done = desk.submit("--", "./job.sh")
     assert done.returncode == 0
-    assert "warning: ./job.sh has #SBATCH lines, which do not count here: sdee wrap --submit ./job.sh" in done.stderr
+    assert "warning: ./job.sh has #SBATCH lines, which sdee submit ignores: sdee wrap --submit ./job.sh" in done.stderr
     (desk.path / "job.sh").chmod(0o644)
     done = desk.submit("job.sh")
     assert (done.returncode, desk.runs()) == (2, 1)
@@ -376,7 +376,7 @@ def test_a_file_that_was_looked_for_and_appears_counts_as_a_change(desk: Desk) -
     desk.submit("--", "./job.sh")
     (desk.path / "settings").write_text("true\n")
     done = desk.submit("--", "./job.sh")
-    assert "settings was not there" in done.stderr
+    assert "settings is new" in done.stderr
     assert desk.runs() == 2
 
 
@@ -410,7 +410,7 @@ def test_retrace_and_no_trace_do_what_they_say(desk: Desk) -> None:
     change_library(desk)
     done = desk.submit("--no-trace", "--", "./job.sh")
     assert (done.returncode, desk.runs()) == (0, 2)
-    assert "is used as it is, though" in done.stderr
+    assert "using the trace as it is, although" in done.stderr
     assert "bundle-2.sdee" in desk.kept()  # with the file as it is now
 
 
@@ -527,7 +527,7 @@ def test_of_a_scripts_programs_those_that_nodes_may_lack_are_named_with_their_li
     assert said in done.stderr
     hint = "sdee wrap --program python3 batch.sh runs them in the bundle; start after.sh with srun in the script\n"
     assert hint in done.stderr
-    assert "the node's own tools are used for: mkdir, date, sort\n" in done.stderr
+    assert "these run as the node's own tools: mkdir, date, sort\n" in done.stderr
     script.write_text(SCRIPT.replace("./after.sh", "srun ./after.sh"))
     done = desk.sdee("wrap", "--program", "python3", script.name)
     assert "warning" not in done.stderr
@@ -540,7 +540,10 @@ def test_messages_of_the_run_here_name_the_scripts_own_lines(desk: Desk, script:
 
 
 def test_a_program_that_the_script_does_not_name_is_refused_before_anything_runs(desk: Desk, script: Path) -> None:
-    for name, hint in (("pyhton3", "is 'python3' meant?"), ("gfortran", "--program takes a name as it stands")):
+    for name, hint in (
+        ("pyhton3", "did you mean 'python3'?"),
+        ("gfortran", "--program takes a name as the script has it"),
+    ):
         done = desk.sdee("wrap", "--program", name, script.name)
         assert (done.returncode, done.stdout) == (2, "")
         assert f"no command of 'batch.sh' names the program '{name}'\n  hint: {hint}" in done.stderr

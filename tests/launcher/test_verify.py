@@ -169,9 +169,7 @@ def test_of_other_arguments_that_fail_nothing_is_promised_and_compare_tells(here
         command = ("bundle.sdee", str(status))
         text = sdee("verify", *ONE, *command, cwd=here, status=1).stdout
         assert text.splitlines()[1].split() == ["closed", "here", str(status), "failed"]
-        assert (
-            f"nothing is missing up to where the job ended with status {status}\n  hint: sdee verify --compare" in text
-        )
+        assert f"nothing was missing until the job ended with status {status}\n  hint: sdee verify --compare" in text
         text = sdee("verify", *ONE, "--compare", *command, cwd=here).stdout
         assert f"ended with status {status}" in text
         assert "hint" not in text
@@ -181,7 +179,7 @@ def test_of_a_job_that_fails_as_when_it_was_traced_nothing_is_promised_past_its_
     bundle(here, ["sh", "-c", "exit 4"], status=4)
     text = sdee("verify", *ONE, cwd=here).stdout
     assert "as when it was traced" in text
-    assert "nothing is missing up to where the job ended with status 4\n" in text
+    assert "nothing was missing until the job ended with status 4\n" in text
 
 
 def test_bundle_verify_does_both(here: str) -> None:

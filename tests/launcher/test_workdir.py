@@ -142,7 +142,9 @@ def test_a_directory_that_the_node_lacks_is_made_and_results_go_to_it(work: str,
     os.rmdir(f"{work}/traced")
     result = run([bundle], cwd=f"{work}/other", uid=uid, ROOT=root)
     assert (result.stdout.split(), result.returncode) == (USED + LISTED, 0)
-    said = f"sdee: {work}/traced, where the job was traced, is not on this node: running in one of that name in memory"
+    said = (
+        f"sdee: this node lacks {work}/traced, where the job was traced: running in a directory of that name in memory"
+    )
     said += f"; what it writes there is copied to the node at the end; SDEE_CHDIR=. runs it in {work}/other\n"
     assert result.stderr == said
     assert listing(f"{work}/traced") == {"result": "job.sh\n"}

@@ -21,12 +21,12 @@ def sdee(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["tarce", "--", "ls"], "is `sdee trace` meant? sdee --help lists all"),
-        (["run", "bundle.sdee"], "is `sdee exec` meant? sdee --help lists all"),
+        (["tarce", "--", "ls"], "did you mean `sdee trace`? sdee --help lists all commands"),
+        (["run", "bundle.sdee"], "did you mean `sdee exec`? sdee --help lists all commands"),
         (["./b.sdee", "arg"], "sdee exec ./b.sdee"),
         (["my.trace"], "sdee bundle my.trace"),
         (["sh", "-c", "ls"], "sdee trace -- sh … runs a command under trace"),
-        (["no-such-thing"], "sdee --help lists all"),
+        (["no-such-thing"], "sdee --help lists all commands"),
     ],
 )
 def test_a_word_that_is_no_command_may_be_meant_as_one(tmp_path: Path, words: list[str], hint: str) -> None:

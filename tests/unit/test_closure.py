@@ -499,7 +499,9 @@ def test_files_that_were_only_asked_about_travel_up_to_a_limit(
     assert large not in conf(closure, "host")
     second = made.use(write(tmp_path / "p" / "second", b"x" * 1_400_000), "probe")
     assert [verdict(made.closure(), p) for p in (large, second)] == ["host", "host"]
-    said = "2 large files (1.4 MB together) were only asked about: they do not travel, and the node may lack them"
+    said = (
+        "2 large files (1.4 MB together) were only looked up, not read: they do not travel, and the node may lack them"
+    )
     assert any(said in text for text in made.closure().warnings)
     assert verdict(made.closure(include=(second,)), second) == "bundle"
 

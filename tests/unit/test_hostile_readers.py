@@ -236,14 +236,14 @@ def test_a_copy_beside_a_trace_is_one_of_that_directory(tmp_path: Path) -> None:
     directory.mkdir()
     (directory / "0").write_text("copy")
     for name in ("../private", f"{tmp_path}/private", "0/../../private", "..", "", "x", "٣", "0\n"):
-        with pytest.raises(TraceError, match="copy: is no name of a copy"):
+        with pytest.raises(TraceError, match="copy: is not the name of a copy"):
             read_traces([trace_with(tmp_path, HEADER, {**saved, "copy": name}, END)])
     path = trace_with(tmp_path, HEADER, {**saved, "copy": "0"}, END)
     assert read_traces([path]).saved["/w/in"].copy == f"{directory}/0"
     directory.rename(tmp_path / "elsewhere")
     directory.symlink_to(tmp_path / "elsewhere")
     found = read_traces([path]).saved["/w/in"]
-    assert (found.copy, found.why) == (None, f"{directory} is not of the trace's owner")
+    assert (found.copy, found.why) == (None, f"{directory} does not belong to the trace's owner")
 
 
 @pytest.mark.alone

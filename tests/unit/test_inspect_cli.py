@@ -102,9 +102,7 @@ def test_info_in_json_has_everything(here: Path) -> None:
 
 def test_check_reads_every_byte_and_says_so(here: Path) -> None:
     said = out("check", cwd=here)
-    assert re.match(r"bundle\.sdee: \d+ files, [\d.]+ kB, every byte is as it was written\nidentity sha256:", said), (
-        said
-    )
+    assert re.match(r"bundle\.sdee: \d+ files, [\d.]+ kB, every byte is as sdee wrote it\nidentity sha256:", said), said
     assert json.loads(out("check", "--json", cwd=here))["identity"] in out("info", cwd=here)
 
 
@@ -188,7 +186,7 @@ def test_why_says_what_the_node_provides_though_the_job_did_not_use_it(here: Pat
 
 
 def test_why_of_a_bundle_alone_asks_for_a_path(here: Path) -> None:
-    assert b"no PATH is named" in sdee("why", "bundle.sdee", cwd=here, check=2).stderr
+    assert b"PATH is missing" in sdee("why", "bundle.sdee", cwd=here, check=2).stderr
 
 
 def test_why_offers_near_names(here: Path) -> None:

@@ -195,10 +195,10 @@ def test_a_background_process_ends_with_the_tracer_only_when_the_user_asks(work:
     ) as tracer:
         os.close(write_end)
         assert tracer.stderr is not None
-        assert b"tracing goes on until its background processes end" in tracer.stderr.readline()
+        assert b"sdee traces its background processes until they end" in tracer.stderr.readline()
         tracer.send_signal(signal.SIGTERM)
         rest = tracer.stderr.read()
         assert tracer.wait() == 0, "the command itself had ended well"
-    assert b"background processes of the job were ended" in rest
+    assert b"sdee ended background processes of the job" in rest
     assert os.read(read_end, 1) == b""
     os.close(read_end)

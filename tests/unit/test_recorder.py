@@ -178,7 +178,7 @@ def test_copies_leave_the_job_its_disk_space(here: str, monkeypatch: pytest.Monk
     assert trace.saved[f"{here}/one"].copy
     assert (trace.saved[f"{here}/two"].copy, trace.saved[f"{here}/two"].why) == (
         None,
-        "copies would take the job's disk space",
+        "copies would take disk space that the job needs",
     )
 
 

@@ -338,8 +338,8 @@ def test_no_secret_of_a_run_is_stored_or_printed(tmp_path: Path) -> None:
             said += done.stdout + done.stderr
             assert arguments[0] == "--debug" or done.returncode == 0, done.stderr
     assert "settings.sh" in said
-    assert "the command line was not recorded" in said
-    assert "run the bundle with all its arguments" in said
+    assert "sdee did not record what looks like a secret" in said
+    assert "give the bundle all its arguments" in said
     stored = said + (tmp_path / "sdee.trace").read_text()
     with open_bundle(str(tmp_path / "bundle.sdee")) as bundle:
         stored += repr(bundle.meta) + repr(bundle.table.conf) + repr(list(bundle.entries))

@@ -500,7 +500,7 @@ def test_a_run_that_a_signal_ends_leaves_the_trace_of_the_run_before(here: str) 
     assert done.returncode == 130
     assert "→ sdee.trace.interrupted\n" in done.stderr
     assert "warning: a signal ended the command (SIGINT): the trace holds what it used until then" in done.stderr
-    assert "sdee.trace is still the trace of the run before" in done.stderr
+    assert "sdee.trace still holds the earlier run" in done.stderr
     assert (records(), sorted(os.listdir("sdee.trace.saved"))) == before
     interrupted = read_traces(["sdee.trace.interrupted"])
     assert interrupted.runs[0].command[2].endswith("kill -INT $$")
@@ -520,7 +520,7 @@ def test_a_run_that_a_signal_ends_is_the_trace_where_there_is_none_or_none_of_a_
         done = run("sh", "-c", f"kill -TERM $$; {name}")
         assert done.returncode == 143
         assert "→ sdee.trace\n" in done.stderr
-        assert "still the trace" not in done.stderr
+        assert "still holds" not in done.stderr
         assert records()[0]["command"][2].endswith(name)
     assert os.listdir() == ["sdee.trace"]
 

@@ -43,7 +43,7 @@ class _Proof:
             try:
                 self.programs.append(memory.read_cstring(tid, args[0]))
             except OSError as error:
-                self.reasons.append(f"the tracee's memory cannot be read: {error.strerror}")
+                self.reasons.append(f"cannot read the memory of the job: {error.strerror}")
 
     def process(self, pid: int, ppid: int) -> None:
         pass
@@ -94,7 +94,7 @@ def choose(name: str) -> Engine:
             return engine
         tried.append(f"{candidate}: {why}")
     raise KernelError(
-        "this machine lets no engine trace" if name == "auto" else f"the engine {name} does not work here",
+        "no trace engine works on this machine" if name == "auto" else f"the engine {name} does not work here",
         tried=tuple(tried),
-        hint="`sdee doctor` explains each; in a container ask for the seccomp and process_vm_readv system calls",
+        hint="`sdee doctor` says why; in a container, allow the system calls seccomp and process_vm_readv",
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Handler(Protocol):
-    """What an engine tells about a job. No method may raise: an engine that meets an exception all the same lets the
+    """What an engine tells about a job. No method may raise: an engine that meets an exception nevertheless lets the
     call go on and reports `incomplete`.
     """
 

@@ -35,21 +35,21 @@ def hint(command: str, directories: Iterable[str], environment: Mapping[str, str
     if _ASSIGNMENT.match(command):
         return f"env(1) sets a variable: env {shlex.quote(command)} COMMAND"
     if _WINDOWS.match(command):
-        return "directories are separated by / here"
+        return "separate directories by /"
     if _SHELL_SYNTAX.search(command):
         return f"a shell understands it: sh -c {safe(shlex.quote(command))}"
     if " " in command.strip():
-        return f"without the quotes around the whole command: {safe(command.strip())}"
+        return f"remove the quotes around the whole command: {safe(command.strip())}"
     if command in _BUILTINS.split():
-        return f"{command} is a command of the shell: do it before, or bash -c '{command} …; COMMAND'"
+        return f"{command} is a shell builtin: run it first, or bash -c '{command} …; COMMAND'"
     if command in _FUNCTIONS or f"BASH_FUNC_{command}%%" in environment:
-        return f"{safe(command)} is a function of your shell: call it before, or bash -lc '{safe(command)} …; COMMAND'"
+        return f"{safe(command)} is a function of your shell: call it first, or bash -lc '{safe(command)} …; COMMAND'"
     if os.path.isfile(command) and "/" not in command:
         name = safe(shlex.quote(command))
         is_program = os.access(command, os.X_OK)
-        return f"it is in this directory: ./{name}" if is_program else f"name what runs it: INTERPRETER {name}"
+        return f"it is in this directory: ./{name}" if is_program else f"name its interpreter: INTERPRETER {name}"
     near = difflib.get_close_matches(command, _programs(directories), 1, _LIKE)
-    return f"is {near[0]!a} meant?" if near else ""
+    return f"did you mean {near[0]!a}?" if near else ""
 
 
 def _programs(directories: Iterable[str]) -> set[str]:

@@ -56,7 +56,7 @@ _PTRACE_NUMBERS = {AUDIT_ARCH_X86_64: 101, AUDIT_ARCH_I386: 26, AUDIT_ARCH_AARCH
 _PTRACE_BEGINNINGS = {binding.PTRACE_TRACEME, binding.PTRACE_ATTACH, 0x4206}  # 0x4206: PTRACE_SEIZE
 
 _PULSE = 1.0  # seconds
-_GRACE = 3.0  # seconds after the command's end until the user is told what is waited for
+_GRACE = 3.0  # seconds after the command's end until sdee says what it waits for
 _PROC_STATUS = re.compile(rb"\nTgid:\t(\d+)\n.*?\nPPid:\t(\d+)\nTracerPid:\t(\d+)\n", re.DOTALL)
 
 
@@ -93,7 +93,7 @@ def _start(
     def prepare() -> None:
         os.close(go)  # else our own end would keep the read from ending when the tracer dies
         if not os.read(wait_here, 1):
-            raise ProcessLookupError(errno.ESRCH, "the tracer has gone")
+            raise ProcessLookupError(errno.ESRCH, "the tracer ended")
         try:
             _install(code)
         except OSError as error:
@@ -184,7 +184,7 @@ class _Tracer:
         """The command has ended and processes of it go on: say so, and end with them (EXITKILL) when asked to."""
         if self._signals.last is not None and self._tasks:
             left = ", ".join(str(pid) for pid in sorted(set(self._tasks.values())))
-            self._handler.incomplete("background processes of the job were ended with the tracer", None, left)
+            self._handler.incomplete("sdee ended background processes of the job with the tracer", None, left)
             self._leave = True
         elif not self._told and time.monotonic() - self._ended_at > _GRACE:
             self._told = True
@@ -242,7 +242,7 @@ class _Tracer:
         """At the first exec: it must have stopped at its entry. If not, an outer filter's answer came before ours."""
         if not self._filter_works:
             self._filter_works = True
-            why = "a filter around sdee answers system calls first (another tracer, a container): nothing is seen"
+            why = "a filter around sdee answers system calls first (another tracer, a container), so sdee sees none"
             self._handler.incomplete(why, tid)
 
     def _guarded(self, action: Callable[..., None], *arguments: int) -> None:
@@ -253,7 +253,7 @@ class _Tracer:
             pass
         except Exception as error:  # noqa: BLE001
             tid = arguments[0] if arguments else None
-            self._handler.incomplete("a stop could not be handled", tid, f"{type(error).__name__}: {error}")
+            self._handler.incomplete("sdee could not handle a stop of the job", tid, f"{type(error).__name__}: {error}")
 
     def _call(self, tid: int) -> None:
         self._filter_works = True
@@ -271,7 +271,7 @@ class _Tracer:
         self._handler.stop(tid, arch, nr, args)
 
     def _born(self, tid: int) -> None:
-        """Note a task not seen before. One that has already ended, or whose id is no longer ours, is passed over."""
+        """Note a task not seen before. One that has already ended, or whose id is no longer ours, is skipped."""
         try:
             with open(f"/proc/{tid}/status", "rb") as file:
                 match = _PROC_STATUS.search(file.read())

@@ -161,7 +161,7 @@ class Signals:
     def _continue_job(self) -> None:
         """We were continued, perhaps alone: continue the job too if it is still in the stop that we know of.
 
-        It may have gone on with us and stopped anew before we ran again. That stop is not ours to end, and waitid(2)
+        It may have gone on with us and stopped again before we ran. That stop is not ours to end, and waitid(2)
         still holds the news of it.
         """
         if not self.child:

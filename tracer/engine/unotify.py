@@ -45,7 +45,7 @@ _IN_FLIGHT = 10_000  # calls that may wait when the tracer dies: one for each th
 
 _PULSE = 1.0  # seconds
 _CLOCK_EVERY = 256  # stops: looking at the clock at each would cost more than it tells
-_GRACE = 3.0  # seconds after the command's end until the user is told what is waited for
+_GRACE = 3.0  # seconds after the command's end until sdee says what it waits for
 
 
 # What stops beside the table's calls
@@ -108,7 +108,7 @@ def _start(
 def install(code: bytes) -> int:
     """Install the filter in this process and return its listener (seccomp(2)), with what this kernel can do.
 
-    With CAP_SYS_ADMIN no_new_privs stays off, so that root's jobs may run set-user-ID programs as ever.
+    With CAP_SYS_ADMIN no_new_privs stays off, so that root's jobs may run set-user-ID programs as usual.
     """
     flags = linux.SECCOMP_FILTER_FLAG_NEW_LISTENER | linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
     while True:
@@ -285,7 +285,9 @@ class _Supervisor:
             self._handler.incomplete("the tracer failed on a system call (a bug in sdee)", tid, detail)
 
     def _may_interrupt(self, why: str) -> None:
-        self._handler.incomplete("signals of a timer may interrupt the job's calls here (--engine ptrace)", None, why)
+        self._handler.incomplete(
+            "a timer's signals may interrupt the job's system calls here (--engine ptrace avoids this)", None, why
+        )
 
     def _housekeeping(self) -> None:
         """Signals, the end of the command, and what the handler does once a second."""
@@ -334,5 +336,5 @@ class _Supervisor:
     def _leave(self) -> None:
         """Asked to end while background processes go on: the guard answers their calls."""
         self._guard.take_over()
-        self._handler.incomplete("tracing ended by a signal while background processes of the job went on")
+        self._handler.incomplete("a signal ended the tracer while background processes of the job still ran")
         self._left = True

@@ -126,7 +126,7 @@ class Reader:
         except OSError:
             return
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner, os.geteuid(), 0):
-            self._no_copies = f"{self._copies} is not of the trace's owner"
+            self._no_copies = f"{self._copies} does not belong to the trace's owner"
 
     def _note(self, sentence: str) -> None:
         self.incomplete[sentence] = None

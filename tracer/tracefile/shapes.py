@@ -13,7 +13,7 @@ _COPY = re.compile(r"[0-9]{1,20}", re.ASCII)
 def _copy(value: Any) -> None:
     """Check the name of a copy in `<trace>.saved/`: never a path out of it."""
     if not isinstance(value, str) or not _COPY.fullmatch(value):
-        raise ValueError("is no name of a copy")
+        raise ValueError("is not the name of a copy")
 
 
 _HOST = record(

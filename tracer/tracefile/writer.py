@@ -72,7 +72,7 @@ def _open(path: str, more: int) -> int:
             if not stat.S_ISLNK(found.st_mode):
                 return _open_known(link, flags, found)
             if trust.foreign(found):
-                raise OSError(errno.EPERM, f"a link there is not yours: {trust.foreign(found)}")
+                raise OSError(errno.EPERM, f"it is a link of another user: {trust.foreign(found)}")
             if path.startswith(("/proc/", "/dev/")):  # of the kernel's: what it leads to has perhaps no name
                 return _open_known(link, flags, os.stat(path), path)
             path = os.path.join(os.path.dirname(path), os.readlink("", dir_fd=link))
@@ -84,7 +84,7 @@ def _open(path: str, more: int) -> int:
 def _leave_other_names(path: str, more: int) -> None:
     """Make way for a new file: another user may have linked a file of this user's there. Raises OSError."""
     if more & os.O_APPEND:
-        raise OSError(errno.EPERM, "it has another name, too, by a hard link")
+        raise OSError(errno.EPERM, "it has a second name (hard link)")
     os.unlink(path)
 
 
@@ -121,12 +121,12 @@ class Writer:
         self._size = 0
 
     def _claim(self, path: str) -> None:
-        """Let no other tracer write the same file meanwhile (flock(2)); where locks are not to be had, hope."""
+        """Lock the file against other tracers (flock(2)), where the file system has locks."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._descriptor)
-            hint = "give each a trace of its own: -o trace.%t (rank) or -o trace.%p (process)"
+            hint = "give each its own trace: -o trace.%t (rank) or -o trace.%p (process)"
             raise OutputError(f"another sdee is writing the trace {path!r}", hint=hint) from error
         except OSError:
             pass

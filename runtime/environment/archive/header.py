@@ -29,9 +29,9 @@ def read_header(source: str) -> dict[str, object]:
             content = tar.extractfile(member) if member is not None and member.name == HEADER else None
             header = json.loads(content.read()) if content else {}
     except (zstandard.ZstdError, tarfile.TarError, ValueError, EOFError, struct.error, RecursionError) as error:
-        raise BundleError(f"{source} is no exported environment: {error}") from error
+        raise BundleError(f"{source} is not an exported environment: {error}") from error
     if not isinstance(header, dict) or not isinstance(header.get("format"), int):
-        raise BundleError(f"{source} is no exported environment")
+        raise BundleError(f"{source} is not an exported environment")
     if header["format"] != FORMAT:
         newer = "newer" if header["format"] > FORMAT else "older"
         raise BundleError(f"{source} was exported by a {newer} sdee (format {header['format']}, not {FORMAT})")

@@ -41,16 +41,16 @@ def read(environment: Environment, source: str) -> list[str]:
         while piece := stream.read(1 << 16):  # to its end, where the checksum is
             rest += len(piece)
             if rest > _PADDING:
-                raise BundleError(f"{source} is damaged: it goes on after its end")
+                raise BundleError(f"{source} is damaged: data follows its end")
     if reader.end is None:
-        raise BundleError(f"{source} is damaged: its end is missing", hint="was the copying of it interrupted?")
+        raise BundleError(f"{source} is damaged: its end is missing", hint="copy it again: the copy may be incomplete")
     if reader.end != reader.count:
-        raise BundleError(f"{source} is damaged: it holds {reader.count} files, and says {reader.end}")
+        raise BundleError(f"{source} is damaged: it holds {reader.count} files, but should hold {reader.end}")
     reader.finish()
     left_out = {path for path in reader.left_out if path.rpartition("/")[0] not in reader.left_out}
     # a line each, which reaches the terminal
     shown = (path if path.isprintable() else ascii(path) for path in sorted(left_out))
-    return [f"left out, since it is the host's own here: {path}" for path in shown]
+    return [f"left out, because the host provides it: {path}" for path in shown]
 
 
 class _Reader:
@@ -69,7 +69,7 @@ class _Reader:
     def all(self, tar: tarfile.TarFile) -> None:
         for member in tar:
             if self.end is not None:
-                raise BundleError(f"the archive goes on after its end: {member.name!r}")
+                raise BundleError(f"data follows the end of the archive: {member.name!r}")
             if member.name == HEADER:
                 continue
             if member.name == END:
@@ -100,10 +100,10 @@ class _Reader:
         self._members.add(name)
         if parts[0] == "base" and len(parts) == 2:
             if parts[1] not in _BASE or not member.isreg() or member.size > _BASE_SIZE:
-                raise BundleError(f"the archive holds {name!r}, which is nothing of an environment")
+                raise BundleError(f"the archive holds {name!r}, which does not belong to an environment")
             return self._environment.path("base", parts[1])
         if parts[0] != "root" or len(parts) == 1:
-            raise BundleError(f"the archive holds {name!r}, which is nothing of an environment")
+            raise BundleError(f"the archive holds {name!r}, which does not belong to an environment")
         return self._upper(name, is_directory=member.isdir())
 
     def _upper(self, name: str, *, is_directory: bool) -> str | None:
@@ -176,7 +176,7 @@ class _Reader:
         first = member.linkname
         source = self._upper(first, is_directory=False) if first in self._members else None
         if source is None or not stat.S_ISREG(os.lstat(source).st_mode):
-            raise BundleError(f"the archive links {member.name!r} to {first!r}, which is no file of it")
+            raise BundleError(f"the archive links {member.name!r} to {first!r}, which is not a file of it")
         os.link(source, target, follow_symlinks=False)
 
     def _own(self, member: tarfile.TarInfo, target: str) -> None:
@@ -184,7 +184,7 @@ class _Reader:
         if member.name.startswith("base/") or owner == (0, 0):
             return
         if not all(0 <= number < 2**32 - 1 for number in owner):
-            raise BundleError(f"{member.name!r} in the archive belongs to ids that there are not: {owner}")
+            raise BundleError(f"{member.name!r} in the archive belongs to ids that this environment lacks: {owner}")
         if self._environment.plan().ranges is not None:
             os.chown(target, *owner, follow_symlinks=False)
         elif member.isreg() or member.isdir():
@@ -212,12 +212,12 @@ def _set_attribute(target: str, name: str, value: str, *, is_directory: bool) ->
     """Only what an archive of ours has: others say something to overlayfs or to the kernel's security modules."""
     plain = name.startswith("user.") and not name.startswith(("user.overlay.", "user.sdee."))
     if not plain and name != CAPABILITY and (name != OPAQUE or value != "y" or not is_directory):
-        raise BundleError(f"the archive holds an attribute that is none of an environment: {name!r}")
+        raise BundleError(f"the archive holds an attribute that environments do not have: {name!r}")
     try:
         os.setxattr(target, name, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
     except OSError as error:
         if error.errno == errno.EINVAL:
-            raise BundleError(f"the archive holds an attribute that the kernel does not take: {name!r}") from error
+            raise BundleError(f"the archive holds an attribute that the kernel refuses: {name!r}") from error
         raise
 
 
@@ -249,12 +249,12 @@ def _check_room(member: tarfile.TarInfo, pieces: list[tuple[int, int]], director
     end = 0
     for offset, size in pieces:
         if size < 0 or offset < end or offset + size > member.size:
-            raise BundleError(f"the archive is damaged: {member.name!r} has a map of holes that is none")
+            raise BundleError(f"the archive is damaged: {member.name!r} has an invalid map of holes")
         end = offset + size
     size = sum(size for _, size in pieces)
     room = os.statvfs(directory)
     if size > room.f_bavail * room.f_frsize:
-        raise OutputError(f"there is no room for {member.name!r} of the archive, {size} bytes")
+        raise OutputError(f"no space left for {member.name!r} of the archive, {size} bytes")
 
 
 def _empty_skeleton(directory: str) -> None:
@@ -263,7 +263,7 @@ def _empty_skeleton(directory: str) -> None:
         for name in files:
             path = os.path.join(above, name)
             if os.lstat(path).st_size:
-                raise OutputError(f"{directory} of the host is something else in the archive")
+                raise OutputError(f"{directory} is a directory on the host, but not in the archive")
             os.unlink(path)  # an empty file for one of the host that the user may not read
         for name in names:
             os.rmdir(os.path.join(above, name))

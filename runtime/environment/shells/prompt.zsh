@@ -3,7 +3,7 @@
 _sdee_name=${SDEE_ENVIRONMENT:-$(cat /etc/debian_chroot 2>/dev/null)}
 _sdee_prompt() {
     [[ -z $_sdee_name || $PS1 == *"($_sdee_name)"* ]] || PS1="($_sdee_name) $PS1"
-    # What ~/.zshrc has added behind us may write PS1 anew each time
+    # What ~/.zshrc has added behind us may rewrite PS1 each time
     [[ $precmd_functions[-1] == _sdee_prompt ]] || precmd_functions=(${precmd_functions:#_sdee_prompt} _sdee_prompt)
 }
 precmd_functions+=(_sdee_prompt)

@@ -61,7 +61,7 @@ class GridEngine(JobManager):
             else:
                 break
             if "--" in arguments[at : at + size] or at + size > len(arguments):
-                raise UsageError(f"the option {word} lacks its value")
+                raise UsageError(f"option {word} needs a value")
             (mine if name in own else theirs).extend(arguments[at : at + size])
             at += size
         for option in _options(theirs):
@@ -109,7 +109,9 @@ class GridEngine(JobManager):
         """
         if not wrapping.programs:
             hint = f"--program NAME: sdee wrap --program mpirun {shlex.quote(wrapping.name)}"
-            raise UsageError("Grid Engine has no srun: say which programs of the script run in the bundle", hint=hint)
+            raise UsageError(
+                "Grid Engine has no srun, so sdee must know which programs of the script run in the bundle", hint=hint
+            )
         preamble = [shell.settings(wrapping.bundle, wrapping.broadcast, wrapping.results), shell.STEP]
         preamble += [scripts.changed(wrapping.decisive), *scripts.programs(wrapping, shell.PROGRAM_CALL)]
         preamble[2:2] = [shell.finish(wrapping.collect)] if wrapping.results else []

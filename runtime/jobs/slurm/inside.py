@@ -130,7 +130,7 @@ class SlurmInside(Inside):
     def step_program(
         self, bundle: str, decisive: Sequence[str], served: Sequence[str], *, broadcast: str = "auto", results: str = ""
     ) -> str:
-        """Return the program that stands for srun outside of a bundle: each task runs in the bundle.
+        """Return the program that replaces srun outside of a bundle: each task runs in the bundle.
 
         `served`: words that become the bundle, and serve it (sdee-front); `broadcast`, `results`: as of model.Request.
         The batch script collects what is left in the nodes' own directories.
@@ -156,7 +156,7 @@ class SlurmInside(Inside):
         )
 
     def rehearsal_program(self, front: str, record: str) -> str:
-        """Return the program that stands for srun, sbatch and salloc in a command that is traced: `NAME ARGUMENTS`.
+        """Return the program that replaces srun, sbatch and salloc in a command that is traced: `NAME ARGUMENTS`.
 
         `front`: sdee-front, as it is found there; `record`: the file to which each sbatch adds the number of its
         arguments, where it is called, and of each argument itself and what the file of that name holds, a NUL after
@@ -201,5 +201,5 @@ class SlurmInside(Inside):
         )
 
     def resubmit_program(self, known: Mapping[str, str], bundle: str, served: Sequence[str]) -> str:
-        """Return the program that stands for sbatch."""
+        """Return the program that replaces sbatch."""
         return resubmit.program(known, Slurm().table, bundle, served)

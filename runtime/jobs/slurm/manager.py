@@ -92,9 +92,7 @@ class Slurm(JobManager):
         kinds = re.findall(r"(?m)^\s+(\w+)\s*$", printed_by(["srun", "--mpi=list"]) or "")
         known = ", ".join(kind for kind in kinds if kind != "none")
         given = f"--mpi=TYPE ({known})" if known else "--mpi=TYPE; `srun --mpi=list` shows the types"
-        return (
-            f"Slurm starts its tasks without MPI here (MpiDefault is none), so that each would be alone: give {given}"
-        )
+        return f"Slurm starts tasks without MPI here (MpiDefault=none), so each would run alone: give {given}"
 
     def waiting_scripts(self) -> list[str] | None:
         """Return what squeue(1) calls the jobs' commands."""
@@ -126,7 +124,7 @@ class Slurm(JobManager):
                 hint = f"the command comes last: sdee submit -- sh -c {scripts.printable(shlex.quote(given))}"
                 raise UsageError("sdee submit takes a command and no --wrap", hint=hint)
             if option.name == "container":
-                raise UsageError("a bundle cannot run in a container of Slurm's", hint="leave --container out")
+                raise UsageError("a bundle cannot run in a Slurm container", hint="leave out --container")
         return words
 
     def options_in(self, text: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ _SUBMITS = {
 def check(name: str, words: Words, text: str, front: str) -> None:
     """Raise RefusedError as srun or sbatch (`name`) would end with these options, in its words, if it will refuse them.
 
-    `text`: the script, where that is standard input; `front`: the program that stands for both. Nothing is submitted.
+    `text`: the script, where that is standard input; `front`: the program that replaces both. Nothing is submitted.
     """
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The program that stands for sbatch outside of a bundle: what a job submits runs in a bundle, too.
+"""The program that replaces sbatch outside of a bundle: what a job submits runs in a bundle, too.
 
 Scripts that the run on the login node submitted have bundles of their own. Any other (made by the job, given by --wrap
 or on standard input) runs in the bundle of the job that submits it: where that did so in the run here, all that was

@@ -49,7 +49,7 @@ chmod 700 "$sdee_made"
     printf '%s\n' 'export SDEE_COMMAND' @RUN@
   } >"$sdee_made.sh"
 )
-sdee_said="which was not submitted when this job was prepared, runs in its bundle"
+sdee_said="new since the trial run of this job, runs in the bundle of this job"
 printf '%s\n' "sdee: sbatch in a job: $sdee_name, $sdee_said" >&2
 sdee_state=options sdee_number=0 sdee_left=$#
 while [ "$sdee_left" -gt 0 ]; do

@@ -91,12 +91,12 @@ def finish(patterns: Sequence[str]) -> str:
     return scripts.finish("sdee_everywhere", '"$sdee_results/"', patterns)
 
 
-# The function stands for the program, also in `srun … &`, in pipelines and in loops. It is a subshell that becomes
+# The function replaces the program, also in `srun … &`, in pipelines and in loops. It is a subshell that becomes
 # srun, so that $! is srun's.
 WRAPPED_STEP = "\n" + beside(__file__, "wrapped_step.sh")
 
 REHEARSED = "SLURM_PROCID=0"
-# For the trace: srun's options are passed over, its command runs here, once
+# For the trace: srun's options are skipped, its command runs here, once
 REHEARSED_STEP = "\n" + beside(__file__, "rehearsed_step.sh").replace(
     "@STEP@", f"{REHEARSED} SLURM_LOCALID=0 SLURM_NODEID=0"
 )

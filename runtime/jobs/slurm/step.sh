@@ -18,7 +18,7 @@ if [ -n "$copy" ] && [ -f "$copy" ] && [ -O "$copy" ] && [ -x "$copy" ] && comma
   fi
 elif [ -n "$copy" ]; then # not executable there
   exec 9<&-
-  echo "sdee: $SLURMD_NODENAME: $copy cannot be executed, or is not yours alone; $bundle is" >&2
+  echo "sdee: $SLURMD_NODENAME: cannot run $copy, or others can write to it; running $bundle instead" >&2
   rm -f "$copy" 2>/dev/null
 fi
 if [ -n "$results" ]; then
@@ -46,7 +46,7 @@ sdee_broadcast() {
     sbcast "$sdee_bundle" "$sdee_copy" && return 0
     sdee_everywhere rm -f "$sdee_copy"
   done
-  echo "sdee: the bundle cannot be sent to the nodes: they read $sdee_bundle" >&2
+  echo "sdee: cannot send the bundle to the nodes; they read $sdee_bundle instead" >&2
   sdee_copy=
 }
 

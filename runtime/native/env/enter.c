@@ -94,7 +94,7 @@ static int connect_or_start(const struct enter_options *options, struct steps *p
         return -1;
     }
     if (lock < 0 || (options->directory[0] == '/' && !is_current(options->directory))) {
-        fail(error, EXIT_INPUT, "`sdee env list` shows what there is", "environment %s was removed or made anew just now", options->name);
+        fail(error, EXIT_INPUT, "`sdee env list` shows all", "environment %s was removed or reset just now", options->name);
         close(lock);
         return -1;
     }
@@ -181,9 +181,9 @@ static int lost(const struct enter_options *options, int socket, struct error *e
 {
     struct pollfd holder = {socket, POLLIN, 0};
     if (options->directory[0] == '/' && !is_current(options->directory))
-        fail(error, EXIT_INPUT, "`sdee env list` shows what there is", "environment %s was removed or made anew just now", options->name);
+        fail(error, EXIT_INPUT, "`sdee env list` shows all", "environment %s was removed or reset just now", options->name);
     else if (socket >= 0 && poll(&holder, 1, 50) == 1 && (holder.revents & POLLHUP) != 0)
-        fail(error, EXIT_INPUT, "enter it again", "environment %s was ended just now", options->name);
+        fail(error, EXIT_INPUT, "enter it again", "environment %s ended just now", options->name);
     return -1;
 }
 
@@ -195,13 +195,13 @@ static void run_inside(const struct enter_options *options, bool emulate, int so
     go_to(directory);
     const char *agent = getenv("SSH_AUTH_SOCK");
     if (options->ssh_agent && (agent == NULL || access(agent, F_OK) != 0))
-        note("no ssh-agent can be shown: %s", agent == NULL ? "there is none" : "the environment was started without --ssh-agent (sdee env stop ends it)");
+        note("cannot show an ssh-agent: %s", agent == NULL ? "there is none" : "the environment was started without --ssh-agent (sdee env stop ends it)");
     const int listener = filter_install(emulate);
     if (listener < 0)
-        fail(&error, EXIT_KERNEL, "in a session that is traced or supervised by seccomp already there can be no second one",
+        fail(&error, EXIT_KERNEL, "leave the tracer, container or supervisor that already watches this session by seccomp",
              "cannot supervise the command: seccomp: %s", strerror(errno));
     else if (!send_fd(socket, listener) || read(socket, &byte, 1) != 1) {
-        fail(&error, EXIT_RESOURCES, NULL, "the environment's holder cannot take one more terminal");
+        fail(&error, EXIT_RESOURCES, NULL, "the environment's holder cannot take another terminal");
         lost(options, socket, &error);
     }
     if (error.code != 0) {
@@ -247,17 +247,17 @@ static void tell_of_the_end(const struct enter_options *options, int socket, int
     struct pollfd holder = {socket, POLLIN, 0};
     const int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     if ((number == SIGKILL || number == SIGTERM || number == SIGHUP) && poll(&holder, 1, number == SIGKILL ? 500 : 50) == 1 && (holder.revents & POLLHUP) != 0)
-        note("environment %s was ended while the command ran: `sdee env stop`, `reset --force` and `remove --force` do that", options->name);
+        note("environment %s ended while the command ran; `sdee env stop`, `reset --force` and `remove --force` end it", options->name);
 }
 
 static bool in_directory(const char *directory, struct error *error)
 {
     struct stat state;
     if (chdir(directory) != 0 || stat(".", &state) != 0)
-        return fail(error, EXIT_INPUT, "`sdee env list` shows which there are; `sdee env create NAME` makes one", "there is no environment at %s: %s",
+        return fail(error, EXIT_INPUT, "`sdee env list` shows all; `sdee env create NAME` makes one", "there is no environment at %s: %s",
                     directory, strerror(errno));
     if (state.st_uid != geteuid() || (state.st_mode & 077) != 0)
-        return fail(error, EXIT_INPUT, "only its owner may enter it; its mode must be 0700", "the environment at %s is not yours alone", directory);
+        return fail(error, EXIT_INPUT, "only its owner may enter it; its mode must be 0700", "the environment at %s is open to other users", directory);
     return true;
 }
 

@@ -64,7 +64,7 @@ static bool run_newmap(const char *program, pid_t pid, unsigned own, const struc
     int status = -1;
     while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
-    return status == 0 || fail(error, EXIT_KERNEL, "the environment was made with the subordinate ids of /etc/subuid and /etc/subgid: are they still yours?",
+    return status == 0 || fail(error, EXIT_KERNEL, "check /etc/subuid and /etc/subgid: the environment needs the ids that it was made with",
                                "%s cannot map %llu ids from %llu (status %d)", program, (unsigned long long)range->count,
                                (unsigned long long)range->start, WEXITSTATUS(status));
 }
@@ -202,7 +202,7 @@ static bool hear(struct session *session, unsigned i)
     if (listener >= 0 && first && supervise(session, listener)) { /* which closes it else */
         look_at(listener, 0, LISTENER);
         if (write(polled[i].fd, "k", 1) != 1)
-            note("a terminal has gone");
+            note("a terminal disconnected");
         return true;
     }
     if (listener >= 0 && !first)
@@ -269,7 +269,7 @@ static void serve(struct session *session, int listening, int init, pid_t init_p
     look_at(init, POLLIN, SERVED);
     while ((!used && !ending) || polled_count > 2) {
         polled[0].fd = ending || full || polled_count + promised + 2 > most ? -1 : listening;
-        /* A terminal that was killed before it came would leave us here for ever. */
+        /* A terminal that was killed before it came would leave us here forever. */
         const int ready = ppoll(polled, polled_count, used ? NULL : &first, &none);
         if (ending && !asked) {
             asked = true;
@@ -375,6 +375,6 @@ bool holder_start(struct steps *plan, struct error *error)
     const bool told = read(ready[0], error, sizeof *error) == (ssize_t)sizeof *error;
     close(ready[0]);
     if (!told)
-        return fail(error, EXIT_INTERNAL, "its file `log` may say more", "the environment's holder ended early");
+        return fail(error, EXIT_INTERNAL, "read the file `log` of the environment", "the environment's holder ended early");
     return error->code == 0;
 }

@@ -26,7 +26,7 @@ static bool take(char ***arguments, const char *option)
 static int usage(void)
 {
     struct error error = {0};
-    fail(&error, EXIT_USAGE, "call `sdee env`", "sdee-env: not meant to be called like this");
+    fail(&error, EXIT_USAGE, "call `sdee env`", "sdee-env is internal to sdee");
     error_print(&error);
     return EXIT_USAGE;
 }

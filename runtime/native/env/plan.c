@@ -51,7 +51,7 @@ bool plan_read(const char *file, struct steps *plan, struct error *error)
     *plan = (struct steps){0};
     FILE *stream = fopen(file, "re");
     if (stream == NULL)
-        return fail(error, EXIT_INPUT, "make it anew: sdee env remove NAME, sdee env create NAME", "the environment has no mount plan: %s",
+        return fail(error, EXIT_INPUT, "remove it and create it again: sdee env remove NAME; sdee env create NAME", "the environment has no mount plan: %s",
                     strerror(errno));
     char *line = NULL;
     size_t room = 0, number = 0;
@@ -66,7 +66,8 @@ bool plan_read(const char *file, struct steps *plan, struct error *error)
     free(line);
     fclose(stream);
     return (good && number > 1) ||
-           fail(error, EXIT_INPUT, "it is of a newer sdee, or damaged: make the environment anew", "line %zu of its mount plan is not understood", number);
+           fail(error, EXIT_INPUT, "a newer sdee made it, or it is damaged: remove the environment and create it again",
+                "line %zu of its mount plan is unknown to this sdee", number);
 }
 
 /* mkdir -p of the directories above the last component of `path`. */
@@ -106,7 +107,7 @@ static bool overlay_options(char *text, size_t size, const struct step *step)
 
 static bool mounted(struct error *error, const struct step *step, int result)
 {
-    return result == 0 || fail(error, EXIT_KERNEL, "`sdee env create` probes this; has the machine changed? `sdee doctor` says what is missing",
+    return result == 0 || fail(error, EXIT_KERNEL, "the machine may have changed since `sdee env create`; `sdee doctor` says what is missing",
                                "cannot mount %s (%s): %s", step->path, NAMES[step->kind], strerror(errno));
 }
 

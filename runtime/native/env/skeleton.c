@@ -278,6 +278,6 @@ bool skeleton_make(const char *host, const char *upper, const char *list, const 
     close(skeleton.upper);
     close(skeleton.host);
     if (fclose(skeleton.list) != 0 && !atomic_load(&skeleton.failed))
-        return fail(error, EXIT_OUTPUT, "is the disk full?", "cannot write %s: %s", list, strerror(errno));
+        return fail(error, EXIT_OUTPUT, "check whether the disk is full", "cannot write %s: %s", list, strerror(errno));
     return !atomic_load(&skeleton.failed);
 }

@@ -95,13 +95,13 @@ void fronts_mount(void)
         struct stat status;
         if (lstat(program, &status) == 0) { /* of a package: sdee-front has its place already (stand_ins.py) */
             if (symlink(program, link) != 0)
-                note("%s is not to be found: %s", program, strerror(errno));
+                note("cannot find %s: %s", program, strerror(errno));
             continue;
         }
         /* Of a package that was removed in the environment only sdee-front is left */
         if (!find(COMMANDS[i], program) || (access(DIVERTED, F_OK) == 0 && strncmp(program, "/usr/bin/", 9) == 0))
             continue;
         if (!show_prefix(program, shown) || symlink(shown, link) != 0 || mount(FRONT, program, NULL, MS_BIND, NULL) != 0)
-            note("%s stays the host's own: %s", program, strerror(errno));
+            note("%s shows the host's file: %s", program, strerror(errno));
     }
 }

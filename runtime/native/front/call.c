@@ -127,9 +127,9 @@ int call(const char *address, char **argv, struct error *error)
             (void)!open("/dev/null", O_RDWR);
     const int fd = connect_to(address);
     if (fd < 0) {
-        fail(error, EXIT_NODE, "it can be called for as long as the batch script runs, on the script's own node",
-             "cannot run %s outside of the bundle: nobody serves such calls here: %s", argv[0],
-             errno == EPERM ? "another user has taken the server's name" : strerror(errno));
+        fail(error, EXIT_NODE, "call it while the batch script runs, on the script's own node",
+             "cannot run %s outside of the bundle: no server for such calls runs here: %s", argv[0],
+             errno == EPERM ? "another user holds the server's name" : strerror(errno));
         return -1;
     }
     sigset_t set;

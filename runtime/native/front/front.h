@@ -29,8 +29,8 @@ enum { CALL_MAGIC = 0x73646565, CALL_MOST = 8 << 20 };
 /* Run the command outside of the bundle that we are in, by the server at `address`, as if it were ours. */
 int call(const char *address, char **argv, struct error *error);
 
-/* Serve calls for as long as `command`, which this process becomes, lives. `outside`: a directory of programs that stand
- * for the commands of their names. */
+/* Serve calls for as long as `command`, which this process becomes, lives. `outside`: a directory of programs that
+ * replace the commands of their names. */
 int serve(const char *outside, char **command, struct error *error);
 
 /* Become the host's own command, as the user and not as root: in a user namespace that maps the user's own id back. */

@@ -69,8 +69,8 @@ static int stand_for(const char *name, char **argv, struct error *error)
         return real(name, argv, error);
     const char *const words[] = {COMMANDS_DIRECTORY "/sdee-inside", name, NULL};
     if (access(words[0], X_OK) != 0) {
-        fail(error, EXIT_NODE, "submit the job by `sdee submit` or `sdee wrap`, or from the environment",
-             "%s stands for the job manager's own, and nothing serves it: this is neither an environment nor a job that sdee submitted", name);
+        fail(error, EXIT_NODE, "submit the job with `sdee submit` or `sdee wrap`, or from inside the environment",
+             "this %s is sdee's stand-in; it works only inside `sdee env` or in a job that sdee submitted", name);
         return -1;
     }
     hide_from_shells();
@@ -100,7 +100,7 @@ int main(int count, char **argv)
     else if (count >= 3 && strcmp(argv[1], "pass") == 0)
         status = pass(argv + 2, &error);
     else
-        fail(&error, EXIT_USAGE, "it stands in place of the job manager's commands in a private environment", "sdee-front: not meant to be called like this");
+        fail(&error, EXIT_USAGE, "it replaces the job manager's commands in a private environment", "sdee-front is internal to sdee");
     if (status >= 0)
         return status;
     error_print(&error);

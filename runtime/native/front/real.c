@@ -22,7 +22,7 @@ static bool become_user(struct error *error)
     if (file != NULL)
         fclose(file);
     if (!read)
-        return fail(error, EXIT_NODE, "call it under `sdee env enter`", "this is no private environment of sdee's: " COMMANDS_DIRECTORY "/user is not there");
+        return fail(error, EXIT_NODE, "call it under `sdee env enter`", "this is not a private environment of sdee: " COMMANDS_DIRECTORY "/user is not there");
     setenv("USER", name, 1);
     setenv("LOGNAME", name, 1);
     if (getuid() == uid) /* already, or the environment's user is root outside as well */
@@ -40,13 +40,13 @@ int real(const char *name, char **argv, struct error *error)
     snprintf(link, sizeof link, COMMANDS_DIRECTORY "/real/%s", name);
     const ssize_t length = readlink(link, path, sizeof path - 1);
     if (length <= 0) {
-        fail(error, EXIT_NOT_FOUND, "install it again, or `sdee env reset`", "there is no %s any more in this environment", name);
+        fail(error, EXIT_NOT_FOUND, "install it again, or `sdee env reset`", "this environment has no %s any more", name);
         return -1;
     }
     path[length] = '\0';
     struct stat self, other;
     if (stat("/proc/self/exe", &self) == 0 && stat(path, &other) == 0 && self.st_dev == other.st_dev && self.st_ino == other.st_ino) {
-        fail(error, EXIT_INTERNAL, NULL, "%s is sdee-front, which stands in place of it", path); /* rather than for ever */
+        fail(error, EXIT_INTERNAL, NULL, "%s is sdee's stand-in, not the job manager's command", path); /* rather than forever */
         return -1;
     }
     if (!become_user(error))
@@ -57,6 +57,7 @@ int real(const char *name, char **argv, struct error *error)
     if (proof != NULL && strcmp(proof, "^munge") == 0) /* set by runtime/native/env/enter.c */
         unsetenv("PMIX_MCA_psec");
     execv(path, argv);
-    fail(error, errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "was it removed in this environment?", "cannot execute %s: %s", path, strerror(errno));
+    fail(error, errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE, "install it again if this environment removed it",
+         "cannot execute %s: %s", path, strerror(errno));
     return -1;
 }

@@ -24,7 +24,7 @@
 
 extern char **environ;
 
-static char *outside; /* the directory of programs that stand for commands, absolute */
+static char *outside; /* the directory of programs that replace commands, absolute */
 
 /* The header and three descriptors, or false. */
 static bool receive_header(int fd, struct call_header *header, int standard[3])

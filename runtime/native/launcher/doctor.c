@@ -123,7 +123,7 @@ static void print_finding(const char *check, void (*probe)(struct finding *))
     }
     close(ends[1]);
     if (pid < 0 || read(ends[0], &finding, sizeof finding) != sizeof finding)
-        snprintf(finding.detail, sizeof finding.detail, "the probe died");
+        snprintf(finding.detail, sizeof finding.detail, "the probe ended early");
     close(ends[0]);
     if (pid > 0)
         waitpid(pid, NULL, 0);

@@ -8,8 +8,8 @@
 static const char EXEC[] =
     "Usage: sdee exec [OPTIONS] bundle.sdee [ARGS...]\n"
     "\n"
-    "Run a bundle. Without ARGS the recorded command line; ARGS take the place of the recorded arguments. The script of an\n"
-    "interpreter is no argument: of `python plot.py 5`, ARGS replace the 5. --command PROG runs anything else.\n"
+    "Run a bundle. Without ARGS it runs the recorded command line; ARGS replace the recorded arguments. An interpreter's\n"
+    "script is not an argument: with `python plot.py 5`, ARGS replace the 5. --command PROG runs anything else.\n"
     "Options end at the bundle's name: what follows belongs to the job.\n"
     "\n";
 
@@ -17,8 +17,8 @@ static const char BUNDLE[] =
     "Usage: %s [ARGS...]\n"
     "\n"
     "A bundle of sdee: a job with all the files that it needs. Without ARGS it runs the recorded command line;\n"
-    "ARGS take the place of the recorded arguments. The script of an interpreter is no argument: of `python plot.py 5`,\n"
-    "ARGS replace the 5. Options are taken from variables, so that all arguments go to the job:\n"
+    "ARGS replace the recorded arguments. An interpreter's script is not an argument: with `python plot.py 5`, ARGS\n"
+    "replace the 5. All arguments go to the job, so sdee takes its options from variables:\n"
     "\n";
 
 static const char BOTH[] =
@@ -64,8 +64,8 @@ void help_print(const char *bundle)
         if (OPTIONS[i].help != NULL) /* else an older name */
             (bundle != NULL ? print_variable : print_option)(&OPTIONS[i]);
     if (bundle == NULL) {
-        print_row("-h, --help", OPTION_WIDTH, "this text");
-        printf("\nVariables set the same: SDEE_DEPLOY_DIR=DIR, SDEE_DRY_RUN=1, SDEE_PASS_ENV=NAME,NAME and so on.\n");
+        print_row("-h, --help", OPTION_WIDTH, "print this text");
+        printf("\nThese variables set the same options: SDEE_DEPLOY_DIR=DIR, SDEE_DRY_RUN=1, SDEE_PASS_ENV=NAME,NAME and so on.\n");
     }
     printf("%s", BOTH);
     fflush(stdout);

@@ -61,7 +61,7 @@ static void warn(const struct bundle *bundle, const struct options *options)
         snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? ", " : "", path);
     }
     if (missing > 0)
-        note("warning: %zu input%s of the recorded command %s not on this node: %s%s; `sdee bundle --with-data` makes %s travel", missing,
+        note("warning: %zu input%s of the recorded command %s not on this node: %s%s; `sdee bundle --with-data` packs %s", missing,
              missing > 1 ? "s" : "", missing > 1 ? "are" : "is", names, missing > 5 ? ", ..." : "", missing > 1 ? "them" : "it");
 }
 
@@ -214,7 +214,7 @@ static void advise(const struct options *options, const struct bundle *bundle, i
     if (!failed || options->diagnose || options->quiet || options->shell || !isatty(STDERR_FILENO))
         return;
     if (misplaced(options) != NULL)
-        note("%s was given to the job; options of sdee stand before the bundle: sdee exec %s %s", misplaced(options), misplaced(options), bundle->name);
+        note("the job got %s; options of sdee stand before the bundle: sdee exec %s %s", misplaced(options), misplaced(options), bundle->name);
     note("the job ended with status %d; if it lacked a file, this names it: %s %s", WEXITSTATUS(status),
          options->bundle != NULL ? "sdee exec --diagnose" : "SDEE_DIAGNOSE=1", bundle->name);
 }
@@ -322,7 +322,7 @@ static bool open_bundle(struct bundle *bundle, struct options *options, char **a
     }
     close(fd);
     if (!is_installed_launcher(name, self))
-        return fail(error, EXIT_BUNDLE, "copy or make the bundle again; `sdee check` tells whether it is whole",
+        return fail(error, EXIT_BUNDLE, "copy or make the bundle again; `sdee check` shows whether it is complete",
                     "%s is truncated: it begins as a bundle, and its end is missing", self);
     if (argv[1] != NULL && strcmp(argv[1], "--sdee-doctor") == 0) {
         *done = doctor();

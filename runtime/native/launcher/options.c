@@ -68,7 +68,7 @@ static bool add_env(struct options *options, const char *source, const char *val
 {
     (void)source;
     if (value[0] == '=' || value[0] == '\0')
-        return fail(error, EXIT_USAGE, "write NAME, or NAME=VALUE", "'%s' is no environment variable", value);
+        return fail(error, EXIT_USAGE, "write NAME, or NAME=VALUE", "'%s' is not a variable", value);
     options->env = reallocate(options->env, (unsigned long)options->env_count + 1, sizeof *options->env);
     options->env[options->env_count++] = value;
     return true;
@@ -86,35 +86,35 @@ static bool add_all_env(struct options *options, const char *source, const char 
 #define AT(field) .at = offsetof(struct options, field)
 const struct option_row OPTIONS[] = {
     {"root", "auto|merged|closed", .set = set_root,
-     .help = "merged: the closure over this node's own system, by overlayfs. closed: the closure alone, with this\n"
-             "node's /proc, /sys, /dev, /tmp, /home and other directories that are not the system. auto: merged\n"
-             "where the system is the one the bundle was made on, else closed [auto]"},
-    {"command", "PROG", AT(command), .help = "run PROG, looked up in the job's PATH, with ARGS as all its arguments"},
+     .help = "make this root. merged: the closure over this node's own system, by overlayfs. closed: the closure alone,\n"
+             "with this node's /proc, /sys, /dev, /tmp, /home and other directories outside the system. auto: merged\n"
+             "on the system that the bundle was made on, else closed [auto]"},
+    {"command", "PROG", AT(command), .help = "run PROG from the job's PATH; ARGS are all its arguments"},
     {"shell", NULL, AT(shell), .help = "run a shell instead"},
-    {"chdir", "DIR", AT(chdir), .help = "run in DIR, with what the bundle has of the recorded directory [the recorded one]"},
+    {"chdir", "DIR", AT(chdir), .help = "run in DIR, with the bundle's files of the recorded directory [the recorded one]"},
     {"pass-env", "NAME[=VALUE]", .set = add_env, .list = "NAME,NAME", .set_list = add_all_env,
-     .help = "give the job a variable; without VALUE it is taken from here. May be repeated"},
+     .help = "give the job a variable; without VALUE, the one set here. Repeatable"},
     {"env", "NAME[=VALUE]", .set = add_env, .list = "NAME,NAME", .set_list = add_all_env}, /* its name before 0.2.0 */
     {"save", "DIR", AT(save), .help = "keep in DIR what the job writes outside live directories"},
     {"join", "auto|never|NAME", AT(join),
-     .help = "share namespaces and the unpacked closure. auto: the ranks of one step on this node, by Slurm's,\n"
-             "Open MPI's, MPICH's and others' variables; NAME: all that are started here with this name [auto]"},
+     .help = "share namespaces and the unpacked closure. auto: among the ranks of one step on this node (by variables\n"
+             "of Slurm, Open MPI, MPICH and others); NAME: among all runs on this node with this name [auto]"},
     {"mpi", "bundle|host", .set = set_mpi,
-     .help = "host: this node's MPI libraries instead of the bundle's, if their sonames and symbols agree [bundle]"},
-    {"deploy", NULL, AT(deploy), .help = "only unpack the closure on this node, for the runs that follow; prints where. `sdee deploy` is the same"},
-    {"undeploy", NULL, AT(undeploy), .help = "remove it again. `sdee undeploy` is the same"},
-    {"deploy-dir", "DIR", AT(deploy_directory), .help = "where [the first of /dev/shm, /tmp, /var/tmp that has room]"},
+     .help = "use these MPI libraries. host: this node's, if their sonames and symbols agree [bundle]"},
+    {"deploy", NULL, AT(deploy), .help = "only unpack the closure on this node for later runs; print where"},
+    {"undeploy", NULL, AT(undeploy), .help = "only remove the unpacked closure"},
+    {"deploy-dir", "DIR", AT(deploy_directory), .help = "unpack into DIR [the first of /dev/shm, /tmp, /var/tmp with room]"},
     {"unpack", "auto|lazy|eager", .set = set_unpack,
      .help = "eager: the whole closure, into memory, before the job begins. lazy: each part when it is first read, by\n"
              "FUSE, from the bundle, which must stay as it is until the job ends. auto: eager [auto]"},
-    {"threads", "N", .set = set_threads, .help = "unpack with N threads; 0: one for each CPU that may be used [0]"},
-    {"force", NULL, AT(force), .help = "run although this node's CPU, kernel or drivers are not what the bundle needs"},
-    {"diagnose", NULL, AT(diagnose), .help = "run under a light trace; when the job fails, name the files that it failed to find"},
-    {"debug", NULL, AT(debug), .help = "print the mount plan and the job's words before carrying them out"},
-    {"dry-run", NULL, AT(dry_run), .help = "only print the mount plan and the words that would run"},
+    {"threads", "N", .set = set_threads, .help = "unpack with N threads; 0: one for each available CPU [0]"},
+    {"force", NULL, AT(force), .help = "run even if this node's CPU, kernel or drivers do not fit"},
+    {"diagnose", NULL, AT(diagnose), .help = "trace lightly; name missing files if the job fails"},
+    {"debug", NULL, AT(debug), .help = "print the mount plan and the job's command line, then run"},
+    {"dry-run", NULL, AT(dry_run), .help = "only print the mount plan and the job's command line"},
     {"error-fd", "N", .set = set_error_fd,
-     .help = "write an error of sdee's own to descriptor N instead of standard error, for programs that start bundles"},
-    {"quiet", NULL, AT(quiet), .help = "no warnings"},
+     .help = "write sdee's own errors to descriptor N, not standard error"},
+    {"quiet", NULL, AT(quiet), .help = "print no warnings"},
 };
 enum { OPTION_COUNT = sizeof OPTIONS / sizeof *OPTIONS };
 const unsigned OPTIONS_LENGTH = OPTION_COUNT;
@@ -217,10 +217,10 @@ bool options_read(struct options *options, char **argv, bool own_arguments, stru
     if (directory != NULL && (directory[0] != '/' || strpbrk(directory, ":,\\") != NULL || strlen(directory) > 3000)) /* it becomes an option of mount(2) */
         return fail(error, EXIT_USAGE, "it is an absolute path without ':', ',' and '\\'", "--deploy-dir cannot be '%.300s'", directory);
     if ((options->deploy || options->undeploy) && options->dry_run)
-        return fail(error, EXIT_USAGE, "leave --dry-run (SDEE_DRY_RUN) away", "--deploy and --undeploy have no plan of mounts that could be shown");
+        return fail(error, EXIT_USAGE, "leave out --dry-run (SDEE_DRY_RUN)", "--deploy and --undeploy have no mount plan to show");
     if (options->deploy && options->undeploy)
-        return fail(error, EXIT_USAGE, "choose one of them", "a bundle cannot be deployed and undeployed at once");
+        return fail(error, EXIT_USAGE, "choose one of them", "--deploy and --undeploy exclude each other");
     if (options->shell && options->command != NULL)
-        return fail(error, EXIT_USAGE, "choose one of them", "a shell and another command cannot both be run");
+        return fail(error, EXIT_USAGE, "choose one of them", "--shell and --command exclude each other");
     return true;
 }

@@ -16,7 +16,7 @@ enum { PAGE = 4096 };
 
 int notify_install(const struct sock_fprog *program)
 {
-    /* Without the second flag (before Linux 5.19) a signal that is caught restarts a waiting call: Go's may do so for ever. */
+    /* Without the second flag (before Linux 5.19) a signal that is caught restarts a waiting call: Go's may do so forever. */
     const unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
     const int fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, program);
     return fd < 0 && errno == EINVAL ? (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program) : fd;

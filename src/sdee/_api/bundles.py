@@ -201,7 +201,7 @@ def open_bundle(path: StrPath) -> Bundle:
             for item in opened.items.values()
             if item.verdict is Verdict.SECRET
         ]
-        large = [LeftOut(path, "it is large, and the run did not use it") for path in opened.conf("left-out")]
+        large = [LeftOut(path, "it is large and the run did not use it") for path in opened.conf("left-out")]
         return Bundle(
             path=name,
             identity=opened.identity,
@@ -245,7 +245,7 @@ def bundle(
     if level is not None and level not in _LEVELS:
         raise UsageError(f"the level is {level}, and must be from 1 to 19")
     if wrong := [word for word in words_of(expand, "expand") if word != "packages"]:
-        raise UsageError(f"a bundle cannot be expanded to {wrong[0]!r}", hint="one of: packages")
+        raise UsageError(f"unknown value of expand: {wrong[0]!r}", hint="one of: packages")
     name = os.path.abspath(output)
     bundling.check_output(name)
     globs = (words_of(include, "include"), words_of(exclude, "exclude"), words_of(allow, "allow"))

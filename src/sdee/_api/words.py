@@ -15,7 +15,9 @@ Words: TypeAlias = "Sequence[StrPath]"
 def words_of(words: Iterable[StrPath], what: str) -> tuple[str, ...]:
     """Return words as str. Raises TypeError for a text: it is a sequence, too, of letters."""
     if isinstance(words, str | bytes):
-        raise TypeError(f"{what} must be a list of words, not {words!r}: shlex.split() makes one of a line for a shell")
+        raise TypeError(
+            f"{what} must be a list of words, not {words!r}: shlex.split() makes one from a shell command line"
+        )
     return tuple(os.fspath(word) for word in words)
 
 

@@ -19,7 +19,7 @@ _OWN = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # what the shell passed: <(
 def open_regular(path: str, *, passed: bool = False) -> int:
     """Open a file to read from; return the descriptor.
 
-    A FIFO would wait for a writer for ever (fifo(7)), and opening a device may act on it. `passed`: what the shell has
+    A FIFO would wait for a writer forever (fifo(7)), and opening a device may act on it. `passed`: what the shell has
     opened for this process may be a pipe. Raises OSError, whose strerror says what the file is; not for directories.
     """
     kind = os.stat(path).st_mode

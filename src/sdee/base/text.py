@@ -37,5 +37,5 @@ def _escape(char: str) -> str:
         return char
     try:
         return "".join(f"\\{byte:03o}" for byte in os.fsencode(char))
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
+    except UnicodeEncodeError:  # a surrogate that encodes no byte
         return f"\\u{ord(char):04x}"

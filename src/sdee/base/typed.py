@@ -31,7 +31,7 @@ def loads(data: bytes, *, values: int = VALUES) -> Any:
 def text(value: Any) -> None:
     """Check a string that can be a path, an argument, a variable: bytes without NUL (os.fsencode)."""
     if not isinstance(value, str):
-        raise ValueError("is no text")  # noqa: TRY004 - one error for all that a file may hold
+        raise ValueError("is not text")  # noqa: TRY004 - one error for all that a file may hold
     if not value.isascii():
         value.encode("utf-8", "surrogateescape")
     if "\0" in value:
@@ -42,20 +42,20 @@ def path(value: Any) -> None:
     """Check an absolute path."""
     text(value)
     if not value.startswith("/"):
-        raise ValueError("is no absolute path")
+        raise ValueError("is not an absolute path")
 
 
 def whole(value: Any) -> None:
     """Check a whole number of 64 bits."""
     if not isinstance(value, int) or isinstance(value, bool) or not -(1 << 63) <= value < 1 << 64:
-        raise ValueError("is no whole number of 64 bits")
+        raise ValueError("is not a whole number of 64 bits")
 
 
 def number(value: Any) -> None:
     """Check a finite number."""
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError("is no finite number")
+            raise ValueError("is not a finite number")
     else:
         whole(value)
 
@@ -81,7 +81,7 @@ def many(shape: Shape, least: int = 0) -> Shape:
 
     def check(value: Any) -> None:
         if not isinstance(value, list) or len(value) < least:
-            raise ValueError("is no list" if least == 0 else f"is no list of at least {least}")
+            raise ValueError("is not a list" if least == 0 else f"is not a list of at least {least}")
         for item in value:
             shape(item)
 
@@ -93,7 +93,7 @@ def row(*shapes: Shape) -> Shape:
 
     def check(value: Any) -> None:
         if not isinstance(value, list) or len(value) != len(shapes):
-            raise ValueError(f"is no list of {len(shapes)}")
+            raise ValueError(f"is not a list of {len(shapes)}")
         for shape, item in zip(shapes, value, strict=True):
             shape(item)
 
@@ -105,7 +105,7 @@ def named(shape: Shape) -> Shape:
 
     def check(value: Any) -> None:
         if not isinstance(value, dict):
-            raise ValueError("is no object")  # noqa: TRY004
+            raise ValueError("is not an object")  # noqa: TRY004
         for name, item in value.items():
             text(name)
             shape(item)
@@ -119,7 +119,7 @@ def record(required: dict[str, Shape], optional: dict[str, Shape] | None = None)
 
     def check(value: Any) -> None:
         if not isinstance(value, dict):
-            raise ValueError("is no object")  # noqa: TRY004
+            raise ValueError("is not an object")  # noqa: TRY004
         name = ""
         try:
             for name, shape in required.items():
@@ -129,7 +129,7 @@ def record(required: dict[str, Shape], optional: dict[str, Shape] | None = None)
         except KeyError:
             raise ValueError(f"{name} is missing") from None
         except UnicodeEncodeError:
-            raise ValueError(f"{name}: is no text of bytes") from None
+            raise ValueError(f"{name}: holds a character that no bytes encode") from None
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 

@@ -22,32 +22,32 @@ SECTIONS = {
         "trace": ("trace", "Run a command once and record every file it uses."),
         "bundle": ("bundle", "Pack what a traced command needs into one executable file."),
         "exec": ("execute", "Run a bundle."),
-        "verify": ("verify", "Run a bundle here as on a bare node, and say what is missing."),
-        "status": ("status", "Show trace and bundle, what changed since, what to repeat."),
+        "verify": ("verify", "Run a bundle here as on a bare node; list what is missing."),
+        "status": ("status", "Show what changed since trace and bundle, and what to repeat."),
     },
     "On the cluster": {
         "submit": ("submit", "Run a command as a batch job: trace, bundle, sbatch."),
         "wrap": ("wrap", "Rewrite a batch script so that its steps run in a bundle."),
-        "deploy": ("deploy", "Unpack a bundle on this node, for the runs that follow."),
-        "undeploy": ("execute", "Remove what was deployed."),
+        "deploy": ("deploy", "Unpack a bundle on this node for later runs."),
+        "undeploy": ("execute", "Remove a deployed bundle from this node."),
     },
     "Bundles": {
         "info": ("inspect", "Show what a bundle is."),
         "ls": ("inspect", "List what a bundle holds, or what makes it large."),
         "check": ("inspect", "Check every byte of a bundle."),
-        "why": ("inspect", "Say why a path travels, or does not."),
+        "why": ("inspect", "Show why a path travels, or does not."),
         "cat": ("inspect", "Print a file of a bundle."),
         "extract": ("inspect", "Unpack a bundle into a directory."),
         "diff": ("diff", "Show what differs between two traces, or two bundles."),
     },
     "Private environments": {
-        "env": ("env", "Private environments in which you are root over this machine's system."),
-        "shell": ("env", "A shell in a private environment; the same as env enter."),
+        "env": ("env", "Make and use private environments, in which you are root."),
+        "shell": ("env", "Open a shell in a private environment, as env enter does."),
     },
     "This machine": {
-        "doctor": ("doctor", "Say what this machine can do, and how to mend what it cannot."),
-        "config": ("config", "Show the settings of sdee.toml, and where each came from."),
-        "clean": ("clean", "Show what sdee has left behind, and remove it."),
+        "doctor": ("doctor", "Check what this machine can do, and how to fix the rest."),
+        "config": ("config", "Show the settings of sdee.toml, and where each comes from."),
+        "clean": ("clean", "List what sdee left behind, and remove it."),
     },
 }
 COMMANDS = {name: found for commands in SECTIONS.values() for name, found in commands.items()}
@@ -114,13 +114,17 @@ def _meant(name: str) -> str:
         return f"sdee {'exec' if name.endswith('.sdee') else 'bundle'} {safe(name)}"
     near = _LIKE.get(name) or next(iter(difflib.get_close_matches(name, COMMANDS, 1)), "")
     if near:
-        return f"is `sdee {near}` meant? sdee --help lists all"
-    return f"sdee trace -- {safe(name)} … runs a command under trace" if shutil.which(name) else "sdee --help lists all"
+        return f"did you mean `sdee {near}`? sdee --help lists all commands"
+    return (
+        f"sdee trace -- {safe(name)} … runs a command under trace"
+        if shutil.which(name)
+        else "sdee --help lists all commands"
+    )
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(sdee.__version__, prog_name="sdee")
-@click.option("--debug", is_flag=True, help="Show what is done and, on an error, where it arose.")
+@click.option("--debug", is_flag=True, help="Show each step, and the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context, *, debug: bool) -> None:
     """Run a job on a compute node exactly as it ran here: trace it, bundle it, execute it.
@@ -160,7 +164,7 @@ def main(arguments: list[str]) -> None:
         sys.stderr.close()  # as other filters do: the reader has gone
         sys.exit(141)
     except MemoryError:
-        fail(ResourceError("not enough memory", hint="raise `ulimit -v`, or work on a machine with more"))
+        fail(ResourceError("not enough memory", hint="raise `ulimit -v`, or use a machine with more memory"))
     except Exception as error:
         if debug:
             raise

@@ -24,41 +24,48 @@ DEFAULT_OUTPUT = "bundle.sdee"
 @click.command()
 @click.argument("traces", metavar="[TRACE]...", nargs=-1, type=click.Path())
 @click.option(
-    "-o", "--output", default=DEFAULT_OUTPUT, show_default=True, type=click.Path(), help="File to write, executable."
+    "-o",
+    "--output",
+    default=DEFAULT_OUTPUT,
+    show_default=True,
+    type=click.Path(),
+    help="Write the bundle to this file.",
 )
-@click.option("--minimal", is_flag=True, help="Only what the run used: do not widen to whole packages and libraries.")
+@click.option("--minimal", is_flag=True, help="Pack only what the run used, without whole packages and libraries.")
 @click.option(
     "--whole-packages",
     is_flag=True,
-    help="Widen to the whole distribution package of each file that the run used.",
+    help="Add the whole distribution package of each file the run used.",
 )
 @click.option("--expand", type=click.Choice(["packages"]), multiple=True, hidden=True)  # before 0.2.0
-@click.option("--level", type=click.IntRange(1, 19), show_default=str(DEFAULT_LEVEL), help="zstd compression level.")
 @click.option(
-    "--include", multiple=True, metavar="GLOB", shell_complete=files, help="Let these travel too. May be repeated."
+    "--level", type=click.IntRange(1, 19), show_default=str(DEFAULT_LEVEL), help="Compress with this zstd level."
 )
 @click.option(
-    "--exclude", multiple=True, metavar="GLOB", shell_complete=files, help="Let these not travel. May be repeated."
+    "--include", multiple=True, metavar="GLOB", shell_complete=files, help="Pack these files, too. Repeatable."
 )
-@click.option("--with-data", is_flag=True, help="Let input data on shared storage travel too.")
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", shell_complete=files, help="Leave these files out. Repeatable."
+)
+@click.option("--with-data", is_flag=True, help="Pack input data on shared storage, too.")
 @click.option(
     "--allow",
     multiple=True,
     metavar="PATH",
     shell_complete=files,
-    help="Let this file travel though it may hold a secret.",
+    help="Pack this file although it may hold a secret. Repeatable.",
 )
 @click.option(
     "--reuse",
     multiple=True,
     metavar="BUNDLE",
     shell_complete=files,
-    help="Take what did not change from this older bundle too; the one that is replaced serves in any case.",
+    help="Reuse unchanged data of BUNDLE, besides that of the replaced one.",
 )
-@click.option("--verify", is_flag=True, help="Then run it here as on a bare node: sdee verify.")
+@click.option("--verify", is_flag=True, help="Run the bundle here as on a bare node (sdee verify).")
 @click.option("-n", "--dry-run", is_flag=True, help="List every path with its verdict and reason; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors and warnings.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only errors and warnings.")
 def bundle(
     *,
     traces: tuple[str, ...],
@@ -127,7 +134,7 @@ def _print_written(bundled: Bundled, summary: dict[str, Any], *, as_json: bool, 
     if not quiet:
         runs = bundled.path if "/" in bundled.path else f"./{bundled.path}"
         click.echo("\n".join([*written_lines(bundled.summary, bundled.seconds), *plan_lines(summary)]))
-        click.echo(f"next: sdee exec {safe(bundled.path)}     (or {safe(runs)}, where there is no sdee)")
+        click.echo(f"next: sdee exec {safe(bundled.path)}     (or {safe(runs)} on a node without sdee)")
 
 
 def _verify(output: str, *, quiet: bool) -> None:

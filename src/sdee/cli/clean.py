@@ -16,9 +16,9 @@ from sdee.cli.completion import files
 from sdee.workflow import cleaning
 
 KINDS = {
-    "job": "of sdee submit or wrap",
-    "trace": "of an interrupted run, or copies that belong to no trace",
-    "unfinished": "a bundle that was not finished",
+    "job": "of sdee submit or sdee wrap",
+    "trace": "of an interrupted run, or copies without a trace",
+    "unfinished": "an unfinished bundle",
     "deployed": "unpacked on this node by sdee deploy",
 }
 
@@ -26,17 +26,17 @@ KINDS = {
 @click.command()
 @click.argument("directory", default=".", shell_complete=files)
 @click.option("-n", "--dry-run", is_flag=True, help="List only; remove nothing.")
-@click.option("-y", "--yes", is_flag=True, help="Remove without asking.")
+@click.option("-y", "--yes", is_flag=True, help="Remove without asking for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; needs --dry-run or --yes.")
 def clean(*, directory: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Show what sdee has left in DIRECTORY (here by default) and on this node, and remove it.
 
-    That is: things of jobs in sdee-jobs, unless a job that waits or runs needs them; what `sdee deploy` unpacked, in
-    SDEE_DEPLOY_DIR where that is set, unless a run uses it; traces of interrupted runs. Bundles, traces and
-    environments are yours, and stay.
+    It removes files of jobs in sdee-jobs, unless a waiting or running job needs them. It removes what `sdee deploy`
+    unpacked (in SDEE_DEPLOY_DIR where that is set), unless a run uses it. It removes traces of interrupted runs.
+    Your bundles, traces and environments stay.
     """
     if as_json and not (dry_run or yes):
-        raise UsageError("--json does not ask", hint="add --dry-run or --yes")
+        raise UsageError("--json cannot ask for confirmation", hint="add --dry-run or --yes")
     found = cleaning.plan(directory)
     free = [left for left in found if not left.kept]
     failed = {}
@@ -45,11 +45,16 @@ def clean(*, directory: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     if free and not dry_run and (yes or _asked(free)):
         failed = {left.path: why for left in free if (why := cleaning.remove(left))}
     if as_json:
-        show.print_json([{**asdict(left), "failed": failed.get(left.path, "")} for left in found])
+        show.print_json([_object(left, failed) for left in found])
     for path, why in failed.items():
         show.say(f"cannot remove {safe(path)}: {why}")
     if failed:
         sys.exit(1)
+
+
+def _object(left: cleaning.Left, failed: dict[str, str]) -> dict[str, object]:
+    facts = {name: value for name, value in asdict(left).items() if name != "identity"}
+    return {**facts, "failed": failed.get(left.path, "")}
 
 
 def _line(left: cleaning.Left) -> str:
@@ -61,6 +66,9 @@ def _line(left: cleaning.Left) -> str:
 
 def _asked(free: list[cleaning.Left]) -> bool:
     if not sys.stdin.isatty():
-        raise UsageError("nothing is removed without an answer", hint="sdee clean --yes, or --dry-run to list only")
+        raise UsageError(
+            "sdee clean asks before it removes, and there is no terminal",
+            hint="sdee clean --yes removes without asking; --dry-run only lists",
+        )
     size = size_text(sum(left.size for left in free))
     return click.confirm(f"Remove {count_text(len(free), 'thing')}, {size}?", err=True)

@@ -12,11 +12,11 @@ from sdee.cli.completion import files
 
 @click.command()
 @click.argument("bundle", metavar="BUNDLE", shell_complete=files)
-@click.option("--deploy-dir", metavar="DIR", shell_complete=files, help="Where to.")
+@click.option("--deploy-dir", metavar="DIR", shell_complete=files, help="Unpack into this directory.")
 @click.option("--threads", metavar="N", help="Unpack with N threads.")
 @click.option("--json", "as_json", is_flag=True, expose_value=False, help="Print JSON.")
 def deploy(*, bundle: str, deploy_dir: str | None, threads: str | None) -> None:
-    """Unpack a bundle on this node, for the runs that follow, and print where.
+    """Unpack a bundle on this node for later runs, and print where.
 
     The closure stays until `sdee undeploy BUNDLE`.
     """

@@ -10,7 +10,6 @@ import click
 from sdee.base.errors import UsageError
 from sdee.base.text import safe
 from sdee.cli import output as show
-from sdee.cli.inspect import is_bundle
 
 DIFFERENT = 1  # as diff(1): docs/exit-codes.md
 
@@ -22,15 +21,16 @@ DIFFERENT = 1  # as diff(1): docs/exit-codes.md
 def diff(*, one: str, other: str, as_json: bool) -> None:
     """Show what differs between two traces, or two bundles.
 
-    Each line begins with - (only in ONE), + (only in OTHER) or ~ (in both, and different). Returns 1 if there are any.
+    Each line begins with - (only in ONE), + (only in OTHER) or ~ (in both, but different).
+    Returns 1 if anything differs.
     """
-    from sdee.packer.format.reader import open_bundle  # noqa: PLC0415
+    from sdee.packer.format.reader import is_bundle, open_bundle  # noqa: PLC0415
     from sdee.packer.inspect.compare import compare_bundles, compare_traces  # noqa: PLC0415
     from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
 
     kinds = [is_bundle(name) for name in (one, other)]
     if kinds[0] != kinds[1]:
-        raise UsageError("a trace and a bundle cannot be compared", hint="sdee diff TRACE TRACE, or BUNDLE BUNDLE")
+        raise UsageError("sdee cannot compare a trace with a bundle", hint="sdee diff TRACE TRACE, or BUNDLE BUNDLE")
     if kinds[0]:
         with open_bundle(one) as first, open_bundle(other) as second:
             found = compare_bundles(first, second)

@@ -42,13 +42,13 @@ def tracing() -> list[Finding]:
     from sdee.tracer.engine.choose import ENGINES, load, prove  # noqa: PLC0415 - not needed for --help
 
     remedies = {
-        "unotify": "needs Linux 5.5, and no other seccomp listener on this process; --engine ptrace does without",
-        "ptrace": "sysctl kernel.yama.ptrace_scope=1, or in a container CAP_SYS_PTRACE; --engine unotify does without",
+        "unotify": "use --engine ptrace; it needs Linux 5.5 and no other seccomp listener on this process",
+        "ptrace": "use --engine unotify; it needs kernel.yama.ptrace_scope=1 or, in a container, CAP_SYS_PTRACE",
     }
     findings = []
     for name in ENGINES:
         why = prove(load(name))
-        detail = "a child's system calls were seen" if why is None else why
+        detail = "saw a child's system calls" if why is None else why
         findings.append(Finding("trace", f"engine {name}", why is None, detail, "" if why is None else remedies[name]))
     return findings
 
@@ -93,7 +93,7 @@ def environments(executing: list[Finding]) -> list[Finding]:
         remedy = next(remedies, "") or error.hint
         return [Finding("environment", check, ok=False, detail=f"{base}: {error.message}", remedy=remedy)]
     except OSError as error:
-        remedy = "set SDEE_ENV_DIR to a directory of a local file system"
+        remedy = "set SDEE_ENV_DIR to a directory on a local file system"
         return [Finding("environment", check, ok=False, detail=f"{there}: {error.strerror}", remedy=remedy)]
     owners = "real ids, by newuidmap" if ranges else "emulated: newuidmap has no range of 65535 ids for you"
     return [
@@ -130,10 +130,10 @@ def usable(findings: list[Finding]) -> bool:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(*, as_json: bool) -> None:
-    """Say what this machine can do, and how to mend what it cannot.
+    """Check what this machine can do, and how to fix the rest.
 
-    Everything is proved by doing it on a small child, nothing is judged by a kernel's version. Returns 0 when jobs can
-    be traced and bundles can be executed here, else 242; private environments (`sdee env`) do not count for that.
+    sdee tries each step on a small child process; it does not judge by the kernel's version. Returns 0 when this
+    machine can trace jobs and execute bundles, else 242. Private environments (`sdee env`) do not count for that.
     """
     executable = executing()
     findings = [*tracing(), *executable, *settings(), *environments(executable)]
@@ -149,6 +149,8 @@ def doctor(*, as_json: bool) -> None:
                 if f.remedy:
                     click.echo(f"      {'':<{width}}  remedy: {f.remedy}")
         click.echo(
-            "This machine can trace jobs and execute bundles." if good else "Something needed is missing: see NO."
+            "This machine can trace jobs and execute bundles."
+            if good
+            else "This machine lacks something that sdee needs: see the lines with NO."
         )
     sys.exit(0 if good else ExitCode.KERNEL)

@@ -32,21 +32,26 @@ def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 @click.group()
 def env() -> None:
-    """Private environments in which you are root over this machine's own system.
+    """Make and use private environments, in which you are root over this machine's own system.
 
     \b
       sdee env create mine               takes seconds and some megabytes
       sdee env enter mine                a shell in it; `sdee shell mine` is the same
-      (mine) # apt-get install …         nobody else sees or feels it
+      (mine) # apt-get install …         nobody else sees it
     """  # noqa: D301 - click wants the backspace character itself
 
 
 @env.command()
 @click.argument("name")
 @click.option(
-    "--bind", "binds", multiple=True, metavar="DIR", shell_complete=files, help="Show this directory of the host, live."
+    "--bind",
+    "binds",
+    multiple=True,
+    metavar="DIR",
+    shell_complete=files,
+    help="Show this directory of the host, live. Repeatable.",
 )
-@click.option("--emulate", is_flag=True, help="Emulate owners even where subordinate ids could be used.")
+@click.option("--emulate", is_flag=True, help="Emulate owners even if subordinate ids are available.")
 def create(name: str, binds: tuple[str, ...], *, emulate: bool) -> None:
     """Make an environment."""
     began = time.monotonic()
@@ -65,7 +70,7 @@ def create(name: str, binds: tuple[str, ...], *, emulate: bool) -> None:
 def enter(name: str, command: tuple[str, ...], *, x11: bool, ssh_agent: bool) -> None:
     """Run a shell, or COMMAND after `--`, in an environment, as root there.
 
-    All terminals in one environment share it. Exit status and signals are the command's own.
+    All terminals of one environment share its files and processes. Exit status and signals are the command's own.
     """
     flags = [*(["--x11"] if x11 else []), *(["--ssh-agent"] if ssh_agent else [])]
     start(flags, name, list(command))
@@ -79,9 +84,9 @@ def list_() -> None:
     """List your environments."""
     found = store.environments()
     if store.is_inside():
-        click.echo("sdee: this is in an environment, where environments are not seen: leave it first", err=True)
+        click.echo("sdee: you are in an environment, which hides all environments: leave it first", err=True)
     elif not found:
-        click.echo("sdee: there is none yet: sdee env create NAME", err=True)
+        click.echo("sdee: no environments yet; create one: sdee env create NAME", err=True)
     for environment in found:
         try:
             settings, running = environment.settings(), "running" if environment.holder() else "-"
@@ -118,7 +123,7 @@ def stop(name: str) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=_names)
 @click.option("--force", is_flag=True, help="End what runs in it first.")
 def remove(names: tuple[str, ...], *, force: bool) -> None:
-    """Remove environments with all that was changed in them."""
+    """Remove environments with all their changes."""
     for name in names:
         environment = store.find(name)
         if force:
@@ -136,15 +141,15 @@ _SIGNS = {"added": "A", "changed": "M", "removed": "D"}
 
 @env.command(name="diff")
 @click.argument("name", shell_complete=_names)
-@click.option("--all", "everything", is_flag=True, help="List every file, those of packages and caches too.")
+@click.option("--all", "everything", is_flag=True, help="List every file, also those of packages and caches.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff_(name: str, *, everything: bool, as_json: bool) -> None:
-    """Show what was changed in an environment against the host."""
+    """Show what an environment changed against the host."""
     environment = store.find(name)
     with working(f"comparing {name} with the host"), store.present(environment):
         found = changes.find(environment)
     if found.problem:
-        click.echo(f"sdee: {safe(found.problem)}: packages are compared without it", err=True)
+        click.echo(f"sdee: {safe(found.problem)}: sdee compares packages without it", err=True)
     if as_json:
         content = {
             "packages": [vars(package) for package in found.packages],
@@ -214,13 +219,13 @@ def _is_made(change: changes.Change) -> bool:
 @click.argument("name", shell_complete=_names)
 @click.option("--force", is_flag=True, help="End what runs in it first.")
 def reset(name: str, *, force: bool) -> None:
-    """Make an environment as new: all that was changed in it is gone."""
+    """Reset an environment: discard all changes in it."""
     environment = store.find(name)
     if force:
         end(environment)
-    with working(f"making {name} anew"):
+    with working(f"resetting {name}"):
         transfer.reset(environment)
-    click.echo(f"environment {name}: as new")
+    click.echo(f"environment {name}: reset")
 
 
 @env.command()
@@ -236,10 +241,10 @@ def clone(old: str, new: str) -> None:
 
 @env.command()
 @click.argument("name", shell_complete=_names)
-@click.option("-o", "--output", metavar="FILE", shell_complete=files, help="Where to; NAME.sdee-env by default.")
+@click.option("-o", "--output", metavar="FILE", shell_complete=files, help="Write this file.  [default: NAME.sdee-env]")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def export(name: str, output: str | None, *, force: bool) -> None:
-    """Write what was changed in an environment to one file."""
+    """Write the changes of an environment to one file."""
     target = output or f"{name}.sdee-env"
     environment = store.find(name)
     with working(f"writing {target}"):
@@ -250,9 +255,9 @@ def export(name: str, output: str | None, *, force: bool) -> None:
 @env.command(name="import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.argument("name", required=False)
-@click.option("--force", is_flag=True, help="Also over another system than it was made over.")
+@click.option("--force", is_flag=True, help="Import even if this machine has another system.")
 def import_(file: str, name: str | None, *, force: bool) -> None:
-    """Make an environment of an exported one."""
+    """Make an environment from an exported one."""
     with working(f"reading {file}"):
         made, notes = transfer.import_(file, name, force=force)
     for line in notes:

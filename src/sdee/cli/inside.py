@@ -46,7 +46,7 @@ def main(called: Sequence[str]) -> None:
         hint = f"this is a bug in sdee: report what SDEE_DEBUG=1 {name} … prints"
         _end(name, InternalError(f"{type(error).__name__}: {error}", hint=hint))
     except KeyboardInterrupt:
-        show.say(f"interrupted, {name} has submitted nothing")
+        show.say(f"interrupted, {name} submitted nothing")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)  # so that a loop of the shell's ends too
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sdee.base.errors import UsageError
-from sdee.base.files import open_regular
+from sdee.base.paths import is_below_any
 from sdee.base.text import count_text, safe, size_text
 from sdee.cli import output as show
 from sdee.cli.completion import files
 from sdee.packer.format import rules
 from sdee.packer.format.extract import extract as extract_entries
 from sdee.packer.format.extract import select
-from sdee.packer.format.reader import open_bundle
-from sdee.packer.inspect.changes import changes
-from sdee.packer.inspect.entries import entry_of
+from sdee.packer.format.reader import is_bundle, open_bundle
+from sdee.packer.inspect.entries import entry_of, job_path, named
+from sdee.packer.inspect.facts import facts_of
 from sdee.packer.inspect.sizes import groups
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sdee.packer.format.reader import Bundle
     from sdee.packer.format.table import Entry
-    from sdee.packer.inspect.explain import Explanation
+    from sdee.packer.inspect.explain import Answer, Explanation
     from sdee.packer.inspect.sizes import Group
     from sdee.packer.model import Reason
 
@@ -49,47 +49,16 @@ def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
     return DEFAULT_BUNDLE, list(arguments)
 
 
-def is_bundle(name: str) -> bool:
-    """Tell by its name or its footer whether a file is a bundle."""
-    if name.endswith(".sdee"):
-        return True
-    try:
-        with open(open_regular(name), "rb") as file:
-            file.seek(8 - rules.FOOTER_SIZE, os.SEEK_END)  # behind the head of its frame
-            return file.read(len(rules.NAME_FOOTER)) == rules.NAME_FOOTER
-    except OSError:
-        return False
-
-
 def _not_found(path: str, bundle: Bundle) -> None:
     """Say that a path does not travel, and why if the bundle knows it."""
-    item = bundle.items.get(_absolute(path, bundle))
-    entry = bundle.entries.get(_absolute(path, bundle))
+    item = bundle.items.get(job_path(bundle, path))
+    entry = bundle.entries.get(job_path(bundle, path))
     why = f"not in {safe(bundle.path)}"
     if entry and stat.S_ISLNK(entry.mode):
         why = f"a symbolic link to {safe(entry.link)}, which is not in {safe(bundle.path)}"
     elif item and item.verdict.value != "bundle":
         why += f": {VERDICTS[item.verdict.value]}"
     click.echo(f"sdee: {safe(path)}: {why}", err=True)
-
-
-def _absolute(path: str, bundle: Bundle) -> str:
-    """Take a path as the job would: relative ones from its working directory."""
-    joined = os.path.join(bundle.conf("cwd")[0], path)
-    return "/" + os.path.normpath(joined).lstrip("/")
-
-
-def _select(paths: list[str], bundle: Bundle) -> tuple[list[str], list[str]]:
-    """Return the entries that paths name, where their directories' links lead, and the paths that name none."""
-    found, missing = [], []
-    for path in paths:
-        name = _absolute(path, bundle)
-        entry = bundle.entries.get(name) or bundle.find(name)
-        if entry or name == "/":
-            found.append(entry.path if entry else name)
-        else:
-            missing.append(path)
-    return found, missing
 
 
 @click.command()
@@ -101,9 +70,7 @@ def info(*, bundle_path: str, verify: bool, as_json: bool) -> None:
     with open_bundle(bundle_path) as bundle:
         if verify:
             _check(bundle, hidden=as_json)
-        facts = _facts(bundle, verified=verify)
-        cwd = bundle.conf("cwd")[0]
-        facts["changed"] = [c.path for c in changes(bundle, below=cwd) if c.what == "modified"]
+        facts = facts_of(bundle, verified=verify)
     if as_json:
         show.print_json(facts)
         return
@@ -124,42 +91,13 @@ def check(*, bundle_path: str, as_json: bool) -> None:
         show.print_json(found)
     else:
         what = f"{count_text(number, 'file')}, {size_text(size)}"
-        click.echo(f"{safe(bundle_path)}: {what}, every byte is as it was written")
+        click.echo(f"{safe(bundle_path)}: {what}, every byte is as sdee wrote it")
         click.echo(f"identity sha256:{found['identity']}")
 
 
 def _check(bundle: Bundle, *, hidden: bool) -> None:
     with show.progress_bar("checking", hidden=hidden) as progress:
         bundle.verify(progress)
-
-
-def _facts(bundle: Bundle, *, verified: bool) -> dict[str, Any]:
-    footer, frames = bundle.footer, bundle.table.frames
-    conf: dict[str, list[str]] = {}
-    for key, value in bundle.table.conf:
-        conf.setdefault(key, []).append(value)
-    return {
-        "bundle": bundle.path,
-        "format": rules.VERSION,
-        "identity": bundle.identity,
-        "size": footer.file_size,
-        "written": os.stat(bundle.path).st_mtime,
-        "launcher": {"size": footer.launcher_size, "sha256": footer.launcher_digest.hex()},
-        "payload": {
-            "size": footer.payload_size,
-            "frames": len(frames),
-            "decompressed": sum(frame.size for frame in frames),
-        },
-        "table": footer.table_size,
-        "command": bundle.meta.get("command"),
-        "cwd": bundle.meta.get("cwd"),
-        "host": bundle.meta.get("host"),
-        "summary": bundle.meta["summary"],
-        "conf": conf,
-        "incomplete": conf.get("incomplete", []),
-        "warnings": bundle.meta.get("warnings", []),
-        "verified": verified,
-    }
 
 
 # CONF keys of which a person wants to know only how many there are, and of what
@@ -198,14 +136,18 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
         elif key not in ("arg", "incomplete"):
             lines += [f"{safe(key):<12} {safe(value)}" for value in values]
     lines += [f"incomplete   {safe(reason)}" for reason in facts["incomplete"]]
-    lines += [f"changed      {safe(path)}: differs from the bundle's, which is used" for path in facts["changed"]]
+    lines += [
+        f"changed      {safe(path)}: differs from the bundle's; the job uses the bundle's" for path in facts["changed"]
+    ]
     return lines + [f"warning      {safe(str(text))}" for text in facts["warnings"]]
 
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
-@click.option("-l", "--long", "long_format", is_flag=True, help="Also type, permissions, size, time and link target.")
-@click.option("--du", is_flag=True, help="Show sizes by package, module and directory, and what leaves each out.")
+@click.option(
+    "-l", "--long", "long_format", is_flag=True, help="List type, permissions, size, time and link target, too."
+)
+@click.option("--du", is_flag=True, help="Show sizes by package, module and directory, with their --exclude.")
 @json_option
 def ls(*, arguments: tuple[str, ...], long_format: bool, du: bool, as_json: bool) -> None:
     """List what travels in a bundle: everything, or PATHs and what is below them."""
@@ -213,11 +155,13 @@ def ls(*, arguments: tuple[str, ...], long_format: bool, du: bool, as_json: bool
     with open_bundle(name) as bundle:
         if du:
             if paths:
-                raise UsageError("--du is of the whole bundle", hint=f"sdee ls --du {safe(shlex.quote(name))}")
+                raise UsageError(
+                    "--du shows the whole bundle, not single paths", hint=f"sdee ls --du {safe(shlex.quote(name))}"
+                )
             _show_sizes(groups(bundle), as_json=as_json)
             return
-        wanted, missing = _select(paths, bundle)
-        entries = [e for e in bundle.table.entries if not paths or any(_is_below(e.path, path) for path in wanted)]
+        wanted, missing = named(bundle, paths)
+        entries = [e for e in bundle.table.entries if not paths or is_below_any(e.path, wanted)]
     if as_json:
         show.print_json([_entry_object(entry) for entry in entries])
     elif entries:
@@ -243,10 +187,6 @@ def _show_sizes(found: list[Group], *, as_json: bool) -> None:
         )
 
 
-def _is_below(path: str, top: str) -> bool:
-    return path == top or path.startswith(top.rstrip("/") + "/")
-
-
 def _entry_object(entry: Entry) -> dict[str, Any]:
     return {**asdict(entry_of(entry)), "mode": f"{stat.S_IMODE(entry.mode):04o}"}
 
@@ -264,7 +204,7 @@ def _long(entry: Entry, bundle: Bundle) -> str:
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True, shell_complete=files)
-@click.option("-b", "--bundle", "bundle_path", shell_complete=files, help="The bundle, if not bundle.sdee.")
+@click.option("-b", "--bundle", "bundle_path", shell_complete=files, help="Read this bundle instead of bundle.sdee.")
 @json_option
 def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -> None:
     """Say why PATH travels or does not: the chain from the command to it.
@@ -276,36 +216,34 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
     if len(arguments) > (1 if bundle_path else 2):
         raise UsageError("more than one PATH", hint="quote globs, so that the shell does not expand them")
     if len(arguments) == 1 and not bundle_path and is_bundle(arguments[0]) and os.path.exists(arguments[0]):
-        raise UsageError(f"{arguments[0]!a} is a bundle, and no PATH is named", hint="sdee why BUNDLE PATH")
+        raise UsageError(f"{arguments[0]!a} is a bundle, but PATH is missing", hint="sdee why BUNDLE PATH")
     name = bundle_path or (arguments[0] if len(arguments) == 2 else DEFAULT_BUNDLE)
     query = arguments[-1]
     with open_bundle(name) as bundle:
-        found = [explain.explain(bundle, path) for path in explain.candidates(bundle, query, os.getcwd())]
-        implied = bundle.find(_absolute(query, bundle))
-        provided = explain.above(bundle, "host", _absolute(query, bundle))
-        unused = explain.above(bundle, "unused", _absolute(query, bundle))
-        left_out = unused or explain.above(bundle, "left-out", _absolute(query, bundle))
-        near = explain.near(bundle, query) if not found else []
+        answer = explain.answer(bundle, query, os.getcwd())
         command = bundle.conf("arg")
     if as_json:
-        show.print_json([_explanation_object(e) for e in found])
-    elif found:
-        click.echo("\n\n".join("\n".join(_explanation_lines(e, command)) for e in found))
-    elif implied:
-        click.echo(f"{safe(implied.path)}: a directory above something that travels")
-    elif provided:
-        click.echo(f"{safe(query)}: {VERDICTS['host']} (every bundle expects {safe(provided)} of it)")
-    elif left_out:
-        shows = "nor does the node's own show there" if unused else "the node's own shows there"
-        click.echo(
-            f"{safe(query)}: does not travel: the run did not use it; {shows} "
-            f"(sdee bundle --include {safe(shlex.quote(left_out))} carries it)"
-        )
-    if not found and not implied and not provided and not left_out:
+        show.print_json([_explanation_object(e) for e in answer.explanations])
+    elif answer.explanations:
+        click.echo("\n\n".join("\n".join(_explanation_lines(e, command)) for e in answer.explanations))
+    elif answer.known:
+        click.echo(_implied_line(query, answer))
+    if not answer.known:
         _not_found(query, bundle)
-        for path in near:
+        for path in answer.near:
             click.echo(f"  near: {safe(path)}", err=True)
         sys.exit(NO_MATCH)
+
+
+def _implied_line(query: str, answer: Answer) -> str:
+    """Say what becomes of a path that no item names, but something above or below it."""
+    if answer.implied:
+        return f"{safe(answer.implied)}: a directory above something that travels"
+    if answer.provided:
+        return f"{safe(query)}: {VERDICTS['host']} (every bundle expects {safe(answer.provided)} of it)"
+    shows = "and the job does not see the node's own there" if answer.unused else "the job sees the node's own there"
+    top = safe(shlex.quote(answer.unused or answer.left_out))
+    return f"{safe(query)}: does not travel: the run did not use it; {shows} (sdee bundle --include {top} packs it)"
 
 
 VERDICTS = {
@@ -313,7 +251,7 @@ VERDICTS = {
     "host": "the node provides it",
     "shared": "stays on shared storage, where the node must see it",
     "produced": "does not travel: the job makes it",
-    "secret": "does not travel: it may hold a secret (sdee bundle --allow lets it)",
+    "secret": "does not travel: it may hold a secret (sdee bundle --allow packs it)",
     "absent": "did not exist when the job looked for it",
 }
 
@@ -354,7 +292,7 @@ def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
     if len(paths) != 1:
         raise UsageError("sdee cat takes one PATH", hint="sdee cat BUNDLE PATH")
     with open_bundle(name) as bundle:
-        entry = bundle.find(_absolute(paths[0], bundle))
+        entry = bundle.find(job_path(bundle, paths[0]))
         if entry and stat.S_ISDIR(entry.mode):
             click.echo(f"sdee: {safe(paths[0])}: is a directory", err=True)
             sys.exit(NO_MATCH)
@@ -373,8 +311,8 @@ def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
-@click.option("-C", "--directory", default=".", type=click.Path(), help="Where to. [default: here]")
-@click.option("--force", is_flag=True, help="Replace files that are there already.")
+@click.option("-C", "--directory", default=".", type=click.Path(), help="Unpack into this directory.  [default: here]")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def extract(*, arguments: tuple[str, ...], directory: str, force: bool, as_json: bool) -> None:
     """Unpack a bundle, or PATHs of it and what is below them, into a directory.
@@ -383,7 +321,7 @@ def extract(*, arguments: tuple[str, ...], directory: str, force: bool, as_json:
     """
     name, paths = split(arguments)
     with open_bundle(name) as bundle:
-        wanted, missing = _select(paths, bundle)
+        wanted, missing = named(bundle, paths)
         if missing:
             for path in missing:
                 _not_found(path, bundle)

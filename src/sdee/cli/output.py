@@ -51,7 +51,7 @@ def interruptible() -> Iterator[None]:
         with ending():
             yield
     except KeyboardInterrupt:
-        say("interrupted, nothing was written")
+        say("interrupted, sdee wrote nothing")
         die_by(signal.SIGINT)
 
 

@@ -26,13 +26,15 @@ SHOWN = 20  # changed files
 
 @click.command()
 @click.argument("bundle_path", metavar="[BUNDLE]", default="bundle.sdee", shell_complete=files)
-@click.option("-t", "--trace", "trace_path", metavar="FILE", default="sdee.trace", help="The trace, if not sdee.trace.")
+@click.option(
+    "-t", "--trace", "trace_path", metavar="FILE", default="sdee.trace", help="Read this trace instead of sdee.trace."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(*, bundle_path: str, trace_path: str, as_json: bool) -> None:
     """Show trace and bundle, which of its files changed since, and what to repeat.
 
-    A bundle runs the files that it holds: an edited script counts after `sdee bundle`. Data that stays on shared
-    storage is read where it is, and not listed. Returns 0.
+    A bundle runs the files that it holds: type `sdee bundle` after you edit a script. The list leaves out data on
+    shared storage, since the job reads it there. Returns 0.
     """
     from sdee.workflow.status import status as of  # noqa: PLC0415 - not needed for --help
 
@@ -52,7 +54,7 @@ def lines(found: Status) -> Iterator[str]:
         yield "next:"
         yield from (f"  {safe(command)}" for command in found.next)
         if found.changed and found.next[0].startswith("sdee bundle"):
-            yield "  (first `sdee trace` again, where the new code uses other files than before)"
+            yield "  (first `sdee trace` again, if the new code uses other files than before)"
     elif found.bundle:
         yield f"next: sdee exec {safe(shlex.quote(found.bundle.path))}"
 
@@ -81,9 +83,9 @@ def _changes(found: Status) -> Iterator[str]:
     if found.bundle is None:
         return
     if not found.changed:
-        yield "changed  nothing since it was bundled"
+        yield "changed  nothing since bundling"
         return
-    yield "changed since it was bundled (the bundle's are used):"
+    yield "changed since it was bundled (the job uses the bundle's files):"
     own = [change for change in found.changed if not is_below_any(change.path, knowledge.SYSTEM_ROOTS)]
     for change in own[:SHOWN]:
         near = os.path.relpath(change.path)

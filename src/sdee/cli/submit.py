@@ -70,27 +70,27 @@ MANAGER_OPTION = click.option(
     type=click.Choice(["auto", *registry.MANAGERS]),
     default="auto",
     show_default=True,
-    help="The job manager to submit to. auto: the first that is here.",
+    help="Submit to this job manager. auto: the first one installed here.",
 )
 SHARED_OPTIONS = (
-    click.option("--retrace", is_flag=True, help="Trace it again, though nothing changed."),
-    click.option("--no-trace", is_flag=True, help="Do not run it here: take the trace that there is, changed or not."),
+    click.option("--retrace", is_flag=True, help="Trace the command again even if nothing changed."),
+    click.option("--no-trace", is_flag=True, help="Do not run it here: use the existing trace, changed or not."),
     click.option(
-        "--bundle", "ready", metavar="FILE", shell_complete=files, help="Run in this bundle: neither trace nor bundle."
+        "--bundle", "ready", metavar="FILE", shell_complete=files, help="Run in this bundle; neither trace nor bundle."
     ),
     click.option(
         "--broadcast",
         type=click.Choice(model.BROADCAST),
         default="auto",
         show_default=True,
-        help="Send the bundle into the nodes' memory before the start. auto: by its size and the number of nodes.",
+        help="Send the bundle into the nodes' memory (auto: by size and nodes).",
     ),
     click.option(
         "--results",
         metavar="DIR",
         shell_complete=files,
         default="",
-        help="Bring back what the tasks write outside of shared storage, to DIR/NODE. %j job, %a array task.",
+        help="Copy what tasks write on nodes to DIR/NODE (%j job, %a array task).",
     ),
     click.option(
         "--dir",
@@ -101,7 +101,7 @@ SHARED_OPTIONS = (
         help="Keep trace, bundle and scripts in DIR.  [default: sdee-jobs]",
     ),
     MANAGER_OPTION,
-    click.option("--dry-run", is_flag=True, help="Show what would be done, and the script; do nothing."),
+    click.option("--dry-run", is_flag=True, help="Show the steps and the script; do nothing."),
 )
 
 
@@ -114,7 +114,7 @@ def shared_options(function: Function) -> Function:
 
 @click.command(cls=PassingCommand, options_metavar="[OPTIONS] [SBATCH OPTIONS] -- COMMAND...")
 @shared_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: the job's number, its script, bundle and trace.")
+@click.option("--json", "as_json", is_flag=True, help="Print the job's number, script, bundle and trace as JSON.")
 @click.pass_context
 def submit(
     ctx: click.Context,
@@ -131,10 +131,10 @@ def submit(
 ) -> None:
     """Run COMMAND as a batch job: `sdee submit [OPTIONS] -- COMMAND…` is for a command what sbatch is for a script.
 
-    Traces the command by running it here once, unless there is a trace of it and nothing that it used has changed;
-    bundles it; writes a batch script that starts the bundle with srun; and becomes sbatch. Everything that belongs to
-    the command is kept in sdee-jobs/, scripts to be read and submitted again by hand. Options that are not below are
-    sbatch's, or srun's (--mpi, --cpu-bind, --label). On Grid Engine they are qsub's.
+    sdee traces the command by running it here once, unless its trace is still valid. It bundles the command, writes a
+    batch script that starts the bundle with srun, and executes sbatch. It keeps trace, bundle and scripts in
+    sdee-jobs/; you can read a script and submit it again by hand. All other options belong to sbatch, or to srun
+    (--mpi, --cpu-bind, --label). On Grid Engine they belong to qsub.
 
     \b
       sdee submit -N2 --ntasks=4 --time=5 -- ./app input.dat

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     metavar="FILE",
     show_default=True,
     shell_complete=files,
-    help="The trace. %t: rank, %N: node, %j: job, %a: array task, %p: process id.",
+    help="Write this file (%t rank, %N node, %j job, %a array task, %p pid).",
 )
 @click.option(
     "--engine",
     type=click.Choice(["auto", *choose.ENGINES]),
     default="auto",
     show_default=True,
-    help="How system calls are stopped.",
+    help="Stop system calls in this way.",
 )
 @click.option("--append", is_flag=True, help="Add this run to the trace instead of replacing it.")
-@click.option("--cold", is_flag=True, help="Run in a home without caches and settings, so that the job makes them.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; what COMMAND prints goes to standard error.")
-@click.option("-q", "--quiet", is_flag=True, help="No summary.")
+@click.option("--cold", is_flag=True, help="Hide caches and settings of your home from the command.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; send what COMMAND prints to standard error.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no summary.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=command_line)
 @click.pass_context
 def trace(
@@ -53,7 +53,7 @@ def trace(
 ) -> NoReturn:
     """Run COMMAND once and record every file it uses, in it and in all processes that it starts.
 
-    The command runs as ever, and its exit status is that of `sdee trace`. What was recorded is for `sdee bundle`.
+    The command behaves exactly as it does untraced, and sdee returns its exit status. `sdee bundle` reads the trace.
     """
     debug = bool(ctx.obj and ctx.obj.get("debug"))
     wanted = tracing.Wanted(output, engine, append, cold, keeps_older=True)

@@ -45,12 +45,16 @@ class BundleThenArguments(click.Command):
     "homes",
     multiple=True,
     type=click.Choice(HOMES),
-    help="Try this home only: inputs as here, none, or none at another path.",
+    help="Try this home only: as here, empty, or empty at another path.",
 )
 @click.option(
-    "--ignore", multiple=True, metavar="GLOB", shell_complete=files, help="Do not compare these results, or stdout."
+    "--ignore",
+    multiple=True,
+    metavar="GLOB",
+    shell_complete=files,
+    help="Do not compare these results (or stdout). Repeatable.",
 )
-@click.option("--compare", is_flag=True, help="Run the job here, too, without effect; compare status and output.")
+@click.option("--compare", is_flag=True, help="Run the job here, too, discard its writes, and compare.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print problems only.")
 def verify(
@@ -66,11 +70,11 @@ def verify(
 ) -> None:
     """Run a bundle here as on bare nodes, and say what differs from the traced run.
 
-    A bare node has its own kernel, the job's directories and inputs (as copies: nothing that the job writes stays), and
-    nothing else of this machine. The job runs in the closed and in the merged root, with the inputs of your home, with
-    an empty home, and with a home at another path. ARGS take the place of the recorded arguments.
-    Returns 0 when nothing is missing and all came out as in the traced run, else 1. With ARGS the job must end with
-    status 0, or with --compare as it does here.
+    A bare node has its own kernel and nothing of this machine but the job's directories and inputs, as copies: sdee
+    discards what the job writes. The job runs in the closed and in the merged root. It runs with the inputs of your
+    home, with an empty home, and with a home at another path. ARGS replace the recorded arguments.
+    Returns 0 when nothing is missing and all results are those of the traced run, else 1. With ARGS the job must end
+    with status 0, or with --compare as it does here.
     """
     result = run(bundle_path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore, compare=compare)
     if as_json:
@@ -84,7 +88,7 @@ def _default_bundle() -> str:
     """Return the bundle that is meant when none is named. Raises BundleError: it would run another user's program."""
     if why := trust.distrusted(DEFAULT_BUNDLE):
         hint = f"if you trust it, name it: sdee verify {DEFAULT_BUNDLE}"
-        raise BundleError(f"the bundle {DEFAULT_BUNDLE!a} here is not run unasked: {why}", hint=hint)
+        raise BundleError(f"sdee does not run the bundle {DEFAULT_BUNDLE!a} here unasked: {why}", hint=hint)
     return DEFAULT_BUNDLE
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "programs",
     multiple=True,
     metavar="NAME",
-    help="Run this program of the script in the bundle too, on the script's own node. May be repeated.",
+    help="Run this program of the script in the bundle, too. Repeatable.",
 )
 @click.option("--submit", "submitting_it", is_flag=True, help="Submit the new script instead of printing it.")
 @click.pass_context
@@ -41,10 +41,10 @@ def wrap(
 ) -> None:
     """Rewrite the batch script SCRIPT so that what it starts with srun runs in a bundle, and print it.
 
-    Runs the script here once under trace, each srun as one process, unless there is a trace and nothing has changed;
-    bundles it; and puts a few functions between the script's options and its commands. The commands stay as they are:
+    sdee runs the script here once under trace, each srun as one process, unless its trace is still valid. It bundles
+    the script and puts a few functions between the script's options and its commands. The commands stay as they are:
     `srun` is then such a function, and so is `mpirun` where the script calls it. All other commands run on the node
-    itself, as ever; which those are is said.
+    itself, as usual; sdee names them. A program of --program runs on the script's own node.
 
     \b
       sdee wrap job.sh | sbatch

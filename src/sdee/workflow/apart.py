@@ -1,7 +1,7 @@
 """Calling a function of sdee's in a process of its own, whatever threads the calling program has.
 
 A tracer waits for signals, changes standard descriptors and directory, and forks: in a process with a second thread
-signals go to that (signal(7)), and the ptrace engine waits for ever. Rejected: multiprocessing, whose `spawn` imports
+signals go to that (signal(7)), and the ptrace engine waits forever. Rejected: multiprocessing, whose `spawn` imports
 the caller's main program again, and whose `fork` copies locks that other threads hold.
 """
 
@@ -91,8 +91,8 @@ def _listen(reports: IO[bytes], callbacks: Mapping[str, Callable[..., None]]) ->
 def _died(child: subprocess.Popen[bytes]) -> SdeeError:
     status = child.wait()
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    hint = "did the machine run out of memory? `dmesg` tells" if status == -signal.SIGKILL else ""
-    return InternalError(f"the process in which sdee worked {how}", hint=hint)
+    hint = "`dmesg` shows whether the machine ran out of memory" if status == -signal.SIGKILL else ""
+    return InternalError(f"sdee's worker process {how}", hint=hint)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -103,7 +103,7 @@ def default_trace() -> str:
         raise TraceError(f"there is no trace {DEFAULT_TRACE!a} here", hint="record one: sdee trace -- COMMAND")
     if why := trust.distrusted(DEFAULT_TRACE):
         hint = f"if you trust it, name it: sdee bundle {DEFAULT_TRACE}"
-        raise TraceError(f"the trace {DEFAULT_TRACE!a} here is not read unasked: {why}", hint=hint)
+        raise TraceError(f"sdee does not read the trace {DEFAULT_TRACE!a} here unasked: {why}", hint=hint)
     return DEFAULT_TRACE
 
 

@@ -34,13 +34,14 @@ _UNFINISHED = re.compile(r"\.sdee-\w+\.tmp")  # packer/format/writer.py
 class Left:
     """One thing that may go. `size` in bytes; `used`: when it was last written, seconds since 1970.
 
-    `kept`: why it must stay for now, "" where it may go.
+    `identity`: its device and inode; `kept`: why it must stay for now, "" where it may go.
     """
 
     kind: str
     path: str
     size: int
     used: float
+    identity: tuple[int, int]
     kept: str = ""
 
 
@@ -57,20 +58,33 @@ def _places() -> tuple[str, ...]:
 
 
 def remove(left: Left) -> str:
-    """Remove one thing unless it is in use by now; return why it could not be removed, or ""."""
+    """Remove one thing unless it is in use by now; return why it could not be removed, or "".
+
+    Others may write to a shared directory while the user reads the list. So the thing is looked up once more, in its
+    directory's descriptor: another one that has come to its name stays.
+    """
     try:
-        if not stat.S_ISDIR(os.lstat(left.path).st_mode):
-            os.unlink(left.path)
-            return ""
-        with _locked(left.path) as free:
-            if not free:
-                return "it is in use"
-            # first what says that it is whole: no run takes it any more (deploy.c)
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(left.path, "complete"))
-            shutil.rmtree(left.path)
+        with _opened(os.path.dirname(left.path) or ".") as parent:
+            path = f"/proc/self/fd/{parent}/{os.path.basename(left.path)}"
+            found = os.lstat(path)
+            if (found.st_dev, found.st_ino) != left.identity:
+                return "another one has come to its name"
+            if stat.S_ISDIR(found.st_mode):
+                return _remove_directory(path)
+            os.unlink(path)
     except OSError as error:
         return error.strerror or str(error)
+    return ""
+
+
+def _remove_directory(path: str) -> str:
+    with _locked(path) as free:
+        if not free:
+            return "it is in use"
+        # first what says that it is whole: no run takes it any more (deploy.c)
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(path, "complete"))
+        shutil.rmtree(path)
     return ""
 
 
@@ -91,9 +105,9 @@ def _jobs(directory: str) -> Iterator[Left]:
 def _needed_by(waiting: list[str] | None, path: str) -> str:
     """Return why a directory of jobs must stay. `waiting`: their scripts, None where the job manager did not answer."""
     if waiting is None:
-        return "the job manager does not answer which jobs wait"
+        return "the job manager does not say which jobs are waiting"
     real = os.path.realpath(path)
-    return "a job that waits or runs needs it" if any(s.startswith(f"{real}/") for s in waiting) else ""
+    return "a waiting or running job needs it" if any(s.startswith(f"{real}/") for s in waiting) else ""
 
 
 def _traces(directory: str) -> Iterator[Left]:
@@ -114,7 +128,7 @@ def _unfinished(directory: str) -> Iterator[Left]:
         left = _measured("unfinished", os.path.join(directory, name))
         if not _is_foreign(left.path):
             young = time.time() - left.used < DAY
-            yield replace(left, kept="it may still be written") if young else left
+            yield replace(left, kept="a program may still be writing it") if young else left
 
 
 def _deployed(places: Iterable[str]) -> Iterator[Left]:
@@ -145,15 +159,17 @@ def _names(directory: str) -> list[str]:
 
 
 def _in_use(path: str) -> str:
-    with _locked(path) as free:
-        return "" if free else "it is in use"
+    try:
+        with _locked(path) as free:
+            return "" if free else "it is in use"
+    except OSError as error:
+        return f"it cannot be opened: {error.strerror}"
 
 
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[bool]:
     """Lock a directory as those do that use it (flock(2)); yield False where another holds it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with _opened(path, os.O_NOFOLLOW) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -162,18 +178,26 @@ def _locked(path: str) -> Iterator[bool]:
         except OSError:  # a file system without locks
             pass
         yield True
+
+
+@contextlib.contextmanager
+def _opened(path: str, flags: int = 0) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 def _measured(kind: str, path: str, kept: str = "") -> Left:
-    size, used = 0, 0.0
+    size, used, identity = 0, 0.0, (0, 0)
     for at in _all(path):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # gone by now, or in a directory that cannot be read
             found = os.lstat(at)
             size += found.st_blocks * 512
             used = max(used, found.st_mtime)
-    return Left(kind, path, size, used, kept)
+            identity = identity if at != path else (found.st_dev, found.st_ino)
+    return Left(kind, path, size, used, identity, kept)
 
 
 def _all(path: str) -> Iterator[str]:

@@ -66,15 +66,15 @@ def own_directory(say: Callable[[str], None], place: str = "") -> str:
     """Return the directory below which things of jobs are kept, relative to `place`.
 
     Where another user has made one, or may write to it, it is one of this user's own name: the jobs that it holds would
-    run as this user. That is said.
+    run as this user. A warning says so.
     """
     path = os.path.join(place, DIRECTORY)
     why = trust.distrusted(path)
     if not why:
         return path
     own = f"{path}-{_safe(trust.user_name(os.geteuid()))}"
-    hint = "remove it, or take the others' right to write: chmod -R go-w" if trust.is_own(path) else "--dir DIR"
-    said = f"{safe(path)} is not used: {why}; your jobs are kept in {safe(own)}"
+    hint = "remove it, or make it yours alone: chmod -R go-w" if trust.is_own(path) else "--dir DIR"
+    said = f"sdee does not use {safe(path)}: {why}; it keeps your jobs in {safe(own)}"
     say(f"warning: {said}\n  hint: {hint}")
     return own
 
@@ -137,7 +137,7 @@ def script_in(directory: str) -> str:
 
 @contextlib.contextmanager
 def locked(directory: str) -> Iterator[None]:
-    """Make a directory and let no other sdee work in it meanwhile (flock(2)); where locks are not to be had, hope.
+    """Make a directory and lock it against other sdee processes (flock(2)), where the file system has locks.
 
     Nobody else may write there, whatever the umask is. Raises OutputError, also for a directory of another user.
     """
@@ -147,12 +147,12 @@ def locked(directory: str) -> Iterator[None]:
             os.mkdir(directory, 0o755)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        hint = "name another place with --dir DIR, one that the nodes see too"
+        hint = "name another directory that the nodes see, too: --dir DIR"
         raise OutputError(f"cannot make {directory!a}: {error.strerror}", hint=hint) from error
     if why := trust.distrusted(directory):
         os.close(descriptor)
-        hint = "name another place with --dir DIR; or remove it, if it is yours"
-        raise OutputError(f"{directory!a} is not used: {why}", hint=hint)
+        hint = "name another directory with --dir DIR; or remove it, if it is yours"
+        raise OutputError(f"sdee does not use {directory!a}: {why}", hint=hint)
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -169,7 +169,7 @@ def carry_out(todo: Preparation, say: Callable[[str], None]) -> str:
     if todo.trace_why:
         _trace(todo, say)
     elif todo.stale:
-        say(f"the trace is used as it is, though {safe(todo.stale)}")
+        say(f"using the trace as it is, although {safe(todo.stale)}")
     return make_bundle(todo, say) if todo.bundle_why else todo.bundle
 
 
@@ -178,16 +178,18 @@ def _trace(todo: Preparation, say: Callable[[str], None]) -> None:
     from sdee.workflow import tracing  # noqa: PLC0415
 
     shown = safe(shlex.join(redact(todo.command)))
-    hint = "too long for that? `sdee trace` it with small input, `sdee bundle`, and give --bundle bundle.sdee here"
+    hint = (
+        "if that takes too long: `sdee trace` it with small input, `sdee bundle`, then submit with --bundle bundle.sdee"
+    )
     say(f"tracing {shown} here first: {safe(todo.trace_why)}; it runs on this machine, Ctrl-C ends it\n  hint: {hint}")
     status = tracing.trace(todo.command, todo.trace, cwd=todo.cwd, stdin=todo.stdin, variables=todo.variables, say=say)
     trace = state.of_trace(read_traces([todo.trace]), todo.trace)
     state.save(todo.directory, state.State(trace, state.load(todo.directory).bundle))
     if status:
         raise CommandFailedError(
-            f"the traced command ended with status {status}; nothing was submitted",
+            f"the traced command ended with status {status}; sdee submitted nothing",
             status=status,
-            hint="--no-trace submits with this trace all the same",
+            hint="--no-trace submits with this trace anyway",
         )
 
 

@@ -50,7 +50,7 @@ def prepare(
     except OSError as error:
         raise OutputError(f"cannot make {directory!a}: {error.strerror}") from error
     if why := trust.distrusted(directory):
-        raise OutputError(f"{directory!a} is not used: {why}", hint="remove it, if it is yours")
+        raise OutputError(f"sdee does not use {directory!a}: {why}", hint="remove it, if it is yours")
     _keep(front, served[0])
     program = inside.step_program(bundle, knowledge.FIXED_ENVIRONMENT, served, broadcast=broadcast, results=results)
     write_once(os.path.join(directory, inside.step), program)

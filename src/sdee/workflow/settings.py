@@ -39,13 +39,13 @@ KEYS: dict[str, tuple[type, str]] = {
     "shared": (list, "globs that stay on shared storage"),
     "fixed-environment": (list, "globs of variables that stay as recorded"),
     "live-environment": (list, "globs of variables that are taken from where the bundle runs"),
-    "without-units": (list, "unit types that do not widen: their class names, see packer/units"),
+    "without-units": (list, "class names of closure units that add nothing (see packer/units)"),
     "software-limit": (int, "MB that unused parts of software directories may add (256)"),
     "package-limit": (int, "MB that whole packages of programs and of the data they used may add (128)"),
     "minimal": (bool, "only what the run used"),
     "with-data": (bool, "input data travels too"),
     "level": (int, "zstd compression level, 1 to 19"),
-    "trust": (list, "globs of directories whose sdee.toml counts, whoever owns it; only in your own file"),
+    "trust": (list, "globs of directories whose sdee.toml you trust, whoever owns it; only in your own file"),
 }
 _said: set[str] = set()  # settings are read several times
 
@@ -117,8 +117,8 @@ def _is_trusted(path: str, values: dict[str, Value]) -> bool:
 
 def _say_ignored(path: str, why: str, say: Callable[[str], None]) -> None:
     if path not in _said:
-        hint = f'trust = ["{os.path.dirname(path)}"] in {places()[0]}, or a copy of your own'
-        say(f"warning: {safe(path)} is ignored: {why}\n  hint: {safe(hint)}")
+        hint = f'add trust = ["{os.path.dirname(path)}"] to {places()[0]}, or make a copy of your own'
+        say(f"warning: ignoring {safe(path)}: {why}\n  hint: {safe(hint)}")
     _said.add(path)
 
 

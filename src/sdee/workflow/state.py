@@ -207,14 +207,14 @@ def stale_trace(state: State, command: list[str], cwd: str, path: str) -> str:
     if changed:
         return f"{changed} has changed"
     new = next((path for path in known.absent if os.path.lexists(path)), "")
-    return f"{new} was not there" if new else ""
+    return f"{new} is new" if new else ""
 
 
 def stale_bundle(state: State, directory: str, say: Callable[[str], None]) -> str:
     """Return why the trace has to be bundled again, "" when the bundle still holds."""
     known = state.bundle
     if known is None or state.trace is None or not os.access(os.path.join(directory, known.name), os.X_OK):
-        return "there is none yet"
+        return "no bundle yet"
     if known.trace != state.trace.digest:
         return "it is of another trace"
     if known.version != sdee.__version__:

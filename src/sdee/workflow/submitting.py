@@ -32,7 +32,7 @@ _HEAD = 64 << 10  # characters of a script in which options are looked for
 
 @dataclass(frozen=True)
 class Wanted:
-    """What `sdee submit` and `sdee wrap` were told besides the command and the job manager's options.
+    """Options of `sdee submit` and `sdee wrap` besides the command and the job manager's options.
 
     `ready`: a bundle to run in, "" to make one; `results`: as of model.Request, absolute; `parent`: the directory
     below which things are kept, "" for the usual one.
@@ -134,7 +134,7 @@ def plan(words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str],
     collect = collected(todo) if wanted.results and not todo.trace_why else ()
     request = model.replace(request, command=_not_recorded(words), collect=collect)
     request = by_launcher(request, job.directory, manager, made=not todo.bundle_why)
-    later = "what the job leaves in the nodes' /tmp is known, and comes back, when it has been traced"
+    later = "once the job is traced, sdee knows what it leaves in the nodes' /tmp, and brings that back, too"
     note = later if wanted.results and todo.trace_why else ""
     return Plan(tuple(todo.lines()), manager.submission(request), note, request.bundle, todo.trace)
 
@@ -208,7 +208,7 @@ def _of_bundle(
     command = () if list(words.command) == recorded else words.command
     if not command and any(BLANK in word for word in recorded):
         hint = f"give the whole command: sdee submit --bundle {wanted.ready} -- COMMAND"
-        raise UsageError("the command that this bundle records has a secret, which was not recorded", hint=hint)
+        raise UsageError("sdee did not record a secret of this bundle's command", hint=hint)
     request = job.request(preparation.script_in(job.directory), bundle, words.command or recorded)
     request = model.replace(request, command=command, collect=left_by(bundle) if wanted.results else ())
     return job, by_launcher(request, job.directory, manager)
@@ -235,10 +235,10 @@ def _check_for_options(path: str, manager: JobManager, say: Callable[[str], None
         return  # looked for in PATH
     if not text.startswith("#!") or not manager.options_in(text):
         return
-    hint = f"sdee wrap --submit {safe(shlex.quote(path))} lets them count"
+    hint = f"sdee wrap --submit {safe(shlex.quote(path))} reads them"
     if not os.access(path, os.X_OK):
         raise UsageError(f"{path!a} is a batch script, not a command", hint=hint)
-    say(f"warning: {safe(path)} has {manager.directive} lines, which do not count here: {hint}")
+    say(f"warning: {safe(path)} has {manager.directive} lines, which sdee submit ignores: {hint}")
 
 
 def _not_recorded(words: Words) -> tuple[str, ...]:
@@ -260,10 +260,10 @@ def _written(request: Request, directory: str, manager: JobManager, say: Callabl
     """Write the script, and what serves the bundle; return how it is submitted."""
     _say_of_mpi(request, manager, say)
     if request.served:
-        said = f"{safe(request.shown[0])} starts the processes: it runs once, on the job's first node"
-        say(f"{said}, and what it starts on the others runs in the bundle, too")
+        said = f"{safe(request.shown[0])} starts the processes, so it runs once, on the job's first node"
+        say(f"{said}; what it starts on other nodes runs in the bundle, too")
         if request.broadcast == "always":
-            say("warning: the nodes read that bundle from shared storage: it is not broadcast")
+            say("warning: sdee does not broadcast this bundle: the nodes read it from shared storage")
         serve(directory, request.bundle, manager, broadcast=request.broadcast, results=request.results)
     submission = manager.submission(request)
     model.write_script(submission.script, submission.text)

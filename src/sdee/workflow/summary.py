@@ -105,13 +105,9 @@ def written_lines(written: BundleSummary, seconds: float) -> list[str]:
         f"  identity    sha256:{written.identity}",
     ]
     if written.private:
-        lines.append(
-            f"  mode        0700: {count_text(written.private, 'file')} of it others may not read where they are"
-        )
+        lines.append(f"  mode        0700: it holds {count_text(written.private, 'file')} that others may not read")
     if written.reused:
-        lines.append(
-            f"  reused      {written.reused} of {count_text(written.frames, 'frame')} of what was there before"
-        )
+        lines.append(f"  reused      {written.reused} of {count_text(written.frames, 'frame')} of the older bundle")
     return lines + [f"  reused      nothing of {safe(text)}" for text in written.useless]
 
 
@@ -129,11 +125,11 @@ def plan_lines(summary: dict[str, Any]) -> list[str]:
         size = sum(g["size"] for g in summary["shared"])
         number = sum(g["paths"] for g in summary["shared"])
         lines.append(
-            f"  stays       {count_text(number, 'path')}, {size_text(size)}: nodes must see them where they are"
+            f"  stays       {count_text(number, 'path')}, {size_text(size)}: the nodes must see them at the same path"
         )
         lines += _listed([_group(g, with_size=True) for g in summary["shared"]])
     if summary["host"]:
-        lines.append("  node's own  the node must provide")
+        lines.append("  node's own  the node must provide these")
         lines += _listed([_group(g, with_size=False) for g in summary["host"]])
     if summary["secret"]:
         number = count_text(len(summary["secret"]), "file")
@@ -173,5 +169,5 @@ def warnings(summary: dict[str, Any]) -> list[str]:
     if summary["secret"]:
         paths = ", ".join(safe(s["path"]) for s in summary["secret"][:3])
         more = f" and {len(summary['secret']) - 3} more" if len(summary["secret"]) > 3 else ""
-        said.append(f"warning: left out as secret: {paths}{more} (--allow PATH to let one travel)")
+        said.append(f"warning: left out as secret: {paths}{more} (--allow PATH packs one)")
     return said

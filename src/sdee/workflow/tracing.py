@@ -215,12 +215,12 @@ def summary(recorded: Recorded) -> list[str]:
     said += _unlike_a_good_run(recorded, place)
     if recorded.blanked:
         said.append(
-            "what looks like a secret in the command line was not recorded: give all arguments again to the bundle"
+            "sdee did not record what looks like a secret in the command line: give the bundle all arguments again"
         )
     for why, count in recorded.incomplete.items():
         said.append(f"the trace may be incomplete: {why}" + (f" ({count} times)" if count > 1 else ""))
     if recorded.incomplete:
-        said.append("what may be missing can be added when bundling: sdee bundle --include GLOB")
+        said.append("to add what may be missing: sdee bundle --include GLOB")
     return said
 
 
@@ -233,7 +233,7 @@ def _unlike_a_good_run(recorded: Recorded, place: str) -> list[str]:
     ended = named if number else f"the command failed with status {recorded.status}"
     said = [f"warning: {ended}: the trace holds what it used until then"]
     if recorded.trace != recorded.output:
-        said.append(f"{place} is still the trace of the run before")
+        said.append(f"{place} still holds the earlier run")
     return said
 
 

@@ -182,7 +182,7 @@ def _asked(
         raise UsageError("there is no script to rewrite", hint="sdee wrap SCRIPT [ARGUMENTS]")
     if words.options and not submitting:
         hint = f"--submit, or: sdee wrap {words.command[0]} | {manager.submit} {words.options[0]}"
-        raise UsageError(f"{words.options[0]} is of use only when the script is submitted", hint=hint)
+        raise UsageError(f"{words.options[0]} works only when sdee submits the script", hint=hint)
     text = _read(words.command[0])
     path = os.path.abspath(words.command[0])
     _check_lines(text, (*manager.launchers, *programs), path, say)
@@ -262,10 +262,12 @@ def _say_what_is_left(
     """Say which programs of the script run on the node itself. Raises UsageError when none runs in the bundle."""
     others = {name: path for name, path in started.others.items() if name not in wrapping.programs}
     if not started.steps and not wrapping.programs and manager.launchers:
-        hint = f"name what shall run in the bundle: sdee wrap --program {next(iter(others), 'NAME')} {wrapping.name}"
-        raise UsageError(f"{wrapping.name!a} started nothing with {manager.launchers[0]} when it was traced", hint=hint)
+        hint = (
+            f"name the program to run in the bundle: sdee wrap --program {next(iter(others), 'NAME')} {wrapping.name}"
+        )
+        raise UsageError(f"{wrapping.name!a} started nothing with {manager.launchers[0]} in the traced run", hint=hint)
     if started.failed:
-        what = "{} ended with status {} in the traced run: what it would have come to may not be in the bundle"
+        what = "{} ended with status {} in the traced run: the bundle may lack what it needs after that"
         say(f"warning: {safe(what.format(*started.failed))}")
     common = _of_every_system(others.values())
     if missing := [name for name, path in others.items() if path not in common]:
@@ -273,7 +275,7 @@ def _say_what_is_left(
         hint = _how_to_bring(missing, started.by_path, wrapping.name, manager)
         say(f"warning: NOT in the bundle, each node must have them: {said}\n  hint: {hint}")
     if usual := [name for name, path in others.items() if path in common]:
-        say(f"the node's own tools are used for: {', '.join(map(safe, usual))}")
+        say(f"these run as the node's own tools: {', '.join(map(safe, usual))}")
 
 
 def _how_to_bring(names: Sequence[str], by_path: Collection[str], script: str, manager: JobManager) -> str:
@@ -317,7 +319,7 @@ def _check_programs(text: str, programs: Sequence[str], script: str) -> None:
         if any(_word(name).search(line) for line in commands):
             continue
         near = difflib.get_close_matches(name, {word for line in commands for word in re.findall(r"[\w.+-]+", line)}, 1)
-        hint = f"is {near[0]!a} meant?" if near else "--program takes a name as it stands in the script"
+        hint = f"did you mean {near[0]!a}?" if near else "--program takes a name as the script has it"
         raise UsageError(f"no command of {os.path.basename(script)!a} names the program {name!a}", hint=hint)
 
 

@@ -50,7 +50,7 @@ static int look_fd(const struct stop *stop, int number, struct statx *file)
     return fd;
 }
 
-/* After own(): the call goes on, and what could not be owned the kernel refuses, but a full disk is told as that. */
+/* After own(): the call goes on; the kernel refuses what could not be owned, but a full disk is reported as ENOSPC. */
 static struct answer then_go_on(int result)
 {
     return result == -ENOSPC || result == -EDQUOT || result == -EIO ? RESULT(result) : GO_ON;

@@ -1,4 +1,4 @@
-/* What the holder of an environment knows; read by all its threads, written before they start where nothing else is said. */
+/* What the holder of an environment knows; read by all its threads, written before they start unless a comment says otherwise. */
 #ifndef SDEE_ENV_SUPERVISOR_SESSION_H
 #define SDEE_ENV_SUPERVISOR_SESSION_H
 

@@ -8,7 +8,7 @@
 enum step_kind {
     STEP_DIR,     /* an empty directory of the root's tmpfs */
     STEP_LINK,    /* a symbolic link; `argument` is its target */
-    STEP_OVERLAY, /* `argument` over host directory `path`, or over `lower` where that is said */
+    STEP_OVERLAY, /* `argument` over host directory `path`, or over `lower` where the plan names it */
     STEP_OWN,     /* `argument` itself: a directory of which the host gives nothing */
     STEP_BIND,    /* the host's own, live */
     STEP_LIVE,    /* the same, where the host has it */

@@ -12,7 +12,7 @@
 #include "launcher/bundle/sha256.h"
 #include "lib/bytes.h"
 
-static const char COPY_AGAIN[] = "copy or make the bundle again; `sdee check` tells whether it is whole";
+static const char COPY_AGAIN[] = "copy or make the bundle again; `sdee check` shows whether it is complete";
 
 static bool looks_like_footer(const uint8_t footer[FOOTER_SIZE])
 {

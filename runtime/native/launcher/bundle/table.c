@@ -127,7 +127,7 @@ static uint32_t find_parent(const struct bundle *bundle, const char *path, uint3
     return bundle_find(bundle, parent);
 }
 
-/* What a hard link stands for must be a regular file with the same attributes and digest. */
+/* The target of a hard link must be a regular file with the same attributes and digest. */
 static bool is_link_to(const struct bundle *bundle, const uint8_t *digests, uint32_t index, uint32_t target)
 {
     const struct entry *link = &bundle->entries[index], *file = &bundle->entries[target];

@@ -10,7 +10,7 @@
 #include "launcher/bundle/rules.h"
 #include "lib/error.h"
 
-#define NO_ENTRY UINT32_MAX /* also stands for the root directory where a parent is meant */
+#define NO_ENTRY UINT32_MAX /* as a parent it means the root directory */
 
 struct entry {
     const char *path; /* absolute, normalised */

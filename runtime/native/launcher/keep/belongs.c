@@ -80,7 +80,7 @@ void keep_name_beside(int directory, const char *name, char beside[BESIDE])
     unsigned random = 0;
     snprintf(beside, BESIDE, "%s.sdee-%d", name, (int)getpid());
     if (fstatat(directory, beside, &status, AT_SYMLINK_NOFOLLOW) == 0 && getrandom(&random, sizeof random, 0) == sizeof random)
-        snprintf(beside, BESIDE, "%s.sdee-%d-%08x", name, (int)getpid(), random); /* somebody has foretold it */
+        snprintf(beside, BESIDE, "%s.sdee-%d-%08x", name, (int)getpid(), random); /* somebody has guessed it */
 }
 
 void keep_directory_beside(struct belongs *node, char beside[BESIDE])

@@ -37,7 +37,7 @@ static bool check_cpu(const struct bundle *bundle, struct error *error)
     const int wanted = level_of(isa), level = cpu_level();
     if (level == 0 || wanted <= level)
         return true;
-    return fail(error, EXIT_NODE, "run it on nodes with a newer CPU, or bundle a build for older ones; --force (SDEE_FORCE=1) tries all the same",
+    return fail(error, EXIT_NODE, "run it on nodes with a newer CPU, or bundle a build for older ones; --force (SDEE_FORCE=1) tries anyway",
                 "%s is built for CPUs of level %.9s, and this node's is x86-64-v%d", isa + strcspn(isa, " ") + (strchr(isa, ' ') != NULL), isa, level);
 }
 
@@ -54,7 +54,7 @@ static bool check_kernel(const struct bundle *bundle, struct error *error)
         if (have[i] > wanted[i])
             return true;
         if (have[i] < wanted[i])
-            return fail(error, EXIT_NODE, "run it on nodes with a newer kernel; --force (SDEE_FORCE=1) tries all the same",
+            return fail(error, EXIT_NODE, "run it on nodes with a newer kernel; --force (SDEE_FORCE=1) tries anyway",
                         "%s is built for Linux %.*s or newer, and this node has %s", kernel + strcspn(kernel, " ") + (strchr(kernel, ' ') != NULL),
                         (int)strcspn(kernel, " "), kernel, name.release);
     }

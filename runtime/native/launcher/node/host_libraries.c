@@ -142,7 +142,7 @@ static void judge(struct host_libraries *found, const struct ldcache *cache, siz
 {
     const struct library library = found->items[index]; /* a copy: the list may move */
     struct elf elf;
-    const char *unfit = "it is no ELF file";
+    const char *unfit = "it is not an ELF file";
     if (elf_open(&elf, library.path)) {
         unsigned next = 0;
         unfit = unfit_under(found, &elf);
@@ -235,11 +235,11 @@ bool host_libraries_check(const struct host_libraries *found, struct error *erro
         const struct library *library = known(found, soname);
         if (library == NULL) {
             tried(error, "/etc/ld.so.cache%s", access("/etc/ld.so.cache", R_OK) == 0 ? "" : " (there is none), /lib64, /usr/lib64, ...");
-            return fail(error, EXIT_NODE, "run it on a node that has this driver; --force (SDEE_FORCE=1) tries all the same",
-                        "%s, which %s needs and only a node's own driver can provide, is not on this node", soname, by);
+            return fail(error, EXIT_NODE, "run it on a node that has this driver; --force (SDEE_FORCE=1) tries anyway",
+                        "%s, which %s needs and only a node's driver provides, is not on this node", soname, by);
         }
         if (library->unfit != NULL)
-            return fail(error, EXIT_NODE, "trace and bundle the job on a system whose libraries fit this node's; --force (SDEE_FORCE=1) tries all the same",
+            return fail(error, EXIT_NODE, "trace and bundle the job on a system whose libraries fit this node's; --force (SDEE_FORCE=1) tries anyway",
                         "%s needs this node's own %s (%s), which does not fit: %s", by, soname, library->path, library->unfit);
     }
     return true;
@@ -263,7 +263,7 @@ bool host_libraries_check_mpi(const struct host_libraries *found, struct error *
     static const char hint[] = "without --mpi host (SDEE_MPI=host) the bundle's own MPI is used";
     const char *cursor = NULL;
     if (found->bundle == NULL || conf_get(found->bundle, "host-symbols") == NULL)
-        return fail(error, EXIT_NODE, hint, "--mpi host: the bundle's programs call no MPI library that a node's could take the place of");
+        return fail(error, EXIT_NODE, hint, "--mpi host: the bundle's programs call no MPI library that a node's could replace");
     for (const char *rest; (rest = conf_next(found->bundle, "host-symbols", &cursor)) != NULL;) {
         const char *soname = next_word(found->arena, &rest), *by = next_word(found->arena, &rest);
         const struct library *library = soname != NULL ? known(found, soname) : NULL;

@@ -51,7 +51,7 @@ static void place_directory(struct planner *planner, const char *path, const cha
     plan_bind(planner, own, path, false, "the node's own directory in a tree");
 }
 
-/* A file in a tree that stays the node's own. The bundle need not hold it: a log that the traced run made anew, and that a later run finds. */
+/* A file in a tree that stays the node's own. The bundle need not hold it: a log that the traced run made again, and that a later run finds. */
 static void place_file(struct planner *planner, const char *path, const char *node_path)
 {
     const uint32_t entry = bundle_find(planner->bundle, path);

@@ -39,7 +39,7 @@ struct op {
     const char *back;
     struct identity back_is;
     mode_t mode;
-    bool optional; /* the node's own things that nobody may have asked for: a refusal is noted and passed over */
+    bool optional; /* the node's own things that nobody may have asked for: a refusal is noted and ignored */
     const char *why;
 };
 

@@ -76,7 +76,7 @@ static int reopen(const char *deployed, int checked)
     return same ? fd : -1;
 }
 
-/* The deployed closure with private memory over it. False where the kernel refuses that: then the closure is unpacked as ever. */
+/* The deployed closure with private memory over it. False where the kernel refuses that: then the launcher unpacks the closure as usual. */
 static bool mount_deployed(const struct plan *plan, bool debug)
 {
     char options[512];
@@ -290,7 +290,7 @@ static bool whiteout_refused(const struct op *op, const struct options *options,
 {
     const int number = errno;
     if (options->root == ROOT_MERGED) {
-        note("warning: %s was not there when the job was traced, is on this node and cannot be hidden: %s; --root closed (SDEE_ROOT=closed) hides it",
+        note("warning: %s did not exist when the job was traced, is on this node, and sdee cannot hide it: %s; --root closed (SDEE_ROOT=closed) hides it",
              op->target, strerror(number));
         return true;
     }
@@ -336,7 +336,7 @@ static bool carry_one(const struct plan *plan, const struct op *op, const struct
     const int number = errno;
     if (op->optional) {
         if (options->debug)
-            note("passed over: %s on %s: %s", op->source != NULL ? op->source : "mount point", op->target, strerror(number));
+            note("skipping: %s on %s: %s", op->source != NULL ? op->source : "mount point", op->target, strerror(number));
         return true;
     }
     if (refused)

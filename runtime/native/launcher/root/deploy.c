@@ -201,7 +201,7 @@ static bool deploy_in(const struct bundle *bundle, const struct options *options
 
 static bool not_deployed(const char *path, const char *name, struct error *error)
 {
-    return fail(error, EXIT_RESOURCES, "who gave it that name? Rename it; or remove it, if it is one of an earlier sdee",
+    return fail(error, EXIT_RESOURCES, "rename it; or remove it, if an earlier sdee made it",
                 "%s/%s is not a closure that sdee deployed for this bundle", path, name);
 }
 
@@ -214,7 +214,7 @@ static bool clear(const char *path, int directory, const char *name, struct erro
         return true;
     const int fd = open_own(path, name);
     if (fd < 0)
-        return fail(error, EXIT_RESOURCES, NULL, "%s/%s belongs to somebody else", path, name);
+        return fail(error, EXIT_RESOURCES, NULL, "%s/%s belongs to another user", path, name);
     const bool free = flock(fd, LOCK_EX | LOCK_NB) == 0, deployed = is_of(fd, name);
     const bool good = free && deployed && remove_deployed(directory, name, fd);
     close(fd);

@@ -69,8 +69,8 @@ void changed_say(const struct workdir *workdir, const struct bundle *bundle, con
     const bool is_here = getcwd(here, sizeof here) != NULL && strcmp(here, real) == 0;
     const char *name = is_here ? found.path + strlen(real) + 1 : found.path, *where = is_here ? " here" : "";
     if (found.count == 1)
-        note("%s%s %s the bundle's; the bundle's is used; `sdee bundle` takes the new one", name, where, found.newer ? "is newer than" : "differs from");
+        note("%s%s %s the bundle's; the job uses the bundle's; `sdee bundle` packs the new one", name, where, found.newer ? "is newer than" : "differs from");
     else
-        note("%s and %zu more file%s%s differ from the bundle's; the bundle's are used; `sdee bundle` takes the new ones", name, found.count - 1,
+        note("%s and %zu more file%s%s differ from the bundle's; the job uses the bundle's; `sdee bundle` packs the new ones", name, found.count - 1,
              found.count > 2 ? "s" : "", where);
 }

@@ -73,7 +73,7 @@ void diagnose_install(struct diagnosis *diagnosis)
     const struct sock_fprog program = {size, code};
     const int fd = notify_install(&program);
     if (fd < 0)
-        note("warning: cannot diagnose, the job runs all the same: seccomp: %s%s", strerror(errno),
+        note("warning: cannot diagnose, but the job runs: seccomp: %s%s", strerror(errno),
              errno == EBUSY ? " (another tracer or container listens already)" : "");
     if (!send_with_fds(diagnosis->pair[1], "F", 1, &fd, fd >= 0))
         note("warning: cannot diagnose: %s", strerror(errno));
@@ -246,7 +246,7 @@ void diagnose_watch(struct diagnosis *diagnosis)
     diagnosis->watching = pipe2(diagnosis->alive, O_CLOEXEC) == 0 && pipe2(diagnosis->stop, O_CLOEXEC) == 0 &&
                           pthread_create(&diagnosis->thread, NULL, watch, diagnosis) == 0;
     if (!diagnosis->watching)
-        note("warning: cannot diagnose: no thread can be made");
+        note("warning: cannot diagnose: cannot make a thread");
 }
 
 void diagnose_report(struct diagnosis *diagnosis, const struct bundle *bundle, int status)

@@ -168,7 +168,7 @@ static bool choose(const struct job *job, const char **program, char ***argv, st
     bool denied = false;
     *program = conf_get(bundle, "program");
     if (options->shell && (*program = first_shell(job)) == NULL)
-        return fail(error, EXIT_NOT_FOUND, "trace the job with a shell, or --include /bin/sh", "there is no shell in the bundle nor on this node");
+        return fail(error, EXIT_NOT_FOUND, "trace the job with a shell, or sdee bundle --include /bin/sh", "neither the bundle nor this node has a shell");
     const char *searched = variables_get(job->environment, "PATH");
     if (options->command != NULL && (*program = look_up(job, options->command, &denied)) == NULL)
         return fail(error, denied ? EXIT_NOT_EXECUTABLE : EXIT_NOT_FOUND, "`sdee ls` lists what the bundle holds",

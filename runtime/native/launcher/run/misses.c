@@ -163,14 +163,14 @@ static void print_group(const struct bundle *bundle, const struct group *group)
 {
     const char *path = group->first->path, *program = group->first->program;
     if (group->places > 1)
-        note("  %s, wanted by %s, in %zu places, %s first: `sdee bundle --include PATH` carries it, from where it lies on the login node",
+        note("  %s, wanted by %s, in %zu places, %s first: `sdee bundle --include PATH` packs it from its place on the login node",
              name_of(path), program, group->places, path);
     else if (conf_lists(bundle, "shared", path))
-        note("  %s, wanted by %s: input left on shared storage; `sdee bundle --with-data` carries it", path, program);
+        note("  %s, wanted by %s: input left on shared storage; `sdee bundle --with-data` packs it", path, program);
     else if (conf_is_live(bundle, path))
         note("  %s, wanted by %s: in a directory that is this node's own; copy it there, or `sdee bundle --include %s`", path, program, path);
     else
-        note("  %s, wanted by %s: `sdee bundle --include %s` carries it", path, program, path);
+        note("  %s, wanted by %s: `sdee bundle --include %s` packs it", path, program, path);
 }
 
 void misses_print(const struct misses *misses, const struct bundle *bundle, int status)
@@ -193,6 +193,6 @@ void misses_print(const struct misses *misses, const struct bundle *bundle, int 
     for (size_t i = count > SHOWN ? count - SHOWN : 0; i < count; i++)
         print_group(bundle, &groups[i]);
     if (count > 0)
-        note("  hint: `sdee trace --append -- COMMAND` where this command works, then `sdee bundle`, brings all that it needs");
+        note("  hint: where this command works, run `sdee trace --append -- COMMAND`, then `sdee bundle`");
     free(groups);
 }

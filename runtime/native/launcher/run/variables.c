@@ -53,7 +53,7 @@ static struct globs globs_of(const struct bundle *bundle, const char *key)
     return globs;
 }
 
-/* `all`: is the glob of everything among them? It is passed over here. */
+/* `all`: is the glob of everything among them? It is skipped here. */
 static bool is_among(const struct globs *globs, const char *name, bool *all)
 {
     for (size_t i = 0; i < globs->count; i++) {

@@ -229,7 +229,7 @@ void workdir_say(const struct workdir *workdir, const struct options *options, s
         return;
     const char *file = file_of_here(options, workdir->path);
     if (workdir->absent)
-        note("%s, where the job was traced, is not on this node: running in one of that name in memory; what it writes there %s; %s runs it in %s",
+        note("this node lacks %s, where the job was traced: running in a directory of that name in memory; what it writes there %s; %s runs it in %s",
              workdir->path, options->save == NULL && !can_be_kept(workdir->path, arena) ? "is gone at the end, --save DIR (SDEE_SAVE=DIR) keeps it"
                                                                                      : "is copied to the node at the end", option_for(options), here);
     else if (same_directory(here, workdir->path))

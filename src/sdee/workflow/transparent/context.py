@@ -1,4 +1,4 @@
-"""Whose commands are called inside of a private environment, and to whom sentences are said."""
+"""Which manager's commands run inside a private environment, and who receives messages."""
 
 from __future__ import annotations
 

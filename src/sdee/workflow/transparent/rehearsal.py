@@ -69,8 +69,8 @@ def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], Non
             _say(
                 context,
                 rehearsal,
-                "is not run here first, since others that differ in numbers were: all that was changed in the"
-                " environment travels",
+                "skipping the trial run: similar commands were traced already; bundling all changes of the environment"
+                " instead",
             )
         elif todo.trace_why:
             before()
@@ -81,7 +81,7 @@ def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], Non
         if not todo.bundle_why:
             return todo.bundle
         files = f"{count_text(len(more), 'file')}, {size_text(found.size)}"
-        notice = f"{files}, are being bundled: that takes a while" if found.size > LARGE else ""
+        notice = f"bundling {files}; this takes a while" if found.size > LARGE else ""
         with _shared(rehearsal, context.say) if more else contextlib.nullcontext("") as shared:
             bundle = preparation.make_bundle(
                 todo, context.say, include=(*include, *more), shared=shared, notice=notice, quiet=True
@@ -116,7 +116,7 @@ def _lines(paths: Sequence[str]) -> str:
 
 
 def _say(context: Context, rehearsal: Rehearsal, sentence: str) -> None:
-    context.say(f"{rehearsal.name}: {safe(rehearsal.shown)} {safe(sentence)}")
+    context.say(f"{rehearsal.name}: {safe(rehearsal.shown)}: {safe(sentence)}")
 
 
 def readable(path: str) -> str:
@@ -148,7 +148,7 @@ def _plan(rehearsal: Rehearsal, say: Callable[[str], None], *, no_trace: bool, o
 
 
 def _trace(rehearsal: Rehearsal, todo: Preparation, context: Context) -> None:
-    """Run the command here once under trace. What it prints goes to a file, its failing is said and no obstacle."""
+    """Run the command here once under trace. Its output goes to a file; a failure does not stop the job."""
     from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415
 
     log, partial = (os.path.join(todo.directory, name) for name in ("rehearsal.log", PARTIAL))
@@ -162,11 +162,11 @@ def _trace(rehearsal: Rehearsal, todo: Preparation, context: Context) -> None:
     _say(
         context,
         rehearsal,
-        "runs in a bundle of this environment: it runs here once first, to be traced"
-        f" ({_short(log)}; SDEE_TRANSPARENT=0 turns this off)",
+        "trial run here first, for the trace; then it runs in a bundle of this environment"
+        f" (output: {_short(log)}; SDEE_TRANSPARENT=0 turns this off)",
     )
     if private.here():
-        context.say(f"{os.getcwd()!a} is the environment's own: the nodes do not see it")
+        context.say(f"{os.getcwd()!a} belongs to the environment: the nodes do not see it")
     caller = dict(os.environ) if rehearsal.caller is None else rehearsal.caller
     environment = caller | rehearsal.variables | {"SDEE_REHEARSAL": program}
     environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}  # mpirun refuses root else
@@ -179,12 +179,14 @@ def _trace(rehearsal: Rehearsal, todo: Preparation, context: Context) -> None:
         raise InputError(f"cannot run {shown!a} here: {error.filename}: {error.strerror}") from error
     if ended and not os.path.exists(todo.trace):
         hint = f"give it more time: {sweep.LIMIT}=60"
-        raise TraceError(f"{shown} was ended after {sweep.limit()} s, before the tracer had begun", hint=hint)
+        raise TraceError(f"sdee ended {shown} after {sweep.limit()} s, before the tracer began", hint=hint)
     if not os.path.exists(todo.trace):
-        raise TraceError(f"{shown} could not be traced", hint=_end_of(log))
+        raise TraceError(f"sdee could not trace {shown}", hint=_end_of(log))
     with contextlib.suppress(OSError), open(os.path.join(todo.directory, discard.REAL), encoding="utf-8") as file:
         for line in file:
-            context.say(f"what it has written in {line.strip()} is written: no overlay can cover that")
+            context.say(
+                f"warning: files that the trial run wrote to {line.strip()} are real, because overlayfs cannot cover it"
+            )
     _judge(todo, read_traces([todo.trace]), time.monotonic() - before, _short(log), context, ended=ended)
 
 
@@ -195,17 +197,17 @@ def _judge(todo: Preparation, trace: Trace, took: float, log: str, context: Cont
     why = ""
     if ended:
         known = replace(known, status=0)  # it will not be tried again
-        why = f"it was ended after {sweep.limit()} s"
+        why = f"sdee ended the trial run after {sweep.limit()} s"
     elif known.status or step:  # it is tried again the next time, for a minute in all
         took += sweep.seconds_of(todo.directory)
         status = known.status or (step[1] if step else 0)
         known = replace(known, status=0 if took > sweep.limit() else status)
-        why = f"{safe(step[0])} ended with status {step[1]} here ({log})" if step else f"it failed here ({log})"
+        why = f"{safe(step[0])} ended with status {step[1]} here ({log})" if step else f"the trial run failed ({log})"
     elif submissions.are_made(todo.directory, context.inside):
-        why = "it submits scripts that it makes itself"
+        why = "the job submits scripts that it makes itself"
     if why:  # it, or they, may need what the run has not come to
         write_script(os.path.join(todo.directory, PARTIAL), "")
-        context.say(f"{why}: all that was changed in the environment travels")
+        context.say(f"{why}; bundling all changes of the environment instead")
     sweep.note_seconds(todo.directory, took)
     state.save(todo.directory, state.State(known, state.load(todo.directory).bundle))
 
@@ -257,7 +259,7 @@ def _end_of(log: str) -> str:
 
 
 def fronts() -> tuple[str, ...]:
-    """Return the paths of all the job manager's commands that sdee-front stands for here."""
+    """Return the paths of all the job manager's commands that sdee-front replaces here."""
     found = (shutil.which(name) for name in sorted(os.listdir(os.path.join(COMMANDS, "real"))))
     return tuple(path for path in found if path)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def start(arguments: Sequence[str], context: Context, heard: Callable[[int], AbstractContextManager[None]]) -> NoReturn:
     """Run each task in a bundle of the command.
 
-    `heard`: lets what is said be heard where a launcher, a process, has us start one of its daemons; 0: none.
+    `heard`: shows our messages where a launcher (a process id, 0 for none) has us start one of its daemons.
     """
     inside = context.inside
     call = inside.call(inside.step, arguments)
