@@ -45,9 +45,9 @@ def noise(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def varied(frame_size: int = 2 << 20) -> Maker:
+def varied(frame_size: int = 2 << 20, launcher: str = "") -> Maker:
     """Return a bundle with one of each: names, kinds, modes, times, sizes, links."""
-    maker = script(LOOK, programs=("find", "sort", "sha256sum"))
+    maker = script(LOOK, programs=("find", "sort", "sha256sum"), launcher=launcher)
     maker.frame_size = frame_size
     top = "/opt/sdee-test"
     for number in range(300):
@@ -119,6 +119,17 @@ def test_frames_may_be_cut_anywhere(work: str, frame_size: int) -> None:
     bundle = varied(frame_size).write(f"{work}/b.sdee")
     eager, lazy = (run([bundle], ROOT="closed", UNPACK=how) for how in ("eager", "lazy"))
     assert (lazy.stdout, lazy.returncode) == (eager.stdout, 0), lazy.stderr
+
+
+@needs_fuse
+def test_under_sanitizers_it_is_the_same(work: str) -> None:
+    reports = f"{work}/report"
+    checks = {"ASAN_OPTIONS": f"detect_leaks=0:log_path={reports}", "UBSAN_OPTIONS": f"log_path={reports}"}
+    bundle = varied(40_000, built("sdee-launcher-asan")).write(f"{work}/b.sdee")
+    eager, lazy = (run([bundle], env=checks, ROOT="closed", UNPACK=how) for how in ("eager", "lazy"))
+    assert (lazy.stdout, lazy.returncode) == (eager.stdout, 0), lazy.stderr
+    none_serves()
+    assert [name for name in os.listdir(work) if name.startswith("report")] == []
 
 
 @needs_fuse

@@ -104,6 +104,7 @@ bool namespaces_enter_by(bool *in_user_namespace, bool (*between)(void *argument
         tried(error, "a mount namespace as root: %s", strerror(errno));
         *in_user_namespace = true;
     }
+    unshare_may(CLONE_NEWUSER | CLONE_NEWNS);
     if (!enter_user_namespace(at_once, error) || !between(argument, error))
         return false;
     if (at_once == 0 && unshare_namespaces(CLONE_NEWNS) != 0)
