@@ -18,7 +18,10 @@ PYTEST   ?=
 # how many tests run at once: they wait as long as they compute. Only root can keep them apart (tests/apart)
 JOBS     ?= $(shell [ $$(id -u) -ne 0 ] && echo 1 || echo $$((2 * $$(nproc))))
 
-.PHONY: demo test check lint docs bench fuzz fuzz-short sanitizers corpus launcher compiled wheel clean system-packages
+# targets beside each other: mypy takes as long as the C compiler
+BESIDE   := $(MAKE) --no-print-directory --output-sync -j$(shell nproc)
+
+.PHONY: demo test check lint docs bench fuzz fuzz-short sanitizers corpus launcher asan compiled wheel clean system-packages
 
 demo: system-build-packages
 	@fixtures/demo/run.sh "$(PYTHON)"
@@ -26,11 +29,13 @@ demo: system-build-packages
 # pytest keeps what it compiles of the tests, else each worker compiles them
 unexport PYTHONDONTWRITEBYTECODE
 
-check: $(VENV)/.ready launcher lint
+check: $(VENV)/.ready
+	@$(BESIDE) launcher lint
 	$(BIN)/python -m pytest --dist loadgroup -n $(shell nproc) tests/unit $(PYTEST)
 
 ifeq ($(strip $(PYTEST)),)
-test: system-packages $(VENV)/.ready launcher lint docs compiled
+test: system-packages $(VENV)/.ready
+	@$(BESIDE) launcher lint docs compiled asan
 	$(BIN)/python -m pytest --durations=20 --dist loadgroup --tx '$(JOBS)*popen//python=tests/apart $(BIN)/python'
 else
 test: system-packages $(VENV)/.ready launcher compiled
@@ -79,6 +84,10 @@ sanitizers: system-packages $(VENV)/.ready launcher
 
 launcher:
 	@$(MAKE) -s -C runtime/native
+
+# the tests' own, here so that no worker waits for another that compiles it
+asan:
+	@$(MAKE) -s -C runtime/native asan
 
 # An editable install: the tests test this checkout. The stamp is renewed when the project's metadata changes.
 $(VENV)/.ready: pyproject.toml setup.py .ci/packages.txt

@@ -47,6 +47,7 @@ CHAPTERS = {
     "environment": "private environments",
     "trouble": "what to do when a job fails",
     "limits": "what sdee cannot do",
+    "administrators": "what a site must allow for bundles",
     "exit-codes": "what sdee's exit statuses mean",
 }
 man_pages = [

@@ -224,3 +224,6 @@ GLIBC_FAMILY = re.compile(
     r"lib(c|m|pthread|rt|dl|resolv|util|anl|mvec|BrokenLocale|thread_db|c_malloc_debug|nss_(files|dns|compat|hesiod|db))"
     r"(-[0-9.]+)?)\.so(\.[0-9]+)*$"
 )
+
+# Made by interpreters for themselves: what is in them depends on times, and no job's result is
+BY_THE_WAY = re.compile(r"/(__pycache__|\.cache)(/|$)|\.pyc$")

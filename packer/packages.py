@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from sdee.base import dpkg, rpm
+from sdee.base.files import lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,14 +49,14 @@ class Packages:
         wanted = set(paths)
         found: dict[str, str] = {}
         for name, listed in self._files.items():
-            for path in listed & wanted:
+            for path in wanted.intersection(listed):
                 found[path] = f"{name} {self._versions.get(name, '')}".strip()
         return found
 
     def files(self, package: str) -> tuple[str, ...]:
         """Return the paths of a package ("NAME" or "NAME VERSION") that exist, directories included, sorted."""
-        listed = self._files.get(package.partition(" ")[0], frozenset())
-        return tuple(sorted(path for path in listed if self._fs.status(path) is not None))
+        listed = self._files.get(package.partition(" ")[0], ())
+        return tuple(sorted(path for path in set(listed) if self._fs.status(path) is not None))
 
     @cached_property
     def essential(self) -> frozenset[str]:
@@ -88,13 +89,13 @@ class Packages:
         return [(key.partition(":")[0], stanza) for key, stanza in dpkg.stanzas(status).items()]
 
     @cached_property
-    def _files(self) -> dict[str, frozenset[str]]:
-        """Paths by package. With dpkg "NAME" means all architectures of a package."""
+    def _files(self) -> dict[str, list[str]]:
+        """Paths by package, some twice. With dpkg "NAME" means all architectures of a package."""
         names = self._fs.names(f"{self._database}/info")
         stamp = self._fs.status(f"{self._database}/status")
         found = dict(_listed_by_dpkg(self._database, names, stamp.st_mtime_ns if stamp else 0))
         for name, (_, paths) in self._rpm.items():
-            found[name] = found.get(name, frozenset()) | paths
+            found[name] = [*found.get(name, ()), *paths]
         return found
 
     @cached_property
@@ -147,13 +148,22 @@ class _Canonical:
 
 
 @lru_cache(maxsize=1)
-def _listed_by_dpkg(database: str, names: tuple[str, ...], _stamp: int) -> dict[str, frozenset[str]]:
-    """Read dpkg's lists, 226,000 paths in 0.2 s on a machine with 1,285 packages; once for a state of the database."""
+def _listed_by_dpkg(database: str, names: tuple[str, ...], _stamp: int) -> dict[str, list[str]]:
+    """Read dpkg's lists, 277,000 paths in 0.11 s on a machine with 1,510 packages; once for a state of the database.
+
+    Lists, since a bundle asks six times: making sets of them takes 0.06 s more than it saves.
+    """
     canonical = _Canonical()
-    found: dict[str, frozenset[str]] = {}
-    for name, lines in dpkg.lists(f"{database}/info", names):
+    found: dict[str, list[str]] = {}
+    for name, text in dpkg.texts(f"{database}/info", names):
+        paths = lines(text)
         # packages do not link directories below /usr, and asking of each path would cost seconds
-        others = [path for path in lines if path[:5] != "/usr/"]
-        paths = frozenset(lines).difference(others).union(map(canonical, others))
-        found[name] = found[name] | paths if name in found else paths
+        others = len(paths) - text.count("\n/usr/") - text.startswith("/usr/")
+        for at, path in enumerate(paths):
+            if not others:
+                break  # nearly always after "/." and "/usr"
+            if not path.startswith("/usr/"):
+                paths[at] = canonical(path)
+                others -= 1
+        found.setdefault(name, []).extend(paths)
     return found

@@ -137,7 +137,8 @@ def a_user(uid: int = UID, *, on_disk: bool = False) -> Iterator[User]:
             user.sdee("env", "stop", line.split()[0], check=False)
         if in_memory:
             subprocess.run(["umount", "-l", home], check=False)
-        shutil.rmtree(home, ignore_errors=True)
+        # not shutil's rmtree(), which takes 7 s of processor time for an environment's 30,000 directories
+        subprocess.run(["rm", "-rf", "--one-file-system", home], check=False)
 
 
 def processes_of(uid: int) -> list[str]:

@@ -1,6 +1,7 @@
 """The trace that stands where a new one is to be written: set aside until the new run has ended.
 
-A run that a signal ended shows less than the one before it, and must not replace that one.
+A run that a signal ended shows less than the one before it, and must not replace that one; nor must a trace that is
+not whole, since the disk was full.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from sdee.tracer.tracefile.model import COPIES
 _ASIDE, _INTERRUPTED = ".old", ".interrupted"
 SUFFIXES = (_ASIDE, _INTERRUPTED)
 _TAIL = 64 << 10  # bytes: the last record, `end`, is shorter
+
+
+def names(path: str) -> tuple[str, ...]:
+    """Return the names that sdee gives to things while it writes the trace at `path`."""
+    traces = (path, *(path + end for end in SUFFIXES))
+    return (*traces, *(trace + COPIES for trace in traces))
 
 
 def set_aside(path: str) -> bool:

@@ -421,7 +421,7 @@ class Recorder:
 
     def _unlisted(self, tid: int, arch: int, nr: int, args: tuple[int, ...]) -> None:
         if syscalls.EXIT_GROUP.get(arch) == nr & ~syscalls.X32_SYSCALL_BIT:
-            self.records.exit(self.records.pid(tid), args[0] & 0xFF)
+            self.exit(self.records.pid(tid), args[0] & 0xFF)
         else:
             self.incomplete(
                 "unknown system call, newer than this sdee", self.records.pid(tid), f"number {nr}, ABI {arch:#x}"

@@ -35,6 +35,7 @@ class Records:
         self.saver = saver
         self.paths = 0
         self.processes = 0
+        self.executed = ""  # the last program
         self.reasons: dict[str, int] = {}  # why the trace is incomplete → how often
         self._recorded: dict[str, int] = {}  # path → bits of what was recorded
         self._real: dict[str, str] = {}  # paths through links → where they led first
@@ -137,6 +138,7 @@ class Records:
         self, pid: int, path: str, argv: list[str], interpreters: list[str], libpath: str | None, *, setid: bool
     ) -> None:
         """Record an execve."""
+        self.executed = path
         fields = {
             "pid": pid,
             "path": path,
@@ -188,6 +190,10 @@ class Records:
     def knows(self, pid: int) -> bool:
         """Tell whether `pid` is a process of the job, as far as it has been seen."""
         return pid in self._threads
+
+    def living(self) -> list[int]:
+        """Return the processes that have been seen and whose end has not."""
+        return list(self._threads)
 
     def exit(self, pid: int, status: int) -> None:
         """Record a process's end, once."""

@@ -11,6 +11,8 @@ from sdee.base import process
 from sdee.base.secrets.tokens import redact
 from sdee.tracer import host, older, results
 from sdee.tracer.engine import tracee
+from sdee.tracer.job_recorder import JobRecorder
+from sdee.tracer.limit import Limit, LimitedRecorder
 from sdee.tracer.recorder import Recorder
 from sdee.tracer.saved import Saver
 from sdee.tracer.tracefile.model import COPIES, FORMAT
@@ -34,8 +36,10 @@ class Plan(NamedTuple):
     output: str
     append: bool
     listings: bool = False  # record the names in listed directories, too
+    launcher: str = ""  # record the job of the program at this path alone
     mounts: list[list[str]] | None = None  # of the machine, where this process has others
     keeps_older: bool = False  # an older trace stays at its place when a signal ends this run
+    limit: Limit | None = None
 
 
 class Result(NamedTuple):
@@ -52,6 +56,7 @@ class Result(NamedTuple):
     blanked: bool  # the command line holds what looked like a secret
     write_error: OSError | None
     output: str  # the trace: not the plan's where an older one stays
+    ended: bool = False  # the plan's limit ended it
 
 
 def plan(
@@ -111,10 +116,19 @@ def run(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
     except BaseException:
         older.put_back(plan.output)
         raise
-    if result.signal or result.status >= _BY_SIGNAL:
+    if result.signal or result.status >= _BY_SIGNAL or result.write_error:
         return result._replace(output=older.put_back(plan.output))
     older.forget(plan.output)
     return result
+
+
+def _recorder(plan: Plan, writer: Writer, saver: Saver, notice: Callable[[str], None]) -> Recorder:
+    """Return the recorder that the plan asks for: of the job of a launcher, of a run with a limit, or of all."""
+    if plan.launcher:
+        return JobRecorder(plan.launcher, writer, saver, notice, listings=plan.listings)
+    if plan.limit:
+        return LimitedRecorder(writer, saver, notice, plan.limit, listings=plan.listings)
+    return Recorder(writer, saver, notice, listings=plan.listings)
 
 
 def _record(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result:
@@ -123,7 +137,9 @@ def _record(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result
     header = _header(plan, engine.name)
     writer.record("header", **header)
     writer.flush()
-    recorder = Recorder(writer, saver, notice, listings=plan.listings)
+    recorder = _recorder(plan, writer, saver, notice)
+    for name in older.names(plan.output):  # a job that looks at each file here finds them, and needs none
+        recorder.records.made(os.path.realpath(name))
     begun, output = time.monotonic(), results.Output.begin()
     try:
         code = os.waitstatus_to_exitcode(engine.run(plan.program, plan.command, plan.environment, recorder))
@@ -151,4 +167,5 @@ def _record(plan: Plan, engine: Engine, notice: Callable[[str], None]) -> Result
         header["command"] != list(plan.command),
         writer.error,
         plan.output,
+        isinstance(recorder, LimitedRecorder) and recorder.ended,
     )

@@ -1,4 +1,4 @@
-"""From what a run did to each path to verdicts: what was there, what was not, what the job made or changed."""
+"""Give each path a verdict by what the run did to it: it existed, was missing, or the job made or changed it."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ class Accesses:
             self._directories.append(draft)
 
     def add_probed(self) -> None:
-        """Let files that were only asked about travel while they are small together.
+        """Let files that were only looked up travel while they are small together.
 
-        To be called last: what else is in the closure needs no leave.
+        Call it last: other paths of the closure do not depend on the limit.
         """
         builder, left = self._builder, knowledge.PROBES_LIMIT
         refused: list[int] = []  # bytes of each
@@ -144,7 +144,7 @@ class Accesses:
     def add_listed(self) -> None:
         """Let the files of listed directories travel if they are small together: the job saw their names.
 
-        To be called when the units are in: what they brought needs no more.
+        Call it after the units: it need not add what they brought.
         """
         for directory in self._directories:
             self._listed(directory)
@@ -171,7 +171,7 @@ class Accesses:
                 builder.need(path, Reason("lies in a directory that was listed", directory.path))
 
     def _changed(self, access: Access, reason: Reason) -> None:
-        """Judge what was there before and was changed: by its earlier content where that was saved."""
+        """Judge what existed and was changed, by its earlier content if that was saved."""
         builder, path = self._builder, access.path
         resolution = builder.fs.resolve(path)
         real = access.real or resolution.real
@@ -217,7 +217,7 @@ class Accesses:
         return builder.decide(real, status, named=real, content=content)
 
     def _vanished(self, access: Access, reason: Reason) -> None:
-        """Judge what was there in the run, was not changed by it, and is there no longer."""
+        """Judge what existed in the run, was not changed by it, and is missing now."""
         builder, path = self._builder, access.path
         code = access.ops & {"exec"} or os.path.splitext(path)[1] in knowledge.CODE_SUFFIXES
         if builder.site.live_root(path) and not code:

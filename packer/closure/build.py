@@ -1,4 +1,4 @@
-"""From a trace to a closure: every path with one verdict and its reasons. Nothing is run, only read."""
+"""Make a closure from a trace: every path with one verdict and its reasons. It only reads; it runs nothing."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
 
 
 def links_before(trace: Trace) -> dict[str, str]:
-    """Return where the links led first that the job changed: it finds them so again."""
+    """Return the first targets of links that the job changed: its next run finds them so again."""
     accesses = sorted(trace.accesses.values(), key=lambda a: a.order)
     changed = {p for a in accesses if a.existed and a.ops & (MADE | {"remove"}) for p in (a.path, a.real)}
     found: dict[str, str] = {}
@@ -232,7 +232,7 @@ def _add_stand_ins(builder: Builder) -> None:
 
 
 def _add_home(builder: Builder) -> None:
-    """Let the home itself travel, empty: programs write to it (~/.cache), also on a node that has no such home."""
+    """Let the home itself travel, empty: programs write to it (~/.cache), even on a node without that home."""
     home = builder.site.home
     resolution = builder.fs.resolve(home)
     if builder.site.live_root(resolution.real) == resolution.real and builder.fs.is_dir(home):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NEVER, PREFER, ASKED = "never", "prefer", "asked"
 
@@ -25,8 +30,13 @@ class Family:
 
     def has(self, path: str) -> bool:
         """Return whether a file's name is one of the family's; a linker's stub never is."""
-        name = os.path.basename(path)
-        return "/stubs/" not in path and any(fnmatchcase(name, glob) for glob in self.libraries)
+        return _any_of(self.libraries)(os.path.basename(path)) is not None and "/stubs/" not in path
+
+
+@lru_cache
+def _any_of(globs: tuple[str, ...]) -> Callable[[str], object]:
+    """Return what matches a name that one of the globs does: a bundle asks 5,000 times and more."""
+    return re.compile("|".join(map(translate, globs)) or "(?!)").match
 
 
 # One family a line: name, mode, file names and, with a slash in front, the node's paths that belong to them. ROCm,

@@ -1,4 +1,4 @@
-"""What a user must know of a closure, whether or not anything failed: sentences.
+"""Say what a user must know of a closure, whether or not anything failed.
 
 Where two merged runs found something else at the same path, a bundle can carry only one of them. Said of what travels,
 and only if the difference means something: not of what one rank writes and another one reads in the meantime, nor of

@@ -1,4 +1,4 @@
-"""What the user asks of a closure."""
+"""The options that shape a closure."""
 
 from __future__ import annotations
 

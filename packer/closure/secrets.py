@@ -1,4 +1,4 @@
-"""What must not leave this machine unasked: told by name, and by a private key's header."""
+"""Recognise files that must not leave this machine unasked: by name, and by content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gives each path its verdict. The rules' order is the design: user's options, node, secret, data or code, size."""
+"""Give each path its verdict. The rules apply in this order: user's options, node, secret, data or code, size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INPUT_DATA = "is input data below"
 
 @dataclass
 class Draft:
-    """An item in the making."""
+    """An unfinished item of the closure."""
 
     path: str
     verdict: Verdict
@@ -77,7 +77,7 @@ class Draft:
 
 @dataclass
 class Builder:
-    """The closure in the making: `drafts` by path; what went wrong, in words."""
+    """An unfinished closure: `drafts` by path, and what went wrong, in words."""
 
     fs: FileSystem
     packages: Packages
@@ -230,7 +230,7 @@ class Builder:
     def _travels(
         self, path: str, reasons: list[Reason], content: str, *, allowed: bool = False
     ) -> tuple[Verdict, list[Reason]]:
-        """Last look at what would travel: it must be readable and hold no key."""
+        """Check what would travel once more: it must be readable and hold no key."""
         if not self.fs.readable(content):
             self.unreadable.append(path)
             return Verdict.HOST, [*reasons, Reason("cannot be read by this user, so the node must have it")]

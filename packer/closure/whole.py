@@ -1,4 +1,4 @@
-"""How software directories travel whole: what of them the run did not use, while it fits; the rest is the node's."""
+"""Let software directories travel whole: add what the run did not use while it fits; the rest is the node's."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class _Carrier:
             self._left_out.add(path)
 
     def _link(self, path: str) -> None:
-        """Let a link travel as it is, with the file that it leads to: a directory it leads to is another's affair."""
+        """Let a link travel as it is, with the file that it leads to, but not with a directory that it leads to."""
         known = self._builder.drafts.get(path)
         status = self._fs.resolve(path).status
         if known is None and status and stat.S_ISREG(status.st_mode) and status.st_size <= self._left:
@@ -198,7 +198,7 @@ class _Carrier:
             known.verdict = Verdict.BUNDLE
 
     def _extra(self, directory: str) -> int:
-        """Return the size in bytes of what a directory holds and does not travel yet; of what is too much: about."""
+        """Return the size in bytes of what a directory holds and does not travel yet; approximate above the limit."""
         total, entries, todo = 0, 0, [directory]
         while todo and total <= self._left:
             here = todo.pop()

@@ -63,11 +63,12 @@ def _strings(loader: bytes) -> list[bytes]:
 
     Not by a regular expression, which would go through a row of slashes again from each.
     """
-    found = []
-    for chunk in loader.split(b"\0")[:-1]:
-        text = chunk[len(chunk.rstrip(_PRINTABLE)) :]
-        found.append(text[text.find(b"/") :] if b"/" in text else b"")
-    return found
+    return [_from_slash(chunk) if b"/" in chunk else b"" for chunk in loader.split(b"\0")[:-1]]
+
+
+def _from_slash(chunk: bytes) -> bytes:
+    text = chunk[len(chunk.rstrip(_PRINTABLE)) :]
+    return text[text.find(b"/") :] if b"/" in text else b""
 
 
 def _directories(strings: list[bytes]) -> list[bytes]:

@@ -153,7 +153,7 @@ _structs: dict[tuple[Any, ...], dict[str, Any]] = {}
 class _Structs(ELFStructs):
     """Describes ELF's structures once for each class, byte order, type, machine and ABI.
 
-    pyelftools does so again for each file: a millisecond, half of what reading a file takes.
+    pyelftools does so anew for each file: a millisecond, half of what reading a file takes.
     """
 
     def create_basic_structs(self) -> None:

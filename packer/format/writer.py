@@ -132,7 +132,8 @@ def _replace(target: str, out: str, job: _Job) -> dict[str, Any]:
         os.rename(temporary, target)
     except OSError as error:
         _discard(temporary)
-        raise OutputError(f"{out!a} cannot be written: {error.strerror}") from error
+        hint = "choose another place with -o FILE"
+        raise OutputError(f"{out!a} cannot be written: {error.strerror}", hint=hint) from error
     except BaseException:  # Ctrl-C, SIGTERM as SystemExit
         _discard(temporary)
         raise

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from sdee.packer.inspect.verify import Missing, Places
     from sdee.tracer.tracefile.model import Result, Trace
 
-# Made by interpreters for themselves: what is in them depends on times, and no job's result is
-_BY_THE_WAY = re.compile(r"/(__pycache__|\.cache)(/|$)|\.pyc$")
 _NUMBERS = re.compile(r"[0-9]+|[0-9a-f]{6,}")
 
 
@@ -140,7 +138,7 @@ def _inputs_of_home(bundle: Bundle, where: Places, missing: Sequence[Missing]) -
 
 
 def _ignored(path: str, ignore: Globs) -> bool:
-    return bool(_BY_THE_WAY.search(path)) or ignore.match(path)
+    return bool(knowledge.BY_THE_WAY.search(path)) or ignore.match(path)
 
 
 def _varying(runs: Sequence[Observed], expected: Expected) -> set[str]:

@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sdee.base.paths import ancestors, is_below, is_below_any
+from sdee.base.paths import is_below, is_below_any
 from sdee.packer import knowledge
 from sdee.packer.closure.host_libraries import never_travels
 from sdee.packer.closure.places import host_reason
@@ -110,26 +110,17 @@ def what_a_node_has(bundle: Bundle, *, home: bool = True) -> tuple[tuple[str, ..
 
 
 def job_part(lines: Iterable[str], program: str) -> list[str]:
-    """Return the lines of a trace less those of paths before the launcher, `program`, executed the job.
-
-    What the launcher made, a mount point and all that is mounted on it, was there for the job.
-    """
+    """Return the lines of a trace less those of what came before the launcher, `program`, executed the job."""
     kept, begun = [], False
     launched = False
-    made: set[str] = set()
     for line in lines:
         record = json.loads(line)
         kind = record["t"]
         if kind == "exec":
             begun = begun or launched
             launched = launched or record["path"] == program
-        if kind == "path" and not begun and not {"create", "rename"}.isdisjoint(record["ops"]):
-            made.add(record["path"])
         if kind in ("path", "socket", "saved", "incomplete", "listing") and not begun:
             continue
-        if kind == "path" and record.get("made") and not made.isdisjoint((record["path"], *ancestors(record["path"]))):
-            del record["made"]
-            line = json.dumps(record) + "\n"  # noqa: PLW2901 - what is kept of it
         # that the launcher mounts is no news; what the job could not be followed into is
         if kind == "incomplete" and ("mount" in record["why"] or "root" in record["why"]):
             continue

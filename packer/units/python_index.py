@@ -9,11 +9,10 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from packaging.requirements import Requirement
 
     from sdee.packer.filesystem import FileSystem
     from sdee.packer.units.base import View
@@ -40,7 +39,7 @@ class SiteIndex:
         for name in self.fs.names(self.site):
             info = f"{self.site}/{name}"
             if name.endswith((".dist-info", ".egg-info")):
-                self.named.setdefault(canonicalize_name(_project(name)), []).append(info)
+                self.named.setdefault(_normalised(_project(name)), []).append(info)
             if name.endswith(".dist-info"):
                 self._record(info, f"{info}/RECORD", self.site, as_csv=True)
             elif name.endswith(".egg-info"):
@@ -58,6 +57,13 @@ class SiteIndex:
         self.files[info] = paths
         for path in paths:
             self.owners.setdefault(path, []).append(info)
+
+
+def _normalised(name: str) -> str:
+    # packaging takes 25 ms of processor time to import, and jobs without Python packages do not need it
+    from packaging.utils import canonicalize_name  # noqa: PLC0415
+
+    return canonicalize_name(name)
 
 
 def _project(info: str) -> str:
@@ -88,12 +94,12 @@ def required_names(fs: FileSystem, info: str) -> Iterator[str]:
     version = re.search(r"/python(\d+\.\d+)/", info)
     environment = {"extra": "", **({"python_version": version[1]} if version else {})}
     requirements = (_requirement(line) for line in lines)
-    yield from (
-        canonicalize_name(r.name) for r in requirements if r and (not r.marker or r.marker.evaluate(environment))
-    )
+    yield from (_normalised(r.name) for r in requirements if r and (not r.marker or r.marker.evaluate(environment)))
 
 
 def _requirement(line: str) -> Requirement | None:
+    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - as in _normalised()
+
     try:
         return Requirement(line)
     except InvalidRequirement:  # written before PEP 508, or by hand

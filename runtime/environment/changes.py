@@ -282,11 +282,12 @@ def _listed(directory: str, paths: set[str], changed: set[str]) -> dict[str, str
     Of what several have, directories mostly, one where all have changed: it is theirs as their files are; else "".
     """
     found: dict[str, set[str]] = {}
+    # sets meet at once: to look at each of 300,000 lines takes 0.3 s
+    real = {path[4:]: path for path in paths if path.startswith("/usr/") and _merged_usr(path[4:]) == path}
+    real.update((path, path) for path in paths)
     for package, listed in dpkg.lists(directory, os.listdir(directory) if os.path.isdir(directory) else ()):
-        for line in listed:
-            real = line if line in paths else _merged_usr(line)
-            if real in paths:
-                found.setdefault(real, set()).add(package)
+        for line in real.keys() & listed:
+            found.setdefault(real[line], set()).add(package)
     return {path: min(names) if len(names) == 1 or names <= changed else "" for path, names in found.items()}
 
 

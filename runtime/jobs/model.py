@@ -144,6 +144,14 @@ class JobManager(ABC):
         """Return working directory and standard input that the options ask for, "" for those that they do not name."""
 
     @abstractmethod
+    def seconds(self, options: Sequence[str], in_script: Sequence[str] = ()) -> float | None:
+        """Return how long the job may run, by the options that were typed and those of its script; None: not said."""
+
+    def grace(self) -> float:
+        """Return the seconds from SIGTERM to SIGKILL when the time of a job is over; 0: SIGKILL at once."""
+        return 0
+
+    @abstractmethod
     def submission(self, request: Request) -> Submission:
         """Return how the job is submitted. The script can be submitted by hand with `self.submit`."""
 

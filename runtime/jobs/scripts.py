@@ -8,6 +8,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from sdee.base import patterns
 from sdee.base.errors import UsageError
 from sdee.base.files import beside
 from sdee.base.secrets.tokens import redact
@@ -110,28 +111,40 @@ def reading(text: str, path: str) -> str:
 THERE = beside(__file__, "there.sh").rstrip("\n")
 
 
-def expand(name: str, values: Mapping[str, str]) -> str:
-    """Return a file's name with %-patterns as a word of sh. `values`: letter → word; `%%` is a `%`.
+NODE = "//N//"  # in sdee_results: each node puts its name there. No normalised path has two slashes
 
-    Raises UsageError for another pattern.
+
+def results(name: str, words: Mapping[str, str], is_task: str) -> list[str]:
+    """Return the lines that say where results go: sdee_results, and sdee_others, a glob of it for an array's tasks.
+
+    `name`: absolute, with patterns, or "". Each node and each task of an array have directories of their own below,
+    unless %N and %a say where. `words`: letter → word of sh; `is_task`: a condition of sh. Raises UsageError.
     """
-    words = []
-    for piece in re.split(r"(%.?)", name):
-        if piece == "%%":
-            words.append("%")
-        elif piece.startswith("%"):
-            if piece[1:] not in values:
-                known = " ".join(f"%{letter}" for letter in values)
-                raise UsageError(f"unknown pattern {piece} in {name!a}", hint=f"{known}, %% for %")
-            words.append(values[piece[1:]])
-        elif piece:
-            words.append(shlex.quote(piece))
-    return "".join(words)
+    if not name:
+        return ["sdee_results="]
+    named = name.replace("%%", "")
+    if "%t" in named:
+        hint = "%N is the node: the ranks of a node share what they write"
+        raise UsageError(f"unknown pattern %t in {name!a}", hint=hint)
+    node = name if "%N" in named else f"{name}/%N"
+    of_task = node if "%a" in named else f"{name}/%a" + node.removeprefix(name)
+
+    def put(text: str, **task: str) -> str:
+        return patterns.expand(text, {**words, "N": shlex.quote(NODE), **task}, shlex.quote)
+
+    others = put(of_task, a=shlex.quote("*"), j=shlex.quote("*"))
+    return [
+        f"sdee_results={put(node, a='')} sdee_others=",
+        f"if {is_task}; then sdee_results={put(of_task)} sdee_others={others}; fi",
+        "sdee_made=${sdee_results%%//N//*}",
+        'mkdir -p "${sdee_made%/*}" || exit 247',
+    ]
 
 
 # For `sh -c`: copies to $1 what the other words name, as globs, where something of this user's has changed in it since
-# $2 (seconds since 1970), $3 seconds ago. The node's name is added to $1 where that ends with a slash. A clock that was
-# set back, or a node's that is behind, would hide results: then the seconds count, of a clock that nobody sets
+# $3 (seconds since 1970), $4 seconds ago; $2: sdee_others. A clock
+# that was set back, or a node's that is behind, would hide results: then the seconds count, of a clock nobody sets.
+# Tasks of an array that run on a node at one time share its /tmp, and nothing tells whose file it is
 _COLLECT = beside(__file__, "collect.sh").rstrip("\n")
 
 # What the job left in the nodes' own directories comes back too, and stays there, as usual
@@ -139,14 +152,15 @@ _FINISH = "\n" + beside(__file__, "finish.sh")
 _ELAPSED = '"$(($(sdee_uptime) - $sdee_started))"'
 
 
-def finish(on_each_node: str, where: str, patterns: Sequence[str]) -> str:
-    """Return a function that brings results back after a step. `where`: the directory, as a word of sh.
+def finish(on_each_node: str, globs: Sequence[str]) -> str:
+    """Return a function that brings results back after a step.
 
     `on_each_node`: the words that run a command there. The step's status is returned, 247 where it is 0 and a file
     cannot be brought back.
     """
-    files = shlex.join(patterns)
-    call = f'{on_each_node} /bin/sh -c {shlex.quote(_COLLECT)} sdee {where} "$sdee_begun" {_ELAPSED} {files}'.lstrip()
+    files = shlex.join(globs)
+    given = f'"$sdee_results" "$sdee_others" "$sdee_begun" {_ELAPSED}'
+    call = f"{on_each_node} /bin/sh -c {shlex.quote(_COLLECT)} sdee {given} {files}".lstrip()
     return _FINISH.strip("\n").replace(
         "@COLLECT@", f'{call} || [ "$sdee_status" -ne 0 ] || sdee_status=247' if files else ":"
     )

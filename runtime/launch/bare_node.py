@@ -1,4 +1,4 @@
-"""A bare node on this machine: a root that holds mount points, what a job's node must have, and nothing else.
+"""Make a bare node on this machine: a root with mount points, what a job's node must have, and nothing else.
 
     own_module("sdee.runtime.launch.bare_node", SPEC, PROGRAM, [ARGS…])
 

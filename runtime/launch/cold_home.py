@@ -1,4 +1,4 @@
-"""The home as a new user has it, or a node where nobody has worked: `sdee trace --cold` runs a command in one.
+"""Make a home without caches and settings, as a new user has it, for `sdee trace --cold`.
 
 Caches and profiles of the login node hide what it takes to make them: a compile cache hides the compiler. So an empty
 directory covers the home, in which only software, visible entries and the working directory appear again. It lies at

@@ -1,4 +1,4 @@
-"""`sdee exec`: find the launcher and become it. Imports next to nothing: its start is the job's start."""
+"""Find the launcher and execute it (`sdee exec`). It imports almost nothing: its start delays the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bare job once more, on this machine: what it writes is discarded.
+"""Run the bare job again on this machine and discard what it writes.
 
     own_module("sdee.runtime.launch.rerun", KEPT, SPACE, CWD, UMASK, PROGRAM, ARGV0, [ARGS…])
 

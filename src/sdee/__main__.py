@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if name == "rehearse" and len(words) > 3:
         words = _rehearsed(*words[1:])
+    import gc  # noqa: PLC0415
+
+    gc.set_threshold(100_000)  # of a bundle's time, looking at what is all in use took 9 %
     from sdee.cli import main as cli  # noqa: PLC0415
 
     cli(words)

@@ -169,6 +169,20 @@ def test_two_terminals_share_an_environment_and_it_ends_with_the_last_process(us
     assert set(user.inside("mine", "ls -A /tmp").split()) == kept
 
 
+def test_the_list_shows_sizes_when_asked(user: User) -> None:
+    def size() -> int:
+        listed = user.sdee("env", "list", "--sizes").stdout
+        (number,) = re.findall(r"(?m)^mine +\S+ +([0-9.]+) MB  20", listed) or [listed]
+        return round(float(number))
+
+    before = size()
+    user.inside("mine", "head -c 20000000 /dev/urandom >/usr/local/large")
+    wait_for(lambda: "running" not in user.sdee("env", "list").stdout, "it runs on")
+    assert 19 <= size() - before <= 22
+    assert " MB " not in user.sdee("env", "list").stdout
+    user.inside("mine", "rm /usr/local/large")
+
+
 def test_a_background_process_keeps_the_environment_until_stop(user: User) -> None:
     user.inside("mine", "setsid sleep 1000 >/dev/null 2>&1 </dev/null & :")
     assert "running" in user.sdee("env", "list").stdout

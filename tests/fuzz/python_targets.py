@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import shlex
 import shutil
 import struct
 import sys
@@ -37,7 +38,7 @@ if atheris is not None and __name__ == "__main__":
     with atheris.instrument_imports(
         include=["sdee", "tarfile", "tomllib", "shlex", "json"], enable_loader_override=False
     ):
-        from sdee.base import typed
+        from sdee.base import patterns, typed
         from sdee.base.errors import SdeeError
         from sdee.packer.format import reader, table
         from sdee.runtime.environment import plan as environment_plan
@@ -49,7 +50,7 @@ if atheris is not None and __name__ == "__main__":
         from sdee.tracer.tracefile import reader as trace_reader
         from sdee.workflow import settings
 else:
-    from sdee.base import typed
+    from sdee.base import patterns, typed
     from sdee.base.errors import SdeeError
     from sdee.packer.format import reader, table
     from sdee.runtime.environment import plan as environment_plan
@@ -184,7 +185,7 @@ def on_script(data: bytes) -> None:
         lambda: scripts.insert(Wrapping("job.sh", text, "b.sdee"), "#SBATCH", "true", "-J x"),
         lambda: list(options.read_options(scripts.directives(text, "#SBATCH"), known_options)),
         lambda: options.split_getopt(text.split(), {"--mine": True, "--flag": False}, known_options),
-        lambda: scripts.expand(text, {"j": "$id"}),
+        lambda: patterns.expand(text, {"j": "$id"}, shlex.quote),
         lambda: scripts.heading("sdee", text.split("\n"), "again"),
     ):
         try:

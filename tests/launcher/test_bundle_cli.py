@@ -253,3 +253,23 @@ def test_a_home_that_is_written_oddly_is_the_same_one(tmp_path: Path) -> None:
             done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
             assert done.returncode == 0, (name, words, done.stderr)
         assert done.stdout == f"{tmp_path}/home\n"
+
+
+def test_sdees_own_traces_are_no_input_of_a_job_that_looks_at_all_files(tmp_path: Path) -> None:
+    """Octave does. The trace before this one is set aside during the run, and gone after it."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "other.trace").write_text("somebody's\n")
+    command = ("sh", "-c", 'for n in ./*; do test -e "$n"; stat "$n" >/dev/null; done')
+    for _ in range(2):
+        sdee("trace", "--", *command, cwd=tmp_path)
+    sdee("bundle", cwd=tmp_path)
+    stays = json.loads(sdee("bundle", "--dry-run", "--json", cwd=tmp_path).stdout)["shared"]
+    assert [name for group in stays for name in group["first"] if "trace" in name] == ["other.trace"]
+    for name in ("sdee.trace", "sdee.trace.old"):
+        said = subprocess.run(
+            [sys.executable, "-m", "sdee", "why", name], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert "stays on shared storage" not in said.stdout
+    (tmp_path / "sdee.trace").unlink()
+    done = subprocess.run(["./bundle.sdee"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

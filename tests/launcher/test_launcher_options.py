@@ -34,7 +34,7 @@ def test_each_option_is_a_variable_and_both_helps_name_it(work: str) -> None:
 def test_no_variable_of_an_option_reaches_the_job(work: str) -> None:
     bundle = script("env", programs=("env",), live_env=["*"]).write(f"{work}/b.sdee")
     variables = re.findall(r"^  (SDEE_\w+)=", run([bundle, "--sdee-help"]).stdout, re.MULTILINE)
-    apart = ("SDEE_ROOT", "SDEE_MPI", "SDEE_COMMAND", "SDEE_CHDIR", "SDEE_ERROR_FD")
+    apart = ("SDEE_ROOT", "SDEE_WAY", "SDEE_MPI", "SDEE_COMMAND", "SDEE_CHDIR", "SDEE_ERROR_FD")
     outer = {name: "0" for name in variables if name not in apart}
     outer |= {"SDEE_SAVE": work, "SDEE_DEPLOY_DIR": work, "SDEE_MPI": "bundle", "SDEE_CHDIR": "/"}
     outer |= {"SDEE_UNPACK": "eager", "SDEE_PASS_ENV": "OWN", "SDEE_ENV": "OWN"}  # the second is its older name

@@ -167,11 +167,12 @@ def test_where_fuse_cannot_be_had_it_is_refused_with_the_reason(work: str, cover
     text = f'{cover}; mount --bind $0 /dev/fuse; rm $0; exec "$@"'
     node = ["unshare", "-m", "sh", "-c", text, f"{work}/device", *as_user(uid), bundle]
     refused = run(node, UNPACK="lazy", cwd="/")
-    assert (refused.stdout, refused.returncode) == ("", 242)
+    assert (refused.stdout, refused.returncode) == ("", 244)
     assert "sdee: error: the closure cannot be read lazily on this node: " in refused.stderr
     assert why in refused.stderr
     assert "hint: --unpack eager (SDEE_UNPACK=eager) needs no FUSE\n" in refused.stderr
-    assert run(node, UNPACK="lazy", DRY_RUN="1", cwd="/").returncode == 242
+    assert "--way helper" in run(["sh", "-c", '"$0"; true', bundle], UNPACK="lazy", WAY="helper").stderr
+    assert run(node, UNPACK="lazy", DRY_RUN="1", cwd="/").returncode == 244
     assert run(node, UNPACK="eager", cwd="/").stdout == "ran\n"
 
 

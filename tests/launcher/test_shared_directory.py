@@ -105,7 +105,7 @@ def test_a_job_directory_of_another_user_does_not_run_what_it_holds(project: Pro
     for path in (job / "state.json", bundle, job, kept):
         os.chown(path, THEIRS, -1)
     said = submit(project, env)
-    assert "/sdee-jobs: it belongs to user" in said
+    assert "does not use sdee-jobs: it belongs to user" in said
     assert "mine\n" in said
     assert not (project.shared / "trap").exists()
     assert (project.shared / f"sdee-jobs-user_{MINE}").is_dir()

@@ -26,14 +26,10 @@ from sdee.runtime.jobs.slurm.inside import SlurmInside
 from sdee.runtime.jobs.slurm.manager import Slurm
 from sdee.runtime.programs import front_path
 from sdee.workflow import serving
+from submit_desk import Desk, desk
 
+__all__ = ["desk"]
 OWN = {"--dry-run": False, "--results": True}
-SBATCH = """#!/bin/sh
-[ "$1" != --help ] || exit 1
-for word; do echo "[$word]"; done >{record}
-echo "Submitted batch job 7"
-exit {status}
-"""
 
 
 @pytest.mark.parametrize(
@@ -160,60 +156,6 @@ def test_without_a_job_manager_it_is_said_where_it_was_looked_for(monkeypatch: p
 # ---- traces and bundles that hold ----
 
 
-class Desk:
-    """A directory with a job, and an sbatch that says what it was given."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.record = path / "given"
-        self.sbatch(0)
-        (path / "job.sh").write_text(
-            "#!/bin/sh\n. ./library.sh\ncat input.txt >output.txt; echo ran >>runs; echo said\n"
-        )
-        (path / "job.sh").chmod(0o755)
-        (path / "library.sh").write_text("true\n")
-        (path / "input.txt").write_text("data\n")
-
-    def sbatch(self, status: int) -> None:
-        """Let sbatch end with a status."""
-        (self.path / "bin").mkdir(exist_ok=True)
-        (self.path / "bin/sbatch").write_text(SBATCH.format(record=self.record, status=status))
-        (self.path / "bin/sbatch").chmod(0o755)
-
-    def submit(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run `sdee submit ARGUMENTS` here."""
-        return self.sdee("submit", *arguments, **env)
-
-    def sdee(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run `sdee ARGUMENTS` here."""
-        return subprocess.run(
-            [sys.executable, "-m", "sdee", *arguments],
-            cwd=self.path,
-            env={"PATH": f"{self.path}/bin:/usr/bin:/bin", "HOME": "/root", **env},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def runs(self) -> int:
-        """How often has the job run here?"""
-        return len((self.path / "runs").read_text().split()) if (self.path / "runs").exists() else 0
-
-    def kept(self) -> list[str]:
-        """Names of what is kept for jobs."""
-        return sorted(path.name for path in self.path.glob("sdee-jobs/*/*"))
-
-    def given(self) -> list[str]:
-        """What sbatch was given."""
-        return [line[1:-1] for line in self.record.read_text().split("\n") if line]
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    """Give a directory with a job."""
-    return Desk(tmp_path)
-
-
 def test_the_first_submission_traces_and_bundles_and_gives_sbatchs_output_alone(desk: Desk) -> None:
     done = desk.submit("-N2", "--parsable", "-J", "a name", "--", "./job.sh")
     assert (done.returncode, done.stdout) == (0, "Submitted batch job 7\n"), done.stderr
@@ -334,7 +276,7 @@ def test_before_the_run_here_it_says_so_and_ctrl_c_ends_it(desk: Desk) -> None:
         os.killpg(process.pid, signal.SIGINT)
         said = process.stderr.read()
         status = process.wait(60)
-    assert lines[0].endswith("it runs on this machine, Ctrl-C ends it\n")
+    assert lines[0].endswith("it runs on this machine and writes its files; Ctrl-C ends it\n")
     assert lines[1].startswith("  hint: if that takes too long: ")
     assert lines[2] == "begun\n"
     assert (status, "sdee submitted nothing" in said, desk.record.exists(), desk.runs()) == (130, True, False, 0), said

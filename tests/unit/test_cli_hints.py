@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sdee import cli
 from sdee.base.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -47,3 +48,19 @@ def test_a_bundle_where_a_trace_is_wanted_is_told_as_one(tmp_path: Path) -> None
     done = sdee("bundle", "bundle.sdee", cwd=tmp_path)
     assert done.returncode == ExitCode.TRACE
     assert "is a program or a bundle, not a trace\n  hint: of a bundle: `sdee info`" in done.stderr
+
+
+def test_a_module_that_a_full_disk_cut_off_is_told_and_not_aborted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cut_off(_name: str) -> None:
+        raise EOFError("marshal data too short")
+
+    monkeypatch.setattr(cli, "import_module", cut_off)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["info"])
+    assert ended.value.code == ExitCode.INTERNAL
+    said = capsys.readouterr().err
+    assert "marshal data too short" in said
+    assert "remove the directories __pycache__ below " in said
+    assert "Abort" not in said

@@ -423,9 +423,9 @@ def test_thousands_of_includes_are_looked_up_and_not_tried_one_after_the_other(
 ) -> None:
     paths = [write(tmp_path / "many" / f"{number}[x]*?") for number in range(6000)]
     other = write(tmp_path / "many" / "0x1")
-    begun = time.monotonic()
+    begun = time.process_time()
     closure = made.closure(include=tuple(glob.escape(str(path)) for path in paths))
-    assert time.monotonic() - begun < 20, "each path was compared with each glob: that takes minutes"
+    assert time.process_time() - begun < 20, "each path was compared with each glob: that takes minutes"
     assert {verdict(closure, path) for path in paths} == {"bundle"}
     assert str(other) not in closure.items, "brackets were taken for a glob"
 

@@ -42,6 +42,25 @@ def sh(script: str, status: int = 0) -> Trace:
     return traced("sh", "-c", script, status=status)
 
 
+def of_launcher(launcher: str) -> set[str]:
+    """Trace a script that reads a file, runs a job that reads another in a child, and reads a third; give the names."""
+    plan = session.plan(("env", "./launch"), "t", append=False)._replace(launcher=launcher)
+    assert session.run(plan, choose.load("unotify"), print).status == 0
+    trace = read_traces(["t"])
+    return {os.path.basename(path) for path in trace.accesses if path.endswith(".txt")}
+
+
+@pytest.mark.own_process
+def test_of_a_launcher_only_the_job_is_recorded(here: str) -> None:
+    for name in ("before.txt", "job.txt", "childs.txt", "after.txt"):
+        write(name, "")
+    write("job", "#!/bin/sh\n: <job.txt\n(: <childs.txt)\n", 0o755)
+    # the launcher looked at what the job reads: to the job it is as new as anything
+    write("launch", "#!/bin/sh\n: <before.txt; : <job.txt; ./job; : <after.txt\n", 0o755)
+    assert of_launcher(f"{here}/launch") == {"job.txt", "childs.txt"}
+    assert of_launcher("") == {"before.txt", "job.txt", "childs.txt", "after.txt"}
+
+
 def write(path: str, text: str, mode: int = 0o644) -> None:
     with open(path, "w") as file:
         file.write(text)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdee.runtime.jobs.slurm import inside
-from sdee.workflow import serving, state
+from sdee.workflow import serving, state, variants
 from sdee.workflow.transparent import sweep
 
 
@@ -31,6 +31,19 @@ def test_commands_that_differ_in_numbers_are_one_sweep(tmp_path: Path, first: st
     (tmp_path / "in-001.dat").touch()
     (tmp_path / "app").touch(0o755)
     assert are_one(tmp_path, first, second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("import a; a.run(1)", "import a; a.run(22)", True),
+        ("import m1; m1.run()", "import m2; m2.run()", False),
+        ("./step1 && ls", "./step2 && ls", False),
+        ("sleep 1; ls", "sleep 2; ls", True),
+    ],
+)
+def test_in_code_numbers_of_their_own_count_and_names_do_not(first: str, second: str, same: bool) -> None:
+    assert (variants.without_numbers(first, "/") == variants.without_numbers(second, "/")) == same
 
 
 @pytest.mark.parametrize(

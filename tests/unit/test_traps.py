@@ -21,7 +21,7 @@ def test_every_proof_that_is_named_exists() -> None:
     assert named <= known()
     programs = set(re.findall(r"`(\w+\.(?:c|sh|py))`", TEXT))
     assert len(programs) > 20
-    assert programs <= {name for area in ("trace", "ranks") for name in os.listdir(ROOT / "fixtures" / area)}
+    assert programs <= {name for area in ("trace", "ranks", "ways") for name in os.listdir(ROOT / "fixtures" / area)}
 
 
 def test_every_row_has_a_proof_or_says_that_it_is_not_handled() -> None:

@@ -9,44 +9,30 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from sdee.base import facts, trust
-from sdee.base.errors import OutputError, UsageError
+from sdee.base import facts, patterns, trust
+from sdee.base.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 _JOB, _TASK = ("SLURM_JOB_ID", "JOB_ID"), ("SLURM_ARRAY_TASK_ID", "SGE_TASK_ID")
+_ARRAY = ("SLURM_ARRAY_JOB_ID", "JOB_ID")
 _FLUSH_SIZE = 64 << 10  # characters kept back at most; pulse() writes them out once a second
 
 
 def expand_name(name: str, env: Mapping[str, str]) -> str:
-    """Replace patterns in a trace's name, those of srun's file names (srun(1), "FILENAME PATTERN") and our own.
+    """Replace patterns in a trace's name (base/patterns.py). What there is none of is 0: a rank, a job, a task.
 
-    %t rank (0 for what is none), %N host name, %j job, %a array task (both 0 outside of one), %p process id, %%. The
-    older %r and %h are %t and %N. Raises UsageError for any other `%`.
+    Raises UsageError for any other `%`.
     """
     rank = facts.rank_of(env) if "%t" in name or "%r" in name else ""
-    host = os.uname().nodename.partition(".")[0] if "%N" in name else os.uname().nodename
+    host = os.uname().nodename.partition(".")[0]
     job, task = (next((env[v] for v in names if env.get(v, "").isdigit()), "0") for names in (_JOB, _TASK))
-    values = {"t": rank, "r": rank, "N": host, "h": os.uname().nodename, "j": job, "a": task, "p": str(os.getpid())}
-    values["%"] = "%"
-    pieces = name.split("%")
-    text, at = pieces[0], 1
-    while at < len(pieces):
-        key = pieces[at][:1] or "%"
-        if key not in values or (not pieces[at] and at + 1 == len(pieces)):
-            raise UsageError(
-                f"unknown pattern %{pieces[at][:1]} in {name!r}",
-                hint="%t rank, %N node, %j job, %a array task, %p process id, %% for %",
-            )
-        if pieces[at]:
-            text += values[key] + pieces[at][1:]
-            at += 1
-        else:  # "%%" splits into an empty piece
-            text += "%" + pieces[at + 1]
-            at += 2
-    return text
+    array = next((env[v] for v in _ARRAY if env.get(v, "").isdigit()), job)
+    values = {"t": rank, "N": host, "j": job, "A": array, "a": task, "p": str(os.getpid())}
+    older = {"r": rank, "h": os.uname().nodename}  # before 0.2.0
+    return patterns.expand(name, values | older)
 
 
 _LINKS = 40  # path_resolution(7)

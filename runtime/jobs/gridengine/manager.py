@@ -78,6 +78,17 @@ class GridEngine(JobManager):
         found = {option[0]: option[-1] for option in _options(options)}
         return found.get("-wd", ""), found.get("-i", "")
 
+    def seconds(self, options: Sequence[str], in_script: Sequence[str] = ()) -> float | None:
+        """Return h_rt of -l, seconds or H:M:S (sge_types(5)); what is typed wins."""
+        for words in (options, in_script):
+            asked = [part for o in _options(words) if o[0] == "-l" for part in o[-1].split(",")]
+            found = [text for name, _, text in (part.partition("=") for part in asked) if name in ("h_rt", "hard_rt")]
+            if found and re.fullmatch(r"\d+|\d*:\d*:\d*", found[-1], re.ASCII):
+                units = (3600, 60, 1) if ":" in found[-1] else (1,)
+                values = found[-1].split(":")
+                return float(sum(int(v or 0) * unit for v, unit in zip(values, units, strict=True))) or None
+        return None
+
     def submission(self, request: Request) -> Submission:
         """Return the script with the options as `#$` lines, and the call with the same."""
         options = list(_options(request.options))

@@ -19,17 +19,15 @@ _PATTERN = {"j": '"$JOB_ID"', "A": '"$JOB_ID"', "a": '"$SGE_TASK_ID"'}
 
 
 def settings(bundle: str, broadcast: str, results: str) -> str:
-    """Return the lines that say what runs. `results` may have %j, %A (the job) and %a (the array's task)."""
-    lines = [
-        f"sdee_bundle={shlex.quote(bundle)}",
-        f"sdee_when={broadcast}  # the bundle is copied to $TMPDIR: always, or not",
-    ]
-    lines.append(f"sdee_results={scripts.expand(results, _PATTERN)}")
-    if results and "%a" not in results:
-        lines.append("case $SGE_TASK_ID in [0-9]*) sdee_results=$sdee_results/$SGE_TASK_ID ;; esac")
-    if results:
-        lines.append('mkdir -p "$sdee_results" || exit 247')
-    return "\n".join([*lines, scripts.THERE])
+    """Return the lines that say what runs. `results` may have %j, %A (the job), %a (the array's task), %N."""
+    return "\n".join(
+        [
+            f"sdee_bundle={shlex.quote(bundle)}",
+            f"sdee_when={broadcast}  # the bundle is copied to $TMPDIR: always, or not",
+            *scripts.results(results, _PATTERN, "case $SGE_TASK_ID in [0-9]*) ;; *) false ;; esac"),
+            scripts.THERE,
+        ]
+    )
 
 
 STEP = "\n" + beside(__file__, "step.sh")
@@ -39,7 +37,7 @@ PROGRAM_CALL = "sdee_task ."
 
 def finish(patterns: Sequence[str]) -> str:
     """Return the function `sdee_finish`, which brings results back."""
-    return scripts.finish("", '"$sdee_results/$(uname -n)"', patterns)
+    return scripts.finish("", patterns)
 
 
 REHEARSAL = "\n" + beside(__file__, "rehearsal.sh")

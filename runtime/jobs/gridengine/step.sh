@@ -6,7 +6,11 @@ fi
 
 # The bundle in place of the program: $1 is the directory to run in, or empty
 sdee_task() (
-  [ -z "$sdee_results" ] || { SDEE_SAVE=$sdee_results/$(uname -n); export SDEE_SAVE; }
+  [ -z "$sdee_results" ] || {
+    SDEE_SAVE=${sdee_results%%//N//*}$(uname -n)${sdee_results#*//N//}
+    export SDEE_SAVE
+    mkdir -p "${SDEE_SAVE%/*}"
+  }
   [ -z "$1" ] || { SDEE_CHDIR=$1; export SDEE_CHDIR; }
   shift
   [ "$#" -eq 0 ] || { SDEE_COMMAND=$1; export SDEE_COMMAND; shift; }

@@ -62,6 +62,7 @@ _CROWDED = {
     "HYDRA_LAUNCHER": "fork",
     "I_MPI_HYDRA_BOOTSTRAP": "fork",
 }
+_TIME = re.compile(r"(?:(?P<days>\d+)-(?=\d))?(?P<rest>\d+(?::\d+){0,2})", re.ASCII)  # sbatch(1), --time; else no limit
 # Of the call that submits, not of the job: not to be repeated in the script
 _OF_THE_CALL = frozenset(("parsable", "wait", "quiet", "verbose", "test-only", "export-file", "version", "usage"))
 
@@ -135,6 +136,27 @@ class Slurm(JobManager):
         """Return --chdir and --input."""
         found = {option.name: option.value or "" for option in read_options(options, self.table)}
         return found.get("chdir", ""), found.get("input", "")
+
+    def seconds(self, options: Sequence[str], in_script: Sequence[str] = ()) -> float | None:
+        """Return --time of the options, of the variable, or of the script: in this order, as sbatch(1) says."""
+        typed, written = (
+            [o.value or "" for o in read_options(words, self.table) if o.name == "time"]
+            for words in (options, in_script)
+        )
+        text = (typed or [os.environ.get("SBATCH_TIMELIMIT", "")])[-1] or (written or [""])[-1]
+        found = _TIME.fullmatch(text)
+        if not found:
+            return None
+        days, *rest = (found["days"], *re.split(":", found["rest"]))
+        # M, M:S, H:M:S; D-H, D-H:M, D-H:M:S
+        units = (3600, 60, 1) if days or len(rest) == 3 else (60, 1)
+        seconds = int(days or 0) * 86400 + sum(int(value) * unit for value, unit in zip(rest, units, strict=False))
+        return float(seconds) or None  # 0: no limit
+
+    def grace(self) -> float:
+        """Return KillWait (slurm.conf(5)), 30 s where nobody says."""
+        found = re.search(r"(?m)^KillWait\s*=\s*(\d+)", printed_by(["scontrol", "show", "config"]) or "")
+        return float(found[1]) if found else 30.0
 
     def submission(self, request: Request) -> Submission:
         """Return the script with the options as #SBATCH lines, and the call with the same: so SBATCH_* do not win."""

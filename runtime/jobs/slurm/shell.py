@@ -49,18 +49,15 @@ COPY_NAME = f'"sdee-bundle-{"[0-9a-f]" * 32}"'  # a glob of nothing but what sde
 
 
 def settings(bundle: str, broadcast: str, results: str) -> str:
-    """Return the lines that say what runs. `results` may have %j, %A and %a, as sbatch's file names."""
-    where = scripts.expand(results, _PATTERN)
-    lines = [
-        f"sdee_bundle={shlex.quote(bundle)}",
-        f"sdee_when={broadcast}  # the bundle is broadcast: auto, always, never",
-    ]
-    lines.append(f"sdee_results={where}")
-    if results and "%a" not in results:
-        lines.append("sdee_results=$sdee_results${SLURM_ARRAY_TASK_ID:+/$SLURM_ARRAY_TASK_ID}")
-    if results:
-        lines.append('mkdir -p "$sdee_results" || exit 247')
-    return "\n".join([*lines, scripts.THERE])
+    """Return the lines that say what runs. `results` may have %j, %A, %a and %N, as sbatch's file names."""
+    return "\n".join(
+        [
+            f"sdee_bundle={shlex.quote(bundle)}",
+            f"sdee_when={broadcast}  # the bundle is broadcast: auto, always, never",
+            *scripts.results(results, _PATTERN, '[ -n "$SLURM_ARRAY_TASK_ID" ]'),
+            scripts.THERE,
+        ]
+    )
 
 
 STEP = "\n" + beside(__file__, "step.sh").replace("@BYTES@", str(BROADCAST_BYTES)).replace("@NAME@", COPY_NAME)
@@ -88,7 +85,7 @@ def srun_values() -> str:
 
 def finish(patterns: Sequence[str]) -> str:
     """Return the function `sdee_finish`, which brings results of all nodes back."""
-    return scripts.finish("sdee_everywhere", '"$sdee_results/"', patterns)
+    return scripts.finish("sdee_everywhere", patterns)
 
 
 # The function replaces the program, also in `srun … &`, in pipelines and in loops. It is a subshell that becomes

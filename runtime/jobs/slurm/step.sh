@@ -22,8 +22,9 @@ elif [ -n "$copy" ]; then # not executable there
   rm -f "$copy" 2>/dev/null
 fi
 if [ -n "$results" ]; then
-  SDEE_SAVE=$results/$SLURMD_NODENAME # one for all ranks of a node: they share what they write
+  SDEE_SAVE=${results%%//N//*}$SLURMD_NODENAME${results#*//N//} # one for all ranks of a node: they share what they write
   export SDEE_SAVE
+  mkdir -p "${SDEE_SAVE%/*}"
 fi
 [ -z "$here" ] || { SDEE_CHDIR=$here; export SDEE_CHDIR; }
 [ "$#" -eq 0 ] || { SDEE_COMMAND=$1; export SDEE_COMMAND; shift; }

@@ -18,23 +18,19 @@ struct finding {
     char detail[1024], remedy[1024];
 };
 
-/* Is a way of making a root usable? This process is then where it would be made. */
-static bool try(const struct root_way *way, struct finding *finding)
+/* The way that is taken here, or NULL. */
+static const struct root_way *way;
+
+/* Go to where the root would be made. */
+static bool go_apart(struct finding *finding)
 {
     struct error error = {.code = EXIT_INTERNAL};
-    const char *how;
-    if (way->usable(&how, &error)) {
-        snprintf(finding->detail, sizeof finding->detail, "%s", how);
+    struct root root = {.way = way};
+    if (way != NULL && way->apart != NULL && way->apart(&root, &error))
         return true;
-    }
-    snprintf(finding->detail, sizeof finding->detail, "%.1000s", error.message);
-    snprintf(finding->remedy, sizeof finding->remedy, "%.1000s", error.hint);
+    snprintf(finding->detail, sizeof finding->detail, "%.1000s", way == NULL ? "no way to make a root is allowed here" : error.message);
+    snprintf(finding->remedy, sizeof finding->remedy, "%.1000s", way == NULL ? "see above" : error.hint);
     return false;
-}
-
-static void probe_namespaces(struct finding *finding)
-{
-    finding->ok = try(&ROOT_NAMESPACES, finding);
 }
 
 static const char *mount_somewhere(void)
@@ -48,7 +44,12 @@ static const char *mount_somewhere(void)
 
 static void probe_tmpfs(struct finding *finding)
 {
-    if (!try(&ROOT_NAMESPACES, finding))
+    if (way != NULL && way->apart == NULL) {
+        finding->ok = true; /* it made one a moment ago */
+        snprintf(finding->detail, sizeof finding->detail, "%s", way->how);
+        return;
+    }
+    if (!go_apart(finding))
         return;
     const char *place = mount_somewhere();
     finding->ok = place != NULL && mkdir("old", 0755) == 0 && sys_pivot_root(".", "old") == 0;
@@ -62,7 +63,12 @@ static void probe_tmpfs(struct finding *finding)
 
 static void probe_overlay(struct finding *finding)
 {
-    if (!try(&ROOT_NAMESPACES, finding))
+    if (way != NULL && way->apart == NULL) {
+        snprintf(finding->detail, sizeof finding->detail, "bwrap mounts no overlayfs");
+        snprintf(finding->remedy, sizeof finding->remedy, "none needed: --root closed is used");
+        return;
+    }
+    if (!go_apart(finding))
         return;
     if (mount_somewhere() == NULL || mkdir("a", 0755) != 0 || mkdir("b", 0755) != 0 || mkdir("u", 0755) != 0 || mkdir("w", 0755) != 0 ||
         mkdir("m", 0755) != 0) {
@@ -131,10 +137,25 @@ static void print_finding(const char *check, void (*probe)(struct finding *))
     fflush(stdout);
 }
 
+/* Each way up to the first that is usable. */
+static void print_ways(void)
+{
+    const struct root_way *ways[ROOT_WAYS];
+    struct refusal refusal;
+    root_order(ways);
+    for (size_t i = 0; way == NULL && i < ROOT_WAYS; i++) {
+        const bool good = root_try(ways[i], &refusal);
+        if (good)
+            way = ways[i];
+        printf("way %s\t%s\t%s\t%s\n", way_name(ways[i]->kind), good ? "ok" : "no", good ? ways[i]->how : refusal.why, good ? "" : refusal.remedy);
+    }
+    fflush(stdout);
+}
+
 int doctor(void)
 {
     print_finding("/proc", probe_proc);
-    print_finding(ROOT_NAMESPACES.name, probe_namespaces);
+    print_ways();
     print_finding("private root", probe_tmpfs);
     print_finding("overlayfs (merged root)", probe_overlay);
     print_finding("FUSE (--unpack lazy)", probe_lazy);

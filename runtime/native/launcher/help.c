@@ -64,6 +64,7 @@ void help_print(const char *bundle)
         if (OPTIONS[i].help != NULL) /* else an older name */
             (bundle != NULL ? print_variable : print_option)(&OPTIONS[i]);
     if (bundle == NULL) {
+        print_row("-b, --bundle BUNDLE", OPTION_WIDTH, "run this bundle: all words after the options are ARGS then");
         print_row("-h, --help", OPTION_WIDTH, "print this text");
         printf("\nThese variables set the same options: SDEE_DEPLOY_DIR=DIR, SDEE_DRY_RUN=1, SDEE_PASS_ENV=NAME,NAME and so on.\n");
     }

@@ -37,6 +37,22 @@ static bool set_unpack(struct options *options, const char *source, const char *
     return fail(error, EXIT_USAGE, "it is one of auto, lazy, eager", "%s cannot be '%s'", source, value);
 }
 
+const char *way_name(enum way_kind way)
+{
+    static const char *const names[] = {"auto", "namespaces", "privileged", "join", "helper"};
+    return names[way];
+}
+
+static bool set_way(struct options *options, const char *source, const char *value, struct error *error)
+{
+    for (enum way_kind kind = WAY_AUTO; kind < WAY_KINDS; kind++)
+        if (strcmp(value, way_name(kind)) == 0) {
+            options->way = kind;
+            return true;
+        }
+    return fail(error, EXIT_USAGE, "it is one of auto, namespaces, privileged, join, helper", "%s cannot be '%s'", source, value);
+}
+
 /* At once: mistakes in the other options are errors, too. */
 static bool set_error_fd(struct options *options, const char *source, const char *value, struct error *error)
 {
@@ -89,6 +105,10 @@ const struct option_row OPTIONS[] = {
      .help = "make this root. merged: the closure over this node's own system, by overlayfs. closed: the closure alone,\n"
              "with this node's /proc, /sys, /dev, /tmp, /home and other directories outside the system. auto: merged\n"
              "on the system that the bundle was made on, else closed [auto]"},
+    {"way", "auto|namespaces|privileged|join|helper", .set = set_way,
+     .help = "make the root this way. namespaces: a user and a mount namespace. privileged: a mount namespace, as root.\n"
+             "join: the user namespace of another process of yours. helper: by bwrap. auto: the first that this node\n"
+             "allows [auto]"},
     {"command", "PROG", AT(command), .help = "run PROG from the job's PATH; ARGS are all its arguments"},
     {"shell", NULL, AT(shell), .help = "run a shell instead"},
     {"chdir", "DIR", AT(chdir), .help = "run in DIR, with the bundle's files of the recorded directory [the recorded one]"},
@@ -167,19 +187,20 @@ static bool read_variables(struct options *options, struct error *error)
     return good;
 }
 
-/* Options end at the bundle's name: what follows belongs to the job, dashes and all. */
+/* Options end at the first other word: the bundle's name or, where -b names that, an argument. What follows belongs to the job, dashes and all. */
 static bool read_arguments(struct options *options, char **argv, struct error *error)
 {
     static const char hint[] = "`sdee exec --help` lists the options";
-    struct option known[OPTION_COUNT + 2] = {[OPTION_COUNT] = {"help", no_argument, NULL, 'h'}};
+    struct option known[OPTION_COUNT + 3] = {[OPTION_COUNT] = {"help", no_argument, NULL, 'h'}, {"bundle", required_argument, NULL, 'b'}};
     char source[OPTION_NAME];
+    const char *bundle = NULL;
     int count = 0, found;
     while (argv[count] != NULL)
         count++;
     for (int i = 0; i < OPTION_COUNT; i++)
         known[i] = (struct option){OPTIONS[i].name, OPTIONS[i].value != NULL ? required_argument : no_argument, NULL, 256 + i};
     opterr = 0;
-    while ((found = getopt_long(count, argv, "+:h", known, NULL)) >= 0) {
+    while ((found = getopt_long(count, argv, "+:hb:", known, NULL)) >= 0) {
         const struct option_row *row = found >= 256 ? &OPTIONS[found - 256] : NULL;
         if (found == ':')
             return fail(error, EXIT_USAGE, hint, "option %s needs a value", argv[optind - 1]);
@@ -187,18 +208,20 @@ static bool read_arguments(struct options *options, char **argv, struct error *e
             return fail(error, EXIT_USAGE, hint, "there is no option '-%c'", optopt);
         if (found == '?')
             return fail(error, EXIT_USAGE, hint, "there is no option '%s'", argv[optind - 1]);
-        if (row == NULL) {
+        if (found == 'b')
+            bundle = optarg;
+        if (found == 'h')
             options->help = true;
+        if (row == NULL)
             continue;
-        }
         snprintf(source, sizeof source, "--%s", row->name);
         if (!set(options, row, source, optarg, error))
             return false;
     }
-    options->bundle = argv[optind];
+    options->bundle = bundle != NULL ? bundle : argv[optind];
     if (options->bundle == NULL && !options->help)
         return fail(error, EXIT_USAGE, "sdee exec [OPTIONS] bundle.sdee [ARGS...]", "no bundle is given");
-    options->arguments = argv + optind + (argv[optind] != NULL);
+    options->arguments = argv + optind + (bundle == NULL && argv[optind] != NULL);
     return true;
 }
 

@@ -8,10 +8,12 @@
 
 enum root_kind { ROOT_AUTO, ROOT_MERGED, ROOT_CLOSED };
 enum unpacking { UNPACK_AUTO, UNPACK_LAZY, UNPACK_EAGER };
+enum way_kind { WAY_AUTO, WAY_NAMESPACES, WAY_PRIVILEGED, WAY_JOIN, WAY_HELPER, WAY_KINDS };
 
 struct options {
     enum root_kind root;
     enum unpacking unpack;
+    enum way_kind way;
     bool debug, dry_run, shell, quiet;
     bool diagnose;
     bool mpi_host; /* the node's MPI instead of the bundle's */
@@ -57,5 +59,6 @@ bool options_read(struct options *options, char **argv, bool own_arguments, stru
 bool options_is_own_variable(const char *pair);
 
 const char *root_name(enum root_kind root);
+const char *way_name(enum way_kind way);
 
 #endif

@@ -1,10 +1,12 @@
 #include "lib/namespaces.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,84 +32,137 @@ static bool in_chroot(void)
     return !found;
 }
 
+/* The AppArmor profile that this process is confined by; false for none. */
+static bool confined_by(char *profile, size_t size)
+{
+    static const char *const files[] = {"/proc/self/attr/apparmor/current", "/proc/self/attr/current"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const int fd = open(files[i], O_RDONLY | O_CLOEXEC);
+        const ssize_t length = fd >= 0 ? read(fd, profile, size - 1) : -1;
+        if (fd >= 0)
+            close(fd);
+        if (length > 0) {
+            profile[length] = '\0';
+            profile[strcspn(profile, "\n")] = '\0';
+            return strstr(profile, " (enforce)") != NULL; /* SELinux' labels have no such end */
+        }
+    }
+    return false;
+}
+
+static bool under_filter(void)
+{
+    return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) > 0;
+}
+
+bool namespaces_by_apparmor(void)
+{
+    return sysctl_value("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") > 0;
+}
+
+bool namespaces_doubtful(void)
+{
+    char profile[256];
+    return under_filter() || namespaces_by_apparmor() || confined_by(profile, sizeof profile);
+}
+
+#define NO_NETWORK "; sdee makes no network namespace, so that user.max_net_namespaces=0 may stay"
+
 static bool refused(struct error *error, const char *what, int number)
 {
     static const char no_namespaces[] = "this node does not allow user namespaces";
+    char profile[256];
     if (sysctl_value("/proc/sys/user/max_user_namespaces") == 0)
-        return fail(error, EXIT_KERNEL, "ask the administrator for: sysctl user.max_user_namespaces=15000",
+        return fail(error, EXIT_KERNEL, "ask the administrator for: sysctl user.max_user_namespaces=15000" NO_NETWORK,
                     "%s: %s: %s (user.max_user_namespaces is 0)", no_namespaces, what, strerror(number));
     if (number == ENOSPC)
         return fail_to_unshare(error, "a user namespace and a mount namespace", CLONE_NEWUSER | CLONE_NEWNS, NULL);
     if (sysctl_value("/proc/sys/kernel/unprivileged_userns_clone") == 0)
-        return fail(error, EXIT_KERNEL, "ask the administrator for: sysctl kernel.unprivileged_userns_clone=1",
+        return fail(error, EXIT_KERNEL, "ask the administrator for: sysctl kernel.unprivileged_userns_clone=1" NO_NETWORK,
                     "%s: %s: %s (kernel.unprivileged_userns_clone is 0)", no_namespaces, what, strerror(number));
-    if (sysctl_value("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") > 0)
+    if (namespaces_by_apparmor())
         return fail(error, EXIT_KERNEL,
-                    "ask the administrator for: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with `userns,`",
+                    "ask the administrator for sdee-launcher in /usr/bin with the AppArmor profile that `sdee doctor --apparmor` prints, or for: sysctl "
+                    "kernel.apparmor_restrict_unprivileged_userns=0" NO_NETWORK,
                     "%s: %s: %s (kernel.apparmor_restrict_unprivileged_userns is on)", no_namespaces, what, strerror(number));
     if (number == EINVAL)
         return fail(error, EXIT_KERNEL, "the kernel needs CONFIG_USER_NS=y", "%s: %s: %s", no_namespaces, what, strerror(number));
     if (number == EPERM && in_chroot())
         return fail(error, EXIT_KERNEL, "enter the directory by pivot_root or a container instead of chroot",
                     "this process is in a chroot, where the kernel refuses user namespaces: %s: %s", what, strerror(number));
+    if (confined_by(profile, sizeof profile))
+        return fail(error, EXIT_KERNEL, "the profile must allow userns, mount and pivot_root: ask whoever runs the container" NO_NETWORK,
+                    "%s: %s: %s (this process is confined by the AppArmor profile %s)", no_namespaces, what, strerror(number), profile);
+    if (under_filter())
+        return fail(error, EXIT_KERNEL,
+                    "the seccomp profile of the container must allow unshare(CLONE_NEWUSER), mount, umount2, pivot_root and setns: ask whoever runs it"
+                    NO_NETWORK, "%s: %s: %s (this process is under a seccomp filter)", no_namespaces, what, strerror(number));
     return fail(error, EXIT_KERNEL,
-                "a seccomp filter or security module may forbid it, and in a chroot the kernel does: enter by pivot_root or a container",
+                "a security module may forbid it, and in a chroot the kernel does: enter by pivot_root or a container",
                 "%s: %s: %s", no_namespaces, what, strerror(number));
 }
 
-static bool nothing_between(void *argument, struct error *error)
+bool namespaces_admin(void)
 {
-    (void)argument, (void)error;
-    return true;
+    struct capabilities capabilities;
+    return sys_capabilities(&capabilities) && (capabilities.effective >> CAP_SYS_ADMIN & 1) != 0;
 }
 
-/* A user namespace that maps this user and group to themselves, with `flags` at once. */
-static bool enter_user_namespace(int flags, struct error *error)
+static bool (*between)(void *argument, struct error *error);
+static void *between_argument;
+
+void namespaces_between(bool (*call)(void *argument, struct error *error), void *argument)
+{
+    between = call;
+    between_argument = argument;
+}
+
+bool namespaces_user(bool *left, struct error *error)
 {
     const unsigned uid = geteuid(), gid = getegid();
-    struct groups groups;
     char what[64];
+    struct groups groups;
     groups_begin(&groups);
-    if (unshare_namespaces(CLONE_NEWUSER | flags) != 0) {
+    unshare_may(CLONE_NEWUSER | CLONE_NEWNS);
+    if (unshare_namespaces(CLONE_NEWUSER | (between == NULL ? CLONE_NEWNS : 0)) != 0) {
         const int number = errno;
         groups_end(&groups);
         return refused(error, "unshare(CLONE_NEWUSER)", number);
     }
+    *left = true;
     const struct id_pair group = {gid, gid};
     const char *failed = idmap_write(0, (struct id_pair){uid, uid}, groups_map(&groups) ? NULL : &group);
-    if (failed == NULL)
-        return true;
-    const int number = errno;
-    snprintf(what, sizeof what, "writing /proc/self/%s", failed);
-    return refused(error, what, number);
-}
-
-bool namespaces_enter(bool *in_user_namespace, struct error *error)
-{
-    return namespaces_enter_by(in_user_namespace, NULL, NULL, error);
-}
-
-bool namespaces_enter_by(bool *in_user_namespace, bool (*between)(void *argument, struct error *error), void *argument, struct error *error)
-{
-    struct capabilities capabilities;
-    const int at_once = between == NULL ? CLONE_NEWNS : 0;
-    if (between == NULL)
-        between = nothing_between;
-    *in_user_namespace = !(sys_capabilities(&capabilities) && (capabilities.effective >> CAP_SYS_ADMIN & 1) != 0);
-    if (!*in_user_namespace) {
-        if (!between(argument, error))
-            return false;
-        if (unshare_namespaces(CLONE_NEWNS) == 0)
-            return sys_make_slave() == 0 || fail(error, EXIT_KERNEL, NULL, "cannot make mounts private: %s", strerror(errno));
-        if (errno == ENOSPC) /* a user namespace would count as well */
-            return fail_to_unshare(error, "a mount namespace", CLONE_NEWNS, NULL);
-        tried(error, "a mount namespace as root: %s", strerror(errno));
-        *in_user_namespace = true;
+    if (failed != NULL) {
+        const int number = errno;
+        snprintf(what, sizeof what, "writing /proc/self/%s", failed);
+        return refused(error, what, number);
     }
-    unshare_may(CLONE_NEWUSER | CLONE_NEWNS);
-    if (!enter_user_namespace(at_once, error) || !between(argument, error))
+    if (between != NULL && !between(between_argument, error))
         return false;
-    if (at_once == 0 && unshare_namespaces(CLONE_NEWNS) != 0)
+    if (between != NULL && unshare_namespaces(CLONE_NEWNS) != 0)
         return fail_to_unshare(error, "a mount namespace", CLONE_NEWNS, NULL);
+    return sys_make_slave() == 0 || refused(error, "making mounts private", errno);
+}
+
+bool namespaces_mount(bool *left, struct error *error)
+{
+    if (!namespaces_admin())
+        return fail(error, EXIT_KERNEL, NULL, "this process lacks CAP_SYS_ADMIN");
+    if (between != NULL && !between(between_argument, error))
+        return false;
+    if (unshare_namespaces(CLONE_NEWNS) != 0)
+        return fail_to_unshare(error, "a mount namespace", CLONE_NEWNS, "the profile of the container must allow unshare(CLONE_NEWNS): ask whoever runs it");
+    *left = true;
+    return sys_make_slave() == 0 || fail(error, EXIT_KERNEL, "the profile of the container must allow mount: ask whoever runs it",
+                                         "cannot make mounts private: %s", strerror(errno));
+}
+
+bool namespaces_join(int fd, bool *left, struct error *error)
+{
+    if (setns(fd, CLONE_NEWUSER) != 0)
+        return fail(error, EXIT_KERNEL, NULL, "cannot enter the user namespace: setns: %s", strerror(errno));
+    *left = true;
+    if (unshare_namespaces(CLONE_NEWNS) != 0)
+        return fail_to_unshare(error, "a mount namespace in it", CLONE_NEWNS, NULL);
     return sys_make_slave() == 0 || fail(error, EXIT_KERNEL, NULL, "cannot make mounts private: %s", strerror(errno));
 }

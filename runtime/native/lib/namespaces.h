@@ -1,15 +1,31 @@
-/* The namespaces in which mounts may be made. */
+/* The namespaces in which mounts may be made. Each function: errors EXIT_KERNEL, with the site's setting named. `left` tells that this process is
+ * no longer where it was, whether it succeeded or not, so that nothing else can be tried in it. One thread only. */
 #ifndef SDEE_LIB_NAMESPACES_H
 #define SDEE_LIB_NAMESPACES_H
 
 #include "lib/error.h"
 
-/* Enter an own mount namespace: with CAP_SYS_ADMIN directly, else by a user namespace that maps this user and group to
- * themselves. `in_user_namespace` says which. Must be called with one thread. Errors: EXIT_KERNEL with the site's setting named. */
-bool namespaces_enter(bool *in_user_namespace, struct error *error);
+/* A new user namespace, which maps this user and group to themselves, and a mount namespace. */
+bool namespaces_user(bool *left, struct error *error);
 
-/* The same, in two steps where `between` is called: in the new user namespace, where one is needed, and still in the old mount namespace. It may be
- * called twice: where root is refused a mount namespace, a user namespace is tried. What it returns false for fails as a whole. */
-bool namespaces_enter_by(bool *in_user_namespace, bool (*between)(void *argument, struct error *error), void *argument, struct error *error);
+/* A mount namespace with the CAP_SYS_ADMIN that this process has. */
+bool namespaces_mount(bool *left, struct error *error);
+
+/* The user namespace that `fd` leads to, and a mount namespace. */
+bool namespaces_join(int fd, bool *left, struct error *error);
+
+/* Has this process CAP_SYS_ADMIN? */
+bool namespaces_admin(void);
+
+/* May the kernel refuse mounts after it has made a user namespace? Where AppArmor restricts them, and in a container or under a filter of a
+ * kind that cannot be read. Then it is to be tried in a child first. */
+bool namespaces_doubtful(void);
+
+/* Is it AppArmor that restricts user namespaces here, so that a program with a profile of its own may have them? */
+bool namespaces_by_apparmor(void);
+
+/* Call this from now on in the functions above where the user namespace is the new one and the mount namespace still the old one; NULL: nothing.
+ * They fail with it. Not in namespaces_join(). */
+void namespaces_between(bool (*call)(void *argument, struct error *error), void *argument);
 
 #endif

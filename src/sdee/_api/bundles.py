@@ -58,7 +58,7 @@ class Bundle:
     shared: tuple[str, ...]
 
     def __fspath__(self) -> str:
-        """Return its path: a bundle may stand where a path may."""
+        """Return its path, so that functions that take a path also take a bundle."""
         return self.path
 
     def entries(self) -> tuple[Entry, ...]:
@@ -174,7 +174,7 @@ class Bundle:
         return done
 
     def deploy(self, directory: StrPath | None = None) -> Deployed:
-        """Unpack the bundle on this node, for the runs that follow; it stays until undeploy(). Raises errors.SdeeError.
+        """Unpack the bundle on this node for later runs; it stays until undeploy(). Raises errors.SdeeError.
 
         `directory`: where; None for the first of /dev/shm, /tmp and /var/tmp that has room.
         """
@@ -190,7 +190,7 @@ def _deploy_options(directory: StrPath | None) -> list[str]:
 
 
 def open_bundle(path: StrPath) -> Bundle:
-    """Return a bundle that is there, its table of contents checked.
+    """Open an existing bundle and check its table of contents.
 
     Raises errors.BundleError: it cannot be read, is none, damaged, hostile, or of a newer format.
     """
@@ -268,7 +268,7 @@ def verify(
     compare: bool = False,
     stdin: int | IO[Any] | None = subprocess.DEVNULL,
 ) -> Report:
-    """Run a bundle here as on bare nodes, and return what it misses and what came out otherwise than when traced.
+    """Run a bundle here as on bare nodes; return what it misses and what differs from the traced run.
 
     `Report.passed` tells whether all runs were as they should be, `missing` what they missed, with the option of
     `sdee bundle` that adds it; str(report) is what `sdee verify` prints. `roots`, `homes`: the kinds of nodes to try,

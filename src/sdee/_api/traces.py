@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class File:
-    """A path that a traced command touched. `real`: it free of links, "" where nothing was there.
+    """A path that a traced command touched. `real`: the path without links, "" if nothing was there.
 
     `operations` are those of docs/trace-format.md: "read", "exec", "list", "probe", "write", "create" and others.
     `existed`: something was there before, not made by the command. `kind`: "file", "dir", "link" …, None for nothing.
@@ -66,7 +66,7 @@ class Trace:
     stderr: bytes | None = field(default=None, repr=False)
 
     def __fspath__(self) -> str:
-        """Return its path: a trace may stand where a path may."""
+        """Return its path, so that functions that take a path also take a trace."""
         return self.path
 
     @cached_property
@@ -90,7 +90,7 @@ def _file(access: model.Access) -> File:
 
 
 def open_trace(path: StrPath) -> Trace:
-    """Return a trace that is there. Raises errors.TraceError: it cannot be read, or is none."""
+    """Open an existing trace. Raises errors.TraceError if it is unreadable or not a trace."""
     return _opened(os.path.abspath(path))
 
 

@@ -1,4 +1,4 @@
-"""What callers may write in place of a list of words, and for paths."""
+"""Convert what callers give as lists of words and as paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Words: TypeAlias = "Sequence[StrPath]"
 
 
 def words_of(words: Iterable[StrPath], what: str) -> tuple[str, ...]:
-    """Return words as str. Raises TypeError for a text: it is a sequence, too, of letters."""
+    """Return words as str. Raises TypeError for a string, which is also a sequence (of letters)."""
     if isinstance(words, str | bytes):
         raise TypeError(
             f"{what} must be a list of words, not {words!r}: shlex.split() makes one from a shell command line"
@@ -27,4 +27,4 @@ def one_or_more(paths: StrPath | Iterable[StrPath]) -> tuple[str, ...]:
 
 
 def quiet(*_: object) -> None:
-    """Take what nobody asked to be told."""
+    """Ignore a message that nobody asked for."""

@@ -44,6 +44,12 @@ def package_of(name: str) -> str:
 
 def lists(directory: str, names: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield package and paths for those of `names` in a directory that are such lists."""
+    for package, text in texts(directory, names):
+        yield package, lines(text)
+
+
+def texts(directory: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield package and text for those of `names` in a directory that are lists of files: a path a line."""
     for name in names:
         if package := package_of(name):
-            yield package, lines(text_of(os.path.join(directory, name)))
+            yield package, text_of(os.path.join(directory, name))

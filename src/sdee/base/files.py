@@ -83,8 +83,8 @@ def write_script(path: str, text: str) -> None:
 
 def read_text(path: str) -> str:
     """Return a file's text as it is: not UTF-8 by surrogateescape, no line end changed. Raises OSError."""
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        return file.read()
+    with open(path, "rb", buffering=0) as file:  # a third less than a text file takes, of which dpkg has thousands
+        return file.read().decode("utf-8", "surrogateescape")
 
 
 def lines(text: str) -> list[str]:

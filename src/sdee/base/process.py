@@ -22,11 +22,33 @@ def restore_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def flush() -> None:
+    """Write out what Python holds back of standard output, unless that was closed when the process began."""
+    if sys.stdout:
+        sys.stdout.flush()
+
+
 def become(program: str, argv: Sequence[str]) -> NoReturn:
     """Replace this process by a program, looked for in PATH if its name has no slash (execve(2)). Raises OSError."""
-    sys.stdout.flush()
+    flush()
     restore_signals()
     os.execvp(program, list(argv))
+
+
+def descendants(pid: int) -> list[int]:
+    """Return a process and all that it has begun and that lives, the eldest first (proc_pid_stat(5))."""
+    parents: dict[int, list[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+        parents.setdefault(parent, []).append(int(name))
+    found = [pid]
+    for one in found:
+        found += parents.get(one, [])
+    return found
 
 
 def original_environment() -> dict[str, str]:

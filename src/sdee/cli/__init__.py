@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 import sdee
-from sdee.base.errors import InternalError, OutputError, ResourceError, SdeeError, UsageError
+from sdee.base.errors import InputError, InternalError, OutputError, ResourceError, SdeeError, UsageError
 from sdee.base.text import safe
 
 # section of --help → command → module of sdee.cli that holds it under the same name, and its one-line help (so that
@@ -55,6 +55,7 @@ COMMANDS = {name: found for commands in SECTIONS.values() for name, found in com
 
 # What other programs call it: docker, apt, strace, sbatch
 _LIKE = {"run": "exec", "pack": "bundle", "build": "bundle", "record": "trace", "sbatch": "submit", "list": "ls"}
+_A_LITTLE = 1 << 16  # bytes
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # without a file's name: standard output
 
 
@@ -66,7 +67,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the one command that is asked for."""
+        """Import only the requested command."""
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"sdee.cli.{COMMANDS[cmd_name][0]}")
@@ -77,7 +78,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; `help` is --help. Raises UsageError, with what may have been meant."""
+        """Find the command; `help` is --help. Raises UsageError with a suggestion."""
         if args[0] == "help":
             args = [*args[1:2], "--help"]
             if args[0] == "--help":
@@ -91,6 +92,10 @@ class LazyGroup(click.Group):
         """Run the command; Ctrl-C ends sdee as it ends other programs, for click with status 1."""
         try:
             return super().invoke(ctx)
+        except EOFError as error:  # of an import; click would say "Aborted!"
+            where = os.path.dirname(sdee.__file__)
+            hint = f"a full disk may have cut off compiled files: remove the directories __pycache__ below {where}"
+            raise InternalError(f"EOFError: {error}", hint=hint) from error
         except KeyboardInterrupt:
             from sdee.cli import output  # noqa: PLC0415 - seldom needed
 
@@ -106,7 +111,7 @@ class LazyGroup(click.Group):
 
 
 def _meant(name: str) -> str:
-    """Return the hint for a word that is no command: a bundle, a program, a command with another name."""
+    """Return the hint for an unknown command: a bundle, a program, a command with another name."""
     import difflib  # noqa: PLC0415 - only for what went wrong
     import shutil  # noqa: PLC0415
 
@@ -143,6 +148,30 @@ def fail(error: SdeeError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+def _not_written(error: OSError) -> OutputError:
+    """Tell where there was no room: in the directory of temporary files, else where standard output goes to."""
+    import shutil  # noqa: PLC0415 - only for what went wrong
+    import tempfile  # noqa: PLC0415
+
+    place = os.environ.get("TMPDIR") or tempfile.gettempdir()
+    try:
+        full = error.errno == errno.ENOSPC and shutil.disk_usage(place).free < _A_LITTLE
+    except OSError:
+        full = False
+    if full:
+        return OutputError(f"cannot write below {place!a}: {error.strerror}", hint="TMPDIR names another place")
+    return OutputError(f"cannot write to standard output: {error.strerror}")
+
+
+def _is_nowhere() -> bool:
+    """Tell whether the current directory was removed: getcwd(3) fails then, and names no file."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def wants_debug(arguments: list[str]) -> bool:
     """Tell whether --debug is among sdee's own arguments, those before a `--`."""
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -168,9 +197,11 @@ def main(arguments: list[str]) -> None:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+            fail(InputError("the current directory was removed", hint="go to another one"))
         if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
             sys.stdout = None  # or Python complains once more at its end
-            fail(OutputError(f"cannot write to standard output: {error.strerror}"))
+            fail(_not_written(error))
         if isinstance(error, RuntimeError) and "start new thread" in str(error):
             fail(ResourceError("cannot start a thread", hint="raise `ulimit -u`"))
         hint = "this is a bug in sdee: run it again as `sdee --debug …` and report what it prints"

@@ -150,6 +150,6 @@ def _verify(output: str, *, quiet: bool) -> None:
 
 
 def _warn(summary: dict[str, Any]) -> None:
-    """Say on standard error what a user must not overlook in a script's log."""
+    """Print on standard error what a user must not overlook in a script's log."""
     for sentence in warnings(summary):
         show.say(sentence)

@@ -1,4 +1,4 @@
-"""`sdee clean`: show what sdee has left behind, and remove it."""
+"""`sdee clean`: list what sdee left behind, and remove it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = {
 @click.option("-y", "--yes", is_flag=True, help="Remove without asking for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; needs --dry-run or --yes.")
 def clean(*, directory: str, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Show what sdee has left in DIRECTORY (here by default) and on this node, and remove it.
+    """List what sdee left in DIRECTORY (here by default) and on this node, and remove it.
 
     It removes files of jobs in sdee-jobs, unless a waiting or running job needs them. It removes what `sdee deploy`
     unpacked (in SDEE_DEPLOY_DIR where that is set), unless a run uses it. It removes traces of interrupted runs.

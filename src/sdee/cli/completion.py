@@ -17,18 +17,18 @@ def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def command_line(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete a program of PATH, then what it is called with."""
+    """Complete a program of PATH, then its arguments."""
     return program_or_file(bool(ctx.params.get(param.name or "")), incomplete)
 
 
 def program_or_file(has_program: bool, incomplete: str) -> list[CompletionItem]:
-    """Complete a program's name where none stands yet; a file's name elsewhere, and where no program is called so."""
+    """Complete a program's name for the first word; a file's name elsewhere, or if no program matches."""
     found = [] if has_program or "/" in incomplete or not incomplete else programs(incomplete)
     return [CompletionItem(name) for name in found] or [CompletionItem(incomplete, type="file")]
 
 
 def programs(beginning: str) -> list[str]:
-    """Return the names of programs in PATH that begin so."""
+    """Return the names of programs in PATH with this beginning."""
     found: set[str] = set()
     for directory in os.environ.get("PATH", "").split(":"):
         try:

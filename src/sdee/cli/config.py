@@ -12,7 +12,7 @@ from sdee.workflow import settings
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def config(*, as_json: bool) -> None:
-    """Show the settings of sdee.toml, here and in your configuration directory, and where each came from.
+    """Show the settings of sdee.toml, here and in your configuration directory, and where each comes from.
 
     Options of `sdee bundle` add to lists and replace the rest.
     """

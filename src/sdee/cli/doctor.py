@@ -1,4 +1,4 @@
-"""`sdee doctor`: what this machine can do for tracing and executing, proved by doing it, with remedies."""
+"""`sdee doctor`: test what this machine can do for tracing and executing, and name remedies."""
 
 from __future__ import annotations
 
@@ -22,6 +22,24 @@ _SYSCTLS = (
     ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", ("1",), "AppArmor restricts user namespaces"),
 )
 
+
+# As Ubuntu's own profiles of this kind (apparmor 4.0, profiles/apparmor.d/): it confines nothing, and allows them.
+_APPARMOR = """\
+# sdee: where AppArmor restricts user namespaces (Ubuntu 23.10 and later), bundles hand themselves over to
+# /usr/bin/sdee-launcher, which this allows to make them. That file must be root's, and nobody else's to change.
+#   sdee doctor --apparmor >/etc/apparmor.d/sdee-launcher
+#   apparmor_parser -r /etc/apparmor.d/sdee-launcher
+# docs/administrators.md of sdee says more.
+
+abi <abi/4.0>,
+include <tunables/global>
+
+profile sdee-launcher /usr/bin/sdee-launcher flags=(unconfined) {
+  userns,
+
+  include if exists <local/sdee-launcher>
+}
+"""
 
 _PARTS = {"trace": "Tracing", "execute": "Executing", "environment": "Private environments"}
 
@@ -72,7 +90,7 @@ def executing() -> list[Finding]:
 
 
 def environments(executing: list[Finding]) -> list[Finding]:
-    """Prove that `sdee env` can keep its state where it would, and say whose the files in one will be.
+    """Prove that `sdee env` can keep its state in its directory, and say how owners will work.
 
     `executing`: what `executing` found. Where that has no user namespace its remedy is ours.
     """
@@ -103,7 +121,7 @@ def environments(executing: list[Finding]) -> list[Finding]:
 
 
 def settings() -> list[Finding]:
-    """Name the sysctls that hinder. Those that do not, or that this kernel lacks, are not worth a line."""
+    """Name the sysctls that block sdee, and only these."""
     findings = []
     for path, bad, meaning in _SYSCTLS:
         try:
@@ -120,21 +138,26 @@ def settings() -> list[Finding]:
 
 
 def usable(findings: list[Finding]) -> bool:
-    """Tell whether one engine works and the launcher can make a closed root: that needs neither overlayfs nor FUSE."""
+    """Tell whether one engine works and the launcher can make a closed root (no overlayfs, no FUSE) in one way."""
     engine = any(f.ok for f in findings if f.check.startswith("engine"))
-    optional = ("overlayfs", "FUSE", "kernel.", "user.")
+    way = any(f.ok for f in findings if f.check.startswith("way "))
+    optional = ("overlayfs", "FUSE", "kernel.", "user.", "way ")
     needed = [f for f in findings if f.part == "execute" and not f.check.startswith(optional)]
-    return engine and all(f.ok for f in needed)
+    return engine and way and all(f.ok for f in needed)
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def doctor(*, as_json: bool) -> None:
+@click.option("--apparmor", is_flag=True, help="Print an AppArmor profile for /usr/bin/sdee-launcher.")
+def doctor(*, as_json: bool, apparmor: bool) -> None:
     """Check what this machine can do, and how to fix the rest.
 
     sdee tries each step on a small child process; it does not judge by the kernel's version. Returns 0 when this
     machine can trace jobs and execute bundles, else 242. Private environments (`sdee env`) do not count for that.
     """
+    if apparmor:
+        click.echo(_APPARMOR, nl=False)
+        return
     executable = executing()
     findings = [*tracing(), *executable, *settings(), *environments(executable)]
     good = usable(findings)

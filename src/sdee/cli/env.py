@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from sdee.base.errors import InputError
-from sdee.base.text import safe
+from sdee.base.text import safe, size_text
 from sdee.cli.completion import command_line, files
 from sdee.cli.output import print_json, working
-from sdee.runtime.environment import changes, leftovers, store, transfer
+from sdee.runtime.environment import changes, disk_use, leftovers, store, transfer
 from sdee.runtime.environment.create import create as make
 from sdee.runtime.environment.enter import enter as start
 from sdee.runtime.environment.locations import base_directory
@@ -80,9 +80,13 @@ shell = enter
 
 
 @env.command(name="list")
-def list_() -> None:
+@click.option("-s", "--sizes", is_flag=True, help="Show how much of the disk each takes, as du does: a second each.")
+def list_(*, sizes: bool) -> None:
     """List your environments."""
     found = store.environments()
+    if sizes:
+        with working("adding up sizes"):
+            known = disk_use.of(found)
     if store.is_inside():
         click.echo("sdee: you are in an environment, which hides all environments: leave it first", err=True)
     elif not found:
@@ -92,8 +96,13 @@ def list_() -> None:
             settings, running = environment.settings(), "running" if environment.holder() else "-"
         except InputError:  # removed while we look
             continue
-        click.echo(f"{environment.name:20} {running:8} {settings.created}  {settings.system}")
+        size = f"{_size(known.get(environment.name)):>9}  " if sizes else ""
+        click.echo(f"{environment.name:20} {running:8} {size}{settings.created}  {settings.system}")
     leftovers.sweep(base_directory())
+
+
+def _size(found: disk_use.Size | None) -> str:
+    return "" if found is None else size_text(found.size) + ("" if found.whole else "+")
 
 
 def end(environment: store.Environment) -> bool:
@@ -192,7 +201,7 @@ def _collapsed(shown: Sequence[changes.Change]) -> dict[str, int]:
 
 
 def _remark(file: changes.Change) -> str:
-    """Say whose a file is and, where its content is the host's, what else is not."""
+    """Name the package of a file and, if only its attributes differ from the host's, which."""
     package = f"  ({safe(file.package)})" if file.package else ""
     if file.edited:
         return f"{package}  edited"
@@ -211,7 +220,7 @@ _MADE = (
 
 
 def _is_made(change: changes.Change) -> bool:
-    """Tell whether programs make it of others, and no package owns it."""
+    """Tell whether programs generate it, and no package owns it."""
     return not change.package and change.path.endswith(_MADE)
 
 

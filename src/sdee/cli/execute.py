@@ -1,4 +1,4 @@
-"""`sdee exec` as click sees it: for the list of commands. The real one never comes here (see sdee.__main__)."""
+"""`sdee exec` for click's list of commands. A real call never comes here (see sdee.__main__)."""
 
 from __future__ import annotations
 

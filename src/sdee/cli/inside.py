@@ -1,4 +1,4 @@
-"""What srun, sbatch and salloc do inside of a private environment: their job runs in a bundle of what it needs.
+"""Replace srun, sbatch and salloc inside a private environment: run their jobs in a bundle.
 
 Not a command that users type: sdee-front (runtime/native/front/) stands in place of Slurm's own and comes here.
 """
@@ -69,7 +69,7 @@ def _end(name: str, error: SdeeError) -> NoReturn:
 
 @contextlib.contextmanager
 def _heard(launcher: int) -> Iterator[None]:
-    """Let what we say go to a launcher's own standard error: srun's it reads, or throws away.
+    """Send our messages to a launcher's own standard error: it reads srun's, or throws that away.
 
     Not to a file: it would have two positions to be written at.
     """

@@ -18,6 +18,7 @@ from sdee.base.paths import is_below_any
 from sdee.base.text import count_text, safe, size_text
 from sdee.cli import output as show
 from sdee.cli.completion import files
+from sdee.cli.named import DEFAULT_BUNDLE, bundle_option, only_one
 from sdee.packer.format import rules
 from sdee.packer.format.extract import extract as extract_entries
 from sdee.packer.format.extract import select
@@ -35,15 +36,20 @@ if TYPE_CHECKING:
     from sdee.packer.inspect.sizes import Group
     from sdee.packer.model import Reason
 
-DEFAULT_BUNDLE = "bundle.sdee"
 NO_MATCH = 1  # as grep: docs/exit-codes.md
 SHOWN = 30  # groups of files
+EXPLAINED = 20  # paths that a part of a name means
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Split `[BUNDLE] [PATH]...`: the first is the bundle if it looks like one, else bundle.sdee is meant."""
+def split(arguments: Sequence[str], chosen: str | None) -> tuple[str, list[str]]:
+    """Split `[BUNDLE] [PATH]...`: the first is the bundle if it looks like one, else bundle.sdee is meant.
+
+    `chosen`: by -b: then all are paths.
+    """
+    if chosen:
+        return chosen, list(arguments)
     if arguments and (is_bundle(arguments[0]) or not os.path.exists(DEFAULT_BUNDLE)):
         return arguments[0], list(arguments[1:])
     return DEFAULT_BUNDLE, list(arguments)
@@ -62,12 +68,13 @@ def _not_found(path: str, bundle: Bundle) -> None:
 
 
 @click.command()
-@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
+@click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
+@bundle_option
 @click.option("--verify", is_flag=True, hidden=True)  # before 0.2.0; now sdee check
 @json_option
-def info(*, bundle_path: str, verify: bool, as_json: bool) -> None:
+def info(*, bundle_path: str | None, chosen: str | None, verify: bool, as_json: bool) -> None:
     """Show what a bundle is: command, origin, sizes, what the node must provide, what may be missing."""
-    with open_bundle(bundle_path) as bundle:
+    with open_bundle(only_one(bundle_path, chosen) or DEFAULT_BUNDLE) as bundle:
         if verify:
             _check(bundle, hidden=as_json)
         facts = facts_of(bundle, verified=verify)
@@ -78,11 +85,13 @@ def info(*, bundle_path: str, verify: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("bundle_path", metavar="[BUNDLE]", default=DEFAULT_BUNDLE, shell_complete=files)
+@click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
+@bundle_option
 @json_option
-def check(*, bundle_path: str, as_json: bool) -> None:
+def check(*, bundle_path: str | None, chosen: str | None, as_json: bool) -> None:
     """Check every byte of a bundle: all digests and checksums, and each file as it is unpacked."""
-    with open_bundle(bundle_path) as bundle:
+    path = only_one(bundle_path, chosen) or DEFAULT_BUNDLE
+    with open_bundle(path) as bundle:
         _check(bundle, hidden=as_json)
         number = sum(stat.S_ISREG(entry.mode) for entry in bundle.table.entries)
         size = bundle.footer.file_size
@@ -91,7 +100,7 @@ def check(*, bundle_path: str, as_json: bool) -> None:
         show.print_json(found)
     else:
         what = f"{count_text(number, 'file')}, {size_text(size)}"
-        click.echo(f"{safe(bundle_path)}: {what}, every byte is as sdee wrote it")
+        click.echo(f"{safe(path)}: {what}, every byte is as sdee wrote it")
         click.echo(f"identity sha256:{found['identity']}")
 
 
@@ -105,7 +114,7 @@ _COUNTED = {key: rule.counted for key, rule in rules.CONF.items() if rule.counte
 
 
 def _origin(host: dict[str, str]) -> str:
-    """Say in one line where a bundle was traced."""
+    """Return where a bundle was traced, in one line."""
     libc = f"glibc {host['libc_version']}" if host.get("libc_version") else ""
     machine = " ".join(filter(None, (host.get("machine"), host.get("cpu_level"))))
     kernel = f"Linux {host['kernel']}" if host.get("kernel") else ""
@@ -144,14 +153,15 @@ def _info_lines(facts: dict[str, Any]) -> list[str]:
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
+@bundle_option
 @click.option(
     "-l", "--long", "long_format", is_flag=True, help="List type, permissions, size, time and link target, too."
 )
 @click.option("--du", is_flag=True, help="Show sizes by package, module and directory, with their --exclude.")
 @json_option
-def ls(*, arguments: tuple[str, ...], long_format: bool, du: bool, as_json: bool) -> None:
+def ls(*, arguments: tuple[str, ...], chosen: str | None, long_format: bool, du: bool, as_json: bool) -> None:
     """List what travels in a bundle: everything, or PATHs and what is below them."""
-    name, paths = split(arguments)
+    name, paths = split(arguments, chosen)
     with open_bundle(name) as bundle:
         if du:
             if paths:
@@ -204,20 +214,20 @@ def _long(entry: Entry, bundle: Bundle) -> str:
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True, shell_complete=files)
-@click.option("-b", "--bundle", "bundle_path", shell_complete=files, help="Read this bundle instead of bundle.sdee.")
+@bundle_option
 @json_option
-def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -> None:
+def why(*, arguments: tuple[str, ...], chosen: str | None, as_json: bool) -> None:
     """Say why PATH travels or does not: the chain from the command to it.
 
     PATH may be absolute, relative, a glob, the end of a path such as libz.so.1, or a part of a name such as openblas.
     """
     from sdee.packer.inspect import explain  # noqa: PLC0415
 
-    if len(arguments) > (1 if bundle_path else 2):
+    if len(arguments) > (1 if chosen else 2):
         raise UsageError("more than one PATH", hint="quote globs, so that the shell does not expand them")
-    if len(arguments) == 1 and not bundle_path and is_bundle(arguments[0]) and os.path.exists(arguments[0]):
+    if len(arguments) == 1 and not chosen and is_bundle(arguments[0]) and os.path.exists(arguments[0]):
         raise UsageError(f"{arguments[0]!a} is a bundle, but PATH is missing", hint="sdee why BUNDLE PATH")
-    name = bundle_path or (arguments[0] if len(arguments) == 2 else DEFAULT_BUNDLE)
+    name = chosen or (arguments[0] if len(arguments) == 2 else DEFAULT_BUNDLE)
     query = arguments[-1]
     with open_bundle(name) as bundle:
         answer = explain.answer(bundle, query, os.getcwd())
@@ -225,7 +235,7 @@ def why(*, arguments: tuple[str, ...], bundle_path: str | None, as_json: bool) -
     if as_json:
         show.print_json([_explanation_object(e) for e in answer.explanations])
     elif answer.explanations:
-        click.echo("\n\n".join("\n".join(_explanation_lines(e, command)) for e in answer.explanations))
+        _print_explanations(answer.explanations, command)
     elif answer.known:
         click.echo(_implied_line(query, answer))
     if not answer.known:
@@ -260,6 +270,12 @@ def _reason_text(reason: Reason) -> str:
     return safe(f"{reason.why} ({reason.detail})" if reason.detail else reason.why)
 
 
+def _print_explanations(found: Sequence[Explanation], command: list[str]) -> None:
+    click.echo("\n\n".join("\n".join(_explanation_lines(e, command)) for e in found[:EXPLAINED]))
+    if len(found) > EXPLAINED:
+        click.echo(f"\nand {count_text(len(found) - EXPLAINED, 'more path')}: give more of the name (--json: all)")
+
+
 def _explanation_lines(explanation: Explanation, command: list[str]) -> list[str]:
     item = explanation.item
     package = f", part of {safe(item.package)}" if item.package else ""
@@ -285,10 +301,11 @@ def _explanation_object(explanation: Explanation) -> dict[str, Any]:
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] PATH", nargs=-1, required=True, shell_complete=files)
+@bundle_option
 @json_option
-def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
+def cat(*, arguments: tuple[str, ...], chosen: str | None, as_json: bool) -> None:
     """Write a file of a bundle to standard output; links are followed within the bundle."""
-    name, paths = split(arguments)
+    name, paths = split(arguments, chosen)
     if len(paths) != 1:
         raise UsageError("sdee cat takes one PATH", hint="sdee cat BUNDLE PATH")
     with open_bundle(name) as bundle:
@@ -311,15 +328,16 @@ def cat(*, arguments: tuple[str, ...], as_json: bool) -> None:
 
 @click.command()
 @click.argument("arguments", metavar="[BUNDLE] [PATH]...", nargs=-1, shell_complete=files)
+@bundle_option
 @click.option("-C", "--directory", default=".", type=click.Path(), help="Unpack into this directory.  [default: here]")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
-def extract(*, arguments: tuple[str, ...], directory: str, force: bool, as_json: bool) -> None:
+def extract(*, arguments: tuple[str, ...], chosen: str | None, directory: str, force: bool, as_json: bool) -> None:
     """Unpack a bundle, or PATHs of it and what is below them, into a directory.
 
     Modes, times and links are kept; files become yours. Nothing is written outside the directory.
     """
-    name, paths = split(arguments)
+    name, paths = split(arguments, chosen)
     with open_bundle(name) as bundle:
         wanted, missing = named(bundle, paths)
         if missing:

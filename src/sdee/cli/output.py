@@ -1,4 +1,4 @@
-"""What the commands share in showing things: sentences, JSON, a progress bar."""
+"""Print messages, JSON and a progress bar, for all commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PAUSE = 0.5  # seconds until something that goes on is shown, and between the c
 
 
 def say(sentence: str) -> None:
-    """Say on standard error what is going on."""
+    """Print a message on standard error."""
     click.echo(f"sdee: {sentence}", err=True)
 
 
@@ -56,7 +56,7 @@ def interruptible() -> Iterator[None]:
 
 
 def die_by(number: int) -> NoReturn:
-    """End by a signal as a program without sdee would, and without a core dump: a shell's loop ends at Ctrl-C."""
+    """Die by a signal as a program without sdee would, but without a core dump: Ctrl-C then ends a shell's loop."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # SIGKILL
         signal.signal(number, signal.SIG_DFL)
@@ -97,7 +97,7 @@ def _bytes(done: int | None) -> str:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Show that something goes on, and for how long, where its end cannot be told beforehand: on a terminal only."""
+    """Show on a terminal that work without a known end goes on, and for how long."""
     if not sys.stderr.isatty():
         yield
         return

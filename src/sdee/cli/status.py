@@ -14,6 +14,7 @@ from sdee.base.paths import is_below_any
 from sdee.base.text import count_text, safe, size_text
 from sdee.cli import output as show
 from sdee.cli.completion import files
+from sdee.cli.named import DEFAULT_BUNDLE, bundle_option, only_one
 from sdee.packer import knowledge
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ SHOWN = 20  # changed files
 
 
 @click.command()
-@click.argument("bundle_path", metavar="[BUNDLE]", default="bundle.sdee", shell_complete=files)
+@click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
+@bundle_option
 @click.option(
     "-t", "--trace", "trace_path", metavar="FILE", default="sdee.trace", help="Read this trace instead of sdee.trace."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(*, bundle_path: str, trace_path: str, as_json: bool) -> None:
+def status(*, bundle_path: str | None, chosen: str | None, trace_path: str, as_json: bool) -> None:
     """Show trace and bundle, which of its files changed since, and what to repeat.
 
     A bundle runs the files that it holds: type `sdee bundle` after you edit a script. The list leaves out data on
@@ -38,7 +40,7 @@ def status(*, bundle_path: str, trace_path: str, as_json: bool) -> None:
     """
     from sdee.workflow.status import status as of  # noqa: PLC0415 - not needed for --help
 
-    found = of(trace_path, bundle_path)
+    found = of(trace_path, only_one(bundle_path, chosen) or DEFAULT_BUNDLE)
     if as_json:
         show.print_json(asdict(found))
     else:

@@ -28,7 +28,7 @@ WORDS, MANAGER = "sdee.words", "sdee.manager"  # keys of click's Context.meta
 
 
 class PassingCommand(click.Command):
-    """A command of which options that are not its own, and the words after them, are kept for the job manager.
+    """A command that keeps unknown options, and the words after them, for the job manager.
 
     Not click's ignore_unknown_options: it takes `-N2` apart, and knows not which options of others have a value.
     """
@@ -90,7 +90,7 @@ SHARED_OPTIONS = (
         metavar="DIR",
         shell_complete=files,
         default="",
-        help="Copy what tasks write on nodes to DIR/NODE (%j job, %a array task).",
+        help="Copy what tasks write on nodes to DIR/NODE (%N node, %j job, %a array task).",
     ),
     click.option(
         "--dir",
@@ -163,7 +163,7 @@ def submit(
 
 
 def show_plan(plan: Plan) -> None:
-    """Print what would be done, a line each, and the script."""
+    """Print each step on a line, then the script."""
     submission = plan.submission
     for line in (*plan.lines, f"write   {submission.script}", f"execute {shlex.join(submission.argv)}"):
         click.echo(safe(line))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from sdee.base.process import flush
 from sdee.base.text import safe
 from sdee.cli import output as show
 from sdee.cli.completion import command_line, files
@@ -70,7 +71,7 @@ def trace(
         click.echo(recorded.error.render(), err=True)
         sys.exit(recorded.status or recorded.error.exit_code)
     if recorded.signal:
-        sys.stdout.flush()
+        flush()
         show.die_by(recorded.signal)
     sys.exit(recorded.status)
 

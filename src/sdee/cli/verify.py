@@ -11,7 +11,7 @@ from sdee.base import trust
 from sdee.base.errors import BundleError
 from sdee.cli import output as show
 from sdee.cli.completion import files
-from sdee.cli.inspect import DEFAULT_BUNDLE
+from sdee.cli.named import DEFAULT_BUNDLE, bundle_option, words_after
 from sdee.packer.inspect import report
 from sdee.runtime.launch.bare_node import HOMES, ROOTS
 
@@ -39,6 +39,7 @@ class BundleThenArguments(click.Command):
 @click.command(cls=BundleThenArguments, context_settings={"allow_interspersed_args": False})
 @click.argument("bundle_path", metavar="[BUNDLE]", required=False, shell_complete=files)
 @click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
+@bundle_option
 @click.option("--root", "roots", multiple=True, type=click.Choice(ROOTS), help="Try this root only.")
 @click.option(
     "--home",
@@ -61,6 +62,7 @@ def verify(
     *,
     bundle_path: str | None,
     arguments: tuple[str, ...],
+    chosen: str | None,
     roots: tuple[str, ...],
     homes: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -76,7 +78,8 @@ def verify(
     Returns 0 when nothing is missing and all results are those of the traced run, else 1. With ARGS the job must end
     with status 0, or with --compare as it does here.
     """
-    result = run(bundle_path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore, compare=compare)
+    path, arguments = words_after(bundle_path, arguments, chosen)
+    result = run(path or _default_bundle(), arguments, roots=roots, homes=homes, ignore=ignore, compare=compare)
     if as_json:
         show.print_json(report.as_dict(result))
     else:
@@ -85,7 +88,7 @@ def verify(
 
 
 def _default_bundle() -> str:
-    """Return the bundle that is meant when none is named. Raises BundleError: it would run another user's program."""
+    """Return the default bundle. Raises BundleError: it would run another user's program."""
     if why := trust.distrusted(DEFAULT_BUNDLE):
         hint = f"if you trust it, name it: sdee verify {DEFAULT_BUNDLE}"
         raise BundleError(f"sdee does not run the bundle {DEFAULT_BUNDLE!a} here unasked: {why}", hint=hint)
@@ -93,7 +96,7 @@ def _default_bundle() -> str:
 
 
 def run(bundle: str, arguments: Sequence[str], **options: Any) -> report.Report:
-    """Run a bundle as workflow.verifying does; what the job prints is shown. A job that Ctrl-C ended ends this."""
+    """Run a bundle as workflow.verifying does and show what the job prints. If Ctrl-C ends the job, sdee ends, too."""
     from sdee.workflow import verifying  # noqa: PLC0415 - not needed for --help
 
     try:

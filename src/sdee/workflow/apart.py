@@ -1,4 +1,4 @@
-"""Calling a function of sdee's in a process of its own, whatever threads the calling program has.
+"""Call a function of sdee in another process, whatever threads the calling program has.
 
 A tracer waits for signals, changes standard descriptors and directory, and forks: in a process with a second thread
 signals go to that (signal(7)), and the ptrace engine waits forever. Rejected: multiprocessing, whose `spawn` imports
@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from sdee.base.errors import InternalError, SdeeError
 from sdee.base.interpreter import same_module
+from sdee.base.process import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,7 +73,7 @@ def call(
 
 
 class _EndedError(Exception):
-    """The other process ended before it had said what came of it."""
+    """The other process ended without a result."""
 
 
 def _listen(reports: IO[bytes], callbacks: Mapping[str, Callable[..., None]]) -> object:
@@ -104,27 +105,15 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.terminate()
             child.wait()
     except BaseException:
-        for pid in _descendants(child.pid):
+        for pid in descendants(child.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         child.wait()
         raise
 
 
-def _descendants(pid: int) -> list[int]:
-    """Return a process and all that it has begun, the eldest first."""
-    parents: dict[int, list[int]] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-            parents.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
-    found = [pid]
-    for one in found:
-        found += parents.get(one, [])
-    return found
-
-
 def main(arguments: list[str]) -> int:
-    """In the other process: call the function that the file tells, and write to the pipe what comes of it."""
+    """In the other process: call the function named in the file, and write its result to the pipe."""
     task, report = (int(number) for number in arguments)
     for descriptor in (task, report):
         os.set_inheritable(descriptor, False)

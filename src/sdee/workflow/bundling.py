@@ -1,4 +1,4 @@
-"""From traces and settings to a bundle: what is asked for, what would travel, and the file."""
+"""Make a bundle from traces and settings: the options, the plan, and the file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DEFAULT_TRACE = "sdee.trace"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted of a bundle besides what sdee.toml says: it adds to lists, and replaces the rest.
+    """Options of a bundle besides sdee.toml: they add to its lists and replace its other values.
 
     Globs are as typed in the current directory. `level`: zstd's, None for the usual one; `stand_ins`: as of
     ClosureOptions.
@@ -98,7 +98,7 @@ def _without_copies(traces: Sequence[str]) -> list[str]:
 
 
 def default_trace() -> str:
-    """Return the trace that is meant when none is named. Raises TraceError: none is here, or another user's."""
+    """Return the default trace. Raises TraceError if none is here, or it is another user's."""
     if not os.path.exists(DEFAULT_TRACE):
         raise TraceError(f"there is no trace {DEFAULT_TRACE!a} here", hint="record one: sdee trace -- COMMAND")
     if why := trust.distrusted(DEFAULT_TRACE):

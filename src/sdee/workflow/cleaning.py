@@ -1,4 +1,4 @@
-"""What sdee has left behind that may go: things of jobs here, unpacked closures on this node, interrupted traces.
+"""Find and remove what sdee left: files of jobs, unpacked closures on this node, interrupted traces.
 
 Private environments are not among it: they hold what the user installed (`sdee env list`, `sdee env remove`).
 """

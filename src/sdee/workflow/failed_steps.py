@@ -1,4 +1,4 @@
-"""What the run here tells of a script's steps.
+"""Find the failed steps of a traced script.
 
 A script without `set -e` goes on after a step that failed, and ends with status 0. A step that failed here need not
 fail in the job: here it is of one task, on another machine. What it would have come to is in no trace.

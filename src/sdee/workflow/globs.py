@@ -7,7 +7,7 @@ import os
 
 
 def absolute(globs: tuple[str, ...], *, anywhere: bool = True) -> tuple[str, ...]:
-    """Take names and globs as a shell would, from here. A file of that very name is meant, whatever is in it.
+    """Expand names and globs as a shell would, from here. An existing file of that name wins over a pattern.
 
     `anywhere`: `*.pyc` and `**/tests` mean any directory, as for tar and rsync.
     """

@@ -1,4 +1,4 @@
-"""Trace and bundle of a command to submit: what has to be made as a value, and carry_out(), which makes it."""
+"""Prepare trace and bundle of a command to submit: the plan is a value, and carry_out() makes it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sdee.base.errors import CommandFailedError, OutputError, TraceError
 from sdee.base.secrets.tokens import redact
 from sdee.base.text import safe, size_text
 from sdee.runtime.programs import front_path
+from sdee.tracer.limit import Limit
 from sdee.workflow import state
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class Preparation:
 
     `directory` holds all that belongs to the command: `trace`, bundles, scripts. `trace_why`, `bundle_why`: why they
     have to be made, "" where they hold. `stale`: why the trace should be made again though it is not to be. `cwd`,
-    `stdin`: where and with what the command is traced, `variables`: besides the environment. `stand_ins`: as of
-    ClosureOptions.
+    `stdin`: where and with what the command is traced, no longer than `limit`, `variables`: besides the environment.
+    `stand_ins`: as of ClosureOptions.
     """
 
     directory: str
@@ -46,6 +47,8 @@ class Preparation:
     bundle: str
     bundle_why: str
     stale: str = ""
+    shown: tuple[str, ...] = ()
+    limit: Limit | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     stand_ins: tuple[tuple[str, str], ...] = ()
 
@@ -56,14 +59,14 @@ class Preparation:
 
     def lines(self) -> list[str]:
         """Return it as --dry-run prints it."""
-        trace = f"trace   {shlex.join(redact(self.command))}   ({self.trace_why})"
+        trace = f"trace   {shlex.join(redact(self.shown))}   ({self.trace_why})"
         kept = f"keep    {self.trace}" + (f"   (though {self.stale})" if self.stale else "")
         bundle = f"bundle  {self.bundle}   ({self.bundle_why})" if self.bundle_why else f"keep    {self.bundle}"
         return [trace if self.trace_why else kept, bundle]
 
 
 def own_directory(say: Callable[[str], None], place: str = "") -> str:
-    """Return the directory below which things of jobs are kept, relative to `place`.
+    """Return the directory for files of jobs, relative to `place`.
 
     Where another user has made one, or may write to it, it is one of this user's own name: the jobs that it holds would
     run as this user. A warning says so.
@@ -80,7 +83,7 @@ def own_directory(say: Callable[[str], None], place: str = "") -> str:
 
 
 def directory_of(parent: str, name: str, *key: str) -> str:
-    """Return where things of a job are kept: below `parent`, by its name and a digest of what makes it another."""
+    """Return the directory of a job: below `parent`, by its name and a digest of what distinguishes it."""
     digest = hashlib.sha256("\0".join(key).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return os.path.join(os.path.abspath(parent), f"{_safe(name)}-{digest}")
 
@@ -101,15 +104,20 @@ def plan(
     changed: str = "",
     outgrown: str = "",
     manager: JobManager | None = None,
+    seconds: float | None = None,
+    shown: Sequence[str] = (),
 ) -> Preparation:
     """Return what has to be made. Nothing is changed.
 
     `no_trace`: the trace that there is will do. `changed`, `outgrown`: why trace and bundle will not, besides what is
-    found here. `manager`: for which the command may start daemons on other nodes. Raises TraceError when there is none.
+    found here. `manager`: for which the command may start daemons on other nodes, and which takes any command of which
+    `directory` keeps the trace (variants.py): then the value's `command` is the one that was traced. `seconds`: how
+    long the job may run; `shown`: the command for people, if another. Raises TraceError when there is none.
     """
     known = state.load(directory)
     trace = os.path.join(directory, "trace")
-    why = "--retrace" if retrace else state.stale_trace(known, list(command), cwd, trace) or changed
+    traced = known.trace.command if manager and known.trace and not retrace else list(command)
+    why = "--retrace" if retrace else state.stale_trace(known, traced, cwd, trace) or changed
     stale = ""
     if no_trace:
         if known.trace is None or not os.path.exists(trace):
@@ -118,7 +126,10 @@ def plan(
     bundle_why = "the trace is new" if why else state.stale_bundle(known, directory, say) or outgrown
     name = _next(directory, "bundle", ".sdee") if bundle_why or known.bundle is None else known.bundle.name
     path = os.path.normpath(os.path.join(directory, name))
-    made = Preparation(directory, tuple(command), cwd, stdin, why, path, bundle_why, stale)
+    made = Preparation(directory, tuple(command if why else traced), cwd, stdin, why, path, bundle_why, stale)
+    made = replace(made, shown=tuple(shown) or made.command)
+    if why and manager and seconds is not None:
+        made = replace(made, limit=Limit(seconds, manager.grace()))
     remote = shutil.which(manager.remote) if manager and manager.remote else None
     return replace(made, variables=manager.crowded, stand_ins=((remote, front_path()),)) if manager and remote else made
 
@@ -162,7 +173,7 @@ def locked(directory: str) -> Iterator[None]:
 
 
 def carry_out(todo: Preparation, say: Callable[[str], None]) -> str:
-    """Trace and bundle as far as it has to be. Return the bundle: an older one where the new one came out the same.
+    """Trace and bundle if necessary. Return the bundle: an older one if the new one is identical.
 
     What the command prints goes to standard error. Raises CommandFailedError with its status when it fails.
     """
@@ -174,21 +185,33 @@ def carry_out(todo: Preparation, say: Callable[[str], None]) -> str:
 
 
 def _trace(todo: Preparation, say: Callable[[str], None]) -> None:
-    from sdee.tracer.tracefile.reader import read_traces  # noqa: PLC0415 - not needed for a dry run
-    from sdee.workflow import tracing  # noqa: PLC0415
+    from sdee.workflow import trial_run  # noqa: PLC0415 - not needed for a dry run
 
-    shown = safe(shlex.join(redact(todo.command)))
+    shown = safe(shlex.join(redact(todo.shown)))
     hint = (
         "if that takes too long: `sdee trace` it with small input, `sdee bundle`, then submit with --bundle bundle.sdee"
     )
-    say(f"tracing {shown} here first: {safe(todo.trace_why)}; it runs on this machine, Ctrl-C ends it\n  hint: {hint}")
-    status = tracing.trace(todo.command, todo.trace, cwd=todo.cwd, stdin=todo.stdin, variables=todo.variables, say=say)
-    trace = state.of_trace(read_traces([todo.trace]), todo.trace)
-    state.save(todo.directory, state.State(trace, state.load(todo.directory).bundle))
-    if status:
+    how = "it runs on this machine and writes its files"
+    how += f", for {trial_run.duration(todo.limit.seconds)} at most" if todo.limit else ""
+    say(f"tracing {shown} here first: {safe(todo.trace_why)}; {how}; Ctrl-C ends it\n  hint: {hint}")
+    recorded, trace = trial_run.run(
+        todo.command,
+        todo.trace,
+        cwd=todo.cwd,
+        stdin=todo.stdin,
+        variables=todo.variables,
+        limit=todo.limit,
+        name=os.path.basename(todo.shown[0]),
+        say=say,
+    )
+    known = state.of_trace(trace, todo.trace)
+    if recorded.ended:  # what it showed until then serves
+        known = replace(known, status=0)
+    state.save(todo.directory, state.State(known, state.load(todo.directory).bundle))
+    if known.status:
         raise CommandFailedError(
-            f"the traced command ended with status {status}; sdee submitted nothing",
-            status=status,
+            f"the traced command ended with status {recorded.status}; sdee submitted nothing",
+            status=recorded.status,
             hint="--no-trace submits with this trace anyway",
         )
 
@@ -202,7 +225,7 @@ def make_bundle(
     notice: str = "",
     quiet: bool = False,
 ) -> str:
-    """Bundle the trace. Return the bundle: an older one where the new one came out the same.
+    """Bundle the trace. Return the bundle: an older one if the new one is identical.
 
     `include`: as of `sdee bundle`; `shared`: a directory of bundles for several commands: one of these, where it holds
     all, else a new one there; `notice`: said before one is written; `quiet`: say nothing more. Raises SdeeError.

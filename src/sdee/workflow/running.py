@@ -1,4 +1,4 @@
-"""Running a bundle by the launcher from a program: its errors are exceptions, all else is the job's."""
+"""Run a bundle by the launcher from a program: the launcher's errors become exceptions, all else is the job's."""
 
 from __future__ import annotations
 

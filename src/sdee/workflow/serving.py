@@ -1,4 +1,4 @@
-"""What runs outside of a bundle for the job in it: the job manager's srun, which starts more of the job on other nodes.
+"""Run the job manager's srun outside of a bundle for the job in it, to start more of the job on other nodes.
 
 A batch script becomes `sdee-front serve DIRECTORY BUNDLE` (native/front/): in the bundle srun is sdee-front, too, and
 hands its call over to that, which runs DIRECTORY/srun: the node's own, with each task in the same bundle.
@@ -35,7 +35,7 @@ def words(directory: str, bundle: str) -> tuple[str, ...]:
 def prepare(
     directory: str, bundle: str, front: str, inside: Inside, *, broadcast: str = "auto", results: str = ""
 ) -> tuple[str, ...]:
-    """Make what serves a bundle, as far as it is not there; return the words that stand before it.
+    """Make the missing files that serve a bundle; return the words to put before it.
 
     `directory`: where the nodes see it; `front`: sdee-front, to be copied there; `inside`: whose step it starts;
     `broadcast`, `results`: as of model.Request, for what is started. Raises OutputError.

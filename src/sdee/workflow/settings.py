@@ -1,4 +1,4 @@
-"""The policy file sdee.toml: what a site or a job wants of `sdee bundle` each time, and where each value came from."""
+"""Read the policy file sdee.toml: default options of `sdee bundle` for a site or a job, and where each comes from."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Policy:
-    """All settings by key; a key that no file names is not there. `ignored`: files that are there, and why not."""
+    """All settings by key; a key that no file names is not there. `ignored`: files, and why sdee ignores them."""
 
     values: dict[str, Value] = field(default_factory=dict)
     files: tuple[str, ...] = ()
@@ -78,7 +78,11 @@ def places() -> list[str]:
         here = os.getcwd()
     except FileNotFoundError:  # removed: nothing lies there
         here = "/proc/self/cwd"
-    return [os.path.join(platformdirs.user_config_dir("sdee"), NAME), os.path.join(here, NAME)]
+    try:
+        own = platformdirs.user_config_dir("sdee")
+    except RuntimeError:  # neither HOME nor an account tells where
+        own = "/nonexistent/.config/sdee"
+    return [os.path.join(own, NAME), os.path.join(here, NAME)]
 
 
 def load(say: Callable[[str], None]) -> Policy:

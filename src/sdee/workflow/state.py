@@ -1,4 +1,4 @@
-"""What a trace and a bundle of `sdee submit` were made from, as it was then: do they still hold?
+"""Record what a trace and a bundle of `sdee submit` were made from, to tell whether they are still valid.
 
 A file counts as unchanged when size, time of last change and mode are, as make(1) and rsync(1) have it. Not seen: a new
 module in a directory that the job lists, where the job finds it without being changed itself (a `numpy.py` beside the

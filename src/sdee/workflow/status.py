@@ -1,4 +1,4 @@
-"""What is there of a job: its trace, its bundle, what changed since, and what has to be repeated."""
+"""Find the trace and the bundle of a job, what changed since, and what to repeat."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from sdee.packer.format.reader import open_bundle
 from sdee.packer.model import Verdict
 from sdee.runtime.jobs import model, registry
 from sdee.runtime.programs import front_path
-from sdee.workflow import preparation, serving, state
+from sdee.workflow import preparation, serving, state, variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,6 +114,7 @@ class _Job:
             retrace=self.wanted.retrace,
             no_trace=self.wanted.no_trace,
             manager=self.manager,
+            seconds=self.manager.seconds(self.words.options),
         )
 
     def request(self, script: str, bundle: str, shown: Sequence[str]) -> Request:
@@ -132,7 +133,7 @@ def plan(words: Words, manager: JobManager, wanted: Wanted, say: Callable[[str],
     todo = job.prepared(say)
     request = job.request(preparation.script_in(job.directory), todo.bundle, words.command)
     collect = collected(todo) if wanted.results and not todo.trace_why else ()
-    request = model.replace(request, command=_not_recorded(words), collect=collect)
+    request = model.replace(request, command=_not_recorded(words, todo), collect=collect)
     request = by_launcher(request, job.directory, manager, made=not todo.bundle_why)
     later = "once the job is traced, sdee knows what it leaves in the nodes' /tmp, and brings that back, too"
     note = later if wanted.results and todo.trace_why else ""
@@ -181,11 +182,12 @@ def _made(
     job = _of_command(words, manager, wanted, say)
     with preparation.locked(job.directory):
         todo = job.prepared(say)
+        variants.say_of(todo.command, words.command, say)
         manager.submission(job.request("", todo.bundle, words.command))  # wrong options: before the command is run here
         bundle = preparation.carry_out(todo, say)
         request = job.request(preparation.script_in(job.directory), bundle, words.command)
         collect = collected(todo) if wanted.results else ()
-        request = model.replace(request, command=_not_recorded(words), collect=collect)
+        request = model.replace(request, command=_not_recorded(words, todo), collect=collect)
         request = by_launcher(request, job.directory, manager)
         return _written(request, job.directory, manager, say), bundle, todo.trace
 
@@ -222,7 +224,7 @@ def _of_command(words: Words, manager: JobManager, wanted: Wanted, say: Callable
     cwd, stdin = (os.path.abspath(path) if path else "" for path in manager.place(words.options))
     cwd = cwd or os.getcwd()
     name = os.path.basename(words.command[0])
-    directory = preparation.directory_of(kept, name, cwd, *redact(words.command))
+    directory = preparation.directory_of(kept, name, cwd, *variants.key(redact(words.command), cwd))
     return _Job(words, manager, wanted, directory, cwd, stdin)
 
 
@@ -241,9 +243,9 @@ def _check_for_options(path: str, manager: JobManager, say: Callable[[str], None
     say(f"warning: {safe(path)} has {manager.directive} lines, which sdee submit ignores: {hint}")
 
 
-def _not_recorded(words: Words) -> tuple[str, ...]:
-    """Return the command where it has a secret: a bundle records none, so the script has it."""
-    return () if redact(words.command) == list(words.command) else words.command
+def _not_recorded(words: Words, todo: Preparation) -> tuple[str, ...]:
+    """Return the command where the bundle records another, or it has a secret, of which a bundle records none."""
+    return () if redact(todo.command) == list(words.command) else words.command
 
 
 def by_launcher(request: Request, directory: str, manager: JobManager, *, made: bool = True) -> Request:

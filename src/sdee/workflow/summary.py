@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from sdee.base.paths import is_below_any
 from sdee.base.text import count_text, safe, size_text
 from sdee.packer.format.layout import lay_out
 from sdee.packer.inspect.sizes import group_of
@@ -128,9 +129,10 @@ def plan_lines(summary: dict[str, Any]) -> list[str]:
             f"  stays       {count_text(number, 'path')}, {size_text(size)}: the nodes must see them at the same path"
         )
         lines += _listed([_group(g, with_size=True) for g in summary["shared"]])
-    if summary["host"]:
+    # Each node has /proc and /sys: what of them is of this run, or of this machine's disks
+    if provided := [group for group in summary["host"] if not is_below_any(group["name"], ("/proc", "/sys"))]:
         lines.append("  node's own  the node must provide these")
-        lines += _listed([_group(g, with_size=False) for g in summary["host"]])
+        lines += _listed([_group(g, with_size=False) for g in provided])
     if summary["secret"]:
         number = count_text(len(summary["secret"]), "file")
         lines.append(f"  refused     {number} that may hold secrets; if the job needs one: --allow PATH")

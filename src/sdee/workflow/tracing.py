@@ -1,15 +1,16 @@
-"""Tracing a command: for its own sake, before it is submitted, and what to say about any trace."""
+"""Tracing a command, and what to say about any trace."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
-import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdee.base.errors import InputError, KernelError, NodeError, OutputError
+from sdee.base.errors import KernelError, OutputError
+from sdee.base.process import flush
 from sdee.base.secrets.tokens import redact
 from sdee.base.text import count_text, safe
 from sdee.tracer import host, session
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sdee.runtime.launch.cold_home import Step
+    from sdee.tracer.limit import Limit
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Wanted:
 
     `cold`: in a home without caches; this process is then in it, too. `keeps_older`: an older trace stays when a signal
     ends this run. `environment`: the command's, None for this process's; `variables`: more of it, where it has none of
-    that name.
+    that name. `limit`: when it is ended, None for never.
     """
 
     output: str
@@ -37,6 +39,7 @@ class Wanted:
     keeps_older: bool = False
     environment: Mapping[str, str] | None = None
     variables: Mapping[str, str] | None = None
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Recorded:
 
     `status`: the command's, 128+n when signal n (`signal`, else 0) ended it; `incomplete`: why the trace may be, and
     how often; `dropped`: variables that looked like secrets; `discarded`: what it wrote into the home that `cold`
-    covered; `error`: why the trace could not be written to its end.
+    covered; `error`: why the trace could not be written to its end; `ended`: the wanted limit ended it.
     """
 
     trace: str
@@ -67,6 +70,7 @@ class Recorded:
     blanked: bool
     discarded: tuple[str, ...]
     error: OutputError | None
+    ended: bool = False
 
 
 def record(command: Sequence[str], wanted: Wanted, *, say: Callable[[str], None], verbose: bool = False) -> Recorded:
@@ -77,6 +81,7 @@ def record(command: Sequence[str], wanted: Wanted, *, say: Callable[[str], None]
     """
     plan = session.plan(command, wanted.output, append=wanted.append, environment=wanted.environment)
     plan = plan._replace(environment={**(wanted.variables or {}), **plan.environment}, keeps_older=wanted.keeps_older)
+    plan = plan._replace(limit=wanted.limit)
     chosen = choose.choose(wanted.engine)
     if verbose:
         say(f"executing {plan.program} under {chosen.name}, recording to {plan.output}")
@@ -103,18 +108,19 @@ def record(command: Sequence[str], wanted: Wanted, *, say: Callable[[str], None]
         blanked=result.blanked,
         discarded=_discarded(covered),
         error=error,
+        ended=result.ended,
     )
 
 
 def facts(recorded: Recorded) -> dict[str, Any]:
-    """Return what --json prints. `blanked` is there as `command`, `error` as an exit status."""
+    """Return what --json prints. `blanked` is there as `command`, `error` as an exit status; none has a limit."""
     found = asdict(recorded) | {
         "trace": recorded.trace or None,
         "older": recorded.output if recorded.output != recorded.trace else None,
         "seconds": round(recorded.seconds, 3),
         "incomplete": list(recorded.incomplete),
     }
-    return {name: value for name, value in found.items() if name not in ("output", "blanked", "error")}
+    return {name: value for name, value in found.items() if name not in ("output", "blanked", "error", "ended")}
 
 
 def _cold(plan: session.Plan) -> tuple[session.Plan, Sequence[Step]]:
@@ -141,67 +147,37 @@ def _discarded(covered: Sequence[Step]) -> tuple[str, ...]:
     return tuple(cold_home.discarded(covered))
 
 
-def trace(
-    command: Sequence[str],
-    output: str,
-    *,
-    cwd: str,
-    stdin: str,
-    variables: Mapping[str, str],
-    say: Callable[[str], None],
-) -> int:
-    """Run a command here under trace, as in a batch job: what it prints goes to standard error. Return its status.
-
-    `stdin`: the file that it reads, "" for none; `variables`: besides the environment. Raises OutputError, NodeError,
-    InputError.
-    """
-    with _as_in_a_batch_job(cwd, stdin):
-        recorded = record(command, Wanted(output, variables=variables), say=say)
-    for sentence in summary(recorded):
-        say(sentence)
-    if recorded.error:
-        raise recorded.error
-    return recorded.status
-
-
-@contextlib.contextmanager
-def _as_in_a_batch_job(cwd: str, stdin: str) -> Iterator[None]:
-    """Let standard input be empty or the named file, standard output standard error, the directory the job's."""
-    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            os.chdir(cwd)
-        except OSError as error:
-            raise NodeError(f"cannot enter the job's directory {cwd!a}: {error.strerror}") from error
-        try:
-            given = os.open(stdin or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise InputError(f"cannot read the job's input {stdin!a}: {error.strerror}") from error
-        with replaced({0: given, 1: 2}):
-            os.close(given)
-            yield
-    finally:
-        os.fchdir(here)
-        os.close(here)
-
-
 @contextlib.contextmanager
 def replaced(standard: Mapping[int, int]) -> Iterator[None]:
     """Let standard files be other open ones meanwhile, for this process and what it starts."""
-    sys.stdout.flush()
-    saved = {number: os.dup(number) for number in standard}
+    flush()
+    saved = {number: _copy(number) for number in standard}
     for number, other in standard.items():
         os.dup2(other, number)
     try:
         yield
     finally:
         for number, descriptor in saved.items():
+            if descriptor is None:
+                os.close(number)
+                continue
             os.dup2(descriptor, number)
             os.close(descriptor)
 
 
-def summary(recorded: Recorded) -> list[str]:
-    """Return what was recorded, in one sentence, and further ones of what the user should know."""
+def _copy(number: int) -> int | None:
+    """Return a copy of a descriptor; None where it is closed."""
+    try:
+        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError:
+        return None
+
+
+def summary(recorded: Recorded, called: str = "") -> list[str]:
+    """Return what was recorded, in one sentence, and further ones of what the user should know.
+
+    `called`: the command for people, "" for its own name.
+    """
     try:
         name, place = os.path.relpath(recorded.trace or recorded.output), os.path.relpath(recorded.output)
     except FileNotFoundError:  # the job removed the directory that it was started in
@@ -211,8 +187,10 @@ def summary(recorded: Recorded) -> list[str]:
     if recorded.dropped:
         more = f" and {len(recorded.dropped) - 3} more" if len(recorded.dropped) > 3 else ""
         parts.append(f"left out as secrets: {', '.join(map(safe, recorded.dropped[:3]))}{more}")
-    said = [f"traced {os.path.basename(recorded.command[0])}: {', '.join(parts)} → {name}"]
-    said += _unlike_a_good_run(recorded, place)
+    said = [f"traced {called or os.path.basename(recorded.command[0])}: {', '.join(parts)} → {name}"]
+    said += _unlike_a_good_run(recorded)
+    if recorded.trace != recorded.output:
+        said.append(f"{place} still holds the earlier run")
     if recorded.blanked:
         said.append(
             "sdee did not record what looks like a secret in the command line: give the bundle all arguments again"
@@ -224,17 +202,14 @@ def summary(recorded: Recorded) -> list[str]:
     return said
 
 
-def _unlike_a_good_run(recorded: Recorded, place: str) -> list[str]:
+def _unlike_a_good_run(recorded: Recorded) -> list[str]:
     """Return what to say of a command that failed: the trace lacks what it would have used later."""
-    if not recorded.status:
+    if not recorded.status or recorded.ended:
         return []
     number = recorded.signal or (recorded.status - 128 if recorded.status > 128 else 0)
     named = f"a signal ended the command ({_signal_name(number)})"
     ended = named if number else f"the command failed with status {recorded.status}"
-    said = [f"warning: {ended}: the trace holds what it used until then"]
-    if recorded.trace != recorded.output:
-        said.append(f"{place} still holds the earlier run")
-    return said
+    return [f"warning: {ended}: the trace holds what it used until then"]
 
 
 def _signal_name(number: int) -> str:

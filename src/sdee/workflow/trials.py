@@ -1,4 +1,4 @@
-"""One run of a bundle on a bare node of this machine, under trace: what `sdee verify` makes several of."""
+"""Run a bundle once on a bare node of this machine, under trace, for `sdee verify`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from sdee.base import facts
-from sdee.base.errors import KernelError
+from sdee.base.errors import KernelError, OutputError
 from sdee.base.files import sha256
 from sdee.base.interpreter import own_module
 from sdee.packer.inspect.outcome import Observed
@@ -159,6 +159,8 @@ def observe(
         finally:
             for fd in outputs:
                 os.close(fd)
+        if done.write_error:
+            raise _no_room(scratch, done.write_error)
         status = done.status
         if done.signal in _INTERRUPTS and status != expected.status:
             raise JobInterrupted(status)
@@ -185,6 +187,11 @@ def observe(
     )
 
 
+def _no_room(scratch: str, error: OSError) -> OutputError:
+    hint = "TMPDIR names another place"
+    return OutputError(f"cannot write below {os.path.dirname(scratch)!a}: {error.strerror}", hint=hint)
+
+
 def _run(
     bundle: Bundle, case: Case, arguments: Sequence[str], scratch: str, report: socket.socket
 ) -> tuple[session.Result, str]:
@@ -200,16 +207,16 @@ def _run(
     environment |= {"SDEE_ROOT": case.root, "SDEE_QUIET": "1", "SDEE_FORCE": "1", "SDEE_JOIN": "never"}
     if case.elsewhere:
         environment["HOME"] = case.elsewhere
-    plan = plan._replace(environment=environment, listings=True)
+    plan = plan._replace(environment=environment, listings=True, launcher=bare_node.PROGRAM)
     return session.run(plan, choose.choose("auto"), _ignore), trace
 
 
 def _ignore(sentence: str) -> None:
-    """Drop what the tracer says meanwhile: the job is not traced to be bundled."""
+    """Ignore messages of the tracer: this trace is not for a bundle."""
 
 
 def bare(bundle: Bundle, arguments: Sequence[str]) -> tuple[int, Result]:
-    """Run the job itself here, what it writes being discarded; return its status and its standard output.
+    """Run the bare job here and discard what it writes; return its status and its standard output.
 
     Raises KernelError when what it writes cannot be discarded.
     """

@@ -1,4 +1,4 @@
-"""Running a bundle on bare nodes of this machine, and comparing with the traced run."""
+"""Run a bundle on bare nodes of this machine, and compare with the traced run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rewriting a batch script so that what it starts with the job manager's launcher runs in a bundle."""
+"""Rewrite a batch script so that what it starts with the job manager's launcher runs in a bundle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sdee.packer.filesystem import FileSystem
 from sdee.packer.packages import Packages
 from sdee.runtime.jobs import model, scripts
 from sdee.tracer.tracefile.reader import read_traces
-from sdee.workflow import preparation, serving
+from sdee.workflow import preparation, serving, variants
 from sdee.workflow.failed_steps import failed
 from sdee.workflow.submitting import Plan, Wanted, collected, existing, left_by, serve
 
@@ -34,7 +34,7 @@ _PAST_THE_SHELL = re.compile(r"\b(exec|command|env|timeout|nohup|nice|setsid|xar
 
 @dataclass(frozen=True)
 class _Script:
-    """A batch script that is rewritten, and its run here: where that is kept, and what has to be made of it."""
+    """A batch script to rewrite, and its run here: the directory, and what to make."""
 
     words: Words
     manager: JobManager
@@ -60,9 +60,9 @@ class _Script:
             return False
 
     def plan(self) -> Preparation:
-        """Return what has to be made; nothing is changed."""
-        options = (*self.manager.options_in(self.wrapping.text), *self.words.options)
-        cwd, stdin = (os.path.abspath(path) if path else "" for path in self.manager.place(options))
+        """Return what wrap() must make; change nothing."""
+        written, typed = self.manager.options_in(self.wrapping.text), self.words.options
+        cwd, stdin = (os.path.abspath(path) if path else "" for path in self.manager.place((*written, *typed)))
         return preparation.plan(
             self.directory,
             (self._rehearsal, *self.words.command[1:]),
@@ -73,6 +73,8 @@ class _Script:
             no_trace=self.wanted.no_trace,
             changed="" if self._is_kept() else "the script has changed",
             manager=self.manager,
+            seconds=self.manager.seconds(typed, written),
+            shown=(self.wrapping.name, *self.words.command[1:]),
         )
 
     def write(self) -> None:
@@ -115,7 +117,7 @@ def plan(
     *,
     submitting: bool,
 ) -> Plan:
-    """Return what wrap() would do; nothing is changed. Raises SdeeError."""
+    """Return what wrap() would do; change nothing. Raises SdeeError."""
     script = _asked(words, manager, wanted, programs, say, submitting=submitting)
     wrapping = script.wrapping
     todo = None if wanted.ready else script.plan()
@@ -149,6 +151,7 @@ def wrap(
             collect = left_by(bundle) if wanted.results else ()
         else:
             todo = script.plan()
+            variants.say_of(todo.command[1:], words.command[1:], say)
             script.write()
             bundle = preparation.carry_out(todo, say)
             collect = collected(todo) if wanted.results else ()
@@ -173,7 +176,7 @@ def _asked(
     *,
     submitting: bool,
 ) -> _Script:
-    """Return the script and what is to become of it, still without a bundle.
+    """Return the script and the plan for it, still without a bundle.
 
     Raises UsageError and InputError for what is wrong, before the script is run here.
     """
@@ -181,7 +184,8 @@ def _asked(
     if not words.command:
         raise UsageError("there is no script to rewrite", hint="sdee wrap SCRIPT [ARGUMENTS]")
     if words.options and not submitting:
-        hint = f"--submit, or: sdee wrap {words.command[0]} | {manager.submit} {words.options[0]}"
+        piped = f"sdee wrap {shlex.quote(words.command[0])} | {manager.submit} {shlex.join(words.options)}"
+        hint = f"--submit, or: {safe(piped)}"
         raise UsageError(f"{words.options[0]} works only when sdee submits the script", hint=hint)
     text = _read(words.command[0])
     path = os.path.abspath(words.command[0])
@@ -198,7 +202,8 @@ def _asked(
     )
     manager.wrap(wrapping)
     kept = wanted.parent or preparation.own_directory(say)
-    directory = preparation.directory_of(kept, os.path.basename(path), path, *words.command[1:])
+    same = variants.key(words.command[1:], os.getcwd())
+    directory = preparation.directory_of(kept, os.path.basename(path), path, *same)
     return _Script(words, manager, wanted, directory, wrapping, say)
 
 
@@ -211,7 +216,7 @@ def _read(path: str) -> str:
 
 
 def _commands(text: str) -> list[tuple[int, str]]:
-    """Return number and text of the lines that are no comments."""
+    """Return number and text of the lines that are not comments."""
     return [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip() and line.lstrip()[0] != "#"]
 
 
@@ -229,7 +234,7 @@ def _is_past_the_shell(line: str, launcher: str) -> bool:
 
 
 def _check_lines(text: str, launchers: Sequence[str], script: str, say: Callable[[str], None]) -> None:
-    """Raise UsageError for a line that starts a launcher so that the shell's function is passed by."""
+    """Raise UsageError for a line that starts a launcher and so bypasses the shell's function."""
     scripts.shell_of(text, os.path.basename(script))
     for launcher in launchers:
         for number, line in _commands(text):
@@ -279,7 +284,7 @@ def _say_what_is_left(
 
 
 def _how_to_bring(names: Sequence[str], by_path: Collection[str], script: str, manager: JobManager) -> str:
-    """Return the hint by which programs of a script come to run in the bundle. A shell's function has no path."""
+    """Return the hint how to run programs of a script in the bundle. A shell's function has no path."""
     named = [f"--program {safe(shlex.quote(name))}" for name in names if name not in by_path]
     hints = [f"sdee wrap {' '.join(named)} {safe(shlex.quote(script))} runs them in the bundle"] if named else []
     if paths := [safe(name) for name in names if name in by_path]:

@@ -17,6 +17,7 @@
 struct work {
     const struct bundle *bundle;
     int root;
+    size_t skip; /* bytes of its path in the bundle */
     const bool *wanted;
     uint32_t *stand_ins; /* for each entry that is not wanted: a wanted hard link to it, which gets its content, or NO_ENTRY */
     _Atomic uint32_t next_frame;
@@ -39,6 +40,12 @@ static bool unpack_failed(const struct bundle *bundle, const char *path, struct 
 static void times_of(const struct entry *entry, struct timespec times[2])
 {
     times[0] = times[1] = (struct timespec){.tv_sec = entry->mtime, .tv_nsec = entry->nsec};
+}
+
+/* The name of an entry below the directory that is filled. */
+static const char *name_below(const struct work *work, const struct entry *entry)
+{
+    return entry->path + work->skip + 1;
 }
 
 static bool is_wanted(const bool *wanted, uint32_t index)
@@ -92,13 +99,13 @@ static bool make_tree(const struct work *work, struct error *error)
     const int root = work->root;
     for (uint32_t i = 0; i < bundle->entry_count; i++) {
         const struct entry *entry = &bundle->entries[i];
-        const char *path = entry->path + 1;
+        const char *path = is_wanted(work->wanted, i) ? name_below(work, entry) : NULL;
         struct timespec times[2];
         if (!is_wanted(work->wanted, i))
             continue;
         times_of(entry, times);
         if (S_ISDIR(entry->mode)) {
-            if (mkdirat(root, path, (entry->mode & 07777) | 0700) != 0 && errno != EEXIST)
+            if (mkdirat(root, path, (entry->mode & 07777) | 0700) != 0 && (errno != EEXIST || fchmodat(root, path, (entry->mode & 07777) | 0700, 0) != 0))
                 return unpack_failed(bundle, entry->path, error);
         } else if (S_ISLNK(entry->mode)) {
             if (symlinkat(entry->link, root, path) != 0 || utimensat(root, path, times, AT_SYMLINK_NOFOLLOW) != 0)
@@ -124,7 +131,7 @@ static bool finish_tree(const struct work *work, struct error *error)
     for (uint32_t i = 0; i < bundle->entry_count; i++) {
         const struct entry *entry = &bundle->entries[i];
         const uint32_t name = entry->target != NO_ENTRY && is_wanted(work->wanted, i) ? name_of(work, entry->target) : i;
-        if (name != i && linkat(root, bundle->entries[name].path + 1, root, entry->path + 1, 0) != 0)
+        if (name != i && linkat(root, name_below(work, &bundle->entries[name]), root, name_below(work, entry), 0) != 0)
             return unpack_failed(bundle, entry->path, error);
     }
     for (uint32_t i = bundle->entry_count; i-- > 0;) {
@@ -133,8 +140,8 @@ static bool finish_tree(const struct work *work, struct error *error)
         times_of(entry, times);
         if (!S_ISDIR(entry->mode) || !is_wanted(work->wanted, i))
             continue;
-        if (((entry->mode & 0700) != 0700 && fchmodat(root, entry->path + 1, entry->mode & 07777, 0) != 0) ||
-            utimensat(root, entry->path + 1, times, 0) != 0)
+        if (((entry->mode & 0700) != 0700 && fchmodat(root, name_below(work, entry), entry->mode & 07777, 0) != 0) ||
+            utimensat(root, name_below(work, entry), times, 0) != 0)
             return unpack_failed(bundle, entry->path, error);
     }
     return true;
@@ -144,7 +151,7 @@ static bool finish_tree(const struct work *work, struct error *error)
 static bool write_part(struct work *work, uint32_t content, const uint8_t *data, uint64_t from, uint64_t size, struct error *error)
 {
     const struct entry *entry = &work->bundle->entries[name_of(work, work->bundle->contents[content].entry)];
-    const int fd = openat(work->root, entry->path + 1, O_CREAT | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, (entry->mode & 07777) | 0200);
+    const int fd = openat(work->root, name_below(work, entry), O_CREAT | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, (entry->mode & 07777) | 0200);
     if (fd < 0)
         return unpack_failed(work->bundle, entry->path, error);
     bool good = true;
@@ -245,7 +252,12 @@ static unsigned thread_count(const struct work *work, unsigned asked)
 
 bool unpack(const struct bundle *bundle, int root, const bool *wanted, unsigned threads, struct error *error)
 {
-    struct work work = {.bundle = bundle, .root = root, .wanted = wanted, .error = error, .lock = PTHREAD_MUTEX_INITIALIZER};
+    return unpack_below(bundle, root, 0, wanted, threads, error);
+}
+
+bool unpack_below(const struct bundle *bundle, int root, size_t skip, const bool *wanted, unsigned threads, struct error *error)
+{
+    struct work work = {.bundle = bundle, .root = root, .skip = skip, .wanted = wanted, .error = error, .lock = PTHREAD_MUTEX_INITIALIZER};
     work.stand_ins = find_stand_ins(bundle, wanted);
     if (!make_tree(&work, error)) {
         free(work.stand_ins);

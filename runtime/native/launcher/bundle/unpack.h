@@ -8,6 +8,9 @@
  * already. Errors: EXIT_BUNDLE, EXIT_RESOURCES. */
 bool unpack(const struct bundle *bundle, int root, const bool *wanted, unsigned threads, struct error *error);
 
+/* The same, where `root` is the directory whose path has `skip` bytes in the bundle: all that is wanted is below it. */
+bool unpack_below(const struct bundle *bundle, int root, size_t skip, const bool *wanted, unsigned threads, struct error *error);
+
 /* Bytes that one of the threads needs besides; there are fewer of them where memory is short. */
 uint64_t unpack_worker_memory(const struct bundle *bundle);
 

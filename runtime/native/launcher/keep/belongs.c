@@ -11,7 +11,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "launcher/layout.h"
+#include "launcher/keep/base.h"
 
 /* The node's directory that what is written goes back to: it must be the one that it was when the job began. Whoever may rename it could have
  * put a link to somewhere else in its place. */
@@ -20,7 +20,7 @@ bool keep_open_on_node(const struct back *back, struct belongs *belongs)
     char name[PATH_MAX + 16];
     struct stat status;
     struct statfs system;
-    snprintf(name, sizeof name, OLDROOT "%s", back->node);
+    snprintf(name, sizeof name, "%s%s", keep_base.node, back->node);
     const int fd = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
     bool good = fd >= 0 && fstat(fd, &status) == 0 && back->is.inode != 0 && status.st_dev == back->is.device;
     good = good && (status.st_ino == back->is.inode ||

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "launcher/layout.h"
+#include "launcher/keep/base.h"
 
 static bool is_tagged(int directory)
 {
@@ -49,19 +49,19 @@ bool keep_is_cache(const char *path, int parent, const char *name, bool director
     char node[PATH_MAX + 16];
     if (!directory)
         return end != NULL && end != last && strcmp(end, ".pyc") == 0;
-    snprintf(node, sizeof node, OLDROOT "%s", path); /* the tag may have been there before */
+    snprintf(node, sizeof node, "%s%s", keep_base.node, path); /* the tag may have been there before */
     return strcmp(last, "__pycache__") == 0 || strcmp(path, "/var/cache") == 0 || is_of_xdg(path) || is_tagged_there(parent, name) ||
            (asks && is_tagged_there(AT_FDCWD, node));
 }
 
 bool keep_is_in_cache(const char *path)
 {
-    char above[PATH_MAX], closure[PATH_MAX + 16];
+    char above[PATH_MAX], closure[PATH_MAX + 32];
     bool found = false;
     for (const char *slash = path; !found && slash != NULL && slash[0] != '\0';) {
         slash = strchr(slash + 1, '/');
         snprintf(above, sizeof above, "%.*s", slash != NULL ? (int)(slash - path) : (int)strlen(path), path);
-        snprintf(closure, sizeof closure, CLOSURE "%s", above);
+        snprintf(closure, sizeof closure, "%s%s", keep_base.closure, above);
         found = keep_is_cache(above, AT_FDCWD, closure, true, true);
     }
     return found;

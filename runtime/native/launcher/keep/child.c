@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "launcher/bundle/conf.h"
+#include "launcher/keep/base.h"
 #include "launcher/keep/cache.h"
 #include "launcher/keep/lost.h"
 #include "launcher/keep/record.h"
@@ -36,6 +37,21 @@ static bool is_node_mount(const struct op *op)
     return op->kind == OP_OVERLAY || (op->kind == OP_BIND && strncmp(op->source, OLDROOT, sizeof OLDROOT - 1) == 0);
 }
 
+bool keep_is_closures(const struct op *op)
+{
+    return op->kind == OP_BIND && strncmp(op->source, CLOSURE, sizeof CLOSURE - 1) == 0;
+}
+
+/* Of the mounts on a path the last one counts. */
+static bool ends_in_closures(const struct walk *walk, const char *path, bool otherwise)
+{
+    const struct op *const *place = places_of(walk, path);
+    for (; place != NULL && place < walk->places + walk->place_count && strcmp((*place)->target, path) == 0; place++)
+        if ((*place)->kind == OP_BIND)
+            otherwise = keep_is_closures(*place);
+    return otherwise;
+}
+
 /* Is the node's own mounted on it? */
 static bool is_on_node(const struct walk *walk, const char *path)
 {
@@ -54,7 +70,7 @@ static bool is_hidden(const struct walk *walk, const char *path)
     for (size_t i = 0; covered && i < walk->plan->count; i++) { /* unless our own shows again below it */
         const struct op *op = &walk->plan->ops[i];
         if (strncmp(op->target, path, length) == 0 && (op->target[length] == '/' || op->target[length] == '\0') &&
-            op->kind == OP_BIND && strncmp(op->source, CLOSURE, sizeof CLOSURE - 1) == 0)
+            keep_is_closures(op))
             covered = false;
     }
     return covered;
@@ -149,6 +165,7 @@ struct level *keep_enter(struct walk *walk, const char *name)
     level->place = (struct place){.above = &above->place, .name = copy, .fd = -1, .there = true};
     level->mode = status.st_mode;
     level->removals = above->removals;
+    level->nodes = keep_base.mounted && !ends_in_closures(walk, walk->path, !(above->nodes || is_on_node(walk, walk->path)));
     level->cache = walk->in_cache = above->cache || keep_is_cache(walk->path, directory, name, true, !is_software(walk, walk->path));
     level->length = walk->length;
     struct belongs *own = &level->own;
@@ -227,6 +244,8 @@ bool keep_child(struct walk *walk, int directory, const char *name, const struct
         return false;
     if (S_ISDIR(status.st_mode))
         return true;
+    if (keep_base.mounted && is_on_node(walk, walk->path) && !ends_in_closures(walk, walk->path, false))
+        return false; /* the node's own file, which is written at once */
     const uint32_t index = bundle_find(walk->bundle, walk->path);
     if (S_ISCHR(status.st_mode) && status.st_rdev == 0) { /* overlayfs' whiteout: the job removed it */
         const int there = removals ? keep_there_on_node(node) : -1;

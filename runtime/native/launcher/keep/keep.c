@@ -10,9 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "launcher/keep/base.h"
 #include "launcher/keep/clock.h"
 #include "launcher/keep/walk.h"
 #include "launcher/layout.h"
+
+struct keep_base keep_base = {CLOSURE, OLDROOT, false};
 
 static int by_target(const void *left, const void *right)
 {
@@ -88,7 +91,8 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
         setrlimit(RLIMIT_NOFILE, &files);
     }
     /* over a closure that is read lazily what was written lies apart: all of it need not be listed */
-    keep_walk(walk, access(LAZY_OVER "/u", F_OK) == 0 ? LAZY_OVER "/u" : CLOSURE, "", NULL, false);
+    const bool lazy = strcmp(keep_base.closure, CLOSURE) == 0 && access(LAZY_OVER "/u", F_OK) == 0;
+    keep_walk(walk, lazy ? LAZY_OVER "/u" : keep_base.closure, "", NULL, false);
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind == OP_OVERLAY)
             walk_upper(walk, &plan->ops[i]);

@@ -20,6 +20,7 @@ struct level {
     char beside[BESIDE]; /* its name on the node, where that has another user's */
     mode_t mode;
     bool removals, cache;
+    bool nodes; /* the node's own, mounted: only what the plan mounts below it is looked at */
     size_t length;               /* of its path */
     char *names;                 /* of directories in it, each with its NUL: the last one is next */
     size_t size, room;

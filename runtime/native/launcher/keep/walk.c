@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -66,6 +68,14 @@ static void remember_directory(struct level *level, const char *name)
     level->size += size;
 }
 
+static bool is_remembered(const struct level *level, const char *name)
+{
+    bool found = false;
+    for (size_t at = 0; !found && at < level->size; at += strlen(level->names + at) + 1)
+        found = strcmp(level->names + at, name) == 0;
+    return found;
+}
+
 static DIR *list(struct walk *walk, struct level *level)
 {
     const int at = keep_open_place(&level->place), flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
@@ -78,11 +88,37 @@ static DIR *list(struct walk *walk, struct level *level)
     return stream;
 }
 
+/* In a directory of the node's: what leads to a mount of ours below it. */
+static void keep_mounts(struct walk *walk)
+{
+    struct level *level = walk->levels[walk->depth - 1];
+    const int directory = keep_open_place(&level->place);
+    char name[NAME_MAX + 1], last[NAME_MAX + 1] = "";
+    for (size_t i = 0; directory >= 0 && i < walk->place_count; i++) { /* sorted by target: one name's follow each other, as far as it matters */
+        const struct op *op = walk->places[i];
+        if (!keep_is_closures(op) || strncmp(op->target, walk->path, level->length) != 0 || op->target[level->length] != '/')
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(op->target + level->length + 1, "/"), op->target + level->length + 1);
+        if (strcmp(name, last) == 0 || is_remembered(level, name))
+            continue;
+        strcpy(last, name);
+        set_name(walk, name);
+        if (keep_child(walk, directory, name, level))
+            remember_directory(level, name);
+        walk->length = level->length;
+        walk->path[walk->length] = '\0';
+    }
+}
+
 /* What is in the last directory but directories, which are noted. */
 static void keep_children(struct walk *walk)
 {
     struct level *level = walk->levels[walk->depth - 1];
     walk->in_cache = level->cache;
+    if (level->nodes) {
+        keep_mounts(walk);
+        return;
+    }
     DIR *stream = list(walk, level);
     if (stream == NULL) {
         keep_could_not(walk, walk->path, "the node (it cannot be listed)");

@@ -17,9 +17,12 @@ static bool try(struct error *error)
     static const char *const places[] = {"/tmp", "/dev/shm", "/run", "/var/tmp", "/mnt"};
     static const bool none[1];
     static const struct bundle empty = {.name = "an empty closure", .fd = -1, .first_top = NO_ENTRY};
-    bool inside;
+    bool left;
     struct lazy *lazy = lazy_make(&empty, none, error);
-    if (lazy == NULL || !namespaces_enter_by(&inside, lazy_start, lazy, error))
+    if (lazy == NULL)
+        return false;
+    namespaces_between(lazy_start, lazy);
+    if (!(namespaces_admin() ? namespaces_mount : namespaces_user)(&left, error))
         return false;
     size_t i = 0;
     while (i < sizeof places / sizeof *places && (sys_mount_tmpfs(places[i], "mode=0755") != 0 || chdir(places[i]) != 0))

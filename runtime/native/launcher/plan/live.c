@@ -76,7 +76,7 @@ static bool is_below_live(const struct bundle *bundle, const char *tree, const c
 
 /* A directory of software that comes from the bundle as a whole (CONF tree). What the node has besides, a newer package or a .pth that
  * was installed after bundling, does not show. The closure's directory is bound on the node's. Rejected: an overlay of the closure's alone,
- * in which hard links break and directories cannot be renamed (Documentation/filesystems/overlayfs.rst), for nothing: it is private already. */
+ * in which hard links break and directories cannot be renamed (Documentation/filesystems/overlayfs.rst), without a gain: it is private already. */
 void plan_tree(struct planner *planner, uint32_t index, const char *node_path)
 {
     const struct bundle *bundle = planner->bundle;
@@ -99,7 +99,7 @@ void plan_tree(struct planner *planner, uint32_t index, const char *node_path)
             place_file(planner, path, arena_format(arena, "%s%s", node_path, path + strlen(tree)));
 }
 
-/* A live directory whose new files are not real at once: said at the start. Where the user may not write the bare job could make none. */
+/* Announce at the start a live directory whose new files are not real at once. If the user may not write there, the bare job could make none. */
 static void hold_back(struct planner *planner, const char *path, const char *node_path, const char *why)
 {
     struct plan *plan = planner->plan;

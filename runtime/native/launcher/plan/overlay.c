@@ -16,7 +16,6 @@
 #include "launcher/plan/plan.h"
 #include "launcher/plan/same.h"
 #include "lib/mounts.h"
-#include "lib/namespaces.h"
 #include "lib/facts.h"
 #include "lib/paths.h"
 
@@ -112,13 +111,12 @@ void plan_overlay(struct planner *planner, const char *node_path, const char *ta
     op->data = arena_format(arena, UPPER "/%zu", planner->plan->count);
 }
 
-static bool try_overlay(const char *lower)
+static bool try_overlay(const struct plan *plan, const char *lower)
 {
     static const char *const places[] = {"/tmp", "/dev/shm", "/run", "/var/tmp", "/mnt"};
     struct error error = {0};
     char options[200];
-    bool inside;
-    if (!namespaces_enter(&inside, &error))
+    if (!plan->apart(plan->maker, &error))
         return false;
     const int fd = open(lower, O_PATH | O_DIRECTORY | O_CLOEXEC); /* the tmpfs may cover its path */
     if (fd < 0)
@@ -135,12 +133,12 @@ static bool try_overlay(const char *lower)
 
 /* Can `lower` be the lower layer of a writable overlay whose upper is on a tmpfs? Not on Lustre or GPFS, nor before Linux 6.6.
  * Tried in a child, which is gone afterwards. */
-static bool can_be_layer(const char *lower)
+static bool can_be_layer(const struct plan *plan, const char *lower)
 {
     int status = 1;
     const pid_t pid = fork();
     if (pid == 0)
-        _exit(try_overlay(lower) ? 0 : 1);
+        _exit(try_overlay(plan, lower) ? 0 : 1);
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
@@ -150,7 +148,8 @@ bool plan_overlay_live(struct planner *planner, const char *node_path, const cha
 {
     struct arena *arena = planner->plan->arena;
     struct stat status;
-    if (has_mounts_below(planner->node, node_path) || stat(node_path, &status) != 0 || !can_be_layer(node_path))
+    if (planner->plan->apart == NULL || has_mounts_below(planner->node, node_path) || stat(node_path, &status) != 0 ||
+        !can_be_layer(planner->plan, node_path))
         return false;
     struct op *op = plan_add(planner, OP_OVERLAY, target, "the node's directory lacks entries that the closure has here");
     op->source = arena_format(arena, CLOSURE "%s:" OLDROOT "%s", overlay_escaped(arena, target), overlay_escaped(arena, node_path));

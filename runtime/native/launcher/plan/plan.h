@@ -26,7 +26,7 @@ enum op_kind {
     OP_ENTER,     /* in the job's process: own mount namespace, pivot_root into NEWROOT */
 };
 
-/* Which directory it was when the job began; inode 0: not known. */
+/* Identifies a directory when the job began; inode 0: unknown. */
 struct identity {
     dev_t device;
     ino_t inode;
@@ -39,7 +39,7 @@ struct op {
     const char *back;
     struct identity back_is;
     mode_t mode;
-    bool optional; /* the node's own things that nobody may have asked for: a refusal is noted and ignored */
+    bool optional; /* entries of the node that the job may not need: a refusal is noted and ignored */
     const char *why;
 };
 
@@ -60,8 +60,12 @@ struct held {
     const char *path, *why;
 };
 
+struct root;
+
 struct plan {
     struct arena *arena;
+    bool (*apart)(struct root *maker, struct error *error); /* root.h's, for a child in which an overlay is tried; NULL: there can be none */
+    struct root *maker;
     enum root_kind root;
     char root_why[4500];
     struct op *ops;
@@ -72,7 +76,7 @@ struct plan {
     size_t unfit_count;
     struct held *held;
     size_t held_count;
-    struct timespec begun; /* when it was carried out: what is newer on the node was written meanwhile */
+    struct timespec begun; /* when it was carried out: newer files on the node were written since */
     struct timespec steady; /* the same by CLOCK_BOOTTIME, which nobody sets */
     const char *deployed; /* the closure's directory on the node (deploy.h), or NULL, and a descriptor of what it is in */
     int deployed_fd;
@@ -87,7 +91,7 @@ struct plan {
 /* One line for each op, tab-separated where it matters, on standard error. */
 void plan_print(const struct plan *plan);
 
-/* What the steps of planning (in this folder) hand to each other. */
+/* What the steps of planning (in this folder) share. */
 struct planner {
     struct plan *plan;
     const struct bundle *bundle;
@@ -113,7 +117,7 @@ void plan_add_parents(struct planner *planner, const char *path);
 void plan_add_layer_parents(struct planner *planner, const char *path);
 const char *plan_resolve(struct planner *planner, const char *path);
 
-/* A path is kept once: below another one that was kept it is there already. */
+/* Keep a path once: below another kept path it is there already. */
 bool plan_is_kept(const struct bundle *bundle, const char *path);
 
 /* DIRECTORY/NAME. */

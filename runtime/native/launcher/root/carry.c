@@ -15,11 +15,10 @@
 #include "launcher/memory.h"
 #include "lib/mounts.h"
 
-/* Open the parent directory of `path` below `root` without following any link: a hostile bundle's links, or a race on the node,
+/* Open the parent directory of `path` below the directory `fd`, which is closed, without following any link: a hostile bundle's links, or a race on the node,
  * must not lead a mount or a mkdir elsewhere. openat2(RESOLVE_BENEATH) would do it in one call but needs Linux 5.6. */
-static int open_parent(const char *root, const char *path, const char **name)
+static int go_down(int fd, const char *path, const char **name)
 {
-    int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     for (const char *rest = path + 1; fd >= 0; rest += strcspn(rest, "/") + 1) {
         char component[NAME_MAX + 1];
         const size_t length = strcspn(rest, "/");
@@ -35,6 +34,16 @@ static int open_parent(const char *root, const char *path, const char **name)
         fd = next;
     }
     return fd;
+}
+
+int carry_open_parent(int root, const char *path, const char **name)
+{
+    return go_down(openat(root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC), path, name);
+}
+
+static int open_parent(const char *root, const char *path, const char **name)
+{
+    return go_down(open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), path, name);
 }
 
 static bool make_base(const struct op *op, struct error *error)
@@ -59,8 +68,8 @@ static bool make_base(const struct op *op, struct error *error)
                 "no private memory file system can be mounted on this node");
 }
 
-/* The directory of the deployed closure in this mount namespace, where a layer must be; the one that was checked, and not what has its name
- * by now. */
+/* The directory of the deployed closure in this mount namespace, where a layer must be; the checked one, and not what has its name
+ * now. */
 static int reopen(const char *deployed, int checked)
 {
     char path[PATH_MAX + 16];
@@ -108,7 +117,7 @@ static bool mount_lazy(const struct plan *plan, struct error *error)
     return fail(error, EXIT_KERNEL, "--unpack eager (SDEE_UNPACK=eager) needs none", "the kernel refuses an overlay over FUSE: %s", strerror(errno));
 }
 
-/* What overlays of live directories shall show the node's own of. */
+/* Entries for which overlays of live directories must show the node's own. */
 static bool leave_out(const struct plan *plan, const struct bundle *bundle)
 {
     bool good = true;
@@ -150,12 +159,8 @@ static bool make_closure(const struct plan *plan, bool again, const struct bundl
     return good;
 }
 
-static bool make_place(const struct op *op)
+bool carry_make_place(int parent, const char *name, const struct op *op)
 {
-    const char *name = NULL;
-    const int parent = open_parent(CLOSURE, op->target, &name);
-    if (parent < 0)
-        return false;
     bool good = false;
     struct stat status;
     if (op->kind == OP_DIRECTORY) {
@@ -176,8 +181,17 @@ static bool make_place(const struct op *op)
         if (fd >= 0)
             close(fd);
     }
+    return good;
+}
+
+static bool make_place(const struct op *op)
+{
+    const char *name = NULL;
+    const int parent = open_parent(CLOSURE, op->target, &name);
+    const bool good = parent >= 0 && carry_make_place(parent, name, op);
     const int number = errno;
-    close(parent);
+    if (parent >= 0)
+        close(parent);
     errno = number;
     return good;
 }
@@ -277,7 +291,7 @@ static bool make_whiteout(const char *path)
     if (mkdir(HIDDEN, 0755) != 0 && errno != EEXIST)
         return false;
     for (char *slash = hidden + sizeof HIDDEN; (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
-        *slash = '\0'; /* a layer of ours alone: no link can be in it */
+        *slash = '\0'; /* only we write to this layer: it has no links */
         snprintf(node, sizeof node, OLDROOT "%s", hidden + sizeof HIDDEN - 1);
         if (mkdir(hidden, stat(node, &status) == 0 ? status.st_mode & 01777 : 0755) != 0 && errno != EEXIST)
             return false;

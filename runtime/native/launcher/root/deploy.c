@@ -34,8 +34,8 @@ static void name_of(const struct bundle *bundle, char name[NAME_SIZE])
         used += (size_t)snprintf(name + used, NAME_SIZE - used, "%02x", bundle->identity[i]);
 }
 
-/* What tells a deployed closure from any other directory of this user's, and from another bundle's: in a directory of many, somebody else can
- * give it that name. It is there before all else, and goes last. */
+/* Distinguishes a deployed closure from this user's other directories, and from another bundle's: in a shared directory, somebody else can
+ * give one that name. It is made first, and removed last. */
 static const char IDENTITY[] = "identity";
 
 static bool is_of(int fd, const char *name)
@@ -57,7 +57,7 @@ static bool set_identity(int fd, const char *name)
     return file >= 0 && close(file) == 0 && good;
 }
 
-/* Remove one that is open, and nothing else that may have its name by now. */
+/* Remove the open one, and nothing else that has its name now. */
 static bool remove_deployed(int directory, const char *name, int fd)
 {
     return remove_one(fd, "complete", false) && remove_one(fd, "closure", true) && remove_one(fd, IDENTITY, false) &&
@@ -79,7 +79,7 @@ static int open_own(const char *directory, const char *name)
     return fd;
 }
 
-/* Can it be used: complete, nobody else's to look into, and on a file system that can be the layer of a layer? overlayfs stacks two high,
+/* Is it usable: complete, closed to others, and on a file system that can be the layer of a layer? overlayfs stacks two high,
  * and the job's own overlays are the second. */
 static bool is_usable(int fd, const char *name)
 {
@@ -97,7 +97,7 @@ bool deploy_is_whole(const struct bundle *bundle, int lock)
         const struct entry *entry = &bundle->entries[i];
         struct stat status;
         if (fstatat(tree, entry->path + 1, &status, AT_SYMLINK_NOFOLLOW) != 0)
-            whole = errno == EACCES; /* below a directory that may not be searched: nor by the job */
+            whole = errno == EACCES; /* below a directory that we may not search, nor may the job */
         else
             whole = (status.st_mode & S_IFMT) == (entry->mode & S_IFMT) &&
                     (!S_ISREG(entry->mode) || ((uint64_t)status.st_size == entry_size(bundle, entry) && status.st_mtim.tv_sec == entry->mtime &&
@@ -123,7 +123,7 @@ const char *deploy_find(const struct bundle *bundle, const struct options *optio
     return NULL;
 }
 
-/* Remove what a deploy that was killed has left: nobody holds its lock any more. */
+/* Remove what a killed deploy left: nobody holds its lock any more. */
 static void remove_stale(int directory, const char *name)
 {
     const int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -151,7 +151,7 @@ static bool has_room(const struct bundle *bundle, int directory, const char *pat
     struct statfs status;
     const uint64_t needed = unpack_memory(bundle, NULL), worker = unpack_worker_memory(bundle);
     if (fstatfs(directory, &status) != 0)
-        return true; /* it will show */
+        return true; /* the next step shows it */
     if (status.f_type == OVERLAYFS_SUPER_MAGIC)
         return fail(error, EXIT_RESOURCES, NULL, "it is on an overlay, which cannot be the layer of another's layer");
     if ((uint64_t)status.f_bavail * (uint64_t)status.f_bsize < needed && status.f_blocks != 0)
@@ -205,7 +205,7 @@ static bool not_deployed(const char *path, const char *name, struct error *error
                 "%s/%s is not a closure that sdee deployed for this bundle", path, name);
 }
 
-/* Make way for a new one where there is one that cannot be used. */
+/* Remove an unusable one to make way for a new one. */
 static bool clear(const char *path, int directory, const char *name, struct error *error)
 {
     struct stat status;

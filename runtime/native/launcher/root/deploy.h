@@ -1,7 +1,7 @@
 /* A closure that stays on the node between the steps of a job: `sdee deploy`, `sdee exec` …, `sdee undeploy`.
  *
  * DIRECTORY/sdee-UID-IDENTITY/{closure,complete}, mode 0700: files only, no process. Executing lays the private memory over it, so that each run
- * begins with the closure as it was unpacked. The lock (flock(2) on the directory) tells undeploy who still uses it. */
+ * begins with the closure as it was unpacked. The lock (flock(2) on the directory) tells undeploy whether it is in use. */
 #ifndef SDEE_LAUNCHER_ROOT_DEPLOY_H
 #define SDEE_LAUNCHER_ROOT_DEPLOY_H
 
@@ -15,11 +15,11 @@ bool deploy(const struct bundle *bundle, const struct options *options, struct e
 /* Remove it. Errors: EXIT_RESOURCES while it is in use. */
 bool undeploy(const struct bundle *bundle, const struct options *options, struct error *error);
 
-/* The deployed closure's path, in `arena`, or NULL; `lock`, a descriptor of the directory that it is in, holds it until it is closed. Needs no
+/* Return the deployed closure's path, in `arena`, or NULL. `lock`, a descriptor of its parent directory, holds it until it is closed. Needs no
  * entries. */
 const char *deploy_find(const struct bundle *bundle, const struct options *options, struct arena *arena, int *lock);
 
-/* Is every entry there as it was unpacked? */
+/* Is every entry as it was unpacked? */
 bool deploy_is_whole(const struct bundle *bundle, int lock);
 
 #endif

@@ -42,7 +42,7 @@ static bool write_text(int fd)
     return mark_has_text(fd) || pwrite(fd, MARK_TEXT, sizeof MARK_TEXT - 1, 0) == sizeof MARK_TEXT - 1;
 }
 
-/* Never over what is there. NFS and others know no flags: there an empty directory may be replaced, and nothing else. */
+/* Rename, but replace nothing. NFS and others know no flags: there, rename may replace an empty directory, but nothing else. */
 static bool rename_to(int parent, const char *from, const char *to, bool directory)
 {
     if (syscall(SYS_renameat2, parent, from, parent, to, 1 /* RENAME_NOREPLACE */) == 0)
@@ -51,7 +51,7 @@ static bool rename_to(int parent, const char *from, const char *to, bool directo
 }
 
 /* Whole under another name first, so that nobody sees a directory without its mark. That name is the same for all runs, and each step may be
- * done by two of them at once: what a killed run has left of it serves the next. */
+ * done by two of them at once: the next run uses what a killed run left. */
 static bool make_directory(int parent, const char *temporary, const char *name, mode_t mode)
 {
     struct stat status;
@@ -97,7 +97,7 @@ static bool make(int parent, const char *name, mode_t mode)
     return good || errno == ENOENT || errno == EEXIST || errno == ENOTEMPTY; /* another run was faster: look again */
 }
 
-/* Take it away from others first: a directory without its mark would be taken for the node's own. Over NFS an open file cannot be unlinked
+/* Rename it first: without its mark, others would take the directory for the node's own. Over NFS an open file cannot be unlinked
  * in a directory that is to go (it gets another name in it), so that it is closed then. */
 static void take_away(int parent, const char *name, bool directory, int fd)
 {
@@ -142,7 +142,7 @@ static int open_parent(const struct points *points, const char *path, const char
     return openat(points->root, parent[sizeof OLDROOT] != '\0' ? parent + sizeof OLDROOT : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* The lock, or -1 with errno; `making`: the mount point is made when it is not there. */
+/* The lock, or -1 with errno; `making`: make a missing mount point. */
 static int hold(const struct points *points, const char *path, mode_t mode, bool making)
 {
     const char *name;
@@ -201,7 +201,7 @@ static void add(struct points *points, const char *path, bool directory, int fd)
 
 static void release(const struct points *points, const struct point *point, bool remove);
 
-/* Remove those in the directory of one that cannot be made. */
+/* If one cannot be made, remove the others in its directory. */
 static void forget(struct points *points, const char *path)
 {
     const size_t length = (size_t)(strrchr(path, '/') - path) + 1;
@@ -262,7 +262,7 @@ void points_join(struct points *points, const struct plan *plan, const char *roo
     }
 }
 
-/* Exclusively, if no other run holds it. Of two that end at once neither gets it while both hold it: so give it up and try again. */
+/* Exclusively, if no other run holds it. If two runs end at once, neither gets it while both hold it. So give it up and try again. */
 static bool lock_alone(int fd)
 {
     return lock(fd, F_WRLCK) || (lock(fd, F_UNLCK) && lock(fd, F_WRLCK));
@@ -280,7 +280,7 @@ static void release(const struct points *points, const struct point *point, bool
         close(parent);
 }
 
-/* In its own namespace a mount point is busy: the new root goes first, if there is one by now. */
+/* A mount point is busy in its own namespace: unmount the new root first, if there is one. */
 static void unmount(const struct points *points)
 {
     if (is_inside(points))

@@ -2,7 +2,7 @@
  *
  * A mount point that is removed takes the mount of every namespace with it (since Linux 3.18, and over NFS). So each has a file with a fixed
  * text, on which every run holds a shared lock as long as its namespaces live; the one that gets it exclusively at the end removes the mount
- * point. The text tells what a killed run has left, which the next run uses and removes. A directory has the file in it, where the mount
+ * point. The text marks what a killed run left, which the next run uses and removes. A directory has the file in it, where the mount
  * covers it; a file is it. Locks are those of open file descriptions (fcntl(2)), which reach other nodes where the storage passes them on. */
 #ifndef SDEE_LAUNCHER_ROOT_POINTS_H
 #define SDEE_LAUNCHER_ROOT_POINTS_H

@@ -9,7 +9,8 @@ static void say(struct plan *plan, const char *how, const char *why)
     plan->ops[UNPACK_OP].why = arena_format(plan->arena, "closure, %s: %s", how, why);
 }
 
-bool unpacking_choose(struct plan *plan, struct plan *closed, const struct bundle *bundle, const struct options *options, struct error *error)
+bool unpacking_choose(struct plan *plan, struct plan *closed, const struct root *root, const struct bundle *bundle, const struct options *options,
+                      struct error *error)
 {
     static const char whole[] = "unpacked whole", asked[] = "as asked for";
     struct error refusal = {.code = EXIT_INTERNAL};
@@ -21,8 +22,12 @@ bool unpacking_choose(struct plan *plan, struct plan *closed, const struct bundl
             say(closed, whole, options->unpack == UNPACK_EAGER ? asked : "auto");
         return true;
     }
+    if (root->way->kind != WAY_NAMESPACES && root->way->kind != WAY_PRIVILEGED)
+        return fail(error, EXIT_NODE, "leave --unpack (SDEE_UNPACK) away: it is unpacked then",
+                    "the closure cannot be read lazily with --way %s", way_name(root->way->kind));
     if (!lazy_is_possible(&refusal))
-        return fail(error, refusal.code, refusal.hint[0] != '\0' ? refusal.hint : "leave --unpack (SDEE_UNPACK) away: it is unpacked then",
+        /* EXIT_KERNEL would be a matter of the way to the root, and another one would be tried */
+        return fail(error, EXIT_NODE, refusal.hint[0] != '\0' ? refusal.hint : "leave --unpack (SDEE_UNPACK) away: it is unpacked then",
                     "the closure cannot be read lazily on this node: %s", refusal.message);
     say(plan, "each part when it is first read", asked);
     plan->lazy = closed->lazy = lazy_make(bundle, plan->wanted, error);

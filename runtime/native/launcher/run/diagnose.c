@@ -59,6 +59,18 @@ struct diagnosis *diagnose_begin(void)
     return NULL;
 }
 
+int diagnose_socket(const struct diagnosis *diagnosis)
+{
+    return diagnosis->pair[1];
+}
+
+struct diagnosis *diagnose_inside(int socket)
+{
+    struct diagnosis *diagnosis = allocate(1, sizeof *diagnosis);
+    *diagnosis = (struct diagnosis){.pair = {-1, socket}, .listener = -1};
+    return diagnosis;
+}
+
 void diagnose_install(struct diagnosis *diagnosis)
 {
     struct sock_filter code[6 + CALL_COUNT + 2];
@@ -239,10 +251,10 @@ static void *watch(void *argument)
     return NULL;
 }
 
-void diagnose_watch(struct diagnosis *diagnosis)
+void diagnose_watch(struct diagnosis *diagnosis, const char *seen)
 {
     close(diagnosis->pair[1]);
-    misses_begin(&diagnosis->misses);
+    misses_begin(&diagnosis->misses, seen);
     diagnosis->watching = pipe2(diagnosis->alive, O_CLOEXEC) == 0 && pipe2(diagnosis->stop, O_CLOEXEC) == 0 &&
                           pthread_create(&diagnosis->thread, NULL, watch, diagnosis) == 0;
     if (!diagnosis->watching)

@@ -16,8 +16,12 @@ struct diagnosis *diagnose_begin(void);
 /* In the job's process, last before execve(2): no call of ours after it. Without a filter the job runs undiagnosed, after a note. */
 void diagnose_install(struct diagnosis *diagnosis);
 
-/* In the launcher after the fork: a thread answers from now on. */
-void diagnose_watch(struct diagnosis *diagnosis);
+/* Where the job's process is no child: the descriptor that it gets, and what it makes of it. */
+int diagnose_socket(const struct diagnosis *diagnosis);
+struct diagnosis *diagnose_inside(int socket);
+
+/* In the launcher after the fork: a thread answers from now on. `seen`: the job's root, as the launcher sees it. */
+void diagnose_watch(struct diagnosis *diagnosis, const char *seen);
 
 /* When the job has ended with this status (waitpid(2)): say what it missed. */
 void diagnose_report(struct diagnosis *diagnosis, const struct bundle *bundle, int status);

@@ -36,6 +36,17 @@ void inherited_save(struct inherited *inherited)
     inherited->umask = umask(0);
 }
 
+void inherited_restore(const struct inherited *inherited)
+{
+    setrlimit(RLIMIT_FSIZE, &inherited->file_size);
+    sigaction(SIGXFSZ, &inherited->file_size_action, NULL);
+    for (int fd = 0; fd < 3; fd++)
+        if (inherited->closed[fd])
+            close(fd);
+    sigaction(SIGCHLD, &inherited->child_action, NULL);
+    sigprocmask(SIG_SETMASK, &inherited->mask, NULL);
+}
+
 /* "stack 8388608 unlimited": the soft limit is raised to the recorded one as far as the hard limit here allows. */
 static void raise_limit(const char *text)
 {
@@ -189,17 +200,11 @@ void job_become(const struct job *job, pid_t launcher)
     if (getppid() != launcher)
         _exit(EXIT_INTERNAL); /* it was killed before the line above */
     if (enter(job, &error) && choose(job, &program, &argv, &error)) {
-        setrlimit(RLIMIT_FSIZE, &job->inherited.file_size);
-        sigaction(SIGXFSZ, &job->inherited.file_size_action, NULL);
+        inherited_restore(&job->inherited);
         for (const char *cursor = NULL, *text; (text = conf_next(job->bundle, "rlimit", &cursor)) != NULL;)
             raise_limit(text);
         limit_capabilities(job);
         umask((mode_t)strtoul(conf_get(job->bundle, "umask"), NULL, 8));
-        for (int fd = 0; fd < 3; fd++)
-            if (job->inherited.closed[fd])
-                close(fd);
-        sigaction(SIGCHLD, &job->inherited.child_action, NULL);
-        sigprocmask(SIG_SETMASK, &job->inherited.mask, NULL);
         if (job->diagnosis != NULL)
             diagnose_install(job->diagnosis);
         execute(program, argv, job->environment);

@@ -34,6 +34,9 @@ struct job {
 /* Fill closed standard descriptors with something harmless, so that no file of ours gets their numbers. */
 void inherited_save(struct inherited *inherited);
 
+/* All of it back but the umask, before another program is executed. */
+void inherited_restore(const struct inherited *inherited);
+
 /* Run the job in the calling (forked) process; returns only by ending it, with an error's code after printing the error. */
 void job_become(const struct job *job, pid_t launcher) __attribute__((noreturn));
 

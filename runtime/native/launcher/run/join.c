@@ -42,7 +42,7 @@ static unsigned long long inode_of(const char *path)
 }
 
 /* The name: user and group, bundle, options that decide on what is built and kept, the world that this process sees, the step. */
-static socklen_t name_of(const struct root *root, const struct bundle *bundle, const struct options *options, struct sockaddr_un *address)
+static socklen_t name_of(const struct bundle *bundle, const struct options *options, struct sockaddr_un *address)
 {
     char key[1024], text[2 * PATH_MAX + 1400];
     struct stat top = {0};
@@ -57,7 +57,7 @@ static socklen_t name_of(const struct root *root, const struct bundle *bundle, c
     stat("/", &top);
     getrlimit(RLIMIT_FSIZE, &files); /* the last one out writes what all have made */
     const int size = snprintf(text, sizeof text, "%s %u %d%d%d %llu:%llu %llu %llu %llu %llu %s\n%s\n%s",
-                              root->way->name, (unsigned)getegid(), (int)options->root, options->mpi_host, (int)options->unpack,
+                              way_name(options->way), (unsigned)getegid(), (int)options->root, options->mpi_host, (int)options->unpack,
                               (unsigned long long)top.st_dev, (unsigned long long)top.st_ino, inode_of("/proc/self/ns/mnt"),
                               inode_of("/proc/self/ns/pid"), inode_of("/proc/self/ns/user"), (unsigned long long)files.rlim_max,
                               options->save != NULL ? options->save : "", options->moved != NULL ? options->moved : "", key);
@@ -193,7 +193,7 @@ bool join_begin(struct join *join, struct root *root, const struct bundle *bundl
     *join = (struct join){.role = ROLE_ALONE, .root = root, .listener = -1, .members = -1, .ending = -1};
     if (options->join != NULL && strcmp(options->join, "never") == 0)
         return true;
-    const socklen_t size = name_of(root, bundle, options, &address);
+    const socklen_t size = name_of(bundle, options, &address);
     for (int i = 0; size > 0 && i < ATTEMPTS && gone < FAILURES && (outcome == AGAIN || outcome == LEADER_GONE); i++) {
         outcome = attempt(join, &address, size, points, arena, error);
         gone += outcome == LEADER_GONE;
@@ -206,10 +206,21 @@ bool join_begin(struct join *join, struct root *root, const struct bundle *bundl
     return outcome != LOST;
 }
 
+bool join_cannot(const struct options *options, struct error *error)
+{
+    char key[1024];
+    const bool automatic = options->join == NULL || strcmp(options->join, "auto") == 0;
+    if (!automatic && strcmp(options->join, "never") != 0)
+        return fail(error, EXIT_KERNEL, "run it with --join never (SDEE_JOIN=never)", "a root that bwrap made cannot be shared (--join %s)", options->join);
+    if (automatic && !options->quiet && ranks_key(key, sizeof key) && ranks_is_first())
+        note("warning: a root that bwrap made cannot be shared: each rank on a node unpacks the closure for itself");
+    return true;
+}
+
 void join_found(struct join *join, const struct plan *plan)
 {
     join->members = plan_write(plan, PLAN) ? become_member(O_CREAT | O_EXCL) : -1;
-    if (join->members >= 0 && join->root->way->share(join->root, join->shared))
+    if (join->members >= 0 && join->root->way->share != NULL && join->root->way->share(join->root, join->shared))
         return;
     close(join->listener); /* the others see it and work for themselves */
     join->listener = -1;

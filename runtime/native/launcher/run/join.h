@@ -37,6 +37,9 @@ struct join {
 bool join_begin(struct join *join, struct root *root, const struct bundle *bundle, const struct options *options, struct points *points, struct arena *arena,
                 struct error *error);
 
+/* Where no root can be shared: say so to ranks. Errors: EXIT_KERNEL where a name was asked for. */
+bool join_cannot(const struct options *options, struct error *error);
+
 /* Who leads, when the root is built: be a member, and leave the plan for who is last. */
 void join_found(struct join *join, const struct plan *plan);
 

@@ -8,14 +8,13 @@
 #include <sys/wait.h>
 
 #include "launcher/bundle/conf.h"
-#include "launcher/layout.h"
 #include "lib/paths.h"
 
 enum { MOST = 20000, RECENT = 512, SHOWN = 12 };
 
-void misses_begin(struct misses *misses)
+void misses_begin(struct misses *misses, const char *seen)
 {
-    *misses = (struct misses){.lock = PTHREAD_MUTEX_INITIALIZER};
+    *misses = (struct misses){.seen = seen, .lock = PTHREAD_MUTEX_INITIALIZER};
 }
 
 static const char *name_of(const char *path)
@@ -113,16 +112,16 @@ static bool missed_before(const struct bundle *bundle, const char *path)
     return false;
 }
 
-static bool is_there_now(const char *path)
+static bool is_there_now(const struct misses *misses, const char *path)
 {
-    char now[PATH_MAX + 16];
+    char now[PATH_MAX + 32];
     struct stat status;
-    snprintf(now, sizeof now, NEWROOT "%s", path);
+    snprintf(now, sizeof now, "%s%s", misses->seen, path);
     return lstat(now, &status) == 0;
 }
 
 /* The job has removed the directory since: it was the job's own, for temporary files. */
-static bool was_in_own_directory(const struct miss *miss)
+static bool was_in_own_directory(const struct misses *misses, const struct miss *miss)
 {
     char directory[PATH_MAX];
     snprintf(directory, sizeof directory, "%s", miss->path);
@@ -130,7 +129,7 @@ static bool was_in_own_directory(const struct miss *miss)
     if (!miss->in_directory || slash == NULL || slash == directory)
         return false;
     *slash = '\0';
-    return !is_there_now(directory);
+    return !is_there_now(misses, directory);
 }
 
 /* One thing that was missed: a name that one process looked for in one or more directories. */
@@ -146,7 +145,7 @@ static struct group *grouped(const struct misses *misses, const struct bundle *b
     for (size_t i = 0; i < misses->count; i++) {
         const struct miss *miss = &misses->items[i];
         const bool implied = miss->below != NULL && !missed_before(bundle, miss->below);
-        if (miss->found || implied || missed_before(bundle, miss->path) || is_there_now(miss->path) || was_in_own_directory(miss))
+        if (miss->found || implied || missed_before(bundle, miss->path) || is_there_now(misses, miss->path) || was_in_own_directory(misses, miss))
             continue;
         size_t k = 0;
         while (k < *count && (strcmp(groups[k].first->program, miss->program) != 0 ||

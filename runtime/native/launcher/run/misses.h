@@ -20,13 +20,14 @@ struct miss {
 };
 
 struct misses {
+    const char *seen; /* the job's root, as this process sees it */
     pthread_mutex_t lock;
     struct arena arena;
     struct miss *items; /* in the order of the last look */
     size_t count;
 };
 
-void misses_begin(struct misses *misses);
+void misses_begin(struct misses *misses, const char *seen);
 void misses_add(struct misses *misses, pid_t pid, const char *path, const char *program, bool in_directory);
 void misses_found(struct misses *misses, pid_t pid, const char *path);
 

@@ -68,7 +68,7 @@ class _Chain:
     def prepared(self, submission: _Submission, before: Callable[[], None]) -> str:
         """Return the batch script that runs the submission's own in a bundle, made with all that it needs.
 
-        `before`: called when the script is to run here. Raises SdeeError.
+        `before`: called before a trial run. Raises SdeeError.
         """
         job, here, inside = submission.job, submission.here, self.context.inside
         cwd, given_input = inside.place(job)

@@ -1,4 +1,4 @@
-"""What was made or changed in the environment, and what that needs of the host.
+"""Find what was made or changed in the environment, and what that needs of the host.
 
 A run that did not come to its end may have needed any of it, and in a shell anything may be typed.
 """
@@ -84,7 +84,7 @@ def _hosts() -> Iterator[str]:
 
 
 def _entries(top: str) -> Iterator[str]:
-    """Yield the paths, inside, of what lies in a layer and is no directory.
+    """Yield the paths, inside, of what is in a layer and is not a directory.
 
     Not by os.walk(): it asks of each of the skeleton's 20,000 directories whether it is a link, which stops inside.
     """

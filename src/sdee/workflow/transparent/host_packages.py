@@ -1,4 +1,4 @@
-"""What of the host travels where nobody knows what will be run: what the environment's packages need, what one types.
+"""Choose what of the host travels when the programs are unknown: what packages need, and interactive tools.
 
 In a bundle there is nothing of the node's own. A shell on a node without ls, or a program without the plugins of the
 host's MPI, is of no use, and the whole host is too large.

@@ -1,4 +1,4 @@
-"""Trace and bundle of what srun and sbatch start inside of a private environment, without a word on standard output."""
+"""Trace and bundle what srun and sbatch start inside a private environment; print nothing on standard output."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Rehearsal:
 
 
 def ready(rehearsal: Rehearsal, include: Sequence[str], before: Callable[[], None], context: Context) -> str:
-    """Return a bundle of the command, made first where there is none or something has changed.
+    """Return a bundle of the command; make it first if it is missing or out of date.
 
     `include`: paths that travel though the run did not use them; `before`: called when it is to run. Raises SdeeError.
     """
@@ -95,7 +95,7 @@ def _is_partial(directory: str) -> bool:
 
 
 def _outgrown(directory: str, more: Sequence[str]) -> str:
-    """Return why a bundle that holds all changes of the environment holds them no more: some are new, others gone."""
+    """Return why a bundle with all changes of the environment is out of date: some are new, others gone."""
     path, known = os.path.join(directory, CHANGES), None
     with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
         known = file.read()
@@ -191,7 +191,7 @@ def _trace(rehearsal: Rehearsal, todo: Preparation, context: Context) -> None:
 
 
 def _judge(todo: Preparation, trace: Trace, took: float, log: str, context: Context, *, ended: bool) -> None:
-    """Keep what the run tells. `took`: its seconds; `ended`: it was ended before its own end; `log`: for people."""
+    """Keep the result of the trial run. `took`: its seconds; `ended`: sdee ended it early; `log`: for people."""
     known = state.of_trace(trace, todo.trace)
     step = None if ended or known.status else failed_steps.failed(trace, context.inside.rehearsed)
     why = ""
@@ -213,7 +213,7 @@ def _judge(todo: Preparation, trace: Trace, took: float, log: str, context: Cont
 
 
 def _run(todo: Preparation, environment: Mapping[str, str], cwd: str, streams: tuple[BinaryIO, BinaryIO]) -> bool:
-    """Run it; tell whether it had to be ended before its own end."""
+    """Run it; tell whether sdee had to end it early."""
     own = (str(os.getpid()), todo.directory)
     command = own_module("sdee.__main__", "rehearse", *own, "trace", "-q", "-o", todo.trace, "--", *todo.command)
     stdin, log = streams

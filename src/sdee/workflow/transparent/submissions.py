@@ -1,4 +1,4 @@
-"""What a script submitted when it ran here: by the record that the program in sbatch's place has made."""
+"""Read what a script submitted in its trial run: the program that replaced sbatch recorded it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Sweeps: commands that differ in numbers alone, be it in the text of a script. After three runs or a minute, further
-ones are not run here first.
+"""Recognise sweeps: commands that differ only in numbers, also within the text of a script.
 
-What such a one needs besides is of the host's, or was changed in the environment; and of the latter all travels then.
+After three trial runs or a minute of them, further commands get none. What such a command needs besides comes from the
+host, or was changed in the environment; all these changes then travel.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import re
-import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import OutputError
 from sdee.base.files import private_opener
-from sdee.workflow import preparation, state
+from sdee.workflow import preparation, state, variants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +24,6 @@ DEFAULT_LIMIT = 60
 TOOK = "took"  # a file beside the trace: the seconds that it took
 RUNS = 3  # of a sweep; each keeps a trace and a bundle
 _LOOKED_AT = 3  # traces of a sweep, the latest first: they were made of the same software
-# Names of programs for an interpreter: `python step1.py` and `python step2.py` are no sweep
-_SOURCES = re.compile(r"\.(py|pyc|pyz|ipynb|[Rr]|Rmd|jl|pl|rb|lua|m|tcl|m?js|[ck]?sh|bash|zsh|fish|awk|sed|jar)$")
-# In a script: not of a word (python3.11, gcc/12), a path, a range or a parameter ($1)
-_NUMBER = re.compile(r"(?<![\w.+/$-])[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?(?![\w.+/-])", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -72,20 +66,17 @@ def family(parent: str, name: str, cwd: str, key: Sequence[str], words: Sequence
     """Return the directory of a sweep: `key` is what its commands have in common, besides words and text without
     numbers.
     """
-    same = (*(_without_numbers(word, cwd) for word in words), *([_NUMBER.sub("#", text)] if text else []))
+    same = (
+        *(variants.without_numbers(word, cwd) for word in words),
+        *([variants.NUMBER.sub("#", text)] if text else []),
+    )
     return preparation.directory_of(parent, name, cwd, *key, *same)
 
 
 def _directory(family: str, cwd: str, arguments: Sequence[str], words: Sequence[str], text: str) -> str:
-    if all(word == _without_numbers(word, cwd) for word in words) and not _NUMBER.search(text):
+    if all(word == variants.without_numbers(word, cwd) for word in words) and not variants.NUMBER.search(text):
         return family
     return preparation.directory_of(os.path.dirname(family), os.path.basename(family), *arguments, text)
-
-
-def _without_numbers(word: str, cwd: str) -> str:
-    path = os.path.join(cwd, word)
-    program = shutil.which(word) or (os.path.isfile(path) and (os.access(path, os.X_OK) or _SOURCES.search(word)))
-    return word if program else re.sub(r"\d+", "#", word)
 
 
 def limit() -> int:
