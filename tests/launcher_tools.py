@@ -27,6 +27,8 @@ ROOTS = ("merged", "closed")
 USERS = (0, TESTER) if ROOT else (os.getuid(),)
 # what the outer environment may hold without changing what is tested
 PLAIN = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "USER": "someone"}
+if "SDEE_TEST_UNPACK" in os.environ:  # all of the launcher's tests with a closure that is read lazily: test_lazy.py
+    PLAIN["SDEE_UNPACK"] = os.environ["SDEE_TEST_UNPACK"]
 
 
 @lru_cache

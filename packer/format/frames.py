@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from sdee.packer.format.content import Source
     from sdee.packer.format.reuse import OldFrames
 
-# Bytes of tar stream. The launcher unpacks frames in parallel and `sdee cat` decodes whole ones, so small is good;
-# large compresses better. Measured at level 7 on the whole closure of a numpy/scipy/pandas job, 294 MB: cuts every
-# 4 MiB 78.99 MB; LEAST, USUAL, MOST of 1, 4, 8 MiB 78.78 MB in 68 frames, as fast to unpack; 1, 2, 8 79.40 MB in 93;
-# 2, 6, 10 78.50 MB in 52.
-LEAST = 1 << 20  # no cut before this
-USUAL = 4 << 20  # from there on, about so far to the next cut
-MOST = 8 << 20  # here the next member begins a new frame in any case
-STEP = 4 << 20  # a member longer than this is cut at multiples of it, counted from its own beginning
+# Bytes of tar stream. The launcher unpacks frames in parallel, or decodes those that are read (--unpack lazy), and
+# `sdee cat` decodes whole ones, so small is good; large compresses better. Measured at level 7 on the whole closure of
+# a numpy job with OpenBLAS, LEAST, USUAL, MOST, STEP of 1, 4, 8, 4 MiB: 115.70 MB; 1/2, 1, 2, 1/2: 121.33 MB, 4.9 %
+# more; 1/8, 1/2, 1, 1/2: 124.58 MB, 7.7 % more.
+LEAST = 512 << 10  # no cut before this
+USUAL = 1 << 20  # from there on, about so far to the next cut
+MOST = 2 << 20  # here the next member begins a new frame in any case
+STEP = 512 << 10  # a member longer than this is cut at multiples of it from its content's beginning on: in whole pages
 PIECE = 1 << 20  # read at once of a file too long to hold
 
 Piece: TypeAlias = "bytes | bytearray | Part"
@@ -80,8 +80,8 @@ class FrameWriter:
         """Stop the threads; frames that were not begun are forgotten."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def begin(self, name: bytes, length: int) -> None:
-        """Say that a member begins: its name, and its bytes of stream with header and padding.
+    def begin(self, name: bytes, length: int, header: int) -> None:
+        """Say that a member begins: its name, its bytes of stream with header and padding, and those of its header.
 
         A cut comes before it if its name says so, the likelier the longer it is: then cuts are USUAL apart, and the
         same ones are found again after a member that came, went or changed its length.
@@ -90,7 +90,7 @@ class FrameWriter:
         chosen = long or crc32(name) % USUAL < length
         if self._filled and ((self._filled >= LEAST and chosen) or self._filled + min(length, STEP) > MOST):
             self._cut()
-        self._room = STEP if long else rules.MOST_FRAME - self._filled
+        self._room = header + STEP if long else rules.MOST_FRAME - self._filled
 
     def write(self, data: bytes) -> None:
         """Take bytes that are no file's. Raises OSError when `out` cannot be written."""

@@ -260,7 +260,7 @@ class _TarStream:
 
     def _begin(self, node: Node, head: bytes, content: int = 0) -> None:
         """Begin a member; `content` bytes follow."""
-        self._stream.begin(os.fsencode(node.path), len(head) + content)
+        self._stream.begin(os.fsencode(node.path), len(head) + content, len(head))
         self._stream.write(head)
 
     def _copy(self, source: Source, expected: bytes) -> bytes:

@@ -108,6 +108,32 @@ def of_frames() -> list[bytes]:
     ]
 
 
+def of_lazy() -> list[bytes]:
+    """Requests of FUSE as the kernel makes them, to frames of three sizes."""
+
+    def request(opcode: int, node: int = 1, body: bytes = b"", unique: int = 7) -> bytes:
+        head = struct.pack("<IIQQIIII", 40 + len(body), opcode, unique, node, 0, 0, 1, 0)
+        return struct.pack("<H", len(head + body)) + head + body
+
+    def read(node: int, offset: int, size: int, opcode: int = 15) -> bytes:
+        return request(opcode, node, struct.pack("<QQIIQII", 0, offset, size, 0, 0, 0, 0))
+
+    looked_for = (b"a", b"d", b"again", b"no", b"x/y")
+    names = b"".join(request(1, node, name + b"\0") for node in (1, 4) for name in looked_for)
+    init = request(26, 0, struct.pack("<IIII", 7, 38, 131072, 0xFFFFFFFF))
+    listed = ((1, 0, 4096), (4, 0, 200), (4, 6, 4096), (4, 999, 4096), (2, 0, 9))
+    lists = b"".join(read(*what, 44) for what in listed)
+    whats = ((2, 0, 4096), (3, 0, 131072), (3, 60000, 131072), (5, 4999, 9), (4, 0, 9), (8, 9, 9))
+    reads = b"".join(read(*what) for what in whats)
+    opcodes = (3, 5, 14, 27, 17, 18, 29, 2, 36, 22)
+    others = b"".join(request(opcode, node) for opcode in opcodes for node in (1, 2, 8, 99))
+    return [
+        bytes([which, 0, 0, 0]) + text
+        for which in range(3)
+        for text in (init + names + lists, reads + reads, others, init + reads + lists)
+    ] + [b"\1\0\x80\1" + reads + reads, b"\2\0\x40\x80" + reads, b"\0\0\xf0\7" + reads]
+
+
 def of_conf() -> list[bytes]:
     """All keys, with and without a closure."""
     closure = b"\xff" + text(
@@ -240,7 +266,7 @@ def of_waiting() -> list[bytes]:
 
 TARGETS: dict[str, Callable[[], list[bytes]]] = {
     "bundle": of_bundle, "table": of_table, "frames": of_frames, "conf": of_conf, "elf": of_elf, "ldcache": of_ldcache,
-    "node": of_node, "mounts": of_mounts, "join": of_join, "front": of_front, "holder": of_holder,
+    "node": of_node, "mounts": of_mounts, "join": of_join, "lazy": of_lazy, "front": of_front, "holder": of_holder,
     "environment": of_environment, "waiting": of_waiting,
 }  # fmt: skip
 

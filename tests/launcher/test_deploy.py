@@ -61,7 +61,7 @@ def test_what_is_deployed_runs_without_unpacking_and_stays_as_it_was(work: str, 
     assert (gone.stdout, gone.stderr, gone.returncode, left(node)) == ("", "", 0, [])
     after = run([bundle], uid=uid, ROOT=root, DEPLOY_DIR=node, DEBUG="1", QUIET="1")
     assert after.stdout == result.stdout
-    assert f"plan: unpack    {bundle} -> /  # closure\n" in after.stderr
+    assert f"plan: unpack    {bundle} -> /  # closure, unpacked whole: auto\n" in after.stderr
 
 
 def test_without_a_directory_named_the_first_with_room_is_taken(work: str) -> None:

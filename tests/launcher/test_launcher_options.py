@@ -37,7 +37,7 @@ def test_no_variable_of_an_option_reaches_the_job(work: str) -> None:
     apart = ("SDEE_ROOT", "SDEE_WAY", "SDEE_MPI", "SDEE_COMMAND", "SDEE_CHDIR", "SDEE_ERROR_FD")
     outer = {name: "0" for name in variables if name not in apart}
     outer |= {"SDEE_SAVE": work, "SDEE_DEPLOY_DIR": work, "SDEE_MPI": "bundle", "SDEE_CHDIR": "/"}
-    outer |= {"SDEE_PASS_ENV": "OWN", "SDEE_ENV": "OWN"}  # the second is its older name
+    outer |= {"SDEE_UNPACK": "eager", "SDEE_PASS_ENV": "OWN", "SDEE_ENV": "OWN"}  # the second is its older name
     job = run([bundle], env=outer | {"PATH": "/usr/bin:/bin", "OWN": "1", "SDEE_OTHER": "1"})
     assert "SDEE_OTHER=1" in job.stdout.splitlines(), job.stderr
     assert [n for line in job.stdout.splitlines() if (n := line.partition("=")[0]) in (*variables, "SDEE_ENV")] == []

@@ -83,7 +83,7 @@ def test_a_file_that_comes_or_goes_does_so_too(tree: Path, tmp_path: Path) -> No
 def test_cuts_that_do_not_go_by_members_would_change_every_frame_after(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def begin(self: frames.FrameWriter, _name: bytes, _length: int) -> None:
+    def begin(self: frames.FrameWriter, _name: bytes, _length: int, _header: int) -> None:
         self._room = SIZE - self._filled
 
     monkeypatch.setattr(frames.FrameWriter, "begin", begin)

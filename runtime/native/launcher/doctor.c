@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "launcher/lazy/lazy.h"
 #include "launcher/memory.h"
 #include "launcher/root/root.h"
 #include "lib/mounts.h"
@@ -87,6 +88,15 @@ static void probe_overlay(struct finding *finding)
              finding->ok ? "none needed; Linux 6.6 makes it writable" : "none needed: --root closed is used; a newer kernel (5.11) has it");
 }
 
+static void probe_lazy(struct finding *finding)
+{
+    struct error error = {.code = EXIT_INTERNAL};
+    finding->ok = lazy_is_possible(&error);
+    snprintf(finding->detail, sizeof finding->detail, "%.1000s", finding->ok ? "an overlay over FUSE" : error.message);
+    if (!finding->ok)
+        snprintf(finding->remedy, sizeof finding->remedy, "none needed: closures are unpacked. For --unpack lazy, let users open /dev/fuse (chmod 666)");
+}
+
 static void probe_memory(struct finding *finding)
 {
     char limit[4500];
@@ -148,6 +158,7 @@ int doctor(void)
     print_ways();
     print_finding("private root", probe_tmpfs);
     print_finding("overlayfs (merged root)", probe_overlay);
+    print_finding("FUSE (--unpack lazy)", probe_lazy);
     print_finding("memory", probe_memory);
     return 0;
 }

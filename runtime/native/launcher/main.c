@@ -12,17 +12,19 @@
 
 #include "launcher/bundle/bundle.h"
 #include "launcher/bundle/conf.h"
-#include "launcher/bundle/unpack.h"
 #include "launcher/doctor.h"
 #include "launcher/help.h"
-#include "launcher/memory.h"
+#include "launcher/layout.h"
+#include "launcher/lazy/lazy.h"
 #include "launcher/node/expect.h"
 #include "launcher/node/node.h"
 #include "launcher/options.h"
 #include "launcher/plan/make.h"
 #include "launcher/plan/plan.h"
+#include "launcher/root/carry.h"
 #include "launcher/root/deploy.h"
 #include "launcher/root/points.h"
+#include "launcher/root/unpacking.h"
 #include "launcher/run/changed.h"
 #include "launcher/run/diagnose.h"
 #include "launcher/run/handover.h"
@@ -123,7 +125,8 @@ static bool plan_all(struct plan *plan, struct plan *closed, const struct bundle
     struct host_libraries libraries;
     host_libraries_find(&libraries, bundle, options->mpi_host, plan->arena);
     const bool good = node_read(&node, plan->arena, error) && check_node(bundle, options, &libraries, error) &&
-                      plan_and_hold(plan, closed, bundle, options, &node, &libraries, points, error);
+                      plan_and_hold(plan, closed, bundle, options, &node, &libraries, points, error) &&
+                      unpacking_choose(plan, closed, root, bundle, options, error);
     if (good && options->dry_run)
         dup2(STDOUT_FILENO, STDERR_FILENO); /* --dry-run: the plan is the output */
     if (good && (options->debug || options->dry_run)) {
@@ -183,7 +186,7 @@ static bool prepare(struct plan *plan, const struct bundle *bundle, const struct
         return false;
     if (options->dry_run)
         return true;
-    if (plan->deployed == NULL && !memory_check(unpack_memory(bundle, plan->wanted) + unpack_worker_memory(bundle), bundle->name, error))
+    if (!unpacking_has_memory(plan, bundle, error))
         return false; /* before anything is done */
     say_warnings(plan, bundle, options, workdir);
     return root->way->make(root, plan, &closed, bundle, options, error);
@@ -246,6 +249,17 @@ static void advise(const struct options *options, const struct bundle *bundle, i
          options->bundle != NULL ? "sdee exec --diagnose" : "SDEE_DIAGNOSE=1", bundle->name);
 }
 
+/* The job was not given a part of its closure: whatever it made of that, its result is not what it would have been. */
+static void explain_unread(const struct root *root, int *status)
+{
+    struct error error = {.code = EXIT_INTERNAL};
+    const bool may_be_lazy = root->way->kind == WAY_NAMESPACES || root->way->kind == WAY_PRIVILEGED;
+    if (!may_be_lazy || lazy_explain(LAZY_TOLD, &error) || (error.code != EXIT_BUNDLE && *status == 0))
+        return;
+    error_print(&error);
+    *status = (int)error.code << 8;
+}
+
 /* The way to a root, or an installed launcher that has one where this program has none of its own. */
 static bool choose_way(struct root *root, const struct options *options, const struct inherited *inherited, char **argv, struct error *error)
 {
@@ -290,6 +304,7 @@ static bool run_with(struct bundle *bundle, struct options *options, struct inhe
     if (!launch(&job, &join, status, error))
         return false;
     error->tried[0] = '\0'; /* of steps that succeeded another way */
+    explain_unread(&root, status);
     advise(options, bundle, *status);
     struct keeping keeping = {.save = save, .umask = inherited->umask, .shared = join.role != ROLE_ALONE};
     if (join_leave(&join, &plan, &keeping.last) && !(bundle_read_entries(bundle, error) && root.way->collect(&plan, bundle, options, &keeping, error))) {
@@ -298,7 +313,10 @@ static bool run_with(struct bundle *bundle, struct options *options, struct inhe
             *status = EXIT_OUTPUT << 8;
     }
     points_release(points, keeping.last);
+    if (keeping.last)
+        carry_end(&plan);
     join_left(&join);
+    lazy_free(plan.lazy);
     return true;
 }
 

@@ -26,6 +26,17 @@ static bool set_root(struct options *options, const char *source, const char *va
     return fail(error, EXIT_USAGE, "it is one of auto, merged, closed", "%s cannot be '%s'", source, value);
 }
 
+static bool set_unpack(struct options *options, const char *source, const char *value, struct error *error)
+{
+    static const char *const names[] = {"auto", "lazy", "eager"};
+    for (enum unpacking kind = UNPACK_AUTO; kind <= UNPACK_EAGER; kind++)
+        if (strcmp(value, names[kind]) == 0) {
+            options->unpack = kind;
+            return true;
+        }
+    return fail(error, EXIT_USAGE, "it is one of auto, lazy, eager", "%s cannot be '%s'", source, value);
+}
+
 const char *way_name(enum way_kind way)
 {
     static const char *const names[] = {"auto", "namespaces", "privileged", "join", "helper"};
@@ -113,6 +124,9 @@ const struct option_row OPTIONS[] = {
     {"deploy", NULL, AT(deploy), .help = "only unpack the closure on this node for later runs; print where"},
     {"undeploy", NULL, AT(undeploy), .help = "only remove the unpacked closure"},
     {"deploy-dir", "DIR", AT(deploy_directory), .help = "unpack into DIR [the first of /dev/shm, /tmp, /var/tmp with room]"},
+    {"unpack", "auto|lazy|eager", .set = set_unpack,
+     .help = "eager: the whole closure, into memory, before the job begins. lazy: each part when it is first read, by\n"
+             "FUSE, from the bundle, which must stay as it is until the job ends. auto: eager [auto]"},
     {"threads", "N", .set = set_threads, .help = "unpack with N threads; 0: one for each available CPU [0]"},
     {"force", NULL, AT(force), .help = "run even if this node's CPU, kernel or drivers do not fit"},
     {"diagnose", NULL, AT(diagnose), .help = "trace lightly; name missing files if the job fails"},

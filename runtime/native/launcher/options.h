@@ -7,10 +7,12 @@
 #include "lib/error.h"
 
 enum root_kind { ROOT_AUTO, ROOT_MERGED, ROOT_CLOSED };
+enum unpacking { UNPACK_AUTO, UNPACK_LAZY, UNPACK_EAGER };
 enum way_kind { WAY_AUTO, WAY_NAMESPACES, WAY_PRIVILEGED, WAY_JOIN, WAY_HELPER, WAY_KINDS };
 
 struct options {
     enum root_kind root;
+    enum unpacking unpack;
     enum way_kind way;
     bool debug, dry_run, shell, quiet;
     bool diagnose;

@@ -1,9 +1,12 @@
 #include "lib/fds.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 union control {
@@ -55,4 +58,18 @@ int receive_fd(int socket)
     char byte;
     int fd;
     return receive_with_fds(socket, &byte, 1, &fd, 1) ? fd : -1;
+}
+
+void close_from(int first)
+{
+    if (syscall(SYS_close_range, (unsigned)first, ~0U, 0U) == 0)
+        return;
+    DIR *stream = opendir("/proc/self/fd");
+    for (const struct dirent *item; stream != NULL && (item = readdir(stream)) != NULL;) {
+        const int fd = atoi(item->d_name);
+        if (fd >= first && fd != dirfd(stream))
+            close(fd);
+    }
+    if (stream != NULL)
+        closedir(stream);
 }

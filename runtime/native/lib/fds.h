@@ -1,4 +1,4 @@
-/* Descriptors that go from process to process (unix(7), SCM_RIGHTS). */
+/* Descriptors that go from process to process (unix(7), SCM_RIGHTS), and the end of those that should not. */
 #ifndef SDEE_LIB_FDS_H
 #define SDEE_LIB_FDS_H
 
@@ -16,5 +16,8 @@ bool receive_with_fds(int socket, void *data, size_t size, int *fds, size_t coun
 /* A message of one byte with one descriptor; -1 when none comes. */
 bool send_fd(int socket, int fd);
 int receive_fd(int socket);
+
+/* Close all descriptors from `first` on; before Linux 5.9 by the list in /proc. */
+void close_from(int first);
 
 #endif

@@ -108,13 +108,23 @@ bool namespaces_admin(void)
     return sys_capabilities(&capabilities) && (capabilities.effective >> CAP_SYS_ADMIN & 1) != 0;
 }
 
+static bool (*between)(void *argument, struct error *error);
+static void *between_argument;
+
+void namespaces_between(bool (*call)(void *argument, struct error *error), void *argument)
+{
+    between = call;
+    between_argument = argument;
+}
+
 bool namespaces_user(bool *left, struct error *error)
 {
     const unsigned uid = geteuid(), gid = getegid();
     char what[64];
     struct groups groups;
     groups_begin(&groups);
-    if (unshare_namespaces(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
+    unshare_may(CLONE_NEWUSER | CLONE_NEWNS);
+    if (unshare_namespaces(CLONE_NEWUSER | (between == NULL ? CLONE_NEWNS : 0)) != 0) {
         const int number = errno;
         groups_end(&groups);
         return refused(error, "unshare(CLONE_NEWUSER)", number);
@@ -127,6 +137,10 @@ bool namespaces_user(bool *left, struct error *error)
         snprintf(what, sizeof what, "writing /proc/self/%s", failed);
         return refused(error, what, number);
     }
+    if (between != NULL && !between(between_argument, error))
+        return false;
+    if (between != NULL && unshare_namespaces(CLONE_NEWNS) != 0)
+        return fail_to_unshare(error, "a mount namespace", CLONE_NEWNS, NULL);
     return sys_make_slave() == 0 || refused(error, "making mounts private", errno);
 }
 
@@ -134,6 +148,8 @@ bool namespaces_mount(bool *left, struct error *error)
 {
     if (!namespaces_admin())
         return fail(error, EXIT_KERNEL, NULL, "this process lacks CAP_SYS_ADMIN");
+    if (between != NULL && !between(between_argument, error))
+        return false;
     if (unshare_namespaces(CLONE_NEWNS) != 0)
         return fail_to_unshare(error, "a mount namespace", CLONE_NEWNS, "the profile of the container must allow unshare(CLONE_NEWNS): ask whoever runs it");
     *left = true;

@@ -24,4 +24,8 @@ bool namespaces_doubtful(void);
 /* Is it AppArmor that restricts user namespaces here, so that a program with a profile of its own may have them? */
 bool namespaces_by_apparmor(void);
 
+/* Call this from now on in the functions above where the user namespace is the new one and the mount namespace still the old one; NULL: nothing.
+ * They fail with it. Not in namespaces_join(). */
+void namespaces_between(bool (*call)(void *argument, struct error *error), void *argument);
+
 #endif

@@ -27,3 +27,10 @@ void sys_drop_inheritable(void)
     syscall(SYS_capset, &header, data);
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 }
+
+void sys_drop_all(void)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    const struct __user_cap_data_struct none[2] = {{0}, {0}};
+    syscall(SYS_capset, &header, none);
+}

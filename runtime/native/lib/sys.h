@@ -21,6 +21,9 @@ bool sys_capabilities(struct capabilities *capabilities);
 /* capset(2): inheritable and ambient capabilities none. */
 void sys_drop_inheritable(void);
 
+/* capset(2): none at all. */
+void sys_drop_all(void);
+
 /* statx(2), the kernel's own struct: musl before 1.2.4 has none. */
 static inline int sys_statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *buffer)
 {

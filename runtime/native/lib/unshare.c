@@ -70,6 +70,11 @@ static bool wait_for_room(int flags, int *waited_ms)
     return true;
 }
 
+bool unshare_may(int flags)
+{
+    return !allows_none(flags);
+}
+
 int unshare_namespaces(int flags)
 {
     int waited_ms = 0;

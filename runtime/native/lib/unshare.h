@@ -9,6 +9,9 @@
 /* unshare(2) of namespaces. Tries again for up to 2 s while the kernel says ENOSPC. 0, or -1 and errno. */
 int unshare_namespaces(int flags);
 
+/* Look at the limits of these kinds now: in a new user namespace they are others. False where one of them is 0. */
+bool unshare_may(int flags);
+
 /* clone(2) without a stack, as fork(2), into new namespaces; tries again likewise. The child's pid, 0 in it, or -1 and errno. */
 pid_t clone_into_namespaces(int flags);
 

@@ -151,10 +151,10 @@ def settings() -> list[Finding]:
 
 
 def usable(findings: list[Finding]) -> bool:
-    """Tell whether one engine works and the launcher can make a closed root, which needs no overlayfs, in one way."""
+    """Tell whether one engine works and the launcher can make a closed root (no overlayfs, no FUSE) in one way."""
     engine = any(f.ok for f in findings if f.check.startswith("engine"))
     way = any(f.ok for f in findings if f.check.startswith("way "))
-    optional = ("overlayfs", "kernel.", "user.", "way ")
+    optional = ("overlayfs", "FUSE", "kernel.", "user.", "way ")
     needed = [f for f in findings if f.part == "execute" and not f.check.startswith(optional)]
     return engine and way and all(f.ok for f in needed)
 

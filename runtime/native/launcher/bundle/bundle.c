@@ -74,6 +74,8 @@ bool bundle_open(struct bundle *bundle, const char *name, int fd, bool check_lau
         return false;
     }
     bundle->mapped = true;
+    bundle->fd = fd;
+    bundle->mtime = status.st_mtim;
     return true;
 }
 

@@ -13,7 +13,7 @@
 /* True when the file ends in something that claims to be a footer (so: a bundle, intact or not). */
 bool bundle_has_footer(int fd);
 
-/* Map the file, copy its table, so that the file may change from then on, and check its footer, the table's SHA-256 and CONF.
+/* Map the file, whose descriptor must stay open, copy its table, so that the file may change from then on, and check its footer, the table's SHA-256 and CONF.
  * `check_launcher`: its SHA-256 too. A rank that joins another needs no more: entries are read by bundle_read_entries(),
  * contents are checked by unpack(). Errors: EXIT_BUNDLE; EXIT_RESOURCES when it cannot be mapped. */
 bool bundle_open(struct bundle *bundle, const char *name, int fd, bool check_launcher, struct error *error);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "launcher/bundle/rules.h"
 #include "lib/error.h"
@@ -42,6 +43,8 @@ struct bundle {
     const uint8_t *map;
     size_t map_size;
     bool mapped; /* munmap(2) it at the end */
+    int fd;      /* of the file, as given to bundle_open() and still the caller's */
+    struct timespec mtime; /* of the file then */
     uint64_t launcher_size, payload_size, table_at, table_size;
     struct entry *entries; /* sorted by path */
     uint32_t entry_count;

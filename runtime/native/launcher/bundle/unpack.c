@@ -10,11 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "launcher/bundle/frame.h"
 #include "launcher/memory.h"
 #include "lib/arena.h"
-
-#define ZSTD_STATIC_LINKING_ONLY
-#include <zstd.h>
 
 struct work {
     const struct bundle *bundle;
@@ -89,24 +87,9 @@ uint64_t unpack_memory(const struct bundle *bundle, const bool *wanted)
     return sum;
 }
 
-/* What a thread decodes: a copy of the frame, and its content. */
-struct room {
-    uint8_t *frame, *content;
-};
-
-static uint64_t largest_frame(const struct bundle *bundle)
-{
-    uint64_t largest = 1;
-    for (uint32_t i = 0; i < bundle->frame_count; i++)
-        if (bundle->frames[i].size > largest)
-            largest = bundle->frames[i].size;
-    return largest;
-}
-
 uint64_t unpack_worker_memory(const struct bundle *bundle)
 {
-    const uint64_t largest = largest_frame(bundle);
-    return largest + ZSTD_COMPRESSBOUND(largest) + ZSTD_estimateDCtxSize() + (256 << 10) /* its stack */;
+    return frame_largest(bundle) + decoder_memory(bundle) + (256 << 10) /* its stack */;
 }
 
 /* Directories (still writable), symbolic links and empty files: the frame everything else hangs in. */
@@ -188,21 +171,6 @@ static bool write_part(struct work *work, uint32_t content, const uint8_t *data,
     return good;
 }
 
-/* First content that ends after `offset`. */
-static uint32_t first_content(const struct bundle *bundle, uint64_t offset)
-{
-    uint32_t low = 0, high = bundle->content_count;
-    while (low < high) {
-        const uint32_t middle = low + (high - low) / 2;
-        const struct content *content = &bundle->contents[middle];
-        if (content->offset + bundle->entries[content->entry].size <= offset)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 /* First content of this frame, from `content` on, that is wanted; content_count when there is none. */
 static uint32_t next_wanted(const struct work *work, uint32_t content, uint64_t end)
 {
@@ -212,27 +180,19 @@ static uint32_t next_wanted(const struct work *work, uint32_t content, uint64_t 
     return content < bundle->content_count && bundle->contents[content].offset < end ? content : bundle->content_count;
 }
 
-static bool unpack_frame(struct work *work, uint32_t index, ZSTD_DCtx *context, const struct room *room, struct error *error)
+static bool unpack_frame(struct work *work, uint32_t index, const struct decoder *decoder, uint8_t *buffer, struct error *error)
 {
     const struct bundle *bundle = work->bundle;
     const struct frame *frame = &bundle->frames[index];
     const uint64_t end = frame->offset + frame->size;
-    const uint32_t first = next_wanted(work, first_content(bundle, frame->offset), end);
+    const uint32_t first = next_wanted(work, content_behind(bundle, frame->offset), end);
     if (work->wanted != NULL && first == bundle->content_count)
         return true; /* nothing of it is used: not read, and so not checked */
-    ZSTD_frameHeader header;
-    uint8_t *const source = room->frame, *const buffer = room->content;
-    if (frame->compressed <= ZSTD_COMPRESSBOUND(frame->size)) /* or there is no room for it */
-        memcpy(source, bundle->map + frame->at, frame->compressed); /* what is checked is what is decoded: the file may change */
-    else
-        return fail(error, EXIT_BUNDLE, "copy or make the bundle again", "%s is damaged or hostile: frame %u is larger than its content", bundle->name, index);
-    if (ZSTD_getFrameHeader(&header, source, frame->compressed) != 0 || header.frameType != ZSTD_frame || !header.checksumFlag ||
-        ZSTD_findFrameCompressedSize(source, frame->compressed) != frame->compressed) /* nothing behind it: see LEGACY in the Makefile */
-        return fail(error, EXIT_BUNDLE, "copy or make the bundle again", "%s is damaged: frame %u has no valid head", bundle->name, index);
-    const size_t size = ZSTD_decompressDCtx(context, buffer, frame->size, source, frame->compressed);
-    if (ZSTD_isError(size) || size != frame->size)
-        return fail(error, EXIT_BUNDLE, "copy or make the bundle again", "%s is damaged: frame %u: %s", bundle->name, index,
-                    ZSTD_isError(size) ? ZSTD_getErrorName(size) : "shorter than the table says");
+    if (!frame_fits(bundle, index, error))
+        return false;
+    memcpy(decoder->source, bundle->map + frame->at, frame->compressed); /* what is checked is what is decoded: the file may change */
+    if (!frame_decode(bundle, index, decoder, buffer, error))
+        return false;
     for (uint32_t i = first; i < bundle->content_count; i = next_wanted(work, i + 1, end)) {
         const struct content *content = &bundle->contents[i];
         const uint64_t length = bundle->entries[content->entry].size;
@@ -247,18 +207,17 @@ static bool unpack_frame(struct work *work, uint32_t index, ZSTD_DCtx *context, 
 static void *unpack_frames(void *argument)
 {
     struct work *work = argument;
-    const uint64_t largest = largest_frame(work->bundle);
-    const struct room room = {malloc(ZSTD_COMPRESSBOUND(largest)), malloc(largest)};
-    ZSTD_DCtx *context = ZSTD_createDCtx();
+    struct decoder decoder = {0};
     struct error error = {0};
-    bool good = room.frame != NULL && room.content != NULL && context != NULL;
+    uint8_t *const content = malloc(frame_largest(work->bundle));
+    bool good = decoder_make(&decoder, work->bundle) && content != NULL;
     if (!good)
         fail(&error, EXIT_RESOURCES, "ask for a job with more memory", "no memory left for unpacking %s", work->bundle->name);
     while (good && !work->failed) {
         const uint32_t index = atomic_fetch_add(&work->next_frame, 1);
         if (index >= work->bundle->frame_count)
             break;
-        good = unpack_frame(work, index, context, &room, &error);
+        good = unpack_frame(work, index, &decoder, content, &error);
     }
     if (!good) {
         pthread_mutex_lock(&work->lock);
@@ -267,9 +226,8 @@ static void *unpack_frames(void *argument)
         work->failed = true;
         pthread_mutex_unlock(&work->lock);
     }
-    free(room.frame);
-    free(room.content);
-    ZSTD_freeDCtx(context);
+    free(content);
+    decoder_free(&decoder);
     return NULL;
 }
 

@@ -90,7 +90,9 @@ bool keep(const struct plan *plan, const struct bundle *bundle, const struct opt
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    keep_walk(walk, keep_base.closure, "", NULL, false);
+    /* over a closure that is read lazily what was written lies apart: all of it need not be listed */
+    const bool lazy = strcmp(keep_base.closure, CLOSURE) == 0 && access(LAZY_OVER "/u", F_OK) == 0;
+    keep_walk(walk, lazy ? LAZY_OVER "/u" : keep_base.closure, "", NULL, false);
     for (size_t i = FIRST_ROOT_OP; i < plan->count; i++)
         if (plan->ops[i].kind == OP_OVERLAY)
             walk_upper(walk, &plan->ops[i]);

@@ -13,7 +13,7 @@
 
 enum op_kind {
     OP_BASE,      /* tmpfs on one of the candidate directories in `data`, pivot_root into it */
-    OP_UNPACK,    /* the closure into CLOSURE, bound on NEWROOT */
+    OP_UNPACK,    /* the closure into CLOSURE, unpacked, deployed or lazy, bound on NEWROOT */
     OP_DIRECTORY, /* mkdir, or chmod when it is there: `made` */
     OP_FILE,      /* empty file as a mount point: `made` */
     OP_SYMLINK,   /* `made` with the text `data` */
@@ -80,10 +80,12 @@ struct plan {
     struct timespec steady; /* the same by CLOCK_BOOTTIME, which nobody sets */
     const char *deployed; /* the closure's directory on the node (deploy.h), or NULL, and a descriptor of what it is in */
     int deployed_fd;
+    struct lazy *lazy; /* what the closure is read by while the job runs (lazy.h), or NULL */
     bool *nodes_own; /* for each entry: must a deployed closure show the node's own instead? */
     bool *wanted; /* for each entry: must it be unpacked? Not where the node has the same file at the same place */
 };
 
+#define UNPACK_OP 1     /* the op of that kind */
 #define FIRST_ROOT_OP 2 /* ops before it make the base and hold for any root */
 
 /* One line for each op, tab-separated where it matters, on standard error. */

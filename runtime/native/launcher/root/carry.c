@@ -11,6 +11,7 @@
 
 #include "launcher/bundle/unpack.h"
 #include "launcher/layout.h"
+#include "launcher/lazy/lazy.h"
 #include "launcher/memory.h"
 #include "lib/mounts.h"
 
@@ -104,6 +105,18 @@ static bool mount_deployed(const struct plan *plan, bool debug)
     return good;
 }
 
+/* The closure that is decoded as it is read, with private memory over it. Errors: EXIT_KERNEL. */
+static bool mount_lazy(const struct plan *plan, struct error *error)
+{
+    if (!lazy_mount(plan->lazy, LAZY, LAZY_TOLD, error))
+        return false;
+    if (mkdir(LAZY_OVER, 0755) == 0 && mkdir(LAZY_OVER "/u", 0755) == 0 && mkdir(LAZY_OVER "/w", 0755) == 0 &&
+        (sys_mount_overlay(CLOSURE, "lowerdir=" LAZY ",upperdir=" LAZY_OVER "/u,workdir=" LAZY_OVER "/w,userxattr") == 0 ||
+         sys_mount_overlay(CLOSURE, "lowerdir=" LAZY ",upperdir=" LAZY_OVER "/u,workdir=" LAZY_OVER "/w") == 0)) /* before Linux 5.11, as root */
+        return true;
+    return fail(error, EXIT_KERNEL, "--unpack eager (SDEE_UNPACK=eager) needs none", "the kernel refuses an overlay over FUSE: %s", strerror(errno));
+}
+
 /* Entries for which overlays of live directories must show the node's own. */
 static bool leave_out(const struct plan *plan, const struct bundle *bundle)
 {
@@ -120,16 +133,22 @@ static bool leave_out(const struct plan *plan, const struct bundle *bundle)
     return good;
 }
 
+/* How the closure came to be in CLOSURE. */
+static enum { UNPACKED, DEPLOYED, LAZILY } layer;
+
 /* `again`: for another plan, when the closure is there in part. */
 static bool make_closure(const struct plan *plan, bool again, const struct bundle *bundle, const struct options *options, struct error *error)
 {
-    static bool is_deployed;
-    if (!again)
-        is_deployed = plan->deployed != NULL && mount_deployed(plan, options->debug);
-    bool good = is_deployed && leave_out(plan, bundle);
-    if (is_deployed && !good)
+    if (!again && plan->deployed != NULL && mount_deployed(plan, options->debug))
+        layer = DEPLOYED;
+    else if (!again && plan->lazy != NULL && !mount_lazy(plan, error))
+        return false;
+    else if (!again && plan->lazy != NULL)
+        layer = LAZILY;
+    bool good = layer == LAZILY || (layer == DEPLOYED && leave_out(plan, bundle));
+    if (layer == DEPLOYED && !good)
         return fail(error, EXIT_KERNEL, "`sdee undeploy` and run it again", "cannot prepare the deployed closure: %s", strerror(errno));
-    if (!is_deployed && memory_check(unpack_memory(bundle, plan->wanted) + unpack_worker_memory(bundle), bundle->name, error)) {
+    if (layer == UNPACKED && memory_check(unpack_memory(bundle, plan->wanted) + unpack_worker_memory(bundle), bundle->name, error)) {
         const int fd = open(CLOSURE, O_PATH | O_DIRECTORY | O_CLOEXEC);
         good = fd >= 0 && unpack(bundle, fd, plan->wanted, options->threads, error);
         if (fd >= 0)
@@ -355,6 +374,11 @@ bool carry_out(const struct plan *plan, size_t from, size_t to, const struct bun
 bool carry_reset(const struct plan *failed, const struct plan *next, const struct bundle *bundle, const struct options *options, struct error *error)
 {
     error->tried[0] = '\0';
+    if (layer == LAZILY) { /* it shows what the other plan wanted */
+        const struct error refusal = *error;
+        return fail(error, EXIT_KERNEL, "use --root closed (SDEE_ROOT=closed), or leave --unpack (SDEE_UNPACK) away",
+                    "the closure is read lazily for the merged root, which is refused: %.900s", refusal.message);
+    }
     if (chdir("/") != 0 || umount2(NEWROOT, MNT_DETACH) != 0)
         return fail(error, EXIT_KERNEL, NULL, "cannot begin again with the closed root: %s", strerror(errno));
     for (size_t i = FIRST_ROOT_OP; i < failed->count; i++) { /* mount points and links that only the merged root has */
@@ -370,4 +394,14 @@ bool carry_reset(const struct plan *failed, const struct plan *next, const struc
     for (uint32_t i = 0; i < bundle->entry_count; i++)
         next->wanted[i] = next->wanted[i] && (!failed->wanted[i] || S_ISDIR(bundle->entries[i].mode));
     return make_closure(next, true, bundle, options, error);
+}
+
+void carry_end(const struct plan *plan)
+{
+    if (layer != LAZILY)
+        return;
+    umount2(NEWROOT, MNT_DETACH);
+    umount2(CLOSURE, MNT_DETACH);
+    umount2(LAZY, MNT_DETACH);
+    lazy_wait(plan->lazy, 200);
 }

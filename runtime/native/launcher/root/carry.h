@@ -12,6 +12,9 @@ bool carry_out(const struct plan *plan, size_t from, size_t to, const struct bun
  * out from FIRST_ROOT_OP on. */
 bool carry_reset(const struct plan *failed, const struct plan *next, const struct bundle *bundle, const struct options *options, struct error *error);
 
+/* At the end, where nobody else is in the namespace: a closure that is read lazily is unmounted, and its server waited for. */
+void carry_end(const struct plan *plan);
+
 /* The parent directory of an absolute path below `root`, no link followed; `name` is the last name. -1 with errno. */
 int carry_open_parent(int root, const char *path, const char **name);
 

@@ -11,8 +11,10 @@
 
 #include "launcher/keep/keep.h"
 #include "launcher/layout.h"
+#include "launcher/lazy/lazy.h"
 #include "launcher/root/carry.h"
 #include "lib/mounts.h"
+#include "lib/namespaces.h"
 #include "lib/unshare.h"
 
 bool mounted_usable(const struct root_way *way, struct error *error)
@@ -51,7 +53,10 @@ bool mounted_make(struct root *root, struct plan *plan, struct plan *closed, con
 {
     keep_begin(plan);
     keep_begin(closed);
-    if (!root->way->apart(root, error))
+    namespaces_between(plan->lazy != NULL ? lazy_start : NULL, plan->lazy);
+    const bool good = root->way->apart(root, error);
+    namespaces_between(NULL, NULL);
+    if (!good)
         return false;
     if (root->other_ids && !options->quiet)
         note("warning: the job sees you as root (user 0), without root's rights: so it is in the user namespace that it joins");

@@ -56,8 +56,8 @@ static socklen_t name_of(const struct bundle *bundle, const struct options *opti
         return 0;
     stat("/", &top);
     getrlimit(RLIMIT_FSIZE, &files); /* the last one out writes what all have made */
-    const int size = snprintf(text, sizeof text, "%s %u %d%d %llu:%llu %llu %llu %llu %llu %s\n%s\n%s",
-                              way_name(options->way), (unsigned)getegid(), (int)options->root, options->mpi_host,
+    const int size = snprintf(text, sizeof text, "%s %u %d%d%d %llu:%llu %llu %llu %llu %llu %s\n%s\n%s",
+                              way_name(options->way), (unsigned)getegid(), (int)options->root, options->mpi_host, (int)options->unpack,
                               (unsigned long long)top.st_dev, (unsigned long long)top.st_ino, inode_of("/proc/self/ns/mnt"),
                               inode_of("/proc/self/ns/pid"), inode_of("/proc/self/ns/user"), (unsigned long long)files.rlim_max,
                               options->save != NULL ? options->save : "", options->moved != NULL ? options->moved : "", key);
