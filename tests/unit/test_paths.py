@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdee.base.paths import Tops, is_below, is_below_any
@@ -14,6 +14,7 @@ from sdee.packer.format.layout import Node
 PATHS = st.lists(st.sampled_from(("a", "b", "ab", "a.b", "é")), max_size=5).map(lambda names: "/" + "/".join(names))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # a busy machine
 @given(st.lists(PATHS, max_size=6), st.lists(PATHS, max_size=20))
 def test_a_table_of_directories_answers_as_comparing_with_each_does(directories: list[str], paths: list[str]) -> None:
     tops = Tops(directories)
@@ -42,6 +43,7 @@ KINDS = st.sampled_from((tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarf
 NODES = st.builds(lambda name, mode, mtime: Node(f"/{name}", mode, mtime), NAMES, st.integers(0, 0o7777), TIMES)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(NODES, NAMES, KINDS, st.sampled_from((0, 1, 4095, 8**11 - 1, 8**11)))
 def test_a_header_is_the_one_that_tarfile_makes(node: Node, link: str, kind: bytes, size: int) -> None:
     size = size if kind == tarfile.REGTYPE else 0
