@@ -215,37 +215,95 @@ def script_job(bench: Bench) -> tuple[Path, Command, Path]:
     return script, [SDEE, "bundle", "-q", "again.trace", "-o", out], out
 
 
+def packed_by_tar(bench: Bench, out: Path) -> Command:
+    """The command that packs the files of a bundle by tar and zstd, at its level on all cores; it is told which."""
+    files = bench.work / f"{out.stem}-files"
+    shutil.rmtree(files, ignore_errors=True)
+    bench.run([SDEE, "extract", "-C", files, out])
+    packed = bench.work / f"{out.stem}.tar.zst"
+    return ["bash", "-o", "pipefail", "-c", f"tar -C {files} -cf - . | zstd -7 -T0 -qf -o {packed}"]
+
+
+def compared(what: str, peer: str, ours: list[tuple[float, float]], theirs: list[tuple[float, float]]) -> Result:
+    """The ratio of processor times, which a busy machine leaves as it is; the words have that of wall times, too."""
+    (wall, used), (their_wall, their_used) = (
+        [statistics.median(values) for values in zip(*runs[1:], strict=True)] for runs in (ours, theirs)
+    )
+    load = os.getloadavg()[0]
+    words = f"processor: {what} {milliseconds(used)}, {peer} {milliseconds(their_used)}"
+    return Result(used / their_used, f"{words}; wall {wall / their_wall:.2f}, load {load:.0f}")
+
+
+def first_bundle(bench: Bench) -> Result:
+    """The first bundle against packing the same files."""
+    script, bundle, out = script_job(bench)
+    bench.run(bundle)
+    pack = packed_by_tar(bench, out)
+    ours, theirs = [], []
+    for _ in range(bench.repeat + 1):
+        out.unlink()
+        script.write_text(PYTHON)
+        ours.append(bench.run_measured([*bundle, "--no-cache"]))
+        theirs.append(bench.run_measured(pack))
+    return compared("sdee", "tar \\| zstd", ours, theirs)
+
+
 def rebundle(bench: Bench) -> Result:
     """Bundle, change the script, bundle again over it: whole commands, with working out the closure."""
     script, bundle, out = script_job(bench)
     first, again = [], []
+    time.sleep(3)  # what was installed just now counts as changed (packer/contents.py)
     for turn in range(bench.repeat + 1):
         out.unlink(missing_ok=True)
         script.write_text(PYTHON)
-        first.append(bench.run(bundle))
+        first.append(bench.run_measured(bundle))
         script.write_text(PYTHON + "# changed\n" * (turn + 1))
-        again.append(bench.run(bundle))
-    anew, ours = statistics.median(first[1:]), statistics.median(again[1:])
-    return Result(ours / anew, f"first, again: {milliseconds(anew, ours)}")
+        again.append(bench.run_measured(bundle))
+    return compared("again", "first", again, first)
 
 
 def rebundle_tar(bench: Bench) -> Result:
-    """The same against packing the same files anew, at the same level on all cores; the peer knows what to pack."""
+    """The same against packing the same files again, at the same level on all cores; the peer knows what to pack."""
     script, bundle, out = script_job(bench)
     bench.run(bundle)
-    files = bench.work / "again"
-    shutil.rmtree(files, ignore_errors=True)
-    bench.run([SDEE, "extract", "-C", files, out])
-    packed = bench.work / "again.tar.zst"
-    pack = ["bash", "-o", "pipefail", "-c", f"tar -C {files} -cf - . | zstd -7 -T0 -qf -o {packed}"]
+    pack = packed_by_tar(bench, out)
     ours, theirs = [], []
     for turn in range(bench.repeat + 1):
         script.write_text(PYTHON + "# changed\n" * (turn + 1))
-        ours.append(bench.run(bundle))
-        theirs.append(bench.run(pack))
-    mine, peer = statistics.median(ours[1:]), statistics.median(theirs[1:])
-    sizes = f"{out.stat().st_size / 1e6:.1f} MB, {packed.stat().st_size / 1e6:.1f} MB"
-    return Result(mine / peer, f"sdee, tar \\| zstd: {milliseconds(mine, peer)}; {sizes}")
+        ours.append(bench.run_measured(bundle))
+        theirs.append(bench.run_measured(pack))
+    return compared("sdee", "tar \\| zstd", ours, theirs)
+
+
+def many_files(bench: Bench, number: int) -> Path:
+    """A trace of a program that opens so many small files of the user's."""
+    top, trace = bench.work / f"many{number}", bench.work / f"many{number}.trace"
+    if not trace.exists():
+        for at in range(number):
+            directory = top / "lib" / f"part{at // 5000}" / f"dir{at // 100}"
+            if at % 100 == 0:
+                directory.mkdir(parents=True)
+            words = " ".join(f"word{at * n % 977}" for n in range(at % 400))
+            (directory / f"file{at}.{('txt', 'py', 'dat', 'json')[at % 4]}").write_text(f"{words}\n{at}\n")
+        subprocess.run(["chown", "-R", str(USER), top], check=True)
+        bench.run([SDEE, "trace", "-q", "-o", trace, "--", "find", top, "-type", "f", "-exec", "cat", "{}", "+"])
+    return trace
+
+
+def analysis(bench: Bench) -> Result:
+    """Milliseconds of processor for each further file, from 10,000 to 100,000: what is done once is taken off."""
+    few, many = (many_files(bench, number) for number in (10_000, 100_000))
+    pack = ["bash", "-c", f"tar -C {bench.work}/many100000 -cf - . | zstd -7 -T0 -qf -o {bench.work}/many.zst"]
+    times: list[list[float]] = [[], [], []]
+    plan = [SDEE, "bundle", "-q", "--no-cache", "--dry-run", "--with-data"]
+    for _ in range(bench.repeat + 1):
+        for taken, command in zip(times, ([*plan, few], [*plan, many], pack), strict=True):
+            taken.append(bench.run_measured(command)[1])
+    one, other, peer = (statistics.median(taken[1:]) for taken in times)
+    words = (
+        f"processor: 10,000 and 100,000 files {milliseconds(one, other)}; tar \\| zstd of these {milliseconds(peer)}"
+    )
+    return Result((other - one) / 90_000 * 1000, f"{words}; load {os.getloadavg()[0]:.0f}")
 
 
 def stats_inside(bench: Bench) -> Result:
@@ -270,13 +328,9 @@ ROWS = (
     Row("exec", "sdee exec of /bin/true", "podman run --rm", 0.3, start_podman),
     Row("unpack", "unpack of a 400 MB closure into tmpfs", "zstd -d, tar x into tmpfs", 0.7, unpack),
     Row("size", "bundle size, numpy/scipy/pandas job", "smaller of care's and reprozip's", 1.0, size),
-    Row(
-        "rebundle",
-        "sdee bundle again, a script changed; numpy/scipy/pandas job",
-        "sdee bundle from scratch",
-        0.5,
-        rebundle,
-    ),
+    Row("analysis", "sdee bundle --dry-run: ms of processor for each further small file", "-", 0.06, analysis),
+    Row("bundle", "sdee bundle, numpy/scipy/pandas job", "tar, zstd -7 -T0 of the same files", 0.8, first_bundle),
+    Row("rebundle", "sdee bundle again, a script changed; same job", "sdee bundle from scratch", 0.15, rebundle),
     Row("rebundle-tar", "the same", "tar, zstd -7 -T0 of the same files", 1.0, rebundle_tar),
     Row("stats", "20,000 stats inside, merged root", "bare", 1.1, stats_inside),
 )

@@ -27,7 +27,7 @@ class Verdict(str, Enum):
     ABSENT = "absent"  # was looked for and did not exist
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reason:
     """Why a path has its verdict. `source` is the path that asked for it, "" when the command itself did."""
 
@@ -36,7 +36,7 @@ class Reason:
     detail: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One path of the closure.
 

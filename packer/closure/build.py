@@ -23,8 +23,7 @@ from sdee.packer.closure.software import own_directories
 from sdee.packer.closure.verdicts import Builder
 from sdee.packer.closure.whole import freeze
 from sdee.packer.elf.needs import needs_of
-from sdee.packer.elf.objects import MAGIC
-from sdee.packer.filesystem import FileSystem
+from sdee.packer.filesystem import MAGIC, FileSystem
 from sdee.packer.format.results import comparable
 from sdee.packer.model import STANDS_IN, Closure, Reason, Verdict
 from sdee.packer.packages import Packages
@@ -32,24 +31,25 @@ from sdee.packer.units import UNITS, WHOLE_PACKAGE, Costs, View, fitting, named_
 
 if TYPE_CHECKING:
     from sdee.packer.closure.options import ClosureOptions
+    from sdee.packer.contents import Contents
     from sdee.packer.elf.needs import Needs
     from sdee.packer.elf.search import Search
     from sdee.packer.units import Widening
     from sdee.tracer.tracefile.model import Trace
 
 
-def build_closure(trace: Trace, options: ClosureOptions) -> Closure:
-    """Return the closure of a trace: what travels, what stays, and why.
+def build_closure(trace: Trace, options: ClosureOptions, contents: Contents | None = None) -> Closure:
+    """Return the closure of a trace: what travels, what stays, and why. `contents`: what files were found to hold.
 
     Raises InputError naming every file that the job read and that cannot be read now, or a glob of `include` that
     names nothing.
     """
-    fs = FileSystem(links_before(trace))
+    fs = FileSystem(links_before(trace), contents)
     new = [access.path for access in trace.accesses.values() if not access.existed and access.ops & MADE]
     places = ((fs.resolve(os.path.dirname(path)).real.rstrip("/"), os.path.basename(path)) for path in new)
     made = frozenset((*new, *(f"{directory}/{name}" for directory, name in places)))
     site = site_of(trace, fs)
-    site.own, site.mixed = own_directories(trace, fs, site)
+    site.know_own(*own_directories(trace, fs, site))
     builder = Builder(fs, Packages(fs), site, options, made=made)
     accesses = Accesses(trace, builder)
     accesses.judge()
@@ -262,7 +262,7 @@ def _add_elf_needs(builder: Builder, needs: Needs) -> None:
             done.add(draft.path)
             if draft.status is None or not stat.S_ISREG(draft.status.st_mode):
                 continue
-            if builder.fs.head(draft.path)[:4] != MAGIC:
+            if builder.fs.head(draft.path) != MAGIC:
                 continue
             for search in needs.of_file(draft.path):
                 _add_found(builder, search)
@@ -281,7 +281,7 @@ def _add_family(builder: Builder, member: str) -> None:
     directory = os.path.dirname(member)
     for name in builder.fs.names(directory):
         path = f"{directory}/{name}"
-        if knowledge.GLIBC_FAMILY.match(name) and builder.fs.is_file(path) and builder.fs.head(path)[:4] == MAGIC:
+        if knowledge.GLIBC_FAMILY.match(name) and builder.fs.is_file(path) and builder.fs.head(path) == MAGIC:
             builder.need(path, Reason("belongs to", member, "glibc's family, which is whole or not there"), unit=True)
 
 

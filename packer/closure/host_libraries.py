@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NEVER, PREFER, ASKED = "never", "prefer", "asked"
 
@@ -30,13 +25,7 @@ class Family:
 
     def has(self, path: str) -> bool:
         """Return whether a file's name is one of the family's; a linker's stub never is."""
-        return _any_of(self.libraries)(os.path.basename(path)) is not None and "/stubs/" not in path
-
-
-@lru_cache
-def _any_of(globs: tuple[str, ...]) -> Callable[[str], object]:
-    """Return what matches a name that one of the globs does: a bundle asks 5,000 times and more."""
-    return re.compile("|".join(map(translate, globs)) or "(?!)").match
+        return _is_named(path, _pattern((self,)))
 
 
 # One family a line: name, mode, file names and, with a slash in front, the node's paths that belong to them. ROCm,
@@ -80,9 +69,24 @@ def _family(name: str, mode: str, *rest: str) -> Family:
     return Family(name, mode, tuple(word for word in rest if word not in paths), paths)
 
 
+@lru_cache
+def _pattern(chosen: tuple[Family, ...]) -> re.Pattern[str]:
+    names = [name for family in chosen for name in family.libraries]
+    return re.compile("|".join(map(translate, names)) or r"(?!)")
+
+
+def _is_named(path: str, names: re.Pattern[str]) -> bool:
+    return names.match(path, path.rfind("/") + 1) is not None and "/stubs/" not in path
+
+
+@lru_cache
+def _never() -> re.Pattern[str]:
+    return _pattern(tuple(family for family in families() if family.mode == NEVER))
+
+
 def never_travels(path: str) -> bool:
     """Return whether a file is a library that belongs to the node's kernel modules or fabric."""
-    return any(family.mode == NEVER and family.has(path) for family in families())
+    return _is_named(path, _never())
 
 
 def site_family(globs: tuple[str, ...]) -> tuple[Family, ...]:
@@ -96,5 +100,10 @@ def may_be_the_nodes(soname: str, globs: tuple[str, ...], *, unasked: bool = Fal
 
     `unasked`: without an option that says so.
     """
+    return _is_named(soname, _may_be(globs, unasked=unasked))
+
+
+@lru_cache
+def _may_be(globs: tuple[str, ...], *, unasked: bool) -> re.Pattern[str]:
     chosen = (family for family in families() if not (unasked and family.mode == ASKED))
-    return any(family.has(soname) for family in (*chosen, *site_family(globs)))
+    return _pattern((*chosen, *site_family(globs)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sdee.base import facts
-from sdee.base.paths import ancestors, is_below, is_below_any
+from sdee.base.paths import Tops, is_below, is_below_any
 from sdee.packer import knowledge
 from sdee.packer.closure.host_libraries import never_travels
 from sdee.packer.command_words import script_of
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
     from sdee.tracer.tracefile.model import Trace
 
 
-_NOT_DATA = facts.system_directories("not-data")
+_NOT_DATA = Tops((*facts.system_directories("not-data"), *knowledge.HOST_ROOTS))
+_HOST_ROOTS, _HOST_FILES = Tops(knowledge.HOST_ROOTS), Tops(knowledge.HOST_FILES)
 
 
 def host_reason(path: str) -> str:
     """Return why the node provides `path`, "" when it does not."""
-    if is_below_any(path, knowledge.HOST_ROOTS) and not is_below_any(path, knowledge.SOFTWARE_IN_RUN):
-        top = next(root for root in knowledge.HOST_ROOTS if is_below(path, root))
+    if (top := _HOST_ROOTS.innermost(path)) and not is_below_any(path, knowledge.SOFTWARE_IN_RUN):
         return f"{top} is the node's own" if not path.startswith("/dev/shm/") else ""
-    if is_below_any(path, knowledge.HOST_FILES):
+    if _HOST_FILES.holds(path):
         return "says who and where the node is"
     if never_travels(path):
         return "belongs to a kernel module or fabric of the node"
@@ -54,15 +55,25 @@ class Site:
     own: dict[str, str] = field(default_factory=dict)  # own directories of programs, and why they are (software.py)
     mixed: dict[str, str] = field(default_factory=dict)  # those in which the job writes as well
     _prefixes: dict[str, str] = field(default_factory=dict)
+    _own: Tops = field(default_factory=lambda: Tops(()))
+    _mixed: Tops = field(default_factory=lambda: Tops(()))
+
+    def __post_init__(self) -> None:
+        self._live, self._mounts, self._arguments = Tops(self.live), Tops(self.mounts), Tops(self.arguments)
+
+    def know_own(self, own: dict[str, str], mixed: dict[str, str]) -> None:
+        """Take the own directories of programs, and those in which the job writes as well."""
+        self.own, self.mixed = own, mixed
+        self._own, self._mixed = Tops(own.keys() - {"/"}), Tops(mixed.keys() - {"/"})
 
     def live_root(self, path: str) -> str:
         """Return the innermost live directory that `path` is in or is, "" when it is in none."""
-        return max((root for root in self.live if is_below(path, root)), key=len, default="")
+        return self._live.innermost(path)
 
     def mount_point(self, path: str) -> str:
         """Return the mount point of the network file system that `path` is on, "" when it is on none."""
         # The longest mount point decides: a local disk may be mounted below a network one
-        inner = max((m for m in self.mounts if is_below(path, m)), key=len, default="")
+        inner = self._mounts.innermost(path)
         return inner if inner in self.network else ""
 
     def own_mount(self, path: str) -> str:
@@ -70,7 +81,7 @@ class Site:
 
         It is below a live directory: what holds a whole home is the site's, and nodes have it.
         """
-        inner = max((m for m in self.mounts if is_below(path, m)), key=len, default="")
+        inner = self._mounts.innermost(path)
         kind = self.mounts.get(inner, "")
         by_fuse = kind.split(".")[0] in ("fuse", "fuseblk")
         theirs = by_fuse and (kind == "fuse.sshfs" or kind not in knowledge.NETWORK_FILE_SYSTEMS)
@@ -84,7 +95,7 @@ class Site:
         """
         if root := self.live_root(path):
             return root
-        return "" if is_below_any(path, (*_NOT_DATA, *knowledge.HOST_ROOTS)) else _top(path)
+        return "" if _NOT_DATA.holds(path) else _top(path)
 
     def is_data(self, path: str) -> bool:
         """Return whether a file is a user's data: beside a node's own files, and neither code nor of some software."""
@@ -107,16 +118,16 @@ class Site:
 
     def own_directory(self, path: str) -> str:
         """Return the own directory of a program that `path` is in and belongs to, "" when it is in none."""
-        return self._nearest(path, self.own)
+        return self._nearest(path, self._own)
 
     def mixed_directory(self, path: str) -> str:
         """Return the own directory of a program in which the job writes as well that `path` is in, "" when in none."""
-        return self._nearest(path, self.mixed)
+        return self._nearest(path, self._mixed)
 
-    def _nearest(self, path: str, directories: dict[str, str]) -> str:
-        if not directories or is_below_any(path, self.arguments):
+    def _nearest(self, path: str, directories: Tops) -> str:
+        if not directories or self._arguments.holds(path):
             return ""
-        return next((directory for directory in ancestors(path) if directory in directories), "")
+        return directories.innermost(os.path.dirname(path))
 
     def kept_directory(self, path: str) -> str:
         """Return the directory of the home in which a program keeps what it needs and `path` lies, "" for none.
@@ -137,7 +148,7 @@ class Site:
         hidden = directory in self.homes and name.startswith(".")
         return hidden or any(directory == f"{home}/.config" for home in self.homes)
 
-    @property
+    @cached_property
     def homes(self) -> tuple[str, ...]:
         """The home as it is named and without links; nothing where that is the root or a place for anybody."""
         return tuple(home for home in dict.fromkeys((self.home, self.fs.resolve(self.home).real)) if home in self.live)

@@ -6,7 +6,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from sdee.base.paths import is_below_any
-from sdee.base.secrets.files import CODE, secret_content, secret_name, secret_place, to_look_into
+from sdee.base.secrets.files import CODE, is_setting, secret_content, secret_name, secret_place, to_look_into
 from sdee.packer import knowledge
 
 if TYPE_CHECKING:
@@ -40,4 +40,10 @@ def secret_by_content(path: str, fs: FileSystem, *, own: bool = False) -> str:
     code = path.endswith(CODE) and not (own and not path.endswith((".pyc", ".so")))
     if code or _is_public(path, status):
         return ""
-    return secret_content(to_look_into(lambda size: fs.read(path, size)), path)
+    why = fs.fact(path, f"secret{is_setting(path):d}", lambda: _look(path, fs))
+    return why if isinstance(why, str) else _look(path, fs) or ""
+
+
+def _look(path: str, fs: FileSystem) -> str | None:
+    content = to_look_into(lambda size: fs.read(path, size))
+    return secret_content(content, path) if content else None

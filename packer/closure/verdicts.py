@@ -23,7 +23,7 @@ MAX_REASONS = 4  # a library that a thousand modules need is explained by the fi
 INPUT_DATA = "is input data below"
 
 
-@dataclass
+@dataclass(slots=True)
 class Draft:
     """An unfinished item of the closure."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import astuple, dataclass
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from elftools.common.exceptions import ELFError
 from elftools.common.utils import struct_parse
@@ -14,14 +14,14 @@ from elftools.elf import elffile
 from elftools.elf.notes import iter_notes
 from elftools.elf.structs import ELFStructs
 
-from sdee.packer.elf.demands import NOTHING, Demands, read_demands
+from sdee.packer.elf.demands import LEVELS, NOTHING, Demands, read_demands
+from sdee.packer.filesystem import MAGIC, text, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sdee.packer.filesystem import FileSystem
 
-MAGIC = b"\x7fELF"
 # elf.h
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
@@ -91,8 +91,48 @@ class ElfReader:
         """Return the object at `path`, links followed; None when it is not a readable ELF file."""
         real = self._fs.resolve(path).real
         if real not in self._known:
-            self._known[real] = _parse(real) if self._fs.head(real)[:4] == MAGIC else None
+            self._known[real] = self._look(real) if self._fs.head(real) == MAGIC else None
         return self._known[real]
+
+    def _look(self, real: str) -> ElfObject | None:
+        said = self._fs.fact(real, "elf", lambda: _said(real))
+        try:
+            return _from_said(real, said) if said else None
+        except (TypeError, ValueError, IndexError):  # a cache that says nonsense
+            return _parse(real)
+
+
+def _said(path: str) -> list[object] | None:
+    """Return an object's fields but its path, as JSON has them, [] for a damaged one; None where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            found = _from_file(path, file)
+    except OSError:
+        return None
+    return list(astuple(found)[1:]) if found else []
+
+
+def _from_said(path: str, said: list[Any]) -> ElfObject:
+    """Return the object again. Raises TypeError, ValueError: a cache that says nonsense."""
+    bits, machine, little, interpreter, soname, needed, auxiliary, filters, rpath, runpath, *rest = said
+    no_default_lib, dynamic, notes, (level, kernel) = rest
+    return ElfObject(
+        path,
+        int(bits),
+        text(machine),
+        bool(little),
+        text(interpreter),
+        text(soname),
+        texts(needed),
+        texts(auxiliary),
+        texts(filters),
+        None if rpath is None else text(rpath),
+        None if runpath is None else text(runpath),
+        bool(no_default_lib),
+        bool(dynamic),
+        tuple(DlopenNote(text(feature), texts(sonames), text(priority)) for feature, sonames, priority in notes),
+        Demands(range(len(LEVELS))[level], (int(kernel[0]), int(kernel[1]), int(kernel[2]))),
+    )
 
 
 def read_versions(path: str) -> Versions:
@@ -153,7 +193,7 @@ _structs: dict[tuple[Any, ...], dict[str, Any]] = {}
 class _Structs(ELFStructs):
     """Describes ELF's structures once for each class, byte order, type, machine and ABI.
 
-    pyelftools does so anew for each file: a millisecond, half of what reading a file takes.
+    pyelftools does so again for each file: a millisecond, half of what reading a file takes.
     """
 
     def create_basic_structs(self) -> None:
@@ -176,7 +216,16 @@ vars(elffile)["ELFStructs"] = _Structs  # of which ELFFile makes its own
 def _parse(path: str) -> ElfObject | None:
     try:
         with open(path, "rb") as file:
-            return _from_elf(path, elffile.ELFFile(file))
+            return _from_file(path, file)
+    except OSError:
+        return None
+
+
+def _from_file(path: str, file: IO[bytes]) -> ElfObject | None:
+    try:
+        return _from_elf(path, elffile.ELFFile(file))
+    except OSError:
+        raise
     except _DAMAGES:
         return None  # a damaged object: its bytes may travel, nothing can be learnt from it
 

@@ -11,28 +11,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdee.base.errors import InputError
+from sdee.packer.contents import identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from sdee.packer.contents import Content, Contents
     from sdee.packer.format.layout import Node
 
 # Files up to this size are read whole, ahead of the writer, so that opening them (slow on network storage) overlaps
 # with compression. Larger ones are read by the writer, straight into the frame.
 SMALL = 1 << 20
-AHEAD = 32  # small files in memory at once
+AHEAD = 16  # batches in memory at once
+BATCH = 64  # files of one
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file as it was when surveyed (stat(2)). `public`: its mode, and those of its directories, let all read it."""
+    """A file as it was when surveyed (stat(2)). `public`: its mode, and those of its directories, let all read it.
+
+    `known`: what earlier bundles, or the closure, found in it; `mark` tells its state from each other one, b"" where
+    none is sure to (packer/contents.py).
+    """
 
     node: Node
     size: int
     mtime_ns: int
     device: int
     inode: int
+    known: Content
     public: bool = True
+    mark: bytes = b""
 
     def check(self, status: os.stat_result) -> None:
         """Raise InputError if the file is not the one that was surveyed any more."""
@@ -55,7 +64,7 @@ def changed(path: str) -> InputError:
     return InputError(f"{path!a} changed while it was read", hint="wait until nothing writes to it, then bundle again")
 
 
-def survey(nodes: Sequence[Node]) -> list[Source]:
+def survey(nodes: Sequence[Node], contents: Contents) -> list[Source]:
     """Return the sources of all files to read, in the same order, from stat(2) and access(2).
 
     Raises one InputError that names every file that is gone, is not a regular file any more or may not be read.
@@ -74,7 +83,10 @@ def survey(nodes: Sequence[Node]) -> list[Source]:
             failed.append(f"{node.origin!a}: Permission denied")
         # by the path that the job knows: a copy of what it was before the job changed it is the user's alone
         public = bool(node.mode & stat.S_IROTH) and _is_open_to_all(os.path.dirname(node.path), open_to_all)
-        sources.append(Source(node, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino, public))
+        known = contents.of(node.origin, status)
+        mark = repr(identity(status)).encode() if contents.is_settled(node.origin, status) else b""
+        state = (status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
+        sources.append(Source(node, *state, known, public, mark))
     if failed:
         raise InputError(
             f"{len(failed)} file{'s' * (len(failed) > 1)} that should travel cannot be read",
@@ -133,6 +145,30 @@ def read_into(fd: int, view: memoryview, path: str) -> int:
     return size
 
 
+@dataclass(frozen=True)
+class Part:
+    """Bytes of a source whose digest is known: they are read only if no older frame holds them."""
+
+    source: Source
+    start: int
+    size: int
+
+    def read(self) -> bytes:
+        """Return the bytes. Raises InputError for a file that cannot be read or changed since the survey."""
+        fd = open_source(self.source)
+        try:
+            data = bytearray(self.size)
+            view = memoryview(data)
+            os.lseek(fd, self.start, os.SEEK_SET)
+            while view:
+                view = view[read_into(fd, view, self.source.node.origin) :]
+            if identity(os.fstat(fd)) != identity(self.source.known.status):
+                raise changed(self.source.node.origin)
+        finally:
+            os.close(fd)
+        return bytes(data)
+
+
 def _load(source: Source) -> Loaded:
     fd = open_source(source)
     try:
@@ -148,18 +184,42 @@ def _load(source: Source) -> Loaded:
 
 
 def load_in_order(sources: Sequence[Source], pool: ThreadPoolExecutor) -> Iterator[Loaded]:
-    """Yield every source in order; small ones are read and hashed ahead, at most AHEAD at once, by `pool`.
+    """Yield every source in order; small ones are read and hashed ahead, AHEAD batches at once, by `pool`.
 
+    Those whose digest is known are not read here.
     Raises InputError for a file that cannot be read or changed since the survey.
     """
-    waiting: deque[Future[Loaded] | Loaded] = deque()
-    for source in sources:
+    waiting: deque[Future[list[Loaded]] | list[Loaded]] = deque()
+    for batch in _batches(sources):
         if len(waiting) >= AHEAD:
-            yield _result(waiting.popleft())
-        waiting.append(pool.submit(_load, source) if source.size <= SMALL else Loaded(source, None, b""))
+            yield from _result(waiting.popleft())
+        if _is_read_here(batch[0]):
+            waiting.append(pool.submit(lambda batch: list(map(_load, batch)), batch))
+        else:
+            waiting.append([Loaded(source, None, source.known.digest) for source in batch])
     while waiting:
-        yield _result(waiting.popleft())
+        yield from _result(waiting.popleft())
 
 
-def _result(loaded: Future[Loaded] | Loaded) -> Loaded:
+def _is_read_here(source: Source) -> bool:
+    return source.size <= SMALL and not source.known.digest
+
+
+def _batches(sources: Sequence[Source]) -> Iterator[list[Source]]:
+    """Yield sources in order, those together that are read here, or not, up to SMALL bytes: a task costs 50 µs."""
+    batch: list[Source] = []
+    size = 0
+    for source in sources:
+        if batch and (
+            _is_read_here(source) != _is_read_here(batch[0]) or size + source.size > SMALL or len(batch) == BATCH
+        ):
+            yield batch
+            batch, size = [], 0
+        batch.append(source)
+        size += source.size
+    if batch:
+        yield batch
+
+
+def _result(loaded: Future[list[Loaded]] | list[Loaded]) -> list[Loaded]:
     return loaded.result() if isinstance(loaded, Future) else loaded

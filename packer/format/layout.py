@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import weakref
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,12 +47,24 @@ class Layout:
     warnings: tuple[str, ...]
 
 
+_last: tuple[weakref.ref[Closure], Layout] | None = None  # for who shows what will be written and then writes it
+
+
 def lay_out(closure: Closure) -> Layout:
     """Return the nodes of a closure's travelling items, with the parent directories that it does not name.
 
     Raises InputError for a path that is too long, InternalError for one that is not absolute and normalised, that is
     below a file, or whose links go round.
     """
+    global _last  # noqa: PLW0603
+    if _last is not None and _last[0]() is closure:
+        return _last[1]
+    layout = _lay_out(closure)
+    _last = weakref.ref(closure), layout
+    return layout
+
+
+def _lay_out(closure: Closure) -> Layout:
     warnings: list[str] = []
     items = [item for item in closure.travelling() if item.path != "/"]
     nodes: dict[str, Node] = {}

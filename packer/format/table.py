@@ -250,11 +250,16 @@ def _hostile(path: str, why: str) -> BundleError:
     return BundleError(f"hostile entry {path!a}: {why}")
 
 
+_ODD_PART = re.compile(r"/\.{0,2}(?:/|\Z)")
+
+
 def is_normal(path: str) -> bool:
     """Return whether a path is absolute, has no empty, "." or ".." component, and is as short as a bundle's must be.
 
     "/" itself is not normal. As path_is_normal() of the launcher.
     """
+    if len(path) <= rules.MOST_COMPONENT and path.isascii():  # most: 3 µs instead of 10
+        return path.startswith("/") and not _ODD_PART.search(path)
     name = os.fsencode(path)
     parts = name[1:].split(b"/")
     return (

@@ -18,11 +18,13 @@ import zstandard
 
 from sdee.base import trust
 from sdee.base.errors import BundleError, InternalError, OutputError
+from sdee.packer.contents import Contents
 from sdee.packer.format import content, rules
 from sdee.packer.format.frames import FrameWriter
+from sdee.packer.format.headers import header
 from sdee.packer.format.layout import Layout, Node, lay_out
 from sdee.packer.format.results import result_meta
-from sdee.packer.format.reuse import OldFrames, frames_meta
+from sdee.packer.format.reuse import OldFrames, frames_meta, remember
 from sdee.packer.format.table import SKIPPABLE_HEADER, Entry, Footer, Table, pack_table, parse_table
 from sdee.packer.format.threads import usable_cores
 from sdee.packer.model import Verdict
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 META_LEVEL = 9
-_BILLION = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class _Job:
     threads: int
     progress: Progress | None
     old: OldFrames
+    contents: Contents
 
 
 def write_bundle(
@@ -87,6 +89,7 @@ def write_bundle(
     threads: int = 0,
     progress: Progress | None = None,
     reuse: tuple[str, ...] = (),
+    contents: Contents | None = None,
 ) -> BundleSummary:
     """Write `closure` to the file `out`; an older file there is replaced in one step.
 
@@ -94,14 +97,16 @@ def write_bundle(
 
     `launcher` is the path of the executable to begin with; `level` zstd's; `threads` 0 means one for each usable core;
     `progress` is called with bytes done and bytes in all. The same closure over the same files gives the same bytes.
-    Frames are taken from the older file, and from the bundles `reuse`, where these hold the same (reuse.py).
+    Frames are taken from the older file, and from the bundles `reuse`, where these hold the same (reuse.py). What
+    `contents` knows of files is not read again, and what is found is added to it.
 
     Raises InputError (a file cannot be read, or changes meanwhile), OutputError, InternalError (an impossible closure),
     BundleError (one of `reuse` is no bundle).
     On any error nothing is left behind and an older `out` is untouched.
     """
     layout = lay_out(closure)
-    sources = content.survey(layout.files)
+    contents = contents or Contents()
+    sources = content.survey(layout.files, contents)
     capable = content.with_capabilities(layout.files)
     warnings = (*layout.warnings, *(f"{path!a}: its file capabilities do not travel" for path in capable))
     if os.path.islink(out) and (why := trust.foreign(os.lstat(out))):
@@ -109,12 +114,12 @@ def write_bundle(
     target = os.path.realpath(out)
     if os.path.lexists(target) and not os.path.isfile(target):
         raise OutputError(f"{out!a} is there already and is not a regular file", hint="name another file with -o")
-    with OldFrames(level) as old:
-        if os.path.exists(target):
+    with OldFrames(level, contents) as old:
+        if os.path.exists(target) and not old.add_last(target):
             with suppress(BundleError):  # whatever it is, it will be replaced
                 old.add(target)
         useless = tuple(f"{path!a}: {why}" for path in reuse if (why := old.add(path)))
-        job = _Job(closure, layout, sources, launcher, level, threads or usable_cores(), progress, old)
+        job = _Job(closure, layout, sources, launcher, level, threads or usable_cores(), progress, old, contents)
         summary = _replace(target, out, job)
     return BundleSummary(out, **summary, warnings=warnings, useless=useless)
 
@@ -125,11 +130,15 @@ def _replace(target: str, out: str, job: _Job) -> dict[str, Any]:
     try:
         fd, temporary = tempfile.mkstemp(prefix=".sdee-", suffix=".tmp", dir=os.path.dirname(target))
         with os.fdopen(fd, "wb") as file:
-            summary = _write(file, job)
+            summary, stream = _write(file, job)
             umask = os.umask(0)
             os.umask(umask)
             os.fchmod(file.fileno(), 0o700 if summary["private"] else 0o755 & ~umask)
         os.rename(temporary, target)
+        temporary = ""
+        job.contents.frames = stream.made_of
+        with suppress(OSError):
+            remember(job.contents, target, job.level, stream.places(summary["launcher"]))
     except OSError as error:
         _discard(temporary)
         hint = "choose another place with -o FILE"
@@ -146,7 +155,7 @@ def _discard(temporary: str) -> None:
             os.unlink(temporary)
 
 
-def _write(file: IO[bytes], job: _Job) -> dict[str, Any]:
+def _write(file: IO[bytes], job: _Job) -> tuple[dict[str, Any], FrameWriter]:
     launcher_size, launcher_digest = _copy_launcher(job.launcher, file)
     with (
         FrameWriter(file, job.level, job.threads, job.old) as stream,
@@ -178,7 +187,7 @@ def _write(file: IO[bytes], job: _Job) -> dict[str, Any]:
     file.write(footer.pack())
     sizes = {"size": footer.file_size, "launcher": launcher_size, "payload": payload, "table": len(data)}
     reuse = {"frames": len(frames), "reused": stream.reused, "private": sum(not s.public for s in job.sources)}
-    return {"identity": footer.table_digest.hex(), **sizes, **reuse, **counts}
+    return {"identity": footer.table_digest.hex(), **sizes, **reuse, **counts}, stream
 
 
 def _copy_launcher(launcher: str, file: IO[bytes]) -> tuple[int, bytes]:
@@ -208,7 +217,7 @@ class _TarStream:
     def add_fixed(self, node: Node) -> None:
         """Add a directory or a symbolic link."""
         kind = tarfile.DIRTYPE if stat.S_ISDIR(node.mode) else tarfile.SYMTYPE
-        self._begin(node, _header(node, kind, link=node.target))
+        self._begin(node, header(node, kind, link=node.target))
         self.entries.append(Entry(node.path, node.mode, node.mtime_ns, link=node.target))
 
     def add_file(self, loaded: content.Loaded) -> None:
@@ -225,29 +234,34 @@ class _TarStream:
             digest = digest or self._hash(source)
             entry = self._first.get((*length, digest))
         if entry:
-            self._begin(node, _header(node, tarfile.LNKTYPE, link=entry.path[1:]))
+            source.known.digest = entry.sha256
+            self._begin(node, header(node, tarfile.LNKTYPE, link=entry.path[1:]))
             again = Entry(node.path, node.mode, node.mtime_ns, link=entry.path, hard_link=True, sha256=entry.sha256)
             self.entries.append(again)
             self._advance(source.size)
             return
         padding = -source.size % tarfile.BLOCKSIZE
-        self._begin(node, _header(node, tarfile.REGTYPE, size=source.size), source.size + padding)
+        self._begin(node, header(node, tarfile.REGTYPE, size=source.size), source.size + padding)
         offset = self._stream.offset if source.size else 0
-        if loaded.data is None:
-            digest = self._copy(source, digest)
-        else:
-            self._stream.write(loaded.data)
+        if loaded.data is not None:
+            self._stream.write_file(loaded.data, source.mark)
             self._advance(source.size)
+        elif source.known.digest:
+            self._stream.refer(source)
+            self._advance(source.size)
+        else:
+            digest = self._copy(source, digest)
+        source.known.digest = digest
         self._stream.write(bytes(padding))
         entry = Entry(node.path, node.mode, node.mtime_ns, source.size, offset, sha256=digest)
         self.entries.append(entry)
         self._first[inode] = self._first[(*length, digest)] = entry
         self._lengths.add(length)
 
-    def _begin(self, node: Node, header: bytes, content: int = 0) -> None:
+    def _begin(self, node: Node, head: bytes, content: int = 0) -> None:
         """Begin a member; `content` bytes follow."""
-        self._stream.begin(os.fsencode(node.path), len(header) + content, len(header))
-        self._stream.write(header)
+        self._stream.begin(os.fsencode(node.path), len(head) + content, len(head))
+        self._stream.write(head)
 
     def _copy(self, source: Source, expected: bytes) -> bytes:
         """Copy a large file into the stream; return its SHA-256."""
@@ -257,7 +271,8 @@ class _TarStream:
         try:
             left = source.size
             while left:
-                view = self._stream.fill(lambda view: content.read_into(fd, view, path), left)
+                done = source.size - left
+                view = self._stream.fill(lambda view: content.read_into(fd, view, path), left, source.mark, done)
                 digest.update(view)
                 left -= len(view)
                 self._advance(len(view))
@@ -287,29 +302,6 @@ class _TarStream:
         self._done += size
         if self._progress:
             self._progress(self._done, self._total)
-
-
-def _header(node: Node, kind: bytes, *, size: int = 0, link: str = "") -> bytes:
-    info = tarfile.TarInfo(_tar_text(node.path[1:]))
-    info.type = kind
-    info.mode = stat.S_IMODE(node.mode)
-    info.size = size
-    info.linkname = _tar_text(link)
-    info.mtime = node.mtime_ns // _BILLION
-    if node.mtime_ns % _BILLION:
-        info.pax_headers = {"mtime": _decimal(node.mtime_ns)}
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-def _tar_text(path: str) -> str:
-    """Return a path as tarfile takes it: the locale's encoding must not show in the bytes."""
-    return os.fsencode(path).decode("utf-8", "surrogateescape")
-
-
-def _decimal(nanoseconds: int) -> str:
-    """Return a time as pax writes it: seconds with nine decimal places, a sign in front if before 1970."""
-    seconds, rest = divmod(abs(nanoseconds), _BILLION)
-    return f"{'-' * (nanoseconds < 0)}{seconds}.{rest:09d}"
 
 
 def _count(entries: tuple[Entry, ...]) -> dict[str, int]:

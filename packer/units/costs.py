@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sdee.packer.elf.objects import MAGIC
+from sdee.packer.filesystem import MAGIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -80,7 +80,7 @@ class Costs:
 
     def _libraries(self, real: str) -> tuple[str, ...]:
         if real not in self._needs:
-            found = self.reader.read(real) if self.fs.head(real)[:4] == MAGIC else None
+            found = self.reader.read(real) if self.fs.head(real) == MAGIC else None
             wanted = found.needed if found else ()
             own = [d for text in ((found.runpath, found.rpath) if found else ()) if text for d in text.split(":")]
             origin = os.path.dirname(real)

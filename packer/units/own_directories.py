@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from sdee.packer.filesystem import MAGIC, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,24 +71,26 @@ class _Constants(NamedTuple):
 
 def _constants(fs: FileSystem, path: str) -> _Constants:
     status = fs.status(path)
-    if status is None or status.st_size > _FILE_LIMIT or fs.head(path)[:4] != b"\x7fELF":
+    if status is None or status.st_size > _FILE_LIMIT or fs.head(path) != MAGIC:
         return _Constants()
-    return _read_constants(path, prefix_of(path), status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=4096)
-def _read_constants(path: str, prefix: str, _mtime_ns: int, _size: int) -> _Constants:
-    """Return what a file names, read once for a state of the file."""
+    prefix = prefix_of(path)
+    found = fs.fact(path, f"constants {prefix}", lambda: _read_constants(fs, path, prefix))
     try:
-        with open(path, "rb") as file:
-            content = file.read(_FILE_LIMIT)
-    except OSError:
+        paths, libraries, programs, zones = found or ((), (), (), False)
+        return _Constants(texts(paths), texts(libraries), texts(programs), bool(zones))
+    except (TypeError, ValueError):  # a cache that says nonsense
         return _Constants()
+
+
+def _read_constants(fs: FileSystem, path: str, prefix: str) -> list[object] | None:
+    """Return what a file names; None where it cannot be read."""
+    if not (content := fs.read(path, _FILE_LIMIT)):
+        return None
     paths = dict.fromkeys(map(os.fsdecode, _texts(content, os.fsencode(prefix)))) if prefix else {}
     libraries = dict.fromkeys(map(os.fsdecode, _libraries(content))) if b"\0dlopen\0" in content else {}
     starts = len(content) <= _PROGRAM_LIMIT and any(b"\0%s\0" % name in content for name in _STARTING)
     programs = dict.fromkeys(map(os.fsdecode, _PROGRAM.findall(content))) if starts else {}
-    return _Constants(tuple(paths), tuple(libraries), tuple(programs), b"/usr/share/zoneinfo/" in content)
+    return [list(paths), list(libraries), list(programs), b"/usr/share/zoneinfo/" in content]
 
 
 def _libraries(content: bytes) -> Iterator[bytes]:

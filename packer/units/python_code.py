@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from sdee.base.paths import is_below_any
 from sdee.packer import knowledge
 from sdee.packer.command_words import code_of
+from sdee.packer.filesystem import texts
 from sdee.packer.units.base import Unit, View, Widening
 from sdee.packer.units.python import NOT_RUN
 from sdee.packer.units.python_index import IMPORT, source_of
@@ -65,12 +66,12 @@ def _imported(view: View) -> dict[str, str]:
     texts = [(path, "") for path in todo] + [("", text) for text in _given(view)]
     while texts:
         path, text = texts.pop(0)
-        code = view.fs.read(path, _FILE_LIMIT + 1) if path else os.fsencode(text)
-        if len(code) > min(left, _FILE_LIMIT):
+        size, names = _names_in(view, path) if path else _said(os.fsencode(text))
+        if size > min(left, _FILE_LIMIT):
             continue
-        left -= len(code)
+        left -= size
         places = list(dict.fromkeys((*_beside(view, path), *searched))) if path else searched
-        for name in imported_names(code):
+        for name in names:
             above = _above(path, name)
             for module in _modules(view, name.lstrip("."), [above] if above else places):
                 real = view.fs.resolve(module).real
@@ -79,6 +80,24 @@ def _imported(view: View) -> dict[str, str]:
                     known.add(real)
                     texts += [(real, "")] if real.endswith(".py") and _is_own(view, real) else []
     return found
+
+
+def _names_in(view: View, path: str) -> tuple[int, tuple[str, ...]]:
+    """Return a file's size in bytes, or more than is looked into, and the names that it imports."""
+
+    def said_by(code: bytes) -> list[object] | None:
+        return list(_said(code)) if code else None
+
+    said = view.fs.fact(path, "python", lambda: said_by(view.fs.read(path, _FILE_LIMIT + 1)))
+    try:
+        size, names = said or [0, ()]
+        return int(str(size)), texts(names)
+    except (TypeError, ValueError):  # a cache that says nonsense
+        return _said(view.fs.read(path, _FILE_LIMIT + 1))
+
+
+def _said(code: bytes) -> tuple[int, tuple[str, ...]]:
+    return len(code), imported_names(code) if len(code) <= _FILE_LIMIT else ()
 
 
 def _sites(library: str, environment: str) -> list[str]:
@@ -98,7 +117,7 @@ def _given(view: View) -> Iterator[str]:
 
 def _is_own(view: View, path: str) -> bool:
     """Return whether a file is Python code that belongs neither to the standard library nor to a distribution."""
-    if _LIBRARY.match(path) or _SITE.match(path) or is_below_any(path, knowledge.SYSTEM_ROOTS):
+    if is_below_any(path, knowledge.SYSTEM_ROOTS) or _LIBRARY.match(path) or _SITE.match(path):
         return False
     return path.endswith((".py", ".pyc", ".pyw")) or bool(_INTERPRETER.match(view.fs.head(path)))
 

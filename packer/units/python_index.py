@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -112,9 +113,15 @@ def imported_names(view: View, paths: Iterable[str]) -> Iterator[tuple[str, str]
     for path in paths:
         if not path.endswith(".py") or _NOT_READ.search(path):
             continue
-        for several, one in IMPORT.findall(view.fs.read(path, _SOURCE_LIMIT)):
-            for word in several.split(b",") if several else [one]:
-                name = word.split(b".")[0].split()[0].decode() if word.strip(b". \t") else ""
-                if name and name not in known:
-                    known.add(name)
-                    yield name, path
+        for name in view.fs.fact(path, "imports", partial(_top_levels, view, path)) or ():
+            if isinstance(name, str) and name not in known:
+                known.add(name)
+                yield name, path
+
+
+def _top_levels(view: View, path: str) -> list[object] | None:
+    """Return the top-level names that code imports, each once; None of a file that cannot be read, or is empty."""
+    if not (code := view.fs.read(path, _SOURCE_LIMIT)):
+        return None
+    words = (w for several, one in IMPORT.findall(code) for w in (several.split(b",") if several else [one]))
+    return list(dict.fromkeys(first[0].decode() for w in words if (first := w.partition(b".")[0].split())))

@@ -33,7 +33,9 @@ MODULES = product()
 PRODUCT = list(MODULES.values())
 
 # What a folder may import besides itself; the longest name that fits a module counts. `sdee` itself has the version
-_PACKER = tuple(f"sdee.packer.{name}" for name in ("model", "knowledge", "filesystem", "packages", "command_words"))
+_PACKER = tuple(
+    f"sdee.packer.{name}" for name in ("model", "knowledge", "filesystem", "contents", "packages", "command_words")
+)
 _TRACE = ("sdee.base", "sdee.tracer.tracefile")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "sdee.base": (),
@@ -345,7 +347,7 @@ def test_include_guards_bear_the_path() -> None:
 
 def test_each_promise_of_security_md_names_tests_that_there_are() -> None:
     text = (ROOT / "SECURITY.md").read_text()
-    rows = text.partition("## What is promised")[2].partition("\n## ")[0].splitlines()
+    rows = text.partition("## What sdee promises")[2].partition("\n## ")[0].splitlines()
     promises = [row.split(" | ")[1] for row in rows if row.startswith("| ") and "tests/" in row]
     assert len(promises) >= 13
     for tests in promises:

@@ -249,8 +249,8 @@ def test_a_file_that_changes_while_it_is_read_is_named(
 ) -> None:
     surveyed = content.survey
 
-    def survey_then_shrink(nodes):  # type: ignore[no-untyped-def]
-        sources = surveyed(nodes)
+    def survey_then_shrink(nodes, contents):  # type: ignore[no-untyped-def]
+        sources = surveyed(nodes, contents)
         os.truncate(tree / name, 3)
         return sources
 

@@ -180,17 +180,18 @@ def test_no_message_has_a_word_of_the_code(word: str) -> None:
 def _options() -> Iterator[tuple[str, str]]:
     """Yield option and help of all commands, and of the launcher."""
 
-    def below(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
-        context = click.Context(command, info_name=name)
+    def below(command: click.Command, name: str, above: click.Context | None) -> Iterator[tuple[str, str]]:
+        settings = {} if above else cli.context_settings  # click keeps the help option that it makes first
+        context = click.Context(command, above, info_name=name, **settings)
         for param in command.get_params(context):
             if isinstance(param, click.Option) and param.help and not param.hidden:
                 yield f"{name} {param.opts[-1]}", param.help
         if isinstance(command, click.Group):
             for sub in command.list_commands(context):
                 if found := command.get_command(context, sub):
-                    yield from below(found, f"{name} {sub}")
+                    yield from below(found, f"{name} {sub}", context)
 
-    yield from below(cli, "sdee")
+    yield from below(cli, "sdee", None)
     shown = subprocess.run([launcher_path(), "--help"], capture_output=True, text=True, check=True).stdout
     for option, text in re.findall(r"^  (--[\w-]+)(?: \S+)?  +(.+(?:\n {29}.+)*)", shown, re.MULTILINE):
         yield f"sdee exec {option}", " ".join(text.split())

@@ -87,7 +87,7 @@ class Exec:
     setid: bool
 
 
-@dataclass
+@dataclass(slots=True)
 class Access:
     """All that was done to one path; `order` is its rank in first access."""
 

@@ -22,7 +22,7 @@ _FLUSH_SIZE = 64 << 10  # characters kept back at most; pulse() writes them out 
 
 
 def expand_name(name: str, env: Mapping[str, str]) -> str:
-    """Replace patterns in a trace's name (base/patterns.py). What there is none of is 0: a rank, a job, a task.
+    """Replace patterns in a trace's name (base/patterns.py). A rank, job or task that does not exist is 0.
 
     Raises UsageError for any other `%`.
     """

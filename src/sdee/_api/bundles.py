@@ -228,6 +228,7 @@ def bundle(
     with_data: bool = False,
     level: int | None = None,
     reuse: Iterable[StrPath] = (),
+    cache: bool = True,
     progress: Callable[[int, int], None] | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Bundle:
@@ -236,8 +237,9 @@ def bundle(
     `traces`: one or several of the same job. The others are the options of `sdee bundle`: globs of what travels, too
     (`include`), does not (`exclude`), or travels though it may hold a secret (`allow`); `expand=["packages"]`;
     `minimal`: only what the run used; `with_data`: input data, too; `level`: zstd's, 1 to 19; `reuse`: older bundles
-    from which unchanged data is taken. What sdee.toml says counts as well. `progress` is called with the bytes that are
-    done and those in all, `notice` with sentences that a user should see; `Bundle.warnings` has those that stay true.
+    from which unchanged data is taken; `cache=False`: read unchanged files again. What sdee.toml says counts as well.
+    `progress` is called with the bytes that are done and those in all, `notice` with sentences that a user should see;
+    `Bundle.warnings` has those that stay true.
 
     Raises errors.TraceError, InputError (a file cannot be read), OutputError, BundleError (one of `reuse`), UsageError.
     On any error, KeyboardInterrupt included, no file is left behind, and an older `output` is untouched.
@@ -249,7 +251,7 @@ def bundle(
     name = os.path.abspath(output)
     bundling.check_output(name)
     globs = (words_of(include, "include"), words_of(exclude, "exclude"), words_of(allow, "allow"))
-    wanted = bundling.Wanted(*globs, words_of(expand, "expand"), minimal, with_data, level)
+    wanted = bundling.Wanted(*globs, words_of(expand, "expand"), minimal, with_data, level, no_cache=not cache)
     plan = bundling.plan(one_or_more(traces), wanted, notice or quiet)
     written = bundling.write(plan, name, reuse=one_or_more(reuse), progress=progress)
     for sentence in summary.warnings(summary.summarize(plan.closure)):

@@ -62,6 +62,7 @@ DEFAULT_OUTPUT = "bundle.sdee"
     shell_complete=files,
     help="Reuse unchanged data of BUNDLE, besides that of the replaced one.",
 )
+@click.option("--no-cache", is_flag=True, help="Read every file again, unchanged ones too.")
 @click.option("--verify", is_flag=True, help="Run the bundle here as on a bare node (sdee verify).")
 @click.option("-n", "--dry-run", is_flag=True, help="List every path with its verdict and reason; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -79,6 +80,7 @@ def bundle(
     minimal: bool,
     with_data: bool,
     reuse: tuple[str, ...],
+    no_cache: bool,
     verify: bool,
     dry_run: bool,
     as_json: bool,
@@ -98,7 +100,7 @@ def bundle(
 
     bundling.check_output(output)
     widened = ("packages",) if whole_packages else expand
-    wanted = bundling.Wanted(include, exclude, allow, widened, minimal, with_data, level)
+    wanted = bundling.Wanted(include, exclude, allow, widened, minimal, with_data, level, no_cache=no_cache)
     with show.interruptible():
         plan = bundling.plan(traces or (bundling.default_trace(),), wanted, show.say)
         found = summarize(plan.closure)

@@ -20,6 +20,7 @@ KINDS = {
     "trace": "of an interrupted run, or copies without a trace",
     "unfinished": "an unfinished bundle",
     "deployed": "unpacked on this node by sdee deploy",
+    "cache": "what sdee bundle found in files",
 }
 
 
@@ -32,8 +33,8 @@ def clean(*, directory: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """List what sdee left in DIRECTORY (here by default) and on this node, and remove it.
 
     It removes files of jobs in sdee-jobs, unless a waiting or running job needs them. It removes what `sdee deploy`
-    unpacked (in SDEE_DEPLOY_DIR where that is set), unless a run uses it. It removes traces of interrupted runs.
-    Your bundles, traces and environments stay.
+    unpacked (in SDEE_DEPLOY_DIR where that is set), unless a run uses it. It removes traces of interrupted runs,
+    and caches of `sdee bundle`, which then reads unchanged files once more. Your bundles, traces and environments stay.
     """
     if as_json and not (dry_run or yes):
         raise UsageError("--json cannot ask for confirmation", hint="add --dry-run or --yes")

@@ -68,7 +68,20 @@ def tracing() -> list[Finding]:
         why = prove(load(name))
         detail = "saw a child's system calls" if why is None else why
         findings.append(Finding("trace", f"engine {name}", why is None, detail, "" if why is None else remedies[name]))
-    return findings
+    return [*findings, *_speed()]
+
+
+def _speed() -> list[Finding]:
+    """Say whether a seccomp filter slows down what a job computes: before Linux 5.16 those without a flag do."""
+    from sdee.tracer.engine.linux import speculation  # noqa: PLC0415
+
+    before, under = speculation()
+    if not under:
+        return []  # a kernel or processor that says nothing of it, or takes no filter: the engines' lines tell
+    if before == under:
+        return [Finding("trace", "speculation", ok=True, detail=f"a filter changes nothing: {under}", remedy="")]
+    remedy = "needs Linux 4.17 (SECCOMP_FILTER_FLAG_SPEC_ALLOW)"
+    return [Finding("trace", "speculation", ok=False, detail=f"a filter slows down jobs: {under}", remedy=remedy)]
 
 
 def executing() -> list[Finding]:

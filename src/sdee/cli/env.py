@@ -80,7 +80,7 @@ shell = enter
 
 
 @env.command(name="list")
-@click.option("-s", "--sizes", is_flag=True, help="Show how much of the disk each takes, as du does: a second each.")
+@click.option("-s", "--sizes", is_flag=True, help="Show how much disk space each takes, as du does (a second each).")
 def list_(*, sizes: bool) -> None:
     """List your environments."""
     found = store.environments()

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 DEFAULT_BUNDLE = "bundle.sdee"
 
 bundle_option = click.option(
-    "-b", "--bundle", "chosen", metavar="BUNDLE", shell_complete=files, help="The bundle, instead of the first word."
+    "-b",
+    "--bundle",
+    "chosen",
+    metavar="BUNDLE",
+    shell_complete=files,
+    help="Take this bundle; all other words are arguments.",
 )
 
 

@@ -12,6 +12,7 @@ from sdee.base import trust
 from sdee.base.errors import BundleError, TraceError, UsageError
 from sdee.packer.closure.build import build_closure
 from sdee.packer.closure.options import ClosureOptions
+from sdee.packer.contents import Contents, cache_of
 from sdee.packer.format.reader import open_bundle
 from sdee.packer.format.writer import write_bundle
 from sdee.packer.inspect.coverage import lacking, with_both
@@ -36,7 +37,7 @@ class Wanted:
     """Options of a bundle besides sdee.toml: they add to its lists and replace its other values.
 
     Globs are as typed in the current directory. `level`: zstd's, None for the usual one; `stand_ins`: as of
-    ClosureOptions.
+    ClosureOptions; `no_cache`: look into each file, whatever was found the last time.
     """
 
     include: tuple[str, ...] = ()
@@ -47,14 +48,16 @@ class Wanted:
     with_data: bool = False
     level: int | None = None
     stand_ins: tuple[tuple[str, str], ...] = ()
+    no_cache: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be bundled, and at which level of zstd."""
+    """What will be bundled, at which level of zstd, and what is known of the files."""
 
     closure: Closure
     level: int
+    contents: Contents
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def plan(traces: Sequence[str], wanted: Wanted, say: Callable[[str], None]) -> P
         package_limit=given.get("package-limit", default=PACKAGES_LIMIT // 10**6) * 10**6,
     )
     level = wanted.level or given.get("level", settings.DEFAULT_LEVEL)
-    return Plan(build_closure(read_traces(_without_copies(traces)), options), level)
+    contents = Contents("" if wanted.no_cache else cache_of(traces[0]))
+    return Plan(build_closure(read_traces(_without_copies(traces)), options, contents), level, contents)
 
 
 def _without_copies(traces: Sequence[str]) -> list[str]:
@@ -142,5 +146,14 @@ def write(
     Raises OutputError, InputError.
     """
     start = time.monotonic()
-    written = write_bundle(todo.closure, launcher_path(), output, level=todo.level, progress=progress, reuse=reuse)
+    written = write_bundle(
+        todo.closure,
+        launcher_path(),
+        output,
+        level=todo.level,
+        progress=progress,
+        reuse=reuse,
+        contents=todo.contents,
+    )
+    todo.contents.save()
     return Bundled(output, todo.closure, written, time.monotonic() - start)

@@ -1,4 +1,4 @@
-"""Find and remove what sdee left: files of jobs, unpacked closures on this node, interrupted traces.
+"""Find and remove what sdee left: files of jobs, unpacked closures on this node, interrupted traces, caches.
 
 Private environments are not among it: they hold what the user installed (`sdee env list`, `sdee env remove`).
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdee.base import trust
+from sdee.packer import contents
 from sdee.packer.knowledge import TEMPORARY_ROOTS
 from sdee.runtime.jobs import registry
 from sdee.tracer import older
@@ -47,7 +48,7 @@ class Left:
 
 def plan(directory: str) -> list[Left]:
     """Return what may go: below `directory`, and of this user on this node. Nothing is changed."""
-    found = [*_jobs(directory), *_traces(directory), *_unfinished(directory), *_deployed(_places())]
+    found = [*_jobs(directory), *_traces(directory), *_unfinished(directory), *_deployed(_places()), *_caches()]
     return sorted(found, key=lambda left: (bool(left.kept), -left.size, left.path))
 
 
@@ -142,6 +143,13 @@ def _deployed(places: Iterable[str]) -> Iterator[Left]:
             with contextlib.suppress(OSError), open(os.path.join(path, "identity"), encoding="ascii") as file:
                 if file.read() == name:
                     yield _measured("deployed", path, _in_use(path))
+
+
+def _caches() -> Iterator[Left]:
+    """Yield the directory of what earlier bundles found in files; without it they are read again."""
+    top = contents.directory()
+    if contents.caches(top) and not os.path.islink(top) and not _is_foreign(top):
+        yield _measured("cache", top)
 
 
 def _is_foreign(path: str) -> bool:

@@ -159,7 +159,7 @@ static void end(pid_t pid)
         ;
 }
 
-/* End bwrap, and what it leaves if somebody kills it: its child waits for it for ever, and is ours then. */
+/* End bwrap, and what it leaves if somebody kills it: its child waits for it forever, and is ours then. */
 static void end_all(const struct bwrap *bwrap)
 {
     pid_t pids[BWRAP_CHILDREN];

@@ -1,4 +1,4 @@
-/* How the job's root comes about, and what it gives back: the seam between what is planned and a way of doing it.
+/* The ways to make the job's root: the interface between the plan and a way to carry it out.
  *
  * A new way is a file in this folder with one `struct root_way`, and its line in root.c. */
 #ifndef SDEE_LAUNCHER_ROOT_ROOT_H

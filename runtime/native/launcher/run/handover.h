@@ -7,7 +7,7 @@
 #define INSTALLED_LAUNCHER "/usr/bin/sdee-launcher"
 
 /* Execute it, with the same arguments. Returns where that is not called for, or cannot be: `root` is then
- * to be chosen anew, and `error` has a line for what was tried. */
+ * to be chosen again, and `error` has a line for what was tried. */
 void handover(const struct root *root, const struct options *options, const struct inherited *inherited, char **argv, struct error *error);
 
 #endif

@@ -21,7 +21,7 @@
 struct handed {
     pid_t launcher;
     struct inherited inherited;
-    struct options options; /* its pointers are set anew */
+    struct options options; /* its pointers are set again */
     size_t conf_size, arguments, variables;
     bool diagnosed;
 };

@@ -47,6 +47,13 @@ def network_file_systems() -> frozenset[str]:
     return frozenset(name for names in found for name in names)
 
 
+@cache
+def cluster_file_systems() -> frozenset[str]:
+    """Return the names of those whose servers keep locks and times for all nodes (no SMB, no FUSE)."""
+    rows = (row for row in table("filesystems")["filesystem"] if row["where"] == "network" and "locks" in row)
+    return frozenset(name for row in rows for name in row["names"])
+
+
 def commands_of(manager: str) -> tuple[str, ...]:
     """Return a job manager's commands, those that submit first."""
     commands = table("job_manager_commands")[manager]

@@ -50,6 +50,7 @@ _PLACES = _words("""
     */.ngc/config */.config/earthengine/credentials */.config/openstack/* */.lightning/credentials.json */.config/hub
     /etc/ssl/private/* /etc/ssh/ssh_host_*_key /etc/munge/munge.key /etc/krb5.keytab /root/.ssh/*
 """)
+_IN_SIGHT = tuple(place for place in _PLACES if "/." not in place)
 # Public files in those folders
 _PUBLIC = _words("""
     */.ssh/known_hosts */.ssh/config */.ssh/*.pub */.ssh/authorized_keys
@@ -81,6 +82,7 @@ _BEGINNINGS = (
         "holds passwords, as .netrc does",
     ),
 )
+_BEGIN_WITH = frozenset(bytes([byte]) for byte in b"\x05#Smd \t\n\r\f\v")  # the first bytes of all of these
 
 
 @lru_cache(maxsize=8)
@@ -90,9 +92,11 @@ def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
 
 def secret_place(path: str) -> str:
     """Return why the folder of a file means a secret, "" when it does not."""
-    if _pattern(_PUBLIC).match(path):
+    # most lie in a hidden directory, which few files do: trying 40 patterns that begin with a star takes 10 µs
+    globs = _PLACES if "/." in path else _IN_SIGHT
+    if not _pattern(globs).match(path) or _pattern(_PUBLIC).match(path):
         return ""
-    return "lies where secrets are kept" if _pattern(_PLACES).match(path) else ""
+    return "lies where secrets are kept"
 
 
 def secret_name(path: str) -> str:
@@ -120,6 +124,11 @@ def secret_content(content: bytes, path: str = "") -> str:
     return why or next((why for inner in _inner(content) if (why := _plain_secret(inner, path))), "")
 
 
+def is_setting(path: str) -> bool:
+    """Tell whether a file is looked through for passwords in URLs, too: the one thing that depends on its name."""
+    return _pattern(_SETTINGS).match(path) is not None
+
+
 def _plain_secret(content: bytes, path: str) -> str:
     if any(word in content and re.search(shape, content, re.MULTILINE) for word, shape in _KEYS) or _holds_encoded_key(
         content
@@ -127,8 +136,10 @@ def _plain_secret(content: bytes, path: str) -> str:
         return "holds a private key"
     if has_token(content) or has_jwt(content):
         return "holds a token of some service"
-    if _pattern(_SETTINGS).match(path) and has_url_password(content):
+    if is_setting(path) and has_url_password(content):
         return "holds a password in a URL"
+    if content[:1] not in _BEGIN_WITH:  # most files
+        return ""
     return next((why for begin, why in _BEGINNINGS if re.match(begin, content)), "")
 
 
