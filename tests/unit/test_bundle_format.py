@@ -325,7 +325,9 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tree: Path, tmp_path: P
     process = run_writer(tree, tmp_path, "report = None", wrapper)
     said, _ = process.communicate()
     assert process.returncode == OutputError.exit_code, said
-    assert said.rstrip().endswith("cannot be written: No space left on device")  # and no name listed after it
+    reason, hint = said.splitlines()  # and no name listed after them
+    assert reason.endswith("cannot be written: No space left on device")
+    assert "-o FILE" in hint
 
 
 def test_ctrl_c_leaves_the_older_bundle_and_nothing_else(tree: Path, tmp_path: Path) -> None:

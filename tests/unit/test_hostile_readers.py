@@ -292,7 +292,7 @@ def test_a_file_of_an_archive_that_is_one_hole_takes_no_room(tmp_path: Path) -> 
 def test_a_file_of_an_archive_that_cannot_be_written_is_not_begun(tmp_path: Path) -> None:
     size = 1 << 50
     for holes, why in (
-        (f"1\n0\n{size}\n", "no room"),
+        (f"1\n0\n{size}\n", "no space left"),
         ("2\n50\n10\n0\n10\n", "map of holes"),
         ("1\n0\n-1\n", "map of holes"),
         (f"1\n{size}\n10\n", "map of holes"),

@@ -49,7 +49,7 @@ def test_what_is_too_large_and_was_not_used_stays_the_nodes(made: TraceMaker, ho
     assert [verdict(closure, path) for path in (small, large)] == ["bundle", "nothing"]
     assert conf(closure, "tree") == [str(site)]
     assert conf(closure, "left-out") == [str(large.parent)]
-    assert any("do not travel" in text and str(site) in text for text in closure.warnings)
+    assert any("the bundle lacks" in text and str(site) in text for text in closure.warnings)
 
 
 def test_a_directory_of_which_too_much_would_be_left_out_is_merged_with_the_nodes(
@@ -94,7 +94,7 @@ def test_what_a_program_reads_from_its_own_directory_is_the_programs(made: Trace
     unseen = write(home / "tool" / "share" / "table.dat")
     closure = made.closure()
     assert [verdict(closure, path) for path in (settings, unseen)] == ["bundle", "bundle"]
-    assert f"own directory of {script}" in why(closure, settings)
+    assert f"lies in the directory of {script}" in why(closure, settings)
     assert conf(closure, "tree") == [str(home / "tool")]
     assert conf(closure, "fallback") == []
 

@@ -88,7 +88,7 @@ static void answer_statfs(const struct worker *worker)
     send_data(worker, &out, sizeof out);
 }
 
-/* The frame is told, and the file it was read for: which of the two says more depends on who reads it. */
+/* The message names the frame, and the file it was read for: which of the two says more depends on who reads it. */
 static void read_failed(const struct worker *worker, const struct entry *entry, const struct error *error)
 {
     state_failed(worker->state, entry->path, error);

@@ -1,5 +1,5 @@
-/* Requests of the kernel (linux/fuse.h, Documentation/filesystems/fuse.rst), each with its answer. The file system never changes: the kernel is told
- * to keep all that it has been told, also that a name is not there. */
+/* Requests of the kernel (linux/fuse.h, Documentation/filesystems/fuse.rst), each with its answer. The file system never changes: the kernel may
+ * keep each answer, also that a name is not there. */
 #ifndef SDEE_LAUNCHER_LAZY_ANSWER_H
 #define SDEE_LAUNCHER_LAZY_ANSWER_H
 

@@ -2,7 +2,7 @@
  * its own, which needs no helper, no library and no right that a user namespace does not give.
  *
  * The order is the kernel's. /dev/fuse is opened in the user namespace that mounts it; nobody may read it before it is mounted, so the server waits to
- * be told; and nobody else may hold it, or the job would wait for ever for a server that was killed. The server stays in the mount namespace that the
+ * be told; and nobody else may hold it, or the job would wait forever for a server that was killed. The server stays in the mount namespace that the
  * launcher leaves: so it does not hold the job's, and when the last process has left that one, the kernel unmounts the file system, which ends the
  * server. Ranks that joined go on when the first one has ended. */
 #ifndef SDEE_LAUNCHER_LAZY_LAZY_H
@@ -25,11 +25,11 @@ bool lazy_start(void *lazy, struct error *error);
  * Errors: EXIT_KERNEL. */
 bool lazy_mount(struct lazy *lazy, const char *directory, const char *told, struct error *error);
 
-/* Let a server end that was not mounted, or is not any more. lazy_free(): and give up this process' memory for it; NULL is passed over. */
+/* Let a server end that was not mounted, or is not any more. lazy_free(): and give up this process' memory for it; NULL is ignored. */
 void lazy_end(struct lazy *lazy);
 void lazy_free(struct lazy *lazy);
 
-/* Wait for the end of the server that this process began, once all is unmounted here; not for ever, since who has left the job may still use it. */
+/* Wait for the end of the server that this process began, once all is unmounted here; not forever, since who has left the job may still use it. */
 void lazy_wait(const struct lazy *lazy, int milliseconds);
 
 /* After the job, in any launcher of the namespace: could a part of the closure not be read? Then EXIT_BUNDLE; or has the server ended, EXIT_RESOURCES.

@@ -10,7 +10,7 @@ enum { PUSHED_AT = 2 /* requests of a frame: at the first, 100 to 300 MB more fo
 /* Let a frame be pushed soon; not where many wait. */
 void push_later(struct state *state, uint32_t frame);
 
-/* Push what was named, for ever. In a thread of its own: writing waits for the locks of pages that a request is being answered for. */
+/* Push what was named, forever. In a thread of its own: writing waits for the locks of pages that a request is being answered for. */
 void push(struct state *state, const struct decoder *decoder);
 
 #endif

@@ -28,7 +28,7 @@ uint32_t tree_find(const struct tree *tree, uint32_t directory, const char *name
 /* What stat(2) is to say of an entry, NO_ENTRY for the root. */
 void tree_attributes(const struct tree *tree, uint32_t entry, struct fuse_attr *attributes);
 
-/* The answer to a look-up: for ever; NO_ENTRY: there is no such name, for ever. */
+/* The answer to a look-up, good forever; NO_ENTRY: there is no such name. */
 void tree_answer(const struct tree *tree, uint32_t entry, struct fuse_entry_out *answer);
 
 /* Fill `room` with a directory's entries from `offset` on, each with its answer. The bytes used; -1 for an offset that none of them has. */
