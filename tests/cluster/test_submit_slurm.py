@@ -184,7 +184,7 @@ def test_a_bundle_that_is_gone_when_the_job_begins_is_named(side: SlurmSide) -> 
     os.unlink(bundle)
     side.run("scontrol", "release", job)
     wait_for(lambda: "sdee: error: " in side.read("out.txt"), "no message")
-    assert f"{bundle} is not there" in side.read("out.txt")
+    assert f"{bundle} is missing" in side.read("out.txt")
     wait_for(lambda: side.cluster.state_of(job).get("ExitCode") == "241:0", lambda: side.cluster.state_of(job))
 
 

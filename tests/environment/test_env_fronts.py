@@ -241,4 +241,4 @@ def test_an_sdee_that_the_environment_does_not_see_is_named(tmp_path: Path) -> N
     script.write_text(script.read_text().replace(sys.executable, "/tmp/nosuch/python"))
     done = subprocess.run([str(script), "srun", "x"], capture_output=True, text=True, check=False)
     assert done.returncode == 244
-    assert "/tmp/nosuch/python is not there" in done.stderr
+    assert "/tmp/nosuch/python is missing" in done.stderr

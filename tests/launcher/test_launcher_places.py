@@ -563,7 +563,7 @@ def test_without_proc_a_clear_error(work: str) -> None:
 def test_the_doctor_probes_and_answers_in_columns() -> None:
     result = run([built("sdee-launcher"), "--sdee-doctor"], uid=USERS[-1])
     lines = [line.split("\t") for line in result.stdout.splitlines()]
-    assert [len(line) for line in lines] == [4] * 5
+    assert [len(line) for line in lines] == [4] * 6
     assert {line[1] for line in lines} <= {"ok", "no"}
     assert {line[0]: line[1] for line in lines}["way privileged" if USERS[-1] == 0 else "way namespaces"] == "ok"
     if ROOT:

@@ -45,7 +45,7 @@ def test_a_bundle_of_private_files_is_the_users_alone(project: Project) -> None:
         project.mine("sdee", "trace", "-q", "-o", f"{name}.trace", "--", "./tool.sh")
         said = project.mine("sdee", "bundle", "-o", f"{name}.sdee", f"{name}.trace").stdout
         assert mode(project.shared / f"{name}.sdee") == (0o755 if readable else 0o700)
-        assert ("  mode        0700: 1 file of it" in said) != readable
+        assert ("  mode        0700: it holds 1 file that others may not read" in said) != readable
         read = f"grep -q . {name}.sdee && cat {name}.sdee >/dev/null"
         assert (project.run(MINE + 1, "sh", "-c", read, status=None).returncode == 0) == readable
         assert project.mine(f"./{name}.sdee", env={"SDEE_ROOT": "closed"}).stdout == "helped\n"

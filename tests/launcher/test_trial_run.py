@@ -136,7 +136,7 @@ def test_a_command_that_differs_in_numbers_alone_is_not_run_here_again(desk: Des
     assert desk.submit("--", "./job.sh", "--seed=1", "in1.dat").returncode == 0
     done = desk.submit("--", "./job.sh", "--seed=22", "in3.dat")
     assert done.returncode == 0, done.stderr
-    said = "the trace of ./job.sh --seed=1 in1.dat serves ./job.sh --seed=22 in3.dat, which differs in numbers alone"
+    said = "using the trace of ./job.sh --seed=1 in1.dat for ./job.sh --seed=22 in3.dat: they differ in numbers only"
     assert done.stderr == f"sdee: {said} (--retrace traces it)\n"
     assert desk.runs() == 1
     assert desk.kept() == ["bundle-1.sdee", "job-1.sh", "job-2.sh", "state.json", "trace"]
@@ -182,7 +182,7 @@ def test_a_script_with_other_numbers_is_not_run_here_again(desk: Desk) -> None:
     assert desk.sdee("wrap", "batch.sh", "1").returncode == 0
     done = desk.sdee("wrap", "batch.sh", "2")
     assert done.returncode == 0, done.stderr
-    assert "the trace of 1 serves 2" in done.stderr
+    assert "using the trace of batch.sh 1 for batch.sh 2" in done.stderr
     assert desk.runs() == 1
     assert os.path.basename(desk.path) in done.stdout
 

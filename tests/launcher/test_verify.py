@@ -97,7 +97,7 @@ def test_the_options_that_it_names_mend_the_bundle(here: str) -> None:
     assert "merged  here     3       as when it was traced, 1 path missing" in text
     option = next(line.split("sdee bundle ")[1] for line in text.splitlines() if "sdee bundle" in line)
     sdee("bundle", "-q", *option.split(), cwd=here)
-    assert "nothing is missing" in sdee("verify", cwd=here).stdout
+    assert "nothing was missing until the job ended with status 3" in sdee("verify", cwd=here).stdout
 
 
 def test_a_job_that_ends_otherwise_is_no_good(here: str) -> None:
@@ -118,7 +118,7 @@ def test_what_the_job_writes_reaches_nothing_of_this_machine(here: str) -> None:
     done = sdee("verify", cwd=here)
     assert done.stderr == "3\n", "what it prints goes to standard error"
     assert sorted(os.listdir(here)) == sorted(set(before) - {"new"})
-    assert os.listdir(f"{here}/home") == []
+    assert os.listdir(f"{here}/home") == [".cache"], "of what `sdee bundle` remembers"
     with open(f"{here}/data", encoding="ascii") as file:
         assert file.read() == "3\n"
 

@@ -167,7 +167,7 @@ def test_results_that_no_node_can_keep_are_named_and_saved(work: str, home: tupl
     bundle = maker.add("/home/u/job/mod", "module\n").write(f"{work}/b.sdee")
     result = on_node([bundle], dirs=home)
     assert (result.stdout, result.returncode) == ("module\n/home/u/job\n", 0)
-    assert "/home/u/job, where the job was traced, is not on this node" in result.stderr
+    assert "this node lacks /home/u/job, where the job was traced" in result.stderr
     assert "is gone at the end, --save DIR (SDEE_SAVE=DIR) keeps it" in result.stderr
     assert "1 file written outside live directories and gone with the job: /home/u/job/new;" in result.stderr
     os.mkdir(f"{work}/kept")

@@ -55,4 +55,4 @@ def say_of(traced: Sequence[str], typed: Sequence[str], say: Callable[[str], Non
     """Say that another command's trace serves this one, where it does."""
     shown, asked = (shlex.join(redact(words)) for words in (traced, typed))
     if shown != asked:
-        say(f"the trace of {safe(shown)} serves {safe(asked)}, which differs in numbers alone (--retrace traces it)")
+        say(f"using the trace of {safe(shown)} for {safe(asked)}: they differ in numbers only (--retrace traces it)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -9,15 +10,16 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdee.base.errors import InputError, UsageError
+from sdee.base.errors import InputError, SdeeError, UsageError
 from sdee.base.files import open_regular, write_script
+from sdee.base.secrets.tokens import redact
 from sdee.base.text import safe
 from sdee.packer import knowledge
 from sdee.packer.filesystem import FileSystem
 from sdee.packer.packages import Packages
 from sdee.runtime.jobs import model, scripts
 from sdee.tracer.tracefile.reader import read_traces
-from sdee.workflow import preparation, serving, variants
+from sdee.workflow import preparation, serving, state, variants
 from sdee.workflow.failed_steps import failed
 from sdee.workflow.submitting import Plan, Wanted, collected, existing, left_by, serve
 
@@ -59,6 +61,17 @@ class _Script:
         except InputError:
             return False
 
+    def _outdated(self) -> str:
+        """Return why the trace that is kept cannot serve, "" if it can: a failed step shows too little."""
+        if not self._is_kept():
+            return "the script has changed"
+        kept = state.load(self.directory).trace
+        if kept and kept.command[1:] != redact(self.words.command[1:]):
+            with contextlib.suppress(SdeeError):  # whoever reads the trace next says so
+                if failed(read_traces([os.path.join(self.directory, "trace")]), self.manager.rehearsed):
+                    return "with the arguments that were traced, a step failed"
+        return ""
+
     def plan(self) -> Preparation:
         """Return what wrap() must make; change nothing."""
         written, typed = self.manager.options_in(self.wrapping.text), self.words.options
@@ -71,7 +84,7 @@ class _Script:
             say=self.say,
             retrace=self.wanted.retrace,
             no_trace=self.wanted.no_trace,
-            changed="" if self._is_kept() else "the script has changed",
+            changed=self._outdated(),
             manager=self.manager,
             seconds=self.manager.seconds(typed, written),
             shown=(self.wrapping.name, *self.words.command[1:]),
@@ -151,7 +164,8 @@ def wrap(
             collect = left_by(bundle) if wanted.results else ()
         else:
             todo = script.plan()
-            variants.say_of(todo.command[1:], words.command[1:], say)
+            name = script.wrapping.name
+            variants.say_of((name, *todo.command[1:]), (name, *words.command[1:]), say)
             script.write()
             bundle = preparation.carry_out(todo, say)
             collect = collected(todo) if wanted.results else ()
