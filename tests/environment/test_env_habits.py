@@ -85,6 +85,8 @@ def test_the_prompt_shows_the_environment_once(user: User, case: str) -> None:
         seen.settle()
         seen.type("\n")
         shown = seen.settle()
+        if not shown.strip():  # the terminal's echo alone: a busy machine's shell comes later
+            shown += seen.settle()
         last = shown.splitlines()[-1].rstrip()  # of zsh after the spaces by which it finds the line's beginning
         assert last.endswith(expected.rstrip()), repr(shown)
         assert last.count("mine") == 1
