@@ -216,7 +216,7 @@ def script_job(bench: Bench) -> tuple[Path, Command, Path]:
 
 
 def packed_by_tar(bench: Bench, out: Path) -> Command:
-    """The command that packs the files of a bundle by tar and zstd, at its level on all cores; it is told which."""
+    """The command that packs by tar and zstd what a bundle holds, at the same level and on all cores."""
     files = bench.work / f"{out.stem}-files"
     shutil.rmtree(files, ignore_errors=True)
     bench.run([SDEE, "extract", "-C", files, out])

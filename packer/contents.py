@@ -19,9 +19,12 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
+import platformdirs
+
 import sdee
 from sdee.base import facts, mountinfo
 from sdee.base.at_start import LOCAL_FILE_SYSTEMS
+from sdee.base.files import write_whole
 from sdee.base.paths import Tops
 
 if TYPE_CHECKING:
@@ -108,18 +111,11 @@ class Contents:
         body = json.dumps(
             {"files": files, "frames": self.frames, "bundle": self.bundle}, separators=(",", ":")
         ).encode()
-        new, top = f"{self._file}.{os.getpid()}", os.path.dirname(self._file)
+        top = os.path.dirname(self._file)
         try:
             _make(top)
             _check(top)
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                with os.fdopen(fd, "wb") as file:
-                    file.write(_header(body) + body)
-                os.replace(new, self._file)
-            except BaseException:
-                os.unlink(new)
-                raise
+            write_whole(self._file, _header(body) + body)
         except OSError:
             return
         prune(top)
@@ -214,11 +210,12 @@ def _is_private(status: os.stat_result) -> bool:
 
 def directory() -> str:
     """Return the directory of the caches, "" where there can be none: $XDG_CACHE_HOME/sdee, or ~/.cache/sdee."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not base.startswith("/"):  # the specification: others are to be ignored
-        home = os.path.expanduser("~")
-        base = f"{home}/.cache" if home.startswith("/") and os.path.isdir(home) else ""
-    return f"{base}/sdee" if base else ""
+    try:
+        top = platformdirs.user_cache_dir("sdee")
+    except RuntimeError:  # neither HOME nor an account tells where
+        return ""
+    has_place = bool(os.environ.get("XDG_CACHE_HOME")) or os.path.isdir(os.path.expanduser("~"))  # no home is made
+    return top if top.startswith("/") and has_place else ""
 
 
 def cache_of(trace: str) -> str:

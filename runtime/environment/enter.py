@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from sdee.base.files import write_whole
 from sdee.base.process import become
 from sdee.runtime.environment.locations import STATE_COMMANDS, base_directory
 from sdee.runtime.environment.stamp import changed_files, moved
@@ -71,11 +72,7 @@ def _write(path: str, text: str, mode: int) -> None:
                 return
     except OSError:
         pass
-    new = f"{path}.{os.getpid()}"
-    with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-    os.chmod(new, mode)
-    os.replace(new, path)
+    write_whole(path, text.encode("utf-8", "surrogateescape"), mode)
 
 
 def _quoted(word: str) -> str:

@@ -1,4 +1,4 @@
-"""The run on the login node before a job is submitted: what is said of it, how long it may take, whom it serves."""
+"""The run on the login node before a job is submitted: its messages, its limit, and the commands that share it."""
 
 from __future__ import annotations
 

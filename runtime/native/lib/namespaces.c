@@ -108,16 +108,7 @@ bool namespaces_admin(void)
     return sys_capabilities(&capabilities) && (capabilities.effective >> CAP_SYS_ADMIN & 1) != 0;
 }
 
-static bool (*between)(void *argument, struct error *error);
-static void *between_argument;
-
-void namespaces_between(bool (*call)(void *argument, struct error *error), void *argument)
-{
-    between = call;
-    between_argument = argument;
-}
-
-bool namespaces_user(bool *left, struct error *error)
+bool namespaces_user(const struct between *between, bool *left, struct error *error)
 {
     const unsigned uid = geteuid(), gid = getegid();
     char what[64];
@@ -137,18 +128,18 @@ bool namespaces_user(bool *left, struct error *error)
         snprintf(what, sizeof what, "writing /proc/self/%s", failed);
         return refused(error, what, number);
     }
-    if (between != NULL && !between(between_argument, error))
+    if (between != NULL && !between->call(between->argument, error))
         return false;
     if (between != NULL && unshare_namespaces(CLONE_NEWNS) != 0)
         return fail_to_unshare(error, "a mount namespace", CLONE_NEWNS, NULL);
     return sys_make_slave() == 0 || refused(error, "making mounts private", errno);
 }
 
-bool namespaces_mount(bool *left, struct error *error)
+bool namespaces_mount(const struct between *between, bool *left, struct error *error)
 {
     if (!namespaces_admin())
         return fail(error, EXIT_KERNEL, NULL, "this process lacks CAP_SYS_ADMIN");
-    if (between != NULL && !between(between_argument, error))
+    if (between != NULL && !between->call(between->argument, error))
         return false;
     if (unshare_namespaces(CLONE_NEWNS) != 0)
         return fail_to_unshare(error, "a mount namespace", CLONE_NEWNS, "the profile of the container must allow unshare(CLONE_NEWNS): ask whoever runs it");

@@ -5,11 +5,17 @@
 
 #include "lib/error.h"
 
-/* A new user namespace, which maps this user and group to themselves, and a mount namespace. */
-bool namespaces_user(bool *left, struct error *error);
+/* What is done where the user namespace is the new one and the mount namespace still the old one; all fails with it. */
+struct between {
+    bool (*call)(void *argument, struct error *error);
+    void *argument;
+};
+
+/* A new user namespace, which maps this user and group to themselves, and a mount namespace. `between` may be NULL, here and below. */
+bool namespaces_user(const struct between *between, bool *left, struct error *error);
 
 /* A mount namespace with the CAP_SYS_ADMIN that this process has. */
-bool namespaces_mount(bool *left, struct error *error);
+bool namespaces_mount(const struct between *between, bool *left, struct error *error);
 
 /* The user namespace that `fd` leads to, and a mount namespace. */
 bool namespaces_join(int fd, bool *left, struct error *error);
@@ -23,9 +29,5 @@ bool namespaces_doubtful(void);
 
 /* Is it AppArmor that restricts user namespaces here, so that a program with a profile of its own may have them? */
 bool namespaces_by_apparmor(void);
-
-/* Call this from now on in the functions above where the user namespace is the new one and the mount namespace still the old one; NULL: nothing.
- * They fail with it. Not in namespaces_join(). */
-void namespaces_between(bool (*call)(void *argument, struct error *error), void *argument);
 
 #endif

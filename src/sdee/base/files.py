@@ -62,6 +62,20 @@ def _check(path: str, mode: int) -> None:
         raise OSError(errno.EINVAL, f"{kind}, not a regular file", path)
 
 
+def write_whole(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Write a file with these permissions, whole or not at all, in place of what is there. Raises OSError."""
+    new = f"{path}.{os.getpid()}"
+    try:
+        with open(new, "wb", opener=private_opener) as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+        os.replace(new, path)
+    except BaseException:
+        if os.path.lexists(new):
+            os.unlink(new)
+        raise
+
+
 def write_script(path: str, text: str) -> None:
     """Write a script, executable, whole or not at all. Raises OutputError.
 
@@ -69,15 +83,9 @@ def write_script(path: str, text: str) -> None:
     """
     from sdee.base.errors import OutputError  # noqa: PLC0415 - entering an environment reads files, and does without enum
 
-    new = f"{path}.{os.getpid()}"
     try:
-        with open(new, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=private_opener) as file:
-            file.write(text)
-        os.chmod(new, 0o700)
-        os.replace(new, path)
+        write_whole(path, text.encode("utf-8", "surrogateescape"), 0o700)
     except OSError as error:
-        if os.path.exists(new):
-            os.unlink(new)
         raise OutputError(f"cannot write the script {path!a}: {error.strerror}") from error
 
 

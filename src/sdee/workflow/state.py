@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import sdee
 from sdee.base import trust
 from sdee.base.errors import OutputError
-from sdee.base.files import private_opener, sha256
+from sdee.base.files import sha256, write_whole
 from sdee.base.paths import is_below_any
 from sdee.base.process import original_environment
 from sdee.base.secrets.tokens import redact
@@ -96,9 +96,7 @@ def save(directory: str, state: State) -> None:
     """Keep what is known. Raises OutputError."""
     path = os.path.join(directory, NAME)
     try:
-        with open(f"{path}.new", "w", encoding="ascii", opener=private_opener) as file:
-            json.dump(asdict(state), file)
-        os.replace(f"{path}.new", path)
+        write_whole(path, json.dumps(asdict(state)).encode("ascii"))
     except OSError as error:
         raise OutputError(f"cannot write {path!a}: {error.strerror}") from error
 

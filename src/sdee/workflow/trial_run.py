@@ -1,4 +1,4 @@
-"""The trial run: a command that will be a batch job runs here once, under trace, as the batch job would.
+"""Run a command that will be a batch job here once, under trace, as the batch job would run.
 
 What it writes is real: ARCHITECTURE.md says why. So its files are named after it.
 """

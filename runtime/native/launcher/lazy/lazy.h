@@ -18,7 +18,7 @@ uint64_t lazy_memory(const struct bundle *bundle);
 /* All that needs memory, before anything is done. `wanted`: the entries that are there; it must stay. NULL with an error: EXIT_RESOURCES. */
 struct lazy *lazy_make(const struct bundle *bundle, const bool *wanted, struct error *error);
 
-/* What namespaces_between() is given, with the struct lazy: begin the server. Errors: EXIT_KERNEL where FUSE cannot be had, EXIT_RESOURCES. */
+/* For struct between, with the struct lazy: begin the server. Errors: EXIT_KERNEL where FUSE cannot be had, EXIT_RESOURCES. */
 bool lazy_start(void *lazy, struct error *error);
 
 /* Mount it on `directory`, and let the server begin. `told`: a path where the launchers find what it could not read; lazy_explain() reads it.

@@ -1,19 +1,19 @@
 /* Can a closure be read lazily on this node? */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "launcher/lazy/lazy.h"
+#include "lib/attempt.h"
 #include "lib/mounts.h"
 #include "lib/namespaces.h"
 
 /* In this process, which is where the file system then is. */
-static bool try(struct error *error)
+static bool try(const void *nothing, struct error *error)
 {
+    (void)nothing;
     static const char *const places[] = {"/tmp", "/dev/shm", "/run", "/var/tmp", "/mnt"};
     static const bool none[1];
     static const struct bundle empty = {.name = "an empty closure", .fd = -1, .first_top = NO_ENTRY};
@@ -21,8 +21,8 @@ static bool try(struct error *error)
     struct lazy *lazy = lazy_make(&empty, none, error);
     if (lazy == NULL)
         return false;
-    namespaces_between(lazy_start, lazy);
-    if (!(namespaces_admin() ? namespaces_mount : namespaces_user)(&left, error))
+    const struct between between = {lazy_start, lazy};
+    if (!(namespaces_admin() ? namespaces_mount : namespaces_user)(&between, &left, error))
         return false;
     size_t i = 0;
     while (i < sizeof places / sizeof *places && (sys_mount_tmpfs(places[i], "mode=0755") != 0 || chdir(places[i]) != 0))
@@ -43,27 +43,5 @@ static bool try(struct error *error)
 
 bool lazy_is_possible(struct error *error)
 {
-    struct error found = {.code = EXIT_INTERNAL};
-    int ends[2], status = 1;
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return fail(error, EXIT_RESOURCES, "raise `ulimit -n`", "cannot make a pipe: %s", strerror(errno));
-    const pid_t pid = fork();
-    if (pid == 0) {
-        const bool good = try(&found);
-        (void)!write(ends[1], &found, sizeof found);
-        _exit(good ? 0 : 1);
-    }
-    close(ends[1]);
-    size_t size = 0;
-    for (ssize_t count; pid > 0 && size < sizeof found && (count = read(ends[0], (char *)&found + size, sizeof found - size)) > 0;)
-        size += (size_t)count;
-    close(ends[0]);
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (pid > 0 && status == 0)
-        return true;
-    if (pid < 0 || size < sizeof found)
-        fail(&found, EXIT_KERNEL, NULL, "the attempt to mount FUSE died");
-    *error = found;
-    return false;
+    return attempt(try, NULL, error);
 }

@@ -15,6 +15,7 @@
 #include "launcher/bundle/unpack.h"
 #include "launcher/layout.h"
 #include "launcher/root/carry.h"
+#include "lib/copy.h"
 #include "lib/remove.h"
 
 #define STAGE ".sdee-files" /* in the root, until it is filled */
@@ -149,7 +150,6 @@ static bool finish_area(const struct filling *filling, const struct area *area)
 /* The content of a file that is mounted by itself: an empty one of bwrap's memory. */
 static bool fill_file(const struct filling *filling, int top, int stage, const struct op *op)
 {
-    char block[16384];
     struct stat from_status, to_status;
     const int from = openat(stage, op->target + 1, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), to = open_in(top, op->target, O_WRONLY);
     bool good = from >= 0 && to >= 0 && fstat(from, &from_status) == 0 && fstat(to, &to_status) == 0;
@@ -157,11 +157,10 @@ static bool fill_file(const struct filling *filling, int top, int stage, const s
         errno = ESTALE;
         good = false;
     }
-    ssize_t count = 0;
-    while (good && (count = read(from, block, sizeof block)) > 0)
-        good = write(to, block, (size_t)count) == count;
+    const int result = good ? copy_content(from, to) : 0;
     const struct timespec times[2] = {from_status.st_mtim, from_status.st_mtim};
-    good = good && count == 0 && fchmod(to, from_status.st_mode & 07777) == 0 && futimens(to, times) == 0;
+    errno = result < 0 ? -result : errno;
+    good = good && result == 0 && fchmod(to, from_status.st_mode & 07777) == 0 && futimens(to, times) == 0;
     const int number = errno;
     if (from >= 0)
         close(from);

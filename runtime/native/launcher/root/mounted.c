@@ -53,9 +53,10 @@ bool mounted_make(struct root *root, struct plan *plan, struct plan *closed, con
 {
     keep_begin(plan);
     keep_begin(closed);
-    namespaces_between(plan->lazy != NULL ? lazy_start : NULL, plan->lazy);
+    const struct between between = {lazy_start, plan->lazy};
+    root->between = plan->lazy != NULL ? &between : NULL;
     const bool good = root->way->apart(root, error);
-    namespaces_between(NULL, NULL);
+    root->between = NULL;
     if (!good)
         return false;
     if (root->other_ids && !options->quiet)

@@ -7,7 +7,7 @@
 static bool apart(struct root *root, struct error *error)
 {
     root->in_user_namespace = true;
-    return namespaces_user(&root->left, error);
+    return namespaces_user(root->between, &root->left, error);
 }
 
 const struct root_way ROOT_NAMESPACES = {WAY_NAMESPACES, "a user and a mount namespace, as an ordinary user", apart, MOUNTED};

@@ -7,7 +7,7 @@
 static bool apart(struct root *root, struct error *error)
 {
     root->in_user_namespace = false;
-    return namespaces_mount(&root->left, error);
+    return namespaces_mount(root->between, &root->left, error);
 }
 
 const struct root_way ROOT_PRIVILEGED = {WAY_PRIVILEGED, "a mount namespace, as root", apart, MOUNTED};

@@ -1,12 +1,9 @@
 #include "launcher/root/root.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "launcher/layout.h"
+#include "lib/attempt.h"
 #include "lib/namespaces.h"
 
 void root_order(const struct root_way *ways[ROOT_WAYS])
@@ -28,36 +25,20 @@ static const struct root_way *way_of(enum way_kind kind)
     return ways[i];
 }
 
-/* What a child says of a way, in one write. */
-static void answer(const struct root_way *way, int fd)
+static bool is_usable(const void *argument, struct error *error)
 {
-    struct error error = {.code = EXIT_INTERNAL};
-    struct refusal refusal = {.way = NULL};
-    const bool good = way->usable(way, &error);
-    snprintf(refusal.why, sizeof refusal.why, "%.1000s", error.message);
-    snprintf(refusal.remedy, sizeof refusal.remedy, "%.1000s", error.hint);
-    _exit(write(fd, &refusal, sizeof refusal) == sizeof refusal && good ? 0 : 1);
+    const struct root_way *way = argument;
+    return way->usable(way, error);
 }
 
 bool root_try(const struct root_way *way, struct refusal *refusal)
 {
-    int ends[2], status = 1;
+    struct error error = {.code = EXIT_INTERNAL};
+    const bool good = attempt(is_usable, way, &error);
     *refusal = (struct refusal){.way = way};
-    if (pipe(ends) != 0) {
-        snprintf(refusal->why, sizeof refusal->why, "cannot be tried: %s", strerror(errno));
-        return false;
-    }
-    const pid_t pid = fork();
-    if (pid == 0)
-        answer(way, ends[1]);
-    close(ends[1]);
-    if (pid < 0 || read(ends[0], refusal, sizeof *refusal) != sizeof *refusal)
-        snprintf(refusal->why, sizeof refusal->why, "cannot be tried: %s", pid < 0 ? strerror(errno) : "the child was killed");
-    refusal->way = way;
-    close(ends[0]);
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return pid > 0 && status == 0;
+    snprintf(refusal->why, sizeof refusal->why, "%.1000s", error.message);
+    snprintf(refusal->remedy, sizeof refusal->remedy, "%.1000s", error.hint);
+    return good;
 }
 
 static void remember(struct root *root, const struct refusal *refusal)

@@ -20,6 +20,7 @@ struct refusal {
 
 struct root {
     const struct root_way *way;
+    const struct between *between; /* what the way does before its mount namespace is the new one, or NULL */
     bool in_user_namespace; /* our capabilities are those of another user namespace, and the job must not get them */
     bool other_ids;         /* the user is root in it, and not this user */
     bool left;              /* this process is not where it was: no other way can be tried in it */

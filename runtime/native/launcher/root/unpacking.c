@@ -23,11 +23,11 @@ bool unpacking_choose(struct plan *plan, struct plan *closed, const struct root 
         return true;
     }
     if (root->way->kind != WAY_NAMESPACES && root->way->kind != WAY_PRIVILEGED)
-        return fail(error, EXIT_NODE, "leave --unpack (SDEE_UNPACK) away: it is unpacked then",
+        return fail(error, EXIT_NODE, "leave out --unpack (SDEE_UNPACK): sdee then unpacks the closure",
                     "the closure cannot be read lazily with --way %s", way_name(root->way->kind));
     if (!lazy_is_possible(&refusal))
         /* EXIT_KERNEL would be a matter of the way to the root, and another one would be tried */
-        return fail(error, EXIT_NODE, refusal.hint[0] != '\0' ? refusal.hint : "leave --unpack (SDEE_UNPACK) away: it is unpacked then",
+        return fail(error, EXIT_NODE, refusal.hint[0] != '\0' ? refusal.hint : "leave out --unpack (SDEE_UNPACK): sdee then unpacks the closure",
                     "the closure cannot be read lazily on this node: %s", refusal.message);
     say(plan, "each part when it is first read", asked);
     plan->lazy = closed->lazy = lazy_make(bundle, plan->wanted, error);
